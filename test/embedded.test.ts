@@ -5,6 +5,7 @@ import { createRequire } from 'node:module';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { after, afterEach, before, beforeEach, describe, it } from 'node:test';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { promisify } from 'node:util';
 import pg from 'pg';
 import { defaultDir, removeServer, serverUrl, startServer, stopServer } from '../src/embedded.ts';
@@ -129,6 +130,7 @@ describe('embedded PostgreSQL', () => {
     const first = await startServer({ dir });
     await ask(first.url, 'create table kept as select 7 as n');
     process.kill(await postmasterPid(dir), 'SIGKILL');
+    while (await serverUrl(dir)) await sleep(5); // a killed process lives until the kernel gets to it
     const second = await startServer({ dir, settings: QUICK });
     assert.equal(await ask(second.url, 'select n from kept'), 7);
     await second.stop();
