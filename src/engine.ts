@@ -1,0 +1,336 @@
+import { nextBatch, type Pass, probe, sum, total } from './batch.ts';
+import type { Settings } from './config.ts';
+import { isPaused, whyPaused } from './controls.ts';
+import { type Database, sqlState, type Transaction } from './db.ts';
+import { EXIT, type ExitCode, OperatorError } from './errors.ts';
+import type { Job, Rule } from './job.ts';
+import type { Log } from './log.ts';
+import { ANYTHING_EXPIRED, prune } from './retention.ts';
+import { beginRun, finishRun, type JobResult, readStanding, recordIdle, type Standing } from './runs.ts';
+import { checkLevel, explainSchemaError } from './schema.ts';
+
+export interface Request {
+  jobs: Job[];
+  /** Set when a person asks for these jobs: then neither cadence nor the switch in the environment holds them back. */
+  by?: string;
+  /** An admin's explicit command outranks a pause. */
+  evenIfPaused?: boolean;
+  dryRun: boolean;
+  at?: string;
+  batchSize: number;
+  timeoutSeconds: number;
+  /** One line per row, however many there are. */
+  debug: boolean;
+  stop: Stop;
+}
+
+/** Why the run should end early. Set by a signal or the deadline, looked at between batches. */
+export interface Stop {
+  reason?: 'deadline' | 'signal';
+}
+
+export interface RunResult {
+  /** Somebody else holds the lock and does the work. */
+  locked: boolean;
+  now: string;
+  jobs: JobResult[];
+  skipped: { job: string; why: string }[];
+  stopped?: 'deadline' | 'signal';
+  exitCode: ExitCode;
+}
+
+interface Context {
+  db: Database;
+  settings: Settings;
+  log: Log;
+  request: Request;
+}
+
+interface Planned {
+  job: Job;
+  now: string;
+  slot: string | null;
+  idType: string;
+}
+
+// Above this many rows in a batch, their lines drop to debug and one line gives the count.
+const DETAIL = 100;
+
+// The lock's transaction idles while the work goes on elsewhere; a bound just beyond the deadline still frees it when
+// the machine that held it has vanished without a word.
+const LOCK_MARGIN_SECONDS = 60;
+
+/** One pass over everything whose time has come: lock, look, pass, record. */
+export async function run(db: Database, settings: Settings, log: Log, request: Request): Promise<RunResult> {
+  const context = { db, settings, log, request };
+  const deadline = setTimeout(() => {
+    request.stop.reason ??= 'deadline';
+  }, request.timeoutSeconds * 1000);
+  try {
+    return request.dryRun ? await rehearse(context) : await withLock(context);
+  } catch (error) {
+    throw explainSchemaError(error);
+  } finally {
+    clearTimeout(deadline);
+  }
+}
+
+/** The same pass in one transaction that is rolled back. It takes no lock: it must not keep a real tick from its work. */
+function rehearse(context: Context): Promise<RunResult> {
+  return context.db.rehearse(() =>
+    context.db.transaction(async (tx) => {
+      const standing = await look(context, tx, false);
+      return passAll(context, standing);
+    }),
+  );
+}
+
+/** An idle run needs only the connection that holds the lock; work is done on a second one while the first one waits. */
+async function withLock(context: Context): Promise<RunResult> {
+  const { db, settings, request } = context;
+  const guard = db.another('scheduler lock');
+  let probing = true;
+  let result: RunResult | undefined;
+  const attempt = () =>
+    guard.transaction(
+      async (tx) => {
+        // Only the commit of the lock's own transaction failed: the work is done and recorded.
+        if (result) return result;
+        const standing = await look(context, tx, !settings.withoutLock);
+        if (!standing[0]?.locked)
+          return { locked: true, now: standing[0]?.now ?? '', jobs: [], skipped: [], exitCode: EXIT.done };
+        const { planned } = plan(context, standing);
+        if (probing && !(await isAnythingDue(context, tx, planned))) return recordNothing(context, tx, standing);
+        result = await passAll(context, standing);
+        return result;
+      },
+      { idleTimeout: `${request.timeoutSeconds + LOCK_MARGIN_SECONDS}s` },
+    );
+  try {
+    return await attempt().catch((error) => {
+      // One job's broken table must not hide the others: without the common question, each job meets its own error.
+      if (!(error instanceof ProbeFailed)) throw error;
+      probing = false;
+      return attempt();
+    });
+  } finally {
+    await guard.close();
+  }
+}
+
+class ProbeFailed extends Error {}
+
+async function look({ request }: Context, tx: Transaction, lock: boolean): Promise<Standing[]> {
+  const standing = await readStanding(tx, request.jobs, { at: request.at, lock });
+  checkLevel(standing[0]?.level ?? 0);
+  return standing;
+}
+
+function plan(
+  { settings, request }: Context,
+  standing: Standing[],
+): { planned: Planned[]; skipped: RunResult['skipped'] } {
+  const planned: Planned[] = [];
+  const skipped: RunResult['skipped'] = [];
+  const byHand = request.by !== undefined;
+  for (const job of request.jobs) {
+    const state = standing.find((row) => row.job === job.name)!;
+    const why = reasonToSkip();
+    if (why) skipped.push({ job: job.name, why });
+    else planned.push({ job, now: state.now, slot: byHand ? null : state.slot, idType: state.idType! });
+
+    function reasonToSkip(): string | undefined {
+      if (state.missing.length > 0) return `not installed: ${state.missing.join(', ')} missing`;
+      if (!byHand && job.switch && settings.job[job.switch] === false)
+        return `switched off by ${job.settings![job.switch]!.env}`;
+      if (isPaused(state.control) && !request.evenIfPaused) return whyPaused(state.control!);
+      if (!byHand && state.slotTaken) return 'already done in this slot';
+      return undefined;
+    }
+  }
+  return { planned, skipped };
+}
+
+async function isAnythingDue({ settings, request }: Context, tx: Transaction, planned: Planned[]): Promise<boolean> {
+  const now = planned[0]?.now;
+  if (!now) return false;
+  const history = request.by === undefined ? ANYTHING_EXPIRED : 'false';
+  try {
+    const [row] = await tx.query<{ due: boolean }>(
+      `select (${probe(planned.map(({ job }) => job))} or ${history}) as due`,
+      {
+        ...parameters(settings, now),
+        retention: settings.retentionDays,
+      },
+    );
+    return row!.due;
+  } catch (error) {
+    if (sqlState(error) && !/^(08|40|57|53|55)/.test(sqlState(error)!)) throw new ProbeFailed('', { cause: error });
+    throw error;
+  }
+}
+
+const parameters = (settings: Settings, now: string) => ({
+  ...settings.job,
+  now,
+  zone: settings.timezone,
+  dbZone: settings.dbTimezone,
+});
+
+async function recordNothing(context: Context, tx: Transaction, standing: Standing[]): Promise<RunResult> {
+  const { planned, skipped } = plan(context, standing);
+  for (const { job } of planned) {
+    context.log.write(job.lines.started);
+    for (const line of job.lines.finished({}, [])) context.log.write(line);
+  }
+  await recordIdle(
+    tx,
+    standing[0]!.now,
+    planned.map(({ job, slot }) => ({ job: job.name, slot })),
+    context.request.by ?? null,
+  );
+  return {
+    locked: false,
+    now: standing[0]!.now,
+    jobs: planned.map(({ job }) => emptyResult(job.name)),
+    skipped,
+    exitCode: EXIT.done,
+  };
+}
+
+async function passAll(context: Context, standing: Standing[]): Promise<RunResult> {
+  const { db, settings, request } = context;
+  const { planned, skipped } = plan(context, standing);
+  const now = standing[0]!.now;
+  const jobs: JobResult[] = [];
+  for (const each of planned) jobs.push(await passJob(context, each));
+  if (request.by === undefined && !request.stop.reason) await prune(db, settings, now, request.stop);
+  const result: RunResult = { locked: false, now, jobs, skipped, exitCode: exitCode(jobs) };
+  if (request.stop.reason && jobs.some((job) => job.workLeft)) result.stopped = request.stop.reason;
+  return result;
+}
+
+function exitCode(jobs: JobResult[]): ExitCode {
+  const worst = jobs.find((job) => job.errorCode !== undefined)?.errorCode;
+  if (worst !== undefined) return worst;
+  if (jobs.some((job) => job.workLeft)) return EXIT.stopped;
+  return jobs.some((job) => job.failed > 0) ? EXIT.rowsFailed : EXIT.done;
+}
+
+const emptyResult = (job: string): JobResult => ({
+  job,
+  changed: {},
+  failed: 0,
+  failures: [],
+  lateSeconds: 0,
+  unsent: 0,
+  workLeft: false,
+});
+
+async function passJob(context: Context, planned: Planned): Promise<JobResult> {
+  const { db, log, request } = context;
+  const { job, now, slot } = planned;
+  const result = emptyResult(job.name);
+  if (request.stop.reason) return { ...result, workLeft: true };
+  let id: string | undefined;
+  try {
+    id = await db.transaction((tx) => beginRun(tx, { job: job.name, slot, now, by: request.by ?? null }));
+    if (id === undefined) return result; // another runner has done this slot in the meantime
+    log.write(job.lines.started);
+    for (const rule of job.rules) await sweep(context, planned, rule, id, result);
+  } catch (error) {
+    if (error instanceof OperatorError && error.exitCode === EXIT.unreachable) throw error;
+    const explained = jobError(job, error);
+    result.error = explained.message;
+    result.errorCode = explained.exitCode;
+    log.error(explained.message, request.debug ? { stack: (error as Error).stack } : undefined);
+  }
+  if (id !== undefined) await db.transaction((tx) => finishRun(tx, id, result));
+  if (!result.error) for (const line of job.lines.finished(result.changed, result.failures)) log.write(line);
+  return result;
+}
+
+/** Batch after batch of one rule, oldest first, until nothing is due or the run must end. */
+async function sweep(
+  { db, settings, log, request }: Context,
+  planned: Planned,
+  rule: Rule,
+  run: string,
+  result: JobResult,
+): Promise<void> {
+  const { job } = planned;
+  const pass: Pass = {
+    job,
+    idType: planned.idType,
+    values: parameters(settings, planned.now),
+    run,
+    batchSize: request.batchSize,
+    detail: request.debug ? request.batchSize : DETAIL,
+    notify: result.unsent === 0,
+  };
+  let cursor: { from: string; after: string } | undefined;
+  for (;;) {
+    if (request.stop.reason) {
+      result.workLeft = true;
+      return;
+    }
+    const batch = await nextBatch(db, pass, rule, cursor, log);
+    tally(result, rule, batch);
+    say(log, job, rule, batch);
+    if (batch.claimed < request.batchSize) return;
+    cursor = batch.last ?? undefined;
+  }
+}
+
+// Who wants every failure finds it in the table; a run keeps enough of them to show.
+const FAILURES_SHOWN = 100;
+
+function tally(result: JobResult, rule: Rule, batch: Awaited<ReturnType<typeof nextBatch>>): void {
+  result.changed = sum([result.changed, batch.changed]);
+  result.failed += batch.refused.length;
+  result.lateSeconds = Math.max(result.lateSeconds, batch.lateSeconds);
+  result.unsent += batch.unsent;
+  for (const { id, error } of batch.refused) {
+    if (result.failures.length < FAILURES_SHOWN) result.failures.push({ id, rule: rule.name, error });
+  }
+}
+
+function say(log: Log, job: Job, rule: Rule, batch: Awaited<ReturnType<typeof nextBatch>>): void {
+  if (batch.claimed === 0) return;
+  const found = job.lines.found?.(rule.name, batch.claimed);
+  if (found) log.write(found);
+  if (batch.outcomes) {
+    for (const outcome of batch.outcomes) {
+      for (const line of job.lines.done(outcome))
+        log.write(batch.claimed > DETAIL ? { ...line, level: 'debug' } : line);
+    }
+  }
+  if (batch.claimed > DETAIL)
+    log.info(`${job.name}: ${rule.name} changed ${total(batch.changed)} rows`, { changed: batch.changed });
+  for (const { id, error } of batch.refused) log.write(job.lines.failed(rule.name, id, error));
+}
+
+function jobError(job: Job, error: unknown): OperatorError {
+  if (error instanceof OperatorError) return error;
+  const state = sqlState(error) ?? '';
+  const message = (error as Error).message;
+  if (state.startsWith('42')) {
+    const explained = state === '42501' ? explainSchemaError(error) : undefined;
+    return explained instanceof OperatorError
+      ? explained
+      : new OperatorError(
+          EXIT.configuration,
+          `The tables of ${job.name} do not fit: ${message}. Run "scheduler migrate" once.`,
+        );
+  }
+  if (/^(25006|40|53|55|57)/.test(state)) {
+    return new OperatorError(
+      EXIT.stopped,
+      `${job.name} was interrupted by the database: ${message}. The next run goes on.`,
+    );
+  }
+  return new OperatorError(
+    EXIT.defect,
+    `${job.name} stopped on an unexpected error: ${message}. Please report it with what --debug prints.`,
+  );
+}

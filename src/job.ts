@@ -1,0 +1,84 @@
+import type { Variable } from './config.ts';
+import type { Line } from './log.ts';
+
+/**
+ * One named pass over one kind of row. A job says what is due and what then changes, as SQL with the guard in plain
+ * sight; the engine says how: batches, transactions, events, failures, records. SQL may use these parameters:
+ *
+ *   :now        the run's one instant
+ *   :zone       SCHEDULER_TIMEZONE, for wall-clock schedules
+ *   :dbZone     SCHEDULER_DB_TIMEZONE, for columns without a zone (see scheduler.at)
+ *   and each setting that the job itself declares.
+ */
+export interface Job {
+  name: string;
+  summary: string;
+  everyMinutes: number;
+  /** Its place in a tick. Hand-offs are rows in tables, so the order saves a minute's wait and nothing else. */
+  order: number;
+  /** The tables it works on and the columns it needs there; the first is the one whose rows it names. */
+  tables: Record<string, string[]>;
+  /** The migration's function that makes or adopts those tables. */
+  adopt: string;
+  /** Environment variables of its own, by the parameter name its SQL uses. */
+  settings?: Record<string, Variable<string | boolean>>;
+  /** The setting, if any, that can switch the job off in `tick`. */
+  switch?: string;
+  rules: Rule[];
+  lines: Lines;
+}
+
+/** One way for a row to become due, and what is then done with all rows that are. */
+export interface Rule {
+  name: string;
+  /** The table and its alias: "packages p". */
+  row: string;
+  /** The due time, as an expression on the row that an index holds in order. */
+  at: string;
+  /** Named conditions that must all hold, besides the due time having come. */
+  when: Record<string, string>;
+  /** A sentence on why the row cannot be acted on, or null. Such a row is a failure and the rest go on. */
+  wrong?: string;
+  /** More columns of the row as it was before the change, for `todo`. */
+  carry?: string;
+  /**
+   * Comma-separated common table expressions that change the rows of `todo` (id, due_at and what is carried) and end in
+   * `outcome` (step, transition, type, entity_id, due_at, channels, data): one row per transition, in the order of
+   * `step`. A null type is counted without an event.
+   */
+  change: string;
+}
+
+export interface Outcome {
+  transition: string;
+  entity_id: string;
+  data: Record<string, unknown>;
+}
+
+/** What a pass says in the log, in the words that its operators search for. */
+export interface Lines {
+  started: Line;
+  found?(rule: string, count: number): Line | undefined;
+  done(outcome: Outcome): Line[];
+  failed(rule: string, id: string, error: string): Line;
+  finished(changed: Record<string, number>, failures: { id: string; error: string }[]): Line[];
+}
+
+export const tableOf = (job: Job): string => Object.keys(job.tables)[0]!;
+export const aliasOf = (rule: Rule): string => rule.row.split(' ').at(-1)!;
+
+export const info = (message: string, fields?: Line['fields']): Line => ({
+  level: 'info',
+  message,
+  ...(fields && { fields }),
+});
+export const warning = (message: string, fields?: Line['fields']): Line => ({
+  level: 'warn',
+  message,
+  ...(fields && { fields }),
+});
+export const failure = (message: string, fields?: Line['fields']): Line => ({
+  level: 'error',
+  message,
+  ...(fields && { fields }),
+});

@@ -1,0 +1,206 @@
+import { failure, info, type Job, type Rule, warning } from '../job.ts';
+
+const START = 'scheduler.at(p.scheduled_activation_time, :dbZone::text)';
+const STOP = 'scheduler.at(p.scheduled_deactivation_time, :dbZone::text)';
+const END = `scheduler.sale_end(${START}, ${STOP}, p.validity)`;
+const SWITCHED_ON = 'scheduler.at(p.activated_at, :dbZone::text)';
+const SWITCHED_OFF = 'scheduler.at(p.deactivated_at, :dbZone::text)';
+
+const ENABLED = { 'the schedule is enabled': 'p.enable_schedule' };
+const OFF_SALE = { 'it is off sale': "p.status = 'inactive'" };
+const NOT_YET_ACTIVATED = {
+  'it was not yet activated for this start': `(${SWITCHED_ON} is null or ${SWITCHED_ON} < ${START})`,
+};
+const NOT_YET_MISSED = {
+  'this window was not yet closed': `(${SWITCHED_OFF} is null or ${END} is null or ${SWITCHED_OFF} < ${END})`,
+};
+const NOT_YET_CLOSED = { 'this window was not yet closed': `(${SWITCHED_OFF} is null or ${SWITCHED_OFF} < ${END})` };
+
+const UNREADABLE = `case
+  when p.scheduled_deactivation_time is null and p.validity is not null and scheduler.validity_seconds(p.validity) is null
+    then format('validity %L is not a count and a unit, such as ''2 hours'', ''7 days'' or ''1 month''', left(p.validity, 80))
+  when nullif(p.repeats, '') is not null and lower(p.repeats) not in ('daily', 'weekly', 'monthly')
+    then format('repeats %L is none of daily, weekly, monthly', left(p.repeats, 80))
+end`;
+
+const STATUS_CHANGED = `
+  'package.status.changed' as type,
+  array['private-packages', 'private-admin-notifications'] as channels`;
+
+const statusData = (from: string, to: string, active: boolean) => `
+  jsonb_build_object(
+    'package_id', id, 'package_name', name, 'package_type', kind, 'old_status', '${from}', 'new_status', '${to}',
+    'is_active', ${active}, 'scheduled_activation_time', scheduler.iso(start), 'timestamp', scheduler.iso(:now::timestamptz),
+    'message', format('Package ''%s'' status changed from ${from} to ${to}', name)
+  ) as data`;
+
+const ACTIVATE: Rule = {
+  name: 'activate',
+  row: 'packages p',
+  at: START,
+  when: {
+    ...ENABLED,
+    ...OFF_SALE,
+    ...NOT_YET_ACTIVATED,
+    ...NOT_YET_MISSED,
+    'its end has not come': `coalesce(:now::timestamptz < ${END}, true)`,
+  },
+  wrong: UNREADABLE,
+  change: `
+    switched as (
+      update packages p
+      set status = 'active', is_active = true, activated_at = :now::timestamptz, updated_at = :now::timestamptz
+      from todo where p.id = todo.id
+      returning p.id, p.name, p.type as kind, todo.due_at as start
+    ),
+    outcome as (
+      select 1 as step, 'activate' as transition, ${STATUS_CHANGED}, id::text as entity_id, start as due_at,
+        ${statusData('inactive', 'active', true)}
+      from switched
+    )`,
+};
+
+/** A finished window moves on in the very statement that closes it, so that a sale switched off by hand never comes back. */
+const closing = (assignments: string) => `
+    closed as (
+      update packages p
+      set ${assignments} deactivated_at = :now::timestamptz,
+        scheduled_activation_time = coalesce((todo.next).next_start, p.scheduled_activation_time),
+        scheduled_deactivation_time = coalesce((todo.next).next_stop, p.scheduled_deactivation_time),
+        repeat_day = coalesce(todo.day_of_month, p.repeat_day)
+      from todo where p.id = todo.id
+      returning p.id, p.name, p.type as kind, todo.due_at, todo.start, (todo.next).next_start, (todo.next).next_stop
+    )`;
+
+const REPEATED = `
+    select 2, 'repeat', 'package.schedule.repeated', array['private-packages', 'private-admin-notifications'], id::text, due_at,
+      jsonb_build_object(
+        'package_id', id, 'package_name', name, 'package_type', kind, 'scheduled_activation_time', scheduler.iso(next_start),
+        'scheduled_deactivation_time', scheduler.iso(next_stop), 'timestamp', scheduler.iso(:now::timestamptz),
+        'message', format('Package ''%s'' goes on sale again at %s', name, scheduler.iso(next_start))
+      )
+    from closed where next_start is not null`;
+
+// The day a monthly sale aims at: the one it was given, unless a shorter month only pushed it forward to its last day.
+const WALL_START = `(${START} at time zone :zone::text)`;
+const LAST_DAY = `extract(day from date_trunc('month', ${WALL_START}) + interval '1 month' - interval '1 day')`;
+const DAY_OF_MONTH = `case
+  when extract(day from ${WALL_START}) = least(p.repeat_day, ${LAST_DAY}) then p.repeat_day
+  else extract(day from ${WALL_START})::smallint
+end`;
+const NEXT_WINDOW = `
+  ${START} as start,
+  case when lower(p.repeats) in ('daily', 'weekly', 'monthly')
+    then scheduler.next_sale(${START}, ${STOP}, p.validity, p.repeats, ${DAY_OF_MONTH}, :zone::text, :now::timestamptz) end as next,
+  case when lower(p.repeats) = 'monthly' then ${DAY_OF_MONTH} end as day_of_month`;
+
+const DEACTIVATE: Rule = {
+  name: 'deactivate',
+  row: 'packages p',
+  at: END,
+  when: {
+    ...ENABLED,
+    'it is on sale': "p.status = 'active'",
+    ...NOT_YET_CLOSED,
+    'it was not switched on after its end': `(${SWITCHED_ON} is null or ${SWITCHED_ON} < ${END})`,
+  },
+  carry: NEXT_WINDOW,
+  change: `${closing("status = 'inactive', is_active = false, updated_at = :now::timestamptz,")},
+    outcome as (
+      select 1 as step, 'deactivate' as transition, ${STATUS_CHANGED}, id::text as entity_id, due_at,
+        ${statusData('active', 'inactive', false)}
+      from closed
+      union all
+      ${REPEATED}
+    )`,
+};
+
+const MISS: Rule = {
+  name: 'miss',
+  row: 'packages p',
+  at: END,
+  when: {
+    ...ENABLED,
+    ...OFF_SALE,
+    ...NOT_YET_ACTIVATED,
+    ...NOT_YET_MISSED,
+    'its start has come': `${START} <= :now::timestamptz`,
+  },
+  carry: NEXT_WINDOW,
+  change: `${closing('')},
+    outcome as (
+      select 1 as step, 'miss' as transition, 'package.schedule.missed' as type,
+        array['private-packages', 'private-admin-notifications'] as channels, id::text as entity_id, due_at,
+        jsonb_build_object(
+          'package_id', id, 'package_name', name, 'package_type', kind, 'scheduled_activation_time', scheduler.iso(start),
+          'sale_end', scheduler.iso(due_at), 'timestamp', scheduler.iso(:now::timestamptz),
+          'message', format('Package ''%s'' was never on sale: its window passed without a tick', name)
+        ) as data
+      from closed
+      union all
+      ${REPEATED}
+    )`,
+};
+
+/** Somebody switched it off inside its window. The end is noted, so that switching it on afterwards counts as theirs too. */
+const SETTLE: Rule = {
+  name: 'settle',
+  row: 'packages p',
+  at: END,
+  when: { ...ENABLED, ...OFF_SALE, 'it was activated for this start': `${SWITCHED_ON} >= ${START}`, ...NOT_YET_CLOSED },
+  change: `
+    closed as (
+      update packages p set deactivated_at = :now::timestamptz from todo where p.id = todo.id
+      returning p.id, p.name, todo.due_at
+    ),
+    outcome as (
+      select 1 as step, 'settle' as transition, null as type, '{}'::text[] as channels, id::text as entity_id, due_at,
+        jsonb_build_object('package_id', id, 'package_name', name) as data
+      from closed
+    )`,
+};
+
+export const job: Job = {
+  name: 'packages',
+  summary: 'put hotspot packages on sale and take them off',
+  everyMinutes: 1,
+  order: 10,
+  tables: {
+    packages: [
+      ...[
+        'id',
+        'name',
+        'type',
+        'enable_schedule',
+        'scheduled_activation_time',
+        'scheduled_deactivation_time',
+        'validity',
+      ],
+      ...['repeats', 'repeat_day', 'status', 'is_active', 'activated_at', 'deactivated_at', 'updated_at'],
+    ],
+  },
+  adopt: 'adopt_packages',
+  // Closing comes first: a window that repeats may be open again, and is then activated in the same pass.
+  rules: [DEACTIVATE, MISS, SETTLE, ACTIVATE],
+  lines: {
+    started: info('ProcessScheduledPackages job started'),
+    found: (rule, count) => (rule === 'activate' ? info('Found packages to activate', { count }) : undefined),
+    done: ({ transition, data }) => {
+      const which = { package_id: data.package_id, package_name: data.package_name };
+      switch (transition) {
+        case 'activate':
+          return [info('Package activated', { ...which, scheduled_time: data.scheduled_activation_time })];
+        case 'deactivate':
+          return [info('Package deactivated', { ...which, reason: 'Scheduled validity expired' })];
+        case 'miss':
+          return [warning('Package missed its whole sale window', { ...which, sale_end: data.sale_end })];
+        case 'repeat':
+          return [info('Package sale repeats', { ...which, scheduled_time: data.scheduled_activation_time })];
+        default:
+          return [info('Package stays as it was switched by hand', which)];
+      }
+    },
+    failed: (rule, id, error) => failure(`Failed to ${rule} package`, { package_id: id, error }),
+    finished: () => [info('ProcessScheduledPackages job completed successfully')],
+  },
+};

@@ -1,0 +1,52 @@
+import { styleText } from 'node:util';
+
+/** The one owner of standard output. Commands hand over data; how it looks is decided here. */
+
+type Cell = string | number | null | undefined;
+type Style = Parameters<typeof styleText>[0];
+
+let colored = process.stdout.isTTY === true && !process.env.NO_COLOR;
+
+export function withoutColor(): void {
+  colored = false;
+}
+
+export const isTerminal = (): boolean => process.stdout.isTTY === true;
+
+const paint = (style: Style, text: string) => (colored ? styleText(style, text) : text);
+
+export function print(text: string): void {
+  process.stdout.write(`${text}\n`);
+}
+
+export function printJson(value: unknown): void {
+  print(JSON.stringify(value));
+}
+
+/** Rows of cells under headings; numbers to the right, everything else to the left. */
+export function printTable(headings: string[], rows: Cell[][]): void {
+  const text = rows.map((row) => row.map((cell) => String(cell ?? '')));
+  const numeric = headings.map(
+    (_, n) => rows.length > 0 && rows.every((row) => typeof row[n] === 'number' || row[n] == null || row[n] === ''),
+  );
+  const widths = headings.map((heading, n) => Math.max(heading.length, ...text.map((row) => row[n]!.length)));
+  const line = (cells: string[]) =>
+    cells
+      .map((cell, n) => (numeric[n] ? cell.padStart(widths[n]!) : cell.padEnd(widths[n]!)))
+      .join('  ')
+      .trimEnd();
+  print(paint('bold', line(headings)));
+  for (const row of text) print(line(row));
+}
+
+export function printHeading(text: string): void {
+  print(`\n${paint('bold', text)}`);
+}
+
+/** A write to a pipe whose reader has gone (`| head`) ends the output, not the program with a stack trace. */
+export function endQuietlyWhenNobodyReads(): void {
+  process.stdout.on('error', (error: NodeJS.ErrnoException) => {
+    if (error.code === 'EPIPE') process.exit(process.exitCode ?? 0);
+    throw error;
+  });
+}

@@ -1,0 +1,40 @@
+import type { Settings } from './config.ts';
+import type { Database } from './db.ts';
+import type { Stop } from './engine.ts';
+
+// Small enough to be done between two heartbeats, large enough to keep up with 100,000 events a tick.
+const BATCH = 5000;
+
+const EXPIRED = `< :now::timestamptz - make_interval(days => :retention::integer)`;
+
+/** True when the oldest record is past its retention: looks at one row of each table. */
+export const ANYTHING_EXPIRED = `
+  exists (select from (select occurred_at from scheduler.events order by id limit 1) as oldest where occurred_at ${EXPIRED})
+  or exists (select from (select started_at from scheduler.runs order by id limit 1) as oldest where started_at ${EXPIRED})`;
+
+const DELETE = {
+  events: `delete from scheduler.events where id in (select id from scheduler.events where occurred_at ${EXPIRED} order by id limit ${BATCH}) returning 1`,
+  runs: `delete from scheduler.runs where id in (select id from scheduler.runs where started_at ${EXPIRED} order by id limit ${BATCH}) returning 1`,
+};
+
+export interface Pruned {
+  events: number;
+  runs: number;
+}
+
+/** Forgets history past its retention. Nothing reads it to decide: the state of a row is in the row. */
+export async function prune(db: Database, settings: Settings, now: string, stop: Stop): Promise<Pruned> {
+  const pruned: Pruned = { events: 0, runs: 0 };
+  for (const table of ['events', 'runs'] as const) {
+    for (let deleted = BATCH; deleted === BATCH && !stop.reason; ) {
+      deleted = (
+        await db.query(`with gone as (${DELETE[table]}) select count(*)::integer as n from gone`, {
+          now,
+          retention: settings.retentionDays,
+        })
+      )[0]!.n as number;
+      pruned[table] += deleted;
+    }
+  }
+  return pruned;
+}

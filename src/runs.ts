@@ -1,0 +1,138 @@
+import { hostname } from 'node:os';
+import type { Control } from './controls.ts';
+import { LATEST_CONTROL } from './controls.ts';
+import type { Transaction } from './db.ts';
+import type { ExitCode } from './errors.ts';
+import { type Job, tableOf } from './job.ts';
+import { VERSION } from './version.ts';
+
+/** What a run finds when it starts: one row per job. */
+export interface Standing {
+  job: string;
+  now: string;
+  level: number;
+  locked: boolean;
+  slot: string;
+  slotTaken: boolean;
+  control: Control | null;
+  missing: string[];
+  idType: string | null;
+}
+
+// Any number will do, as long as nothing else in the database takes it: "schedule" in ASCII.
+const LOCK_KEY = '8314034311083879525';
+
+const TAKE_LOCK = `pg_try_advisory_xact_lock(${LOCK_KEY})`;
+
+/**
+ * One round trip tells everything a run must know before it begins. The lock belongs to the transaction that asks: it is
+ * gone when its holder is, also behind a pooler, and there is nothing to unlock by hand.
+ */
+export async function readStanding(
+  tx: Transaction,
+  jobs: Job[],
+  options: { at?: string | undefined; lock: boolean },
+): Promise<Standing[]> {
+  return tx.query<Standing>(
+    `with run as materialized (
+       select coalesce(:at::timestamptz, now()) as now, ${options.lock ? TAKE_LOCK : 'true'} as locked,
+         (select coalesce(max(id), 0) from scheduler.migrations) as level
+     )
+     select j.name as job, run.now::text as now, run.locked, run.level, slot::text,
+       exists (
+         select from scheduler.runs r where r.job = j.name and r.slot = slot.slot and r.finished_at is not null and not r.work_left
+       ) as "slotTaken",
+       (select row_to_json(c) from (${LATEST_CONTROL}) as c) as control,
+       (
+         select coalesce(json_agg(need.name order by need.name), '[]') from (
+           select case when to_regclass(t.key) is null then t.key else t.key || '.' || c.name end as name
+           from json_each(j.tables) as t, json_array_elements_text(t.value) as c (name)
+           where not exists (
+             select from pg_attribute a where a.attrelid = to_regclass(t.key) and a.attname = c.name and not a.attisdropped
+           )
+           group by 1
+         ) as need
+       ) as missing,
+       (select format_type(a.atttypid, null) from pg_attribute a where a.attrelid = to_regclass(j.first) and a.attname = 'id') as "idType"
+     from run
+     cross join json_to_recordset(:jobs::json) as j (name text, first text, every integer, tables json)
+     cross join lateral (select floor(extract(epoch from run.now) / 60 / j.every)::bigint as slot) as slot`,
+    {
+      at: options.at ?? null,
+      jobs: JSON.stringify(
+        jobs.map((job) => ({ name: job.name, first: tableOf(job), every: job.everyMinutes, tables: job.tables })),
+      ),
+    },
+  );
+}
+
+const IDENTITY = { host: hostname(), version: VERSION };
+
+/** What a pass did. */
+export interface JobResult {
+  job: string;
+  changed: Record<string, number>;
+  failed: number;
+  failures: { id: string; rule: string; error: string }[];
+  lateSeconds: number;
+  unsent: number;
+  workLeft: boolean;
+  /** What stopped the whole job, and what it means for the exit code. */
+  error?: string;
+  errorCode?: ExitCode;
+}
+
+/**
+ * Claims the job's slot. No row: somebody else has done this slot already. A run that never finished (it was killed) or
+ * that left work gives its slot to the next.
+ */
+export async function beginRun(
+  tx: Transaction,
+  run: { job: string; slot: string | null; now: string; by: string | null },
+) {
+  const rows = await tx.query<{ id: string }>(
+    `insert into scheduler.runs as r (job, slot, at, started_by, host, version)
+     values (:job::text, :slot::bigint, :now::timestamptz, :by::text, :host::text, :version::text)
+     on conflict (job, slot) do update set started_at = clock_timestamp(), host = excluded.host
+     where r.finished_at is null or r.work_left
+     returning id::text`,
+    { ...run, ...IDENTITY },
+  );
+  return rows[0]?.id;
+}
+
+export async function finishRun(tx: Transaction, id: string, result: JobResult): Promise<void> {
+  await tx.query(
+    `update scheduler.runs set finished_at = clock_timestamp(), changed = :changed::jsonb, failed = :failed::integer,
+       late_by = make_interval(secs => :late::double precision), unsent = :unsent::integer, work_left = :left::boolean,
+       error = :error::text
+     where id = :id::bigint`,
+    {
+      id,
+      changed: JSON.stringify(result.changed),
+      failed: result.failed,
+      late: result.lateSeconds,
+      unsent: result.unsent,
+      left: result.workLeft,
+      error: result.error ?? null,
+    },
+  );
+}
+
+/** Runs that found nothing to do, all in one statement. */
+export async function recordIdle(
+  tx: Transaction,
+  now: string,
+  runs: { job: string; slot: string | null }[],
+  by: string | null,
+): Promise<void> {
+  if (runs.length === 0) return;
+  await tx.query(
+    `insert into scheduler.runs as r (job, slot, at, finished_at, started_by, host, version)
+     select job, slot, :now::timestamptz, clock_timestamp(), :by::text, :host::text, :version::text
+     from json_to_recordset(:runs::json) as idle (job text, slot bigint)
+     on conflict (job, slot) do update set finished_at = excluded.finished_at, work_left = false
+     where r.finished_at is null or r.work_left`,
+    { now, runs: JSON.stringify(runs), by, ...IDENTITY },
+  );
+}

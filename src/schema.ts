@@ -1,0 +1,116 @@
+import { readdirSync } from 'node:fs';
+import { fileURLToPath } from 'node:url';
+import type { Settings } from './config.ts';
+import { type Database, sqlState } from './db.ts';
+import { configurationError } from './errors.ts';
+import type { Job } from './job.ts';
+import { ROOT } from './version.ts';
+
+const FOLDER = fileURLToPath(new URL('migrations', ROOT));
+
+/** The schema that this version of the program works with: its newest migration. */
+export const LEVEL = Math.max(...readdirSync(FOLDER).map((name) => Number.parseInt(name, 10) || 0));
+
+const MIGRATE = 'Run "scheduler migrate" once';
+
+/** A tick never migrates: it says what is missing, and who runs it decides when. */
+export function checkLevel(level: number): void {
+  if (level < LEVEL)
+    throw configurationError(
+      `The schema "scheduler" is at level ${level}, and this version needs ${LEVEL}. ${MIGRATE}.`,
+    );
+}
+
+/** Turns "relation does not exist" and "permission denied" on our own tables into what to do about them. */
+export function explainSchemaError(error: unknown): unknown {
+  switch (sqlState(error)) {
+    case '42P01': // undefined table
+    case '3F000': // no such schema
+      return configurationError(
+        `The schema "scheduler" is not in this database. ${MIGRATE}; until then nothing is touched.`,
+      );
+    case '42703': // undefined column
+    case '42883': // undefined function
+      return configurationError(
+        `The schema "scheduler" does not fit this version (${(error as Error).message}). ${MIGRATE}.`,
+      );
+    case '42501': // insufficient privilege
+      return configurationError(
+        `The role of this connection lacks a right: ${(error as Error).message}. Grant it; deploy/roles.sql lists all that are needed.`,
+      );
+    default:
+      return error;
+  }
+}
+
+export interface MigrationState {
+  id: number;
+  name: string;
+  applied: boolean;
+}
+
+export async function migrationStates(db: Database): Promise<MigrationState[]> {
+  const [present] = await db.query<{ table: string | null }>(
+    `select to_regclass('scheduler.migrations')::text as table`,
+  );
+  const rows = present?.table ? await db.query<{ id: number }>('select id from scheduler.migrations') : [];
+  const applied = new Set(rows.map((row) => row.id));
+  return readdirSync(FOLDER)
+    .map((file) => ({ id: Number.parseInt(file, 10), name: file.replace(/^\d+_|\.sql$/g, '') }))
+    .filter(({ id }) => id > 0)
+    .sort((a, b) => a.id - b.id)
+    .map((migration) => ({ ...migration, applied: applied.has(migration.id) }));
+}
+
+/**
+ * Applies the missing migrations, then lets each job make or adopt its tables. The second step is repeated on every call:
+ * it heals a dropped index and adopts a table that the application has got since.
+ */
+export async function migrate(
+  db: Database,
+  settings: Settings,
+  jobs: Job[],
+  say: (step: string) => void,
+): Promise<void> {
+  const before = (await migrationStates(db)).filter((state) => !state.applied);
+  const client = await db.client();
+  const { rows } = await client.query('show search_path');
+  try {
+    // The library looks for a table called migrations in every schema, and a Laravel application has one: ours must
+    // exist, and be found first, before it is called.
+    await client.query('create schema if not exists scheduler');
+    await client.query(`create table if not exists scheduler.migrations (
+      id integer primary key, name varchar(100) unique not null, hash varchar(40) not null,
+      executed_at timestamp default current_timestamp)`);
+    await client.query('set search_path = scheduler');
+    const { migrate: apply } = await import('postgres-migrations');
+    await apply({ client }, FOLDER);
+  } catch (error) {
+    throw explainMigrationError(error);
+  } finally {
+    await client.query(`select set_config('search_path', $1, false)`, [rows[0].search_path]).catch(() => {});
+  }
+  for (const { id, name } of before) say(`applied ${id}_${name}`);
+
+  for (const adopt of new Set(jobs.map((job) => job.adopt))) {
+    await db.transaction(async (tx) => {
+      await tx.query(
+        `select set_config('scheduler.timezone', :zone::text, true), set_config('statement_timeout', '0', true),
+           set_config('client_min_messages', 'warning', true)`,
+        { zone: settings.timezone },
+      );
+      await tx.query(`select scheduler.${adopt}()`);
+    });
+  }
+}
+
+function explainMigrationError(error: unknown): unknown {
+  const cause = ((error as Error).cause as Error | undefined) ?? (error as Error);
+  const state = sqlState(error) ?? sqlState(cause);
+  if (state === '42501') {
+    return configurationError(
+      `Migrating needs the right to create the schema "scheduler": ${cause.message}. Run it as the owner of the database.`,
+    );
+  }
+  return error;
+}
