@@ -24,15 +24,35 @@ interface Cursor {
   after: string;
 }
 
+const beyond = (rule: Rule, idType: string, cursor: Cursor | undefined) =>
+  cursor ? `and (${rule.at}, ${aliasOf(rule)}.id) > (:from::timestamptz, :after::text::${idType})` : '';
+
 function claim(rule: Rule, idType: string, cursor: Cursor | undefined): string {
   const alias = aliasOf(rule);
-  const beyond = cursor ? `and (${rule.at}, ${alias}.id) > (:from::timestamptz, :after::text::${idType})` : '';
   return `select ${columns(rule)}, ${alias}.ctid::text as place
     from ${rule.row}
-    where ${isDue(rule)} ${beyond}
+    where ${isDue(rule)} ${beyond(rule, idType, cursor)}
     order by ${rule.at}, ${alias}.id
     limit :limit::integer
     for update of ${alias} skip locked`;
+}
+
+/** The due rows, and whether their keys could be locked: rows of a key that somebody else holds are theirs. */
+function claimByKey(rule: Rule, idType: string, cursor: Cursor | undefined): string {
+  const alias = aliasOf(rule);
+  const { key, lock } = rule.each!;
+  return `
+    with due as materialized (
+      select ${alias}.id, ${rule.at} as due_at, ${alias}.ctid as place, ${key} as key
+      from ${rule.row}
+      where ${isDue(rule)} ${beyond(rule, idType, cursor)}
+      order by ${rule.at}, ${alias}.id
+      limit :limit::integer
+    ),
+    locked as materialized (${lock})
+    select due.id::text as id, due.due_at::text as due_at, due.place::text as place, due.key::text as key,
+      due.key in (select key from locked) as free
+    from due order by due.due_at, due.id`;
 }
 
 /** The same rows again, by their place: within the transaction that locked them they cannot move. */
@@ -81,6 +101,8 @@ export function probe(jobs: Job[]): string {
 export interface Batch {
   claimed: number;
   last: Cursor | null;
+  /** Whether the sweep has to go on after it. */
+  more: boolean;
   changed: Record<string, number>;
   lateSeconds: number;
   refused: Refusal[];
@@ -120,10 +142,11 @@ export async function nextBatch(
     notify: pass.notify,
     ...cursor,
   };
-  const due = claim(rule, pass.idType, cursor);
+  const { idType } = pass;
   try {
-    const [batch] = await db.transaction((tx) => tx.query<Batch>(complete(rule, due), values));
-    return { ...batch!, unsent: 0 };
+    if (rule.each) return await db.transaction((tx) => oneByKey(tx, rule, idType, cursor, values, false));
+    const [batch] = await db.transaction((tx) => tx.query<Batch>(complete(rule, claim(rule, idType, cursor)), values));
+    return { ...batch!, more: batch!.claimed === pass.batchSize, unsent: 0 };
   } catch (error) {
     if (sqlState(error) === NOTIFY_QUEUE_FULL && pass.notify) {
       log.warn(
@@ -133,9 +156,17 @@ export async function nextBatch(
       const batch = await nextBatch(db, pass, rule, cursor, log);
       return { ...batch, unsent: total(batch.changed) };
     }
-    if (blamesRow(error)) return db.transaction((tx) => isolate(tx, rule, due, values));
-    throw error;
+    if (!blamesRow(error)) throw error;
   }
+  // Some row of this batch cannot be changed. Once more, looking for it.
+  return db.transaction(async (tx) => {
+    if (rule.each) return oneByKey(tx, rule, idType, cursor, values, true);
+    const rows = await tx.query<Claimed>(
+      `select id::text as id, place, due_at::text as due_at from (${claim(rule, idType, cursor)}) as claimed`,
+      values,
+    );
+    return { ...(await changeRows(tx, rule, rows, values, true)), more: rows.length === pass.batchSize };
+  });
 }
 
 interface Claimed {
@@ -144,46 +175,85 @@ interface Claimed {
   due_at: string;
 }
 
+interface Keyed extends Claimed {
+  key: string;
+  free: boolean;
+}
+
+/**
+ * Rows of one key (a customer, say) change one after the other, each seeing what the one before it did. The key is locked
+ * by one statement and the change made by the next: only a statement that starts after the lock sees what it guards.
+ */
+async function oneByKey(
+  tx: Transaction,
+  rule: Rule,
+  idType: string,
+  cursor: Cursor | undefined,
+  values: Values,
+  careful: boolean,
+): Promise<Batch> {
+  const rows = await tx.query<Keyed>(claimByKey(rule, idType, cursor), values);
+  const free = rows.filter((row) => row.free);
+  const seen = new Set<string>();
+  const first = free.filter(({ key }) => !seen.has(key) && seen.add(key));
+  const batch = await changeRows(tx, rule, first, values, careful);
+  // The sweep goes on from just before the first row that had to wait for another one of its key.
+  const taken = new Set<Claimed>(first);
+  const waiting = rows.findIndex((row) => row.free && !taken.has(row));
+  return {
+    ...batch,
+    last: toCursor(waiting === -1 ? rows.at(-1) : rows[waiting - 1]),
+    more: waiting !== -1 || rows.length === values.limit,
+  };
+}
+
 // A failing batch is first cut into this many pieces: with few bad rows most pieces are clean at once.
 const PIECES = 16;
 
-/** A batch that failed is taken apart until the failing rows stand alone; the others are then done together. */
-async function isolate(tx: Transaction, rule: Rule, due: string, values: Values): Promise<Batch> {
-  const rows = await tx.query<Claimed>(
-    `select id::text as id, place, due_at::text as due_at from (${due}) as claimed`,
-    values,
-  );
+/** Changes the rows just locked. Careful, it finds the failing ones first, so that the others are still done together. */
+async function changeRows(
+  tx: Transaction,
+  rule: Rule,
+  rows: Claimed[],
+  values: Values,
+  careful: boolean,
+): Promise<Batch> {
   const pick = picked(rule);
   const chosen = (some: Claimed[]) => ({
     ...values,
     places: some.map((row) => row.place),
     ids: some.map((row) => row.id),
   });
-
-  const trial = (some: Claimed[]) =>
-    tx.attempt('undo', async () => {
-      await tx.query(`${changed(rule, pick)} select count(*) from outcome`, chosen(some));
-      await tx.query('set constraints all immediate');
-    });
-  const refused: Refusal[] = [];
-  for (const piece of cut(rows, PIECES)) refused.push(...(await bisect(piece, trial)));
-
-  const bad = new Set(refused.map((row) => row.id));
-  const good = rows.filter((row) => !bad.has(row.id));
   const batches: Batch[] = [];
-  const commit = (some: Claimed[]) =>
-    tx.attempt('keep', async () => {
-      const [batch] = await tx.query<Batch>(complete(rule, pick), chosen(some));
-      await tx.query('set constraints all immediate');
-      batches.push(batch!);
-    });
-  // Normally one statement; what fails only together with its event is taken apart here.
-  if (good.length > 0) refused.push(...(await bisect(good, commit)));
-  await noteRefused(tx, { job: values.job as string, rule: rule.name, now: values.now as string }, refused);
-  const last = rows.at(-1);
+  const change = async (some: Claimed[]) => {
+    const [batch] = await tx.query<Batch>(complete(rule, pick), chosen(some));
+    batches.push(batch!);
+  };
+  const refused: Refusal[] = [];
+  if (careful) {
+    const trial = (some: Claimed[]) =>
+      tx.attempt('undo', async () => {
+        await tx.query(`${changed(rule, pick)} select count(*) from outcome`, chosen(some));
+        await tx.query('set constraints all immediate');
+      });
+    for (const piece of cut(rows, PIECES)) refused.push(...(await bisect(piece, trial)));
+    const bad = new Set(refused.map((row) => row.id));
+    const good = rows.filter((row) => !bad.has(row.id));
+    // Normally one statement; what fails only together with its event is taken apart here.
+    const attempt = (some: Claimed[]) =>
+      tx.attempt('keep', async () => {
+        await change(some);
+        await tx.query('set constraints all immediate');
+      });
+    if (good.length > 0) refused.push(...(await bisect(good, attempt)));
+    await noteRefused(tx, { job: values.job as string, rule: rule.name, now: values.now as string }, refused);
+  } else if (rows.length > 0) {
+    await change(rows);
+  }
   return {
     claimed: rows.length,
-    last: last ? { from: last.due_at, after: last.id } : null,
+    last: toCursor(rows.at(-1)),
+    more: false,
     changed: sum(batches.map((batch) => batch.changed)),
     lateSeconds: Math.max(0, ...batches.map((batch) => batch.lateSeconds)),
     refused: [...refused, ...batches.flatMap((batch) => batch.refused)],
@@ -191,6 +261,8 @@ async function isolate(tx: Transaction, rule: Rule, due: string, values: Values)
     unsent: 0,
   };
 }
+
+const toCursor = (row: Claimed | undefined): Cursor | null => (row ? { from: row.due_at, after: row.id } : null);
 
 async function bisect(rows: Claimed[], attempt: (rows: Claimed[]) => Promise<unknown>): Promise<Refusal[]> {
   const error = await attempt(rows);

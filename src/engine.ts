@@ -144,7 +144,8 @@ function plan(
       if (!byHand && job.switch && settings.job[job.switch] === false)
         return `switched off by ${job.settings![job.switch]!.env}`;
       if (isPaused(state.control) && !request.evenIfPaused) return whyPaused(state.control!);
-      if (!byHand && state.slotTaken) return 'already done in this slot';
+      if (!byHand && !request.dryRun && state.slotTaken)
+        return `already done in this slot of ${job.everyMinutes} minutes`;
       return undefined;
     }
   }
@@ -234,7 +235,7 @@ async function passJob(context: Context, planned: Planned): Promise<JobResult> {
   if (request.stop.reason) return { ...result, workLeft: true };
   let id: string | undefined;
   try {
-    id = await db.transaction((tx) => beginRun(tx, { job: job.name, slot, now, by: request.by ?? null }));
+    id = await db.transaction((tx) => beginRun(tx, { job, slot, now, by: request.by ?? null }));
     if (id === undefined) return result; // another runner has done this slot in the meantime
     log.write(job.lines.started);
     for (const rule of job.rules) await sweep(context, planned, rule, id, result);
@@ -277,7 +278,7 @@ async function sweep(
     const batch = await nextBatch(db, pass, rule, cursor, log);
     tally(result, rule, batch);
     say(log, job, rule, batch);
-    if (batch.claimed < request.batchSize) return;
+    if (!batch.more) return;
     cursor = batch.last ?? undefined;
   }
 }

@@ -39,6 +39,11 @@ export interface Rule {
   when: Record<string, string>;
   /** A sentence on why the row cannot be acted on, or null. Such a row is a failure and the rest go on. */
   wrong?: string;
+  /**
+   * For rows that must change one after the other: what they have in common, and a query that locks those keys of `due`
+   * which nobody else holds and answers them as `key`.
+   */
+  each?: { key: string; lock: string };
   /** More columns of the row as it was before the change, for `todo`. */
   carry?: string;
   /**

@@ -8,9 +8,9 @@ import { after, afterEach, before, beforeEach, describe, it } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { promisify } from 'node:util';
 import pg from 'pg';
-import { defaultDir, removeServer, serverUrl, startServer, stopServer } from '../src/embedded.ts';
+import { defaultDir, removeServer, serverUrl, startServer, stopServer } from '../../src/embedded.ts';
 
-const MODULE = new URL('../src/embedded.ts', import.meta.url).href;
+const MODULE = new URL('../../src/embedded.ts', import.meta.url).href;
 const QUICK = { fsync: 'off', synchronous_commit: 'off', full_page_writes: 'off' };
 const hasPsql = spawnSync('psql', ['--version']).status === 0;
 const isRoot = process.getuid?.() === 0;

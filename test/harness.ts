@@ -1,0 +1,179 @@
+import { spawn } from 'node:child_process';
+import { randomBytes } from 'node:crypto';
+import { fileURLToPath } from 'node:url';
+import pg from 'pg';
+import { readSettings } from '../src/config.ts';
+import { jobVariables } from '../src/context.ts';
+import { Database } from '../src/db.ts';
+import { type Request, type RunResult, run } from '../src/engine.ts';
+import { loadJobs } from '../src/jobs.ts';
+import { Log } from '../src/log.ts';
+import { migrate } from '../src/schema.ts';
+
+/** Everything a test needs: a database of its own on a real server, rows to put in, ticks at any time, the real command. */
+
+export const LAUNCHER = fileURLToPath(new URL('../bin/scheduler.js', import.meta.url));
+const TEMPLATE = 'scheduler_template';
+
+// biome-ignore lint/suspicious/noExplicitAny: a test reads columns of any table by name
+type Row = Record<string, any>;
+
+export interface TestDatabase extends AsyncDisposable {
+  url: string;
+  /** The same over TCP, for proxies and poolers. */
+  tcpUrl: string;
+  name: string;
+  query<T extends Row = Row>(sql: string, values?: unknown[]): Promise<T[]>;
+  one<T extends Row = Row>(sql: string, values?: unknown[]): Promise<T>;
+  /** Inserts a row and answers it as stored. */
+  insert(table: string, row: Row): Promise<Row>;
+  /** A tick inside this process, at that time. */
+  tick(at?: string, options?: TickOptions): Promise<RunResult>;
+  /** The real command, as cron would start it: an empty environment but for the database. */
+  cli(args: string[], options?: CliOptions): Promise<Finished>;
+  migrate(env?: Record<string, string>): Promise<void>;
+  events(): Promise<Row[]>;
+}
+
+export interface TickOptions extends Partial<Request> {
+  env?: Record<string, string>;
+  /** Only these jobs. */
+  only?: string[];
+}
+
+export interface CliOptions {
+  env?: Record<string, string>;
+  cwd?: string;
+  input?: string;
+  timeoutMs?: number;
+}
+
+export interface Finished {
+  code: number | null;
+  out: string;
+  err: string;
+}
+
+const server = () => {
+  const url = process.env.TEST_SERVER;
+  if (!url) throw new Error('Run the tests with "npm test": it starts the server they need.');
+  return url;
+};
+
+const within = (url: string, database: string) => url.replace(/\/scheduler(\?|$)/, `/${database}$1`);
+
+async function admin(sql: string): Promise<void> {
+  const client = new pg.Client({ connectionString: server() });
+  await client.connect();
+  try {
+    await client.query(sql);
+  } finally {
+    await client.end();
+  }
+}
+
+/** A database with all migrations applied, for the others to be cloned from. */
+export async function makeTemplate(url: string): Promise<void> {
+  process.env.TEST_SERVER = url;
+  await admin(`create database ${TEMPLATE}`);
+  await migrateAt(within(url, TEMPLATE));
+}
+
+async function migrateAt(url: string, env: Record<string, string> = {}): Promise<void> {
+  const jobs = await loadJobs();
+  const settings = readSettings(env, jobVariables(jobs), { databaseUrl: url });
+  const db = new Database(settings, new Log('silent'));
+  try {
+    await migrate(db, settings, jobs, () => {});
+  } finally {
+    await db.close();
+  }
+}
+
+/** With `empty`, a database that was never migrated. Dropped when the test is over: `await using db = await database()`. */
+export async function database(options: { empty?: boolean } = {}): Promise<TestDatabase> {
+  const name = `t_${randomBytes(6).toString('hex')}`;
+  await admin(`create database ${name}${options.empty ? '' : ` template ${TEMPLATE}`}`);
+  const url = within(server(), name);
+  const client = new pg.Client({ connectionString: url });
+  client.on('error', () => {});
+  await client.connect();
+  await client.query(`set timezone = 'UTC'`);
+
+  const query = async <T extends Row>(sql: string, values?: unknown[]) => (await client.query<T>(sql, values)).rows;
+  const one = async <T extends Row>(sql: string, values?: unknown[]) => {
+    const rows = await query<T>(sql, values);
+    if (rows.length !== 1) throw new Error(`expected one row, found ${rows.length}: ${sql}`);
+    return rows[0]!;
+  };
+  return {
+    url,
+    tcpUrl: within(process.env.TEST_SERVER_TCP ?? '', name),
+    name,
+    query,
+    one,
+    insert: (table, row) => {
+      const columns = Object.keys(row);
+      return one(
+        `insert into ${table} (${columns.map((c) => `"${c}"`).join(', ')}) values (${columns.map((_, n) => `$${n + 1}`).join(', ')}) returning *`,
+        Object.values(row),
+      );
+    },
+    tick: (at, { env = {}, only, ...request } = {}) => tickAt(url, at, env, only, request),
+    cli: (args, options) => cli(args, { ...options, env: { DATABASE_URL: url, ...options?.env } }),
+    migrate: (env) => migrateAt(url, env),
+    events: () => query('select * from scheduler.events order by id'),
+    async [Symbol.asyncDispose]() {
+      await client.end();
+      await admin(`drop database ${name} with (force)`);
+    },
+  };
+}
+
+async function tickAt(
+  url: string,
+  at: string | undefined,
+  env: Record<string, string>,
+  only: string[] | undefined,
+  request: Partial<Request>,
+) {
+  const jobs = await loadJobs();
+  const settings = readSettings(env, jobVariables(jobs), { databaseUrl: url });
+  const log = new Log('silent');
+  const db = new Database(settings, log);
+  try {
+    return await run(db, settings, log, {
+      jobs: only ? jobs.filter((job) => only.includes(job.name)) : jobs,
+      ...(at !== undefined && { at }),
+      dryRun: false,
+      batchSize: 1000,
+      timeoutSeconds: 120,
+      debug: false,
+      stop: {},
+      ...request,
+    });
+  } finally {
+    await db.close();
+  }
+}
+
+/** Starts the launcher itself, not through a shell; nothing of this process's environment reaches it. */
+export function cli(
+  args: string[],
+  { env = {}, cwd = '/', input, timeoutMs = 60_000 }: CliOptions = {},
+): Promise<Finished> {
+  return new Promise((resolve, reject) => {
+    const child = spawn(LAUNCHER, args, { cwd, env: { PATH: '/usr/bin:/bin', HOME: '/', ...env }, timeout: timeoutMs });
+    let out = '';
+    let err = '';
+    child.stdout.on('data', (chunk) => {
+      out += chunk;
+    });
+    child.stderr.on('data', (chunk) => {
+      err += chunk;
+    });
+    child.on('error', reject);
+    child.on('close', (code) => resolve({ code, out, err }));
+    child.stdin.end(input ?? '');
+  });
+}

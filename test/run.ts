@@ -1,0 +1,54 @@
+// Starts one real PostgreSQL server for all tests, makes the template their databases are cloned from, runs them, and
+// leaves nothing behind. Arguments: files or folders to run (default: the fast suite), and options of node --test.
+import { spawn } from 'node:child_process';
+import { mkdtempSync, readdirSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { removeServer, startServer } from '../src/embedded.ts';
+import { makeTemplate } from './harness.ts';
+
+const HERE = import.meta.dirname;
+const SLOW = ['slow'];
+
+const given = process.argv.slice(2);
+const options = given.filter((arg) => arg.startsWith('--'));
+const named = given.filter((arg) => !arg.startsWith('--'));
+const files = named.length > 0 ? named.flatMap(expand) : expand(HERE);
+
+function expand(path: string): string[] {
+  if (path.endsWith('.ts')) return [path];
+  return readdirSync(path, { withFileTypes: true, recursive: true })
+    .filter((entry) => entry.isFile() && entry.name.endsWith('.test.ts'))
+    .filter((entry) => named.length > 0 || !SLOW.some((folder) => entry.parentPath.endsWith(folder)))
+    .map((entry) => join(entry.parentPath, entry.name))
+    .sort();
+}
+
+const dir = mkdtempSync(join(tmpdir(), 'sch-'));
+let code = 1;
+try {
+  const server = await startServer({
+    dir,
+    tcp: true,
+    ...(process.env.TEST_POSTGRES ? { binaries: process.env.TEST_POSTGRES } : {}),
+    // What is tested is what survives a killed runner, not a power cut: no need to wait for the disk.
+    settings: { fsync: 'off', max_connections: '200' },
+  });
+  await makeTemplate(server.url);
+  const environment = { ...process.env, TEST_SERVER: server.url, TEST_SERVER_TCP: server.tcpUrl, TEST_SERVER_DIR: dir };
+  for (const name of Object.keys(environment)) {
+    if (/^(PG|SCHEDULER_|DATABASE_URL$|ENABLE_)/.test(name)) delete (environment as Record<string, unknown>)[name];
+  }
+  code = await new Promise<number>((resolve) => {
+    const node = spawn(process.execPath, ['--import', 'tsx', '--test', '--test-concurrency=3', ...options, ...files], {
+      stdio: 'inherit',
+      env: environment,
+    });
+    for (const signal of ['SIGINT', 'SIGTERM'] as const) process.on(signal, () => node.kill(signal));
+    node.on('exit', (status) => resolve(status ?? 1));
+  });
+} finally {
+  await removeServer(dir);
+  rmSync(dir, { recursive: true, force: true });
+}
+process.exitCode = code;
