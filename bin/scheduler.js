@@ -1,9 +1,11 @@
 #!/bin/sh
-':' //; for node in "$(dirname "$0")/node" "$(command -v node)" "$(cat "$(dirname "$(readlink -f "$0")")/../dist/node-path" 2>/dev/null)" /usr/local/bin/node; do [ -x "$node" ] && exec "$node" "$0" "$@"; done; echo 'scheduler: Node.js was not found: not beside this command, not in PATH, not in /usr/local/bin. Install it, or set PATH in the crontab.' >&2; exit 78
+':' //; [ -x "${0%/*}/node" ] && exec "${0%/*}/node" "$0" "$@"; command -v node >/dev/null && exec node "$0" "$@"; for node in "$(cat "$(dirname "$(readlink -f "$0")")/../dist/node-path" 2>/dev/null)" /usr/local/bin/node; do [ -x "$node" ] && exec "$node" "$0" "$@"; done; echo 'scheduler: Node.js was not found: not beside this command, not in PATH, not in /usr/local/bin. Install it, or set PATH in the crontab.' >&2; exit 78
 
 // The launcher: built code when there is any, else the sources. It relies on no environment and no working directory.
-const { existsSync } = require('node:fs');
+const { existsSync, mkdirSync, readFileSync, renameSync, writeFileSync } = require('node:fs');
+const { createRequire } = require('node:module');
 const { dirname, join } = require('node:path');
+const { Script } = require('node:vm');
 
 if (Number.parseInt(process.versions.node, 10) < 20) {
   process.stderr.write(`scheduler: Node.js ${process.versions.node} is too old; it needs 20.12 or later.\n`);
@@ -12,9 +14,51 @@ if (Number.parseInt(process.versions.node, 10) < 20) {
 
 const root = dirname(__dirname);
 const built = join(root, 'dist', 'scheduler.cjs');
+const sources = join(root, 'src', 'cli.ts');
+
 if (existsSync(built)) {
-  require(built);
-} else if (existsSync(join(root, 'src', 'cli.ts'))) {
+  runBuilt();
+} else if (existsSync(sources)) {
   require('tsx/cjs/api').register();
-  import(require('node:url').pathToFileURL(join(root, 'src', 'cli.ts')).href);
+  import(require('node:url').pathToFileURL(sources).href);
+} else {
+  process.stderr.write('scheduler: neither built code nor sources were found; install the package again.\n');
+  process.exit(78);
+}
+
+/** Compiling the program takes as long as an idle tick has to run, so V8's compiled code is kept beside it. */
+function runBuilt() {
+  const source = readFileSync(built, 'latin1');
+  // The first line names the build: V8 itself only compares the length of a source with its compiled code.
+  const name = `${source.slice(3, 19)}-${process.version}-${process.arch}.code`;
+  const home = process.env.XDG_CACHE_HOME || (process.env.HOME && join(process.env.HOME, '.cache'));
+  const places = [join(root, 'dist'), ...(home ? [join(home, 'duetick')] : [])].map((folder) => join(folder, name));
+  const wrapped = `(function (exports, require, module, __filename, __dirname) {${source}\n})`;
+  const script = new Script(wrapped, { filename: built, cachedData: firstReadable(places) });
+  const module = { exports: {} };
+  script.runInThisContext()(module.exports, createRequire(built), module, built, dirname(built));
+  if (script.cachedDataRejected !== false && process.argv[2] === 'tick') {
+    process.on('exit', (code) => code === 0 && keep(places, script.createCachedData()));
+  }
+}
+
+function firstReadable(files) {
+  for (const file of files) {
+    try {
+      return readFileSync(file);
+    } catch {}
+  }
+  return undefined;
+}
+
+/** In the first folder that may be written to. It only saves time: failing is no fault. */
+function keep(files, code) {
+  for (const file of files) {
+    try {
+      mkdirSync(dirname(file), { recursive: true, mode: 0o700 });
+      writeFileSync(`${file}.${process.pid}`, code, { mode: 0o644 });
+      renameSync(`${file}.${process.pid}`, file);
+      return;
+    } catch {}
+  }
 }
