@@ -4,7 +4,6 @@ import { jobCommand, tickCommand } from './commands/tick.ts';
 import { withoutPassword } from './config.ts';
 import { EXIT, OperatorError } from './errors.ts';
 import { loadJobs } from './jobs.ts';
-import { endQuietlyWhenNobodyReads } from './output.ts';
 import { VERSION } from './version.ts';
 
 export async function buildProgram(): Promise<Command> {
@@ -30,7 +29,6 @@ export async function buildProgram(): Promise<Command> {
 
 /** The one place where errors become sentences and exit codes. */
 async function main(): Promise<void> {
-  endQuietlyWhenNobodyReads();
   const program = await buildProgram();
   try {
     await program.parseAsync();

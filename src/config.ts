@@ -1,4 +1,5 @@
 import { readFileSync } from 'node:fs';
+import { isatty } from 'node:tty';
 import { parseEnv } from 'node:util';
 import { configurationError, usageError } from './errors.ts';
 
@@ -91,7 +92,7 @@ const VARIABLES = {
   logLevel: {
     env: 'SCHEDULER_LOG_LEVEL',
     // Nothing but trouble is said where nobody watches: cron mails whatever it reads.
-    fallback: process.stderr.isTTY ? 'info' : 'warn',
+    fallback: isatty(2) ? 'info' : 'warn',
     valid: LOG_LEVELS.join(', '),
     parse: (text: string) => LOG_LEVELS.find((level) => level === text.toLowerCase()),
   } satisfies Variable<LogLevel>,

@@ -1,3 +1,4 @@
+import type { Socket } from 'node:net';
 import pg from 'pg';
 import { parseIntoClientConfig } from 'pg-connection-string';
 import type { Settings } from './config.ts';
@@ -164,7 +165,10 @@ export class Database {
   async close(): Promise<void> {
     const client = this.#client;
     this.#client = undefined;
-    if (client) await client.end().catch(() => {});
+    if (!client) return;
+    // Said is enough: waiting for the server to hang up would cost an idle tick a twentieth of its time.
+    (client.connection.stream as Socket).unref();
+    void client.end().catch(() => {});
   }
 
   /** Lets go at once, whatever is running; the server rolls back. */

@@ -1,3 +1,4 @@
+import { isatty } from 'node:tty';
 import { styleText } from 'node:util';
 
 /** The one owner of standard output. Commands hand over data; how it looks is decided here. */
@@ -5,17 +6,21 @@ import { styleText } from 'node:util';
 type Cell = string | number | null | undefined;
 type Style = Parameters<typeof styleText>[0];
 
-let colored = process.stdout.isTTY === true && !process.env.NO_COLOR;
+// Asked of the descriptor: process.stdout is only made when there is something to say.
+export const isTerminal = (): boolean => isatty(1);
+
+let colored = isTerminal() && !process.env.NO_COLOR;
+let opened = false;
 
 export function withoutColor(): void {
   colored = false;
 }
 
-export const isTerminal = (): boolean => process.stdout.isTTY === true;
-
 const paint = (style: Style, text: string) => (colored ? styleText(style, text) : text);
 
 export function print(text: string): void {
+  if (!opened) endQuietlyWhenNobodyReads();
+  opened = true;
   process.stdout.write(`${text}\n`);
 }
 
@@ -44,7 +49,7 @@ export function printHeading(text: string): void {
 }
 
 /** A write to a pipe whose reader has gone (`| head`) ends the output, not the program with a stack trace. */
-export function endQuietlyWhenNobodyReads(): void {
+function endQuietlyWhenNobodyReads(): void {
   process.stdout.on('error', (error: NodeJS.ErrnoException) => {
     if (error.code === 'EPIPE') process.exit(process.exitCode ?? 0);
     throw error;

@@ -1,0 +1,190 @@
+// Measures what the README claims, as ratios within one run: absolute times of a shared machine say little.
+//   npm run bench                    all jobs at 100,000 rows, the idle tick, and the idle tick beside a million rows
+//   npm run bench -- --rows 1000,10000,100000,1000000
+import { spawn, spawnSync } from 'node:child_process';
+import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { parseArgs } from 'node:util';
+import pg from 'pg';
+import { removeServer, startServer } from '../../src/embedded.ts';
+import { printHeading, printTable } from '../../src/output.ts';
+import { LAUNCHER } from '../harness.ts';
+import { CASES, type Case } from './cases.ts';
+
+const { values: options } = parseArgs({
+  options: {
+    rows: { type: 'string', default: '100000' },
+    job: { type: 'string', multiple: true },
+    idle: { type: 'boolean', default: true },
+  },
+  allowNegative: true,
+});
+
+const LOOP_SAMPLE = 500;
+const IDLE_PAIRS = 11;
+const IDLE_GROUP = 5;
+const MANY = 1_000_000;
+
+interface Measured {
+  seconds: number;
+  peakMiB: number;
+}
+
+/** A whole process, from spawn to exit. */
+function time(command: string, args: string[], url: string): Promise<Measured> {
+  return new Promise((resolve, reject) => {
+    let peakKiB = 0;
+    const begin = process.hrtime.bigint();
+    const child = spawn(command, args, {
+      env: { PATH: process.env.PATH, HOME: tmpdir(), DATABASE_URL: url },
+      stdio: ['ignore', 'ignore', 'inherit'],
+    });
+    const watch = setInterval(() => {
+      try {
+        peakKiB = Math.max(
+          peakKiB,
+          Number(/VmHWM:\s+(\d+)/.exec(readFileSync(`/proc/${child.pid}/status`, 'utf8'))?.[1] ?? 0),
+        );
+      } catch {}
+    }, 20);
+    child.on('exit', (code) => {
+      clearInterval(watch);
+      const seconds = Number(process.hrtime.bigint() - begin) / 1e9;
+      if (code === 0) resolve({ seconds, peakMiB: peakKiB / 1024 });
+      else reject(new Error(`${command} ${args.join(' ')} ended with ${code}`));
+    });
+  });
+}
+
+const median = (numbers: number[]) => [...numbers].sort((a, b) => a - b)[Math.floor(numbers.length / 2)]!;
+const round = (value: number, digits = 2) => Number(value.toFixed(digits));
+
+async function seconds(work: () => Promise<unknown>): Promise<number> {
+  const begin = process.hrtime.bigint();
+  await work();
+  return Number(process.hrtime.bigint() - begin) / 1e9;
+}
+
+async function measureJob(client: pg.Client, url: string, each: Case, rows: number) {
+  const fill = async (n: number) => {
+    await client.query(each.empty);
+    await client.query(each.fill.replaceAll(':n', String(n)));
+    await client.query('vacuum analyze');
+    await client.query('checkpoint');
+  };
+  const check = async (n: number) => {
+    const { rows: found } = await client.query(each.done);
+    if (found[0].n !== n) throw new Error(`${each.job}: ${found[0].n} of ${n} rows were done`);
+  };
+  // In turn, so that a machine that slows down slows both; small inputs more often, as they vary more.
+  const rounds = rows >= 100_000 ? 2 : 5;
+  const bare: number[] = [];
+  const ours: Measured[] = [];
+  for (let n = 0; n < rounds; n++) {
+    await fill(rows);
+    bare.push(await seconds(() => client.query(each.bare)));
+    await check(rows);
+    await fill(rows);
+    ours.push(await time(LAUNCHER, [each.job, '--timeout', '3600'], url));
+    await check(rows);
+  }
+  const sample = Math.min(rows, LOOP_SAMPLE);
+  await fill(rows);
+  const loop =
+    (await seconds(async () => {
+      for (let n = 0; n < sample; n++) await client.query(each.one);
+    })) / sample;
+  await client.query(each.empty);
+
+  const tick = Math.min(...ours.map((run) => run.seconds));
+  const ratio = tick / Math.min(...bare);
+  return [
+    each.job,
+    rows,
+    Math.round(rows / tick),
+    round(tick),
+    round(ratio),
+    rows >= 100_000 ? each.bound : '',
+    Math.round((loop * rows) / tick),
+    Math.round(Math.max(...ours.map((run) => run.peakMiB))),
+  ];
+}
+
+/** Processor seconds of a few runs in a row: a shell adds up what its children used. */
+function cpu(command: string, args: string[], url: string): number {
+  const { stdout } = spawnSync(
+    'sh',
+    ['-c', `for n in ${'1 '.repeat(IDLE_GROUP)}; do "$@" >/dev/null; done; times`, 'sh', command, ...args],
+    { env: { PATH: process.env.PATH, HOME: tmpdir(), DATABASE_URL: url }, encoding: 'utf8' },
+  );
+  const [user, system] = [
+    ...stdout
+      .trim()
+      .split('\n')
+      .at(-1)!
+      .matchAll(/(\d+)m([\d.]+)s/g),
+  ].map(([, m, s]) => Number(m) * 60 + Number(s));
+  return (user! + system!) / IDLE_GROUP;
+}
+
+async function measureIdle(client: pg.Client, url: string) {
+  const pairs = async () => {
+    const ratios: { cpu: number; wall: number }[] = [];
+    for (let n = 0; n < IDLE_PAIRS; n++) {
+      const node = await time(process.execPath, ['-e', '0'], url);
+      const tick = await time(LAUNCHER, ['tick'], url);
+      const busy = cpu(LAUNCHER, ['tick'], url) / cpu(process.execPath, ['-e', '0'], url);
+      ratios.push({ cpu: busy, wall: tick.seconds / node.seconds });
+    }
+    return { cpu: median(ratios.map((each) => each.cpu)), wall: median(ratios.map((each) => each.wall)) };
+  };
+  await time(LAUNCHER, ['tick'], url);
+  const empty = await pairs();
+  await client.query(`insert into packages (name, enable_schedule, scheduled_activation_time, validity, status, activated_at, deactivated_at)
+    select 'Package ' || n, true, now() + (n - ${MANY / 2}) * interval '1 minute' , '1 minute', 'inactive',
+      case when n <= ${MANY / 2} then now() + (n - ${MANY / 2}) * interval '1 minute' end,
+      case when n <= ${MANY / 2} then now() + (n - ${MANY / 2} + 1) * interval '1 minute' end
+    from generate_series(1, ${MANY}) as n where abs(n - ${MANY / 2}) > 600`);
+  await client.query('vacuum analyze packages');
+  const full = await pairs();
+  const row = (name: string, each: typeof empty) => [name, round(each.cpu), round(each.wall)];
+  return [
+    row('no rows', empty),
+    row(`${MANY.toLocaleString('en')} packages waiting or past`, full),
+    ['the second beside the first', round(full.cpu / empty.cpu), round(full.wall / empty.wall)],
+  ];
+}
+
+const dir = mkdtempSync(join(tmpdir(), 'sch-'));
+try {
+  // Durable settings, as in production: a commit waits for the disk.
+  const server = await startServer({ dir, settings: { shared_buffers: '512MB', max_wal_size: '8GB' } });
+  await time(LAUNCHER, ['migrate'], server.url);
+  const client = new pg.Client({ connectionString: server.url });
+  await client.connect();
+  try {
+    if (options.idle) {
+      printHeading('An idle tick beside a bare "node -e 0" (whole processes, median of pairs)');
+      printTable(['table', '× processor time', '× elapsed, server included'], await measureIdle(client, server.url));
+      await client.query('truncate packages');
+    }
+    printHeading(
+      'Due rows in one run, beside one bare SQL statement with the same writes, and a loop of one transaction a row',
+    );
+    const rows = [];
+    for (const each of CASES.filter(({ job }) => !options.job || options.job.includes(job))) {
+      for (const count of options.rows.split(',').map(Number))
+        rows.push(await measureJob(client, server.url, each, count));
+    }
+    printTable(
+      ['job', 'rows', 'rows/s', 'seconds', '× bare SQL', 'bound', 'times faster than the loop', 'peak MiB'],
+      rows,
+    );
+  } finally {
+    await client.end();
+  }
+} finally {
+  await removeServer(dir);
+  rmSync(dir, { recursive: true, force: true });
+}
