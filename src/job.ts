@@ -41,9 +41,10 @@ export interface Rule {
   wrong?: string;
   /**
    * For rows that must change one after the other: what they have in common, and a query that locks those keys of `due`
-   * which nobody else holds and answers them as `key`.
+   * which nobody else holds and answers them as `key`. With `family` all due rows of a key change together instead, and
+   * with them its other rows that meet this condition.
    */
-  each?: { key: string; lock: string };
+  each?: { key: string; lock: string; family?: string };
   /** More columns of the row as it was before the change, for `todo`. */
   carry?: string;
   /**
