@@ -70,13 +70,14 @@ function claimByKey(rule: Rule, idType: string, cursor: Cursor | undefined): str
 /** The same rows again, by their place: within the transaction that locked them they cannot move. */
 function picked(rule: Rule, idType: string): string {
   const alias = aliasOf(rule);
-  // Of these only the keys are locked: the application may have changed, and so moved, a row in the meantime.
+  // Of these only the keys are locked: the application may have changed, and so moved, a row in the meantime. The lock
+  // still lets it refer to them, from a new message of a session for instance.
   if (rule.each)
     return `select ${columns(rule)}
     from ${rule.row}
     where (${isDue(rule)} ${rule.each.family ? `or ${isFamily(rule)}` : ''}) and ${alias}.id = any(:ids::text[]::${idType}[])
     order by ${alias}.id
-    for update of ${alias}`;
+    for no key update of ${alias}`;
   return `select ${columns(rule)}
     from ${rule.row}
     where ${isDue(rule)} and ${alias}.ctid = any(:places::tid[]) and ${alias}.id::text = any(:ids::text[])`;

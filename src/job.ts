@@ -25,6 +25,8 @@ export interface Job {
   /** The setting, if any, that can switch the job off in `tick`. */
   switch?: string;
   rules: Rule[];
+  /** What the job watches, due or not: a query for --debug only, as it costs what the table holds. */
+  survey?: string;
   lines: Lines;
 }
 
@@ -65,14 +67,16 @@ export interface Outcome {
 /** What a pass says in the log, in the words that its operators search for. */
 export interface Lines {
   started: Line;
+  surveyed?(row: Record<string, unknown>): Line;
   found?(rule: string, count: number): Line | undefined;
   done(outcome: Outcome): Line[];
   failed(rule: string, id: string, error: string): Line;
-  /** The failures are the first so many; `failed` counts them all. */
+  /** The failures are the first so many; `failed` counts them all. `surveyed` counts what the survey found, if there was one. */
   finished(
     changed: Record<string, number>,
     failures: { id: string; rule: string; error: string }[],
     failed: number,
+    surveyed?: number,
   ): Line[];
 }
 
