@@ -285,6 +285,7 @@ async function sweep(
     notify: result.unsent === 0,
   };
   let cursor: { from: string; after: string } | undefined;
+  let changes = 0;
   for (;;) {
     if (request.stop.reason) {
       result.workLeft = true;
@@ -293,8 +294,13 @@ async function sweep(
     const batch = await nextBatch(db, pass, rule, cursor, log);
     tally(result, rule, batch);
     say(log, job, rule, batch);
-    if (!batch.more) return;
+    changes += total(batch.changed);
     cursor = batch.last ?? undefined;
+    if (batch.more) continue;
+    // A family may have more to change than fits into a batch: from the start, until there is nothing left of any.
+    if (!rule.each?.family || changes === 0) return;
+    cursor = undefined;
+    changes = 0;
   }
 }
 
