@@ -19,8 +19,10 @@ const sources = join(root, 'src', 'cli.ts');
 if (existsSync(built)) {
   runBuilt();
 } else if (existsSync(sources) && existsSync(join(root, 'node_modules', 'tsx'))) {
-  require('tsx/cjs/api').register();
-  import(require('node:url').pathToFileURL(sources).href);
+  import('tsx/esm/api').then(({ register }) => {
+    register();
+    return import(require('node:url').pathToFileURL(sources).href);
+  });
 } else {
   process.stderr.write(`scheduler: it is not installed yet: run "npm install" in ${root}.\n`);
   process.exit(78);
