@@ -196,10 +196,14 @@ export function decodeAnswer(received: Buffer, request: Buffer, secret: string):
   return { nak: cause?.length === 4 ? cause.readUInt32BE() : null };
 }
 
+/** Implementations differ in what stands in the authenticator's place: the request's, or, as in FreeRADIUS, zeros. */
 function isSigned(packet: Buffer, { offset, value }: Found, secret: string): boolean {
   if (value.length !== DIGEST) return false;
-  const unsigned = Buffer.from(packet).fill(0, offset, offset + DIGEST);
-  return timingSafeEqual(value, createHmac('md5', secret).update(unsigned).digest());
+  const underRequest = Buffer.from(packet).fill(0, offset, offset + DIGEST);
+  const underZeros = Buffer.from(underRequest).fill(0, AUTHENTICATOR, HEADER);
+  return [underRequest, underZeros].some((unsigned) =>
+    timingSafeEqual(value, createHmac('md5', secret).update(unsigned).digest()),
+  );
 }
 
 interface Found {

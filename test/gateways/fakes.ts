@@ -64,6 +64,8 @@ export interface Request {
   /** How often this very packet has come, this time included. */
   times: number;
   reply(code: number, attributes?: Buffer, secret?: string): Buffer;
+  /** A Message-Authenticator for an answer without other attributes. */
+  signature(code: number, over: 'request' | 'zeros'): Buffer;
   send(packet: Buffer, delayMs?: number): void;
 }
 
@@ -95,6 +97,13 @@ export async function fakeNas(behave: (request: Request) => void, host = '127.0.
       from,
       times: seen.get(name)!,
       reply: (code, attributes = Buffer.alloc(0), by = secret) => sign(code, packet, attributes, by),
+      signature: (code, over) => {
+        const attribute = Buffer.concat([Buffer.of(80, 18), Buffer.alloc(16)]);
+        const authenticator = over === 'request' ? packet.subarray(4, 20) : Buffer.alloc(16);
+        const answer = Buffer.concat([Buffer.of(code, packet[1]!, 0, 38), authenticator, attribute]);
+        createHmac('md5', secret).update(answer).digest().copy(attribute, 2);
+        return attribute;
+      },
       send: (answer, delayMs = 0) => void setTimeout(() => socket.send(answer, from.port, from.address), delayMs),
     };
     requests.push(request);

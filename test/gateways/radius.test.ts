@@ -100,6 +100,14 @@ test('forged and broken answers are passed over for the true one', async () => {
   assert.deepEqual(await radius.disconnect(nas, SESSION), { nak: 503 });
 });
 
+test('a signed answer is taken, over the authenticator of the request or over zeros', async () => {
+  for (const over of ['request', 'zeros'] as const) {
+    await using nas = await fakeNas((request) => request.send(request.reply(ACK, request.signature(ACK, over))));
+    await using radius = new RadiusClient();
+    assert.equal(await radius.disconnect(nas, SESSION, QUICK), 'ack', over);
+  }
+});
+
 test('an answer from elsewhere is no answer', async () => {
   await using other = await fakeNas(() => {});
   await using nas = await fakeNas((request) => {
