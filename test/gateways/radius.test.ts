@@ -71,7 +71,7 @@ test('silence is met with the same packet again, three times in all', async () =
 test('a lost packet costs one more try', async () => {
   await using nas = await fakeNas((request) => request.times === 2 && acknowledge(request));
   await using radius = new RadiusClient();
-  assert.equal(await radius.disconnect(nas, SESSION, QUICK), 'ack');
+  assert.equal(await radius.disconnect(nas, SESSION, { timeoutMs: 300, tries: 3 }), 'ack');
   assert.equal(nas.requests.length, 2);
 });
 
@@ -104,7 +104,7 @@ test('a signed answer is taken, over the authenticator of the request or over ze
   for (const over of ['request', 'zeros'] as const) {
     await using nas = await fakeNas((request) => request.send(request.reply(ACK, request.signature(ACK, over))));
     await using radius = new RadiusClient();
-    assert.equal(await radius.disconnect(nas, SESSION, QUICK), 'ack', over);
+    assert.equal(await radius.disconnect(nas, SESSION), 'ack', over);
   }
 });
 
@@ -142,7 +142,7 @@ test('a NAS is reached over IPv6 as well, however its address is written', async
 test('a NAS may be named', async () => {
   await using nas = await fakeNas(acknowledge, (await lookup('localhost')).address);
   await using radius = new RadiusClient();
-  assert.equal(await radius.disconnect({ ...nas, host: 'localhost' }, SESSION, QUICK), 'ack');
+  assert.equal(await radius.disconnect({ ...nas, host: 'localhost' }, SESSION), 'ack');
 });
 
 test('what cannot be sent says why, and never shows the secret', async () => {
@@ -165,14 +165,15 @@ test('what cannot be sent says why, and never shows the secret', async () => {
 });
 
 test("the run's deadline ends every wait at once", async () => {
-  await using nas = await fakeNas(() => {});
+  const deadline = new AbortController();
+  await using nas = await fakeNas(() => nas.requests.length === 3 && deadline.abort());
   await using radius = new RadiusClient();
-  const deadline = AbortSignal.timeout(50);
+  const { signal } = deadline;
   const began = performance.now();
-  const answers = await Promise.all([1, 2, 3].map(() => radius.disconnect(nas, SESSION, { signal: deadline })));
+  const answers = await Promise.all([1, 2, 3].map(() => radius.disconnect(nas, SESSION, { signal })));
   assert.deepEqual(answers, ['stopped', 'stopped', 'stopped']);
-  assert.ok(performance.now() - began < 1000);
-  assert.equal(await radius.disconnect(nas, SESSION, { signal: deadline }), 'stopped');
+  assert.ok(performance.now() - began < 2500);
+  assert.equal(await radius.disconnect(nas, SESSION, { signal }), 'stopped');
   assert.equal(nas.requests.length, 3);
 });
 

@@ -311,15 +311,15 @@ test('a server that does not speak TLS has not got the SMS', async () => {
 });
 
 test("the run's deadline ends every wait at once, and says what is unknown and what never left", async () => {
-  await using server = await fakeGateway(hang);
-  const deadline = AbortSignal.timeout(100);
+  const deadline = new AbortController();
+  await using server = await fakeGateway(() => deadline.abort());
   const began = performance.now();
-  const left = await sendSms(gateway('webhook', server.url), SMS, deadline);
-  const late = await sendSms(gateway('webhook', server.url), SMS, deadline);
+  const left = await sendSms(gateway('webhook', server.url), SMS, deadline.signal);
+  const late = await sendSms(gateway('webhook', server.url), SMS, deadline.signal);
   assert.equal(left.kind, 'unknown');
   assert.equal(late.kind, 'refused');
   assert.equal(server.asked.length, 1);
-  assert.ok(performance.now() - began < 2000);
+  assert.ok(performance.now() - began < 2500);
 });
 
 test('a slow gateway is asked by many at once', async () => {
