@@ -98,6 +98,19 @@ test('a defect in the work is reported once what is under way has ended', async 
   assert.equal(ended, 3);
 });
 
+test('a destination given up on loses its turn', async () => {
+  const begun: Item[] = [];
+  const work = async (item: Item): Promise<Verdict> => {
+    begun.push(item);
+    await sleep(1);
+    return item.to === 'dead' ? 'give up' : 'go on';
+  };
+  const left = await inFlight([...items('dead', 9), ...items('alive', 9)], bounds({ most: 2 }), work);
+  assert.equal(begun.filter((item) => item.to === 'alive').length, 9);
+  assert.equal(begun.length + left.length, 18);
+  assert.ok(left.length >= 7);
+});
+
 test('nothing to do is done at once', async () => {
   assert.deepEqual(await inFlight([], bounds(), async () => 'go on'), []);
 });
