@@ -9,6 +9,8 @@ export interface Variable<T> {
   fallback: string;
   valid: string;
   parse(text: string): T | undefined;
+  /** A credential: what was given is never shown, not even when it is refused. */
+  secret?: boolean;
 }
 
 export const LOG_LEVELS = ['debug', 'info', 'warn', 'error', 'silent'] as const;
@@ -139,7 +141,9 @@ export function readSettings(
   const read = <T>(variable: Variable<T>): T => {
     const text = env[variable.env]?.trim();
     const value = variable.parse(text || variable.fallback);
-    if (value === undefined) faults.push(`${variable.env} is "${text}"; valid: ${variable.valid}.`);
+    if (value === undefined) {
+      faults.push(`${variable.env} is ${variable.secret ? 'not usable' : `"${text}"`}; valid: ${variable.valid}.`);
+    }
     return value as T;
   };
   const readAll = <V extends Record<string, Variable<unknown>>>(variables: V) =>
