@@ -85,7 +85,7 @@ const complete = (rule: Rule, due: string) => `${changed(rule, due)},
     (select coalesce(max(extract(epoch from :now::timestamptz - due_at)), 0)::double precision from outcome where isfinite(due_at)) as "lateSeconds",
     (select count(*) from told)::integer as told,
     (select coalesce(json_agg(refused), '[]') from refused) as refused,
-    (select json_agg(json_build_object('transition', transition, 'entity_id', entity_id, 'data', data) order by due_at, step)
+    (select json_agg(json_build_object('transition', transition, 'step', step, 'entity_id', entity_id, 'data', data) order by due_at, step)
      from outcome where (select count(*) from due) <= :detail::integer) as outcomes`;
 
 /** Is anything due? Of all rules at once, in one round trip. */

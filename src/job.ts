@@ -56,6 +56,7 @@ export interface Rule {
 
 export interface Outcome {
   transition: string;
+  step: number;
   entity_id: string;
   data: Record<string, unknown>;
 }
@@ -66,7 +67,12 @@ export interface Lines {
   found?(rule: string, count: number): Line | undefined;
   done(outcome: Outcome): Line[];
   failed(rule: string, id: string, error: string): Line;
-  finished(changed: Record<string, number>, failures: { id: string; error: string }[]): Line[];
+  /** The failures are the first so many; `failed` counts them all. */
+  finished(
+    changed: Record<string, number>,
+    failures: { id: string; rule: string; error: string }[],
+    failed: number,
+  ): Line[];
 }
 
 export const tableOf = (job: Job): string => Object.keys(job.tables)[0]!;
