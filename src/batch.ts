@@ -74,7 +74,7 @@ const complete = (rule: Rule, due: string) => `${changed(rule, due)},
     select id::text as id, wrong as error from due where wrong is not null
     union all
     select id::text, 'nothing was changed: a trigger or a rule of the table suppressed the update'
-    from todo where not exists (select from outcome where outcome.entity_id = todo.id::text)
+    from todo where id::text not in (select entity_id from outcome)
   ),
   noted as (${NOTE_REFUSED}),
   cleared as (${CLEAR_SUCCEEDED})
