@@ -8,9 +8,11 @@ import type { Log } from './log.ts';
 
 const conditions = (rule: Rule) => Object.values(rule.when).map((condition) => `(${condition})`);
 
+const carried = (rule: Rule) => (rule.carry ? `, ${rule.carry}` : '');
+
 const columns = (rule: Rule) => {
   const alias = aliasOf(rule);
-  return `${alias}.id, ${rule.at} as due_at, ${rule.wrong ? `(${rule.wrong})` : 'null'}::text as wrong${rule.carry ? `, ${rule.carry}` : ''}`;
+  return `${alias}.id, ${rule.at} as due_at, ${rule.wrong ? `(${rule.wrong})` : 'null'}::text as wrong${carried(rule)}`;
 };
 
 const isDue = (rule: Rule) =>
@@ -43,7 +45,7 @@ function claimByKey(rule: Rule, idType: string, cursor: Cursor | undefined): str
   const { key, lock } = rule.each!;
   return `
     with due as materialized (
-      select ${alias}.id, ${rule.at} as due_at, ${alias}.ctid as place, ${key} as key
+      select ${alias}.id, ${rule.at} as due_at, ${alias}.ctid as place, ${key} as key${carried(rule)}
       from ${rule.row}
       where ${isDue(rule)} ${beyond(rule, idType, cursor)}
       order by ${rule.at}, ${alias}.id

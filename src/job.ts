@@ -41,10 +41,10 @@ export interface Rule {
   wrong?: string;
   /**
    * For rows that must change one after the other: what they have in common, and a query that locks those keys of `due`
-   * which nobody else holds and answers them as `key`.
+   * (id, due_at, key and what is carried) which nobody else holds and answers them as `key`.
    */
   each?: { key: string; lock: string };
-  /** More columns of the row as it was before the change, for `todo`. */
+  /** More columns of the row as it was before the change, for `todo` and for a query that locks. */
   carry?: string;
   /**
    * Comma-separated common table expressions that change the rows of `todo` (id, due_at and what is carried) and end in

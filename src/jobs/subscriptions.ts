@@ -18,16 +18,13 @@ end`;
  * "No key update" lets the application go on referring to these rows, from a new invoice for instance.
  */
 const LOCK_CUSTOMERS = `
-  with mine as materialized (
-    select due.key, c.id, c."userId" from due join customer_packages c on c.id = due.id
-  ),
-  needed as materialized (
+  with needed as materialized (
     select customer.key, c.id, row_number() over (partition by customer.key order by c.status = 'ACTIVE', ${START}, c.id) as place
-    from (select distinct key, "userId" from mine) as customer
+    from (select distinct key, "userId" from due) as customer
     join customer_packages c on c."userId" = customer."userId"
     where c.status in ('SCHEDULED', 'ACTIVE') and (c.status = 'ACTIVE' or ${START} <= :now::timestamptz)
     union all
-    select key, id, 1 from mine where "userId" is null
+    select key, id, 1 from due where "userId" is null
   ),
   oldest as materialized (
     select needed.key
