@@ -400,3 +400,159 @@ test('ENABLE_SUBSCRIPTION_SCHEDULER=false switches the job off in tick, and only
   await db.cli(['subscriptions'], { env });
   assert.deepEqual(await states(db), { b: 'ACTIVE' });
 });
+
+const PRISMA = `
+  create type "SubscriptionStatus" as enum ('PENDING', 'SCHEDULED', 'ACTIVE', 'EXPIRED', 'CANCELLED');
+  create table "User" (id text primary key);
+  create table customer_packages (
+    id text not null primary key,
+    "userId" text not null references "User" (id) on delete restrict on update cascade,
+    "packageId" text not null,
+    status "SubscriptionStatus" not null default 'PENDING',
+    "isActive" boolean not null default false,
+    "startDate" timestamp(3),
+    "endDate" timestamp(3),
+    "scheduledStartDate" timestamp(3),
+    "previousSubscriptionId" text references customer_packages (id) on delete set null on update cascade,
+    "createdAt" timestamp(3) not null default current_timestamp,
+    "updatedAt" timestamp(3) not null
+  );
+  create index "customer_packages_userId_idx" on customer_packages ("userId");
+  insert into "User" values ('u1');
+  insert into customer_packages values
+    ('ckold', 'u1', 'silver', 'ACTIVE', true, '2026-02-01', '2026-03-01 10:00', null, null, default, now()),
+    ('cknew', 'u1', 'gold', 'SCHEDULED', false, null, '2026-04-01', '2026-03-01 10:00', 'ckold', default, now()),
+    ('cklate', 'u1', 'gold', 'SCHEDULED', false, null, '2026-05-01', '2026-04-01 10:00', 'cknew', default, now())`;
+
+const LARAVEL = `
+  create table users (id bigserial primary key);
+  create table customer_packages (
+    id bigserial primary key,
+    "userId" bigint not null references users (id),
+    "packageId" bigint not null,
+    status varchar(255) not null check (status in ('SCHEDULED', 'ACTIVE', 'EXPIRED', 'CANCELLED')),
+    "isActive" boolean not null default false,
+    "startDate" timestamp(0),
+    "endDate" timestamp(0),
+    "scheduledStartDate" timestamp(0),
+    "previousSubscriptionId" bigint references customer_packages (id),
+    "createdAt" timestamp(0),
+    "updatedAt" timestamp(0)
+  );
+  insert into users values (7);
+  insert into customer_packages values
+    (1, 7, 3, 'ACTIVE', true, '2026-02-01', '2026-03-01 10:00', null, null),
+    (2, 7, 3, 'SCHEDULED', false, null, '2026-04-01', '2026-03-01 10:00', 1),
+    (3, 7, 3, 'SCHEDULED', false, null, '2026-05-01', '2026-04-01 10:00', 2)`;
+
+for (const [kind, schema, ids] of [
+  ['Prisma', PRISMA, ['ckold', 'cknew', 'cklate']],
+  ['Laravel', LARAVEL, ['1', '2', '3']],
+] as const) {
+  const [old, next, last] = ids;
+
+  test(`the table of a ${kind} application is adopted as it is, and nothing but indexes is added`, async () => {
+    await using db = await database({ empty: true });
+    await db.query(schema);
+    const columns = `select attname, format_type(atttypid, atttypmod) as type, attnotnull from pg_attribute
+      where attrelid = 'customer_packages'::regclass and attnum > 0 order by attnum`;
+    const rows = `select * from customer_packages order by id`;
+    const before = [await db.query(columns), await db.query(rows)];
+    await db.migrate();
+    await db.migrate();
+    assert.deepEqual([await db.query(columns), await db.query(rows)], before);
+  });
+
+  test(`the subscriptions of a ${kind} application take over at their time`, async () => {
+    await using db = await database({ empty: true });
+    await db.query(schema);
+    await db.migrate();
+    await passOf(await tick(db, '2026-03-01T09:59:00Z'));
+    assert.deepEqual(await states(db), { [old]: 'ACTIVE', [next]: 'SCHEDULED', [last]: 'SCHEDULED' });
+    const pass = await passOf(await tick(db));
+    assert.deepEqual(pass.changed, { activate: 1, 'expire previous': 1 });
+    assert.deepEqual(await states(db), { [old]: 'EXPIRED', [next]: 'ACTIVE', [last]: 'SCHEDULED' });
+    const { start } = await db.one(`select "startDate"::text as start from customer_packages where id::text = $1`, [
+      next,
+    ]);
+    assert.equal(start, '2026-03-01 10:00:30');
+    await passOf(await db.tick('2026-05-02T00:00:00Z', { only: ['subscriptions'], batchSize: 1 }));
+    assert.deepEqual(await states(db), { [old]: 'EXPIRED', [next]: 'EXPIRED', [last]: 'EXPIRED' });
+    const event = await db.one(
+      `select channels, data from scheduler.events where entity_id = $1 and data ->> 'new_status' = 'ACTIVE'`,
+      [next],
+    );
+    assert.equal(String(event.data.subscription_id), next);
+    assert.equal(event.data.scheduled_start_date, '2026-03-01T10:00:00Z');
+    assert.equal(event.channels[2], `user.${event.data.user_id}`);
+  });
+
+  test(`the due subscriptions of a ${kind} application are found by index`, async () => {
+    await using db = await database({ empty: true });
+    await db.query(schema);
+    await db.migrate();
+    await db.query('set enable_seqscan = off');
+    const plan = await db.query(
+      `explain select id from customer_packages where status = 'SCHEDULED' and scheduler.at("scheduledStartDate", 'UTC') <= now()`,
+    );
+    assert.match(JSON.stringify(plan), /customer_packages_to_activate/);
+  });
+}
+
+test('columns without a zone are read in SCHEDULER_DB_TIMEZONE', async () => {
+  await using db = await database({ empty: true });
+  await db.query(PRISMA);
+  const env = { SCHEDULER_DB_TIMEZONE: 'Africa/Nairobi' };
+  await db.migrate(env);
+  await passOf(await tick(db, '2026-03-01T06:59:59Z', env));
+  assert.equal((await states(db)).cknew, 'SCHEDULED');
+  await passOf(await tick(db, '2026-03-01T07:00:00Z', env));
+  assert.equal((await states(db)).cknew, 'ACTIVE');
+  const { start } = await db.one(`select "startDate"::text as start from customer_packages where id = 'cknew'`);
+  assert.equal(start, '2026-03-01 10:00:00');
+});
+
+test('missing columns are added to a table that is recognisably the one, and no old row starts by that', async () => {
+  await using db = await database({ empty: true });
+  await db.query(`
+    create table customer_packages (
+      id uuid primary key default gen_random_uuid(), "userId" integer, "scheduledStartDate" timestamp, "previousSubscriptionId" uuid
+    );
+    insert into customer_packages ("userId", "scheduledStartDate") values (1, '2026-01-01')`);
+  await db.migrate();
+  await passOf(await tick(db));
+  const row = await db.one('select * from customer_packages');
+  assert.equal(row.status, null);
+  assert.equal(row.isActive, false);
+  await db.query(`update customer_packages set status = 'SCHEDULED'`);
+  await passOf(await tick(db));
+  assert.equal((await db.one('select status from customer_packages')).status, 'ACTIVE');
+});
+
+test('a table of that name that belongs to something else is left alone, and the job reports itself as not installed', async () => {
+  await using db = await database({ empty: true });
+  await db.query('create table customer_packages (id integer primary key, weight numeric)');
+  await db.migrate();
+  const columns = await db.query(
+    `select attname from pg_attribute where attrelid = 'customer_packages'::regclass and attnum > 0 order by attnum`,
+  );
+  assert.deepEqual(
+    columns.map((column) => column.attname),
+    ['id', 'weight'],
+  );
+  const { skipped, exitCode } = await tick(db);
+  assert.match(skipped[0]?.why ?? '', /^not installed: .*customer_packages\.scheduledStartDate/);
+  assert.equal(exitCode, 0);
+});
+
+test('a subscription whose successor is due but held by the application is replaced next tick, not ended meanwhile', async () => {
+  await using db = await database();
+  await fill(db, active('a', { endDate: NOW }), scheduled('b'));
+  await using app = await application(db);
+  await app.query(`begin; update customer_packages set "packageId" = 'platinum' where id = 'b'`);
+  await tick(db);
+  assert.deepEqual(await states(db), { a: 'ACTIVE', b: 'SCHEDULED' });
+  await app.query('commit');
+  await tick(db, '2026-03-01T10:01:30Z');
+  assert.deepEqual(await states(db), { a: 'EXPIRED', b: 'ACTIVE' });
+});
