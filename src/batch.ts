@@ -8,9 +8,11 @@ import type { Log } from './log.ts';
 
 const conditions = (rule: Rule) => Object.values(rule.when).map((condition) => `(${condition})`);
 
+const carried = (rule: Rule) => (rule.carry ? `, ${rule.carry}` : '');
+
 const columns = (rule: Rule) => {
   const alias = aliasOf(rule);
-  return `${alias}.id, ${rule.at} as due_at, ${rule.wrong ? `(${rule.wrong})` : 'null'}::text as wrong${rule.carry ? `, ${rule.carry}` : ''}`;
+  return `${alias}.id, ${rule.at} as due_at, ${rule.wrong ? `(${rule.wrong})` : 'null'}::text as wrong${carried(rule)}`;
 };
 
 const isDue = (rule: Rule) =>
@@ -43,7 +45,7 @@ function claimByKey(rule: Rule, idType: string, cursor: Cursor | undefined): str
   const { key, lock } = rule.each!;
   return `
     with due as materialized (
-      select ${alias}.id, ${rule.at} as due_at, ${alias}.ctid as place, ${key} as key
+      select ${alias}.id, ${rule.at} as due_at, ${alias}.ctid as place, ${key} as key${carried(rule)}
       from ${rule.row}
       where ${isDue(rule)} ${beyond(rule, idType, cursor)}
       order by ${rule.at}, ${alias}.id
@@ -55,12 +57,15 @@ function claimByKey(rule: Rule, idType: string, cursor: Cursor | undefined): str
     from due order by due.due_at, due.id`;
 }
 
-/** The same rows again, by their place: within the transaction that locked them they cannot move. */
+/**
+ * The same rows again, by their place: within the transaction that locked them they cannot move. The offset keeps the
+ * planner from finding them among all that is due, once per batch.
+ */
 function picked(rule: Rule): string {
   const alias = aliasOf(rule);
   return `select ${columns(rule)}
-    from ${rule.row}
-    where ${isDue(rule)} and ${alias}.ctid = any(:places::tid[]) and ${alias}.id::text = any(:ids::text[])`;
+    from (select * from ${rule.row} where ${alias}.ctid = any(:places::tid[]) offset 0) as ${alias}
+    where ${isDue(rule)} and ${alias}.id::text = any(:ids::text[])`;
 }
 
 const changed = (rule: Rule, due: string) => `
@@ -74,7 +79,7 @@ const complete = (rule: Rule, due: string) => `${changed(rule, due)},
     select id::text as id, wrong as error from due where wrong is not null
     union all
     select id::text, 'nothing was changed: a trigger or a rule of the table suppressed the update'
-    from todo where not exists (select from outcome where outcome.entity_id = todo.id::text)
+    from todo where id::text not in (select entity_id from outcome)
   ),
   noted as (${NOTE_REFUSED}),
   cleared as (${CLEAR_SUCCEEDED})
@@ -85,7 +90,7 @@ const complete = (rule: Rule, due: string) => `${changed(rule, due)},
     (select coalesce(max(extract(epoch from :now::timestamptz - due_at)), 0)::double precision from outcome where isfinite(due_at)) as "lateSeconds",
     (select count(*) from told)::integer as told,
     (select coalesce(json_agg(refused), '[]') from refused) as refused,
-    (select json_agg(json_build_object('transition', transition, 'entity_id', entity_id, 'data', data) order by due_at, step)
+    (select json_agg(json_build_object('transition', transition, 'step', step, 'entity_id', entity_id, 'data', data) order by due_at, step)
      from outcome where (select count(*) from due) <= :detail::integer) as outcomes`;
 
 /** Is anything due? Of all rules at once, in one round trip. */

@@ -1,4 +1,5 @@
 import { Command, CommanderError } from 'commander';
+import { activateNowCommand } from './commands/activate-now.ts';
 import { migrateCommand } from './commands/migrate.ts';
 import { jobCommand, tickCommand } from './commands/tick.ts';
 import { withoutPassword } from './config.ts';
@@ -22,7 +23,7 @@ export async function buildProgram(): Promise<Command> {
     .showHelpAfterError(false)
     .exitOverride()
     .configureOutput({ writeErr: () => {} });
-  const commands = [tickCommand(), ...jobs.map(jobCommand), migrateCommand()];
+  const commands = [tickCommand(), ...jobs.map(jobCommand), activateNowCommand(), migrateCommand()];
   for (const each of commands) program.addCommand(each.copyInheritedSettings(program));
   return program;
 }
