@@ -106,6 +106,8 @@ begin
     return late at time zone 'UTC';
   end if;
   -- The wall clock never showed this time. Between early and late it jumped over it: find the jump, to the second.
+  early := date_trunc('second', early);
+  late := date_trunc('second', late);
   while late - early > interval '1 second' loop
     middle := early + date_trunc('second', (late - early) / 2);
     if (middle at time zone 'UTC' at time zone zone) > wall then
