@@ -56,10 +56,10 @@ create function scheduler.later_wall(wall timestamp, repeats text, steps integer
 
 -- The next occurrence that is not over at "now", at the same wall-clock time. Both ends of a window keep their wall-clock
 -- time; an end given as a validity keeps its length.
-create type scheduler.sale as (next_start timestamptz, next_stop timestamptz);
+create type scheduler.sale as (next_start timestamptz, next_stop timestamptz, aimed_day smallint);
 
 create function scheduler.next_sale(
-  start timestamptz, stop timestamptz, validity text, repeats text, day_of_month integer, zone text, now timestamptz
+  start timestamptz, stop timestamptz, validity text, repeats text, aimed_day smallint, zone text, now timestamptz
 ) returns scheduler.sale
   language plpgsql immutable
 as $$
@@ -70,17 +70,25 @@ declare
   over timestamptz := scheduler.sale_end(start, stop, validity);
   step_days integer := case lower(repeats) when 'daily' then 1 when 'weekly' then 7 else 31 end;
   steps integer;
+  aim smallint := extract(day from wall);
 begin
   -- A window without a beginning, or set so far off that no calendar reaches beyond it, has no next one.
   if start is null or not isfinite(start) or start > now + interval '1000 years' or over is null or not isfinite(over) then
     return null;
   end if;
   span := (stop at time zone zone) - wall;
+  if lower(repeats) = 'monthly' then
+    -- The day it was given, unless a shorter month only pushed it forward to its last day.
+    if aim = least(aimed_day, extract(day from date_trunc('month', wall) + interval '1 month' - interval '1 day')) then
+      aim := aimed_day;
+    end if;
+    upcoming.aimed_day := aim;
+  end if;
   -- Jump to just before now, however long nobody ticked, then walk the last steps.
   steps := greatest(1, floor(extract(epoch from now - over) / 86400 / step_days)::integer - 1);
   loop
-    upcoming.next_start := scheduler.instant(scheduler.later_wall(wall, repeats, steps, day_of_month), zone);
-    upcoming.next_stop := scheduler.instant(scheduler.later_wall(wall, repeats, steps, day_of_month) + span, zone);
+    upcoming.next_start := scheduler.instant(scheduler.later_wall(wall, repeats, steps, aim), zone);
+    upcoming.next_stop := scheduler.instant(scheduler.later_wall(wall, repeats, steps, aim) + span, zone);
     exit when scheduler.sale_end(upcoming.next_start, upcoming.next_stop, validity) > now;
     steps := steps + 1;
   end loop;

@@ -64,7 +64,7 @@ const closing = (assignments: string, over = 'todo.due_at') => `
       set ${assignments} deactivated_at = :now::timestamptz,
         scheduled_activation_time = coalesce((todo.next).next_start, p.scheduled_activation_time),
         scheduled_deactivation_time = coalesce((todo.next).next_stop, p.scheduled_deactivation_time),
-        repeat_day = coalesce(todo.day_of_month, p.repeat_day)
+        repeat_day = coalesce((todo.next).aimed_day, p.repeat_day)
       from todo where p.id = todo.id
       returning p.id, p.name, p.type as kind, todo.due_at, todo.start, (todo.next).next_start, (todo.next).next_stop,
         ${over} as over
@@ -79,18 +79,10 @@ const REPEATED = `
       )
     from closed where next_start is not null`;
 
-// The day a monthly sale aims at: the one it was given, unless a shorter month only pushed it forward to its last day.
-const WALL_START = `(${START} at time zone :zone::text)`;
-const LAST_DAY = `extract(day from date_trunc('month', ${WALL_START}) + interval '1 month' - interval '1 day')`;
-const DAY_OF_MONTH = `case
-  when extract(day from ${WALL_START}) = least(p.repeat_day, ${LAST_DAY}) then p.repeat_day
-  else extract(day from ${WALL_START})::smallint
-end`;
 const NEXT_WINDOW = `
   ${START} as start,
-  case when lower(p.repeats) in ('daily', 'weekly', 'monthly')
-    then scheduler.next_sale(${START}, ${STOP}, p.validity, p.repeats, ${DAY_OF_MONTH}, :zone::text, :now::timestamptz) end as next,
-  case when lower(p.repeats) = 'monthly' then ${DAY_OF_MONTH} end as day_of_month`;
+  case when lower(p.repeats) in ('daily', 'weekly', 'monthly') then
+    scheduler.next_sale(${START}, ${STOP}, p.validity, p.repeats, p.repeat_day, :zone::text, :now::timestamptz) end as next`;
 
 const DEACTIVATE: Rule = {
   name: 'deactivate',
