@@ -21,7 +21,7 @@ const isDue = (rule: Rule) =>
   );
 
 /** Where the sweep over a rule's due rows has come to; strictly forward, so no row is seen twice in a run. */
-interface Cursor {
+export interface Cursor {
   from: string;
   after: string;
 }
@@ -29,7 +29,8 @@ interface Cursor {
 const beyond = (rule: Rule, idType: string, cursor: Cursor | undefined) =>
   cursor ? `and (${rule.at}, ${aliasOf(rule)}.id) > (:from::timestamptz, :after::text::${idType})` : '';
 
-function claim(rule: Rule, idType: string, cursor: Cursor | undefined): string {
+/** The due rows, oldest first, locked: what an index must answer without reading any other row. */
+export function claim(rule: Rule, idType: string, cursor?: Cursor): string {
   const alias = aliasOf(rule);
   return `select ${columns(rule)}, ${alias}.ctid::text as place
     from ${rule.row}
@@ -117,6 +118,8 @@ export interface Batch {
   unsent: number;
 }
 
+const IN_ORDER = { inIndexOrder: true };
+
 export interface Pass {
   job: Job;
   idType: string;
@@ -149,8 +152,11 @@ export async function nextBatch(
   };
   const { idType } = pass;
   try {
-    if (rule.each) return await db.transaction((tx) => oneByKey(tx, rule, idType, cursor, values, false));
-    const [batch] = await db.transaction((tx) => tx.query<Batch>(complete(rule, claim(rule, idType, cursor)), values));
+    if (rule.each) return await db.transaction((tx) => oneByKey(tx, rule, idType, cursor, values, false), IN_ORDER);
+    const [batch] = await db.transaction(
+      (tx) => tx.query<Batch>(complete(rule, claim(rule, idType, cursor)), values),
+      IN_ORDER,
+    );
     return { ...batch!, more: batch!.claimed === pass.batchSize, unsent: 0 };
   } catch (error) {
     if (sqlState(error) === NOTIFY_QUEUE_FULL && pass.notify) {
@@ -171,7 +177,7 @@ export async function nextBatch(
       values,
     );
     return { ...(await changeRows(tx, rule, rows, values, true)), more: rows.length === pass.batchSize };
-  });
+  }, IN_ORDER);
 }
 
 interface Claimed {
