@@ -9,6 +9,7 @@ import { dropFailures, listFailures, retryFailures } from '../src/failures.ts';
 import type { Job } from '../src/job.ts';
 import { job as packages } from '../src/jobs/packages.ts';
 import { Log } from '../src/log.ts';
+import { Stop } from '../src/stop.ts';
 import { database, LAUNCHER, type TestDatabase, type TickOptions } from './harness.ts';
 
 const START = '2026-03-01T10:00:00Z';
@@ -395,7 +396,9 @@ test('the slot of a run that crashed is taken over by the next tick', async () =
 test('a slot with work left goes on in the next tick', async () => {
   await using db = await database();
   await due(db, 3);
-  const stopped = await fiveMinutely(db, START, { stop: { reason: 'signal' } });
+  const stop = new Stop();
+  stop.request('signal');
+  const stopped = await fiveMinutely(db, START, { stop });
   assert.equal(stopped.exitCode, 75);
   assert.deepEqual((await fiveMinutely(db, later(1))).jobs[0]!.changed, { activate: 3 });
 });
