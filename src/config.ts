@@ -192,7 +192,9 @@ function readConnection(
   return { url: libpq ? `${text}&uselibpqcompat=true` : text, ...(schema ? { schema } : {}) };
 }
 
-/** A connection string fit to be shown: everything but the password. */
+/** A text fit to be shown: every connection string in it without its password. */
 export function withoutPassword(text: string): string {
-  return text.replace(/^([a-z]+:\/\/[^/:@]*):[^@/]*@/i, '$1:***@').replace(/([?&]password=)[^&]*/gi, '$1***');
+  return text
+    .replace(/([a-z][a-z0-9+.-]*:\/\/[^/:@\s]*):[^/\s]*@/gi, '$1:***@')
+    .replace(/([?&]password=)[^&\s]*/gi, '$1***');
 }

@@ -1,7 +1,9 @@
 import { Command, InvalidArgumentError } from 'commander';
+import { parseInstant } from '../calendar.ts';
 import { type CommonOptions, type Context, withContext } from '../context.ts';
 import { EXIT, type ExitCode, usageError } from '../errors.ts';
 import type { Job } from '../job.ts';
+import { explainSchemaError, requireLevel } from '../schema.ts';
 
 const MEANINGS: Record<number, string> = {
   [EXIT.done]: 'done',
@@ -56,6 +58,20 @@ export function withDatabase<O extends CommonOptions>(
   };
 }
 
+/** The same for what reads or writes the schema "scheduler": one that is missing or too old is a sentence, not an SQL error. */
+export function withSchema<O extends CommonOptions>(
+  work: (context: Context, options: O, args: string[]) => Promise<ExitCode>,
+) {
+  return withDatabase<O>(async (context, options, args) => {
+    try {
+      await requireLevel(context.db);
+      return await work(context, options, args);
+    } catch (error) {
+      throw explainSchemaError(error);
+    }
+  });
+}
+
 export function wholeNumber(least: number, most: number) {
   return (text: string): number => {
     const value = Number(text);
@@ -66,8 +82,34 @@ export function wholeNumber(least: number, most: number) {
   };
 }
 
-export function findJob(jobs: Job[], name: string): Job {
-  const job = jobs.find((candidate) => candidate.name === name);
-  if (!job) throw usageError(`"${name}" is not a job; valid: ${jobs.map((candidate) => candidate.name).join(', ')}.`);
-  return job;
+/** The parser of an argument or option that names a job. */
+export function jobName(jobs: Job[]) {
+  return (text: string): string => {
+    if (jobs.some((job) => job.name === text)) return text;
+    throw usageError(`"${text}" is not a job; valid: ${jobs.map((job) => job.name).join(', ')}.`);
+  };
+}
+
+export interface SpanOptions extends CommonOptions {
+  since?: string;
+  until?: string;
+  limit: number;
+}
+
+/** Which part of the past to look at. */
+export function spanOptions(command: Command, limit: number): Command {
+  return command
+    .option('--since <time>', 'from this time on: 2026-11-20T10:00, or an age such as 2h or 7d')
+    .option('--until <time>', 'before this time')
+    .option('--limit <count>', 'the newest so many', wholeNumber(1, 1_000_000), limit);
+}
+
+export async function readSpan({ settings }: Context, options: SpanOptions) {
+  const instant = async (text: string | undefined, option: string) =>
+    text === undefined ? null : await parseInstant(text, option, settings.timezone);
+  return {
+    since: await instant(options.since, '--since'),
+    until: await instant(options.until, '--until'),
+    limit: options.limit,
+  };
 }

@@ -6,6 +6,7 @@ import { type RunResult, run, type Stop } from '../engine.ts';
 import { EXIT, type ExitCode, usageError } from '../errors.ts';
 import type { Job } from '../job.ts';
 import { isTerminal, print, printJson, printTable } from '../output.ts';
+import type { JobResult } from '../runs.ts';
 import { command, PASS_EXITS, wholeNumber, withDatabase } from './command.ts';
 
 export interface PassOptions extends CommonOptions {
@@ -55,7 +56,7 @@ function passOptions(command: Command): Command {
 
 async function pass(context: Context, options: PassOptions, jobs: Job[], extra: { by?: string }): Promise<ExitCode> {
   const { db, settings, log } = context;
-  const at = options.at === undefined ? undefined : parseInstant(options.at, '--at', settings.timezone);
+  const at = options.at === undefined ? undefined : await parseInstant(options.at, '--at', settings.timezone);
   if (at !== undefined && !options.dryRun && isFuture(at)) {
     throw usageError(
       `--at ${options.at} lies in the future: that is for --dry-run only, as a run would do what is not due yet.`,
@@ -117,9 +118,14 @@ function tell({ log }: Context, options: PassOptions, result: RunResult, byHand:
     return;
   }
   if (options.dryRun) print('Dry run: nothing of this was kept.');
+  printChanges(busy);
+}
+
+/** What the jobs of a run changed, a line per transition. */
+export function printChanges(jobs: JobResult[]): void {
   printTable(
     ['job', 'transition', 'rows', 'late by up to'],
-    busy.flatMap((job) => [
+    jobs.flatMap((job) => [
       ...Object.entries(job.changed).map(([transition, count]) => [
         job.job,
         transition,
