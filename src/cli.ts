@@ -52,7 +52,10 @@ async function buildProgram(): Promise<Command> {
     .addOption(new Option('--embedded', 'use the server of "scheduler embedded start"').conflicts('databaseUrl'))
     .option('--no-color', 'print without colors')
     .option('--debug', 'log every row looked at, and the stack of an error')
-    .configureHelp({ showGlobalOptions: true })
+    .configureHelp({
+      showGlobalOptions: true,
+      subcommandTerm: (each) => `${each.name()} ${each.usage().replace('[options]', '').trim()}`.trim(),
+    })
     .showSuggestionAfterError(false)
     .helpCommand(false)
     .configureOutput({ writeOut: (text) => print(text.trimEnd()), writeErr: () => {} });

@@ -58,11 +58,16 @@ export function withDatabase<O extends CommonOptions>(
   };
 }
 
-/** The same for what reads or writes the schema "scheduler": one that is missing or too old is a sentence, not an SQL error. */
+/**
+ * The same for what reads or writes the schema "scheduler": one that is missing or too old is a sentence, not an SQL error.
+ * What is wrong with the options themselves is said by `check`, before a database is needed.
+ */
 export function withSchema<O extends CommonOptions>(
   work: (context: Context, options: O, args: string[]) => Promise<ExitCode>,
+  check: (context: Context, options: O, args: string[]) => Promise<void> | void = () => {},
 ) {
   return withDatabase<O>(async (context, options, args) => {
+    await check(context, options, args);
     try {
       await requireLevel(context.db);
       return await work(context, options, args);
@@ -82,13 +87,19 @@ export function wholeNumber(least: number, most: number) {
   };
 }
 
-/** The parser of an argument or option that names a job. */
-export function jobName(jobs: Job[]) {
+/** The parser of an argument or option that must be one of some names. */
+export function oneOf(noun: string, names: string[]) {
   return (text: string): string => {
-    if (jobs.some((job) => job.name === text)) return text;
-    throw usageError(`"${text}" is not a job; valid: ${jobs.map((job) => job.name).join(', ')}.`);
+    if (names.includes(text)) return text;
+    throw usageError(`"${text}" is not ${noun}; valid: ${names.join(', ')}.`);
   };
 }
+
+export const jobName = (jobs: Job[]) =>
+  oneOf(
+    'a job',
+    jobs.map((job) => job.name),
+  );
 
 export interface SpanOptions extends CommonOptions {
   since?: string;
@@ -104,12 +115,12 @@ export function spanOptions(command: Command, limit: number): Command {
     .option('--limit <count>', 'the newest so many', wholeNumber(1, 1_000_000), limit);
 }
 
-export async function readSpan({ settings }: Context, options: SpanOptions) {
-  const instant = async (text: string | undefined, option: string) =>
-    text === undefined ? null : await parseInstant(text, option, settings.timezone);
-  return {
-    since: await instant(options.since, '--since'),
-    until: await instant(options.until, '--until'),
-    limit: options.limit,
-  };
+/** Puts instants in place of the times as they were typed. */
+export async function resolveSpan({ settings }: Context, options: SpanOptions): Promise<void> {
+  for (const end of ['since', 'until'] as const) {
+    const text = options[end];
+    if (text !== undefined) options[end] = await parseInstant(text, `--${end}`, settings.timezone);
+  }
 }
+
+export const span = ({ since, until, limit }: SpanOptions) => ({ since: since ?? null, until: until ?? null, limit });

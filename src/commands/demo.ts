@@ -138,42 +138,41 @@ async function connectListener(db: Database, channels: string[]) {
         .flatMap((event) => event.channels)
         .filter((channel) => channels.includes(channel)).length;
       for (let waited = 0; payloads.length < expected && waited < HEARING_MS; waited += 10) await sleep(10);
-      return payloads.map(({ id, event, data }) => [
-        id,
-        event,
-        data?.message ?? JSON.stringify(data ?? {}).slice(0, 60),
-      ]);
+      return payloads.map(({ id, event, data }) => [id, event, short(data?.message ?? JSON.stringify(data ?? {}))]);
     },
     close: () => listener.close(),
   };
 }
+
+// The table fits in 100 columns.
+const short = (text: string) => (text.length > 64 ? `${text.slice(0, 63)}…` : text);
 
 const NOTHING_LEFT_OUT = { job: null, entity: null, type: null, since: null, until: null, limit: 1000 };
 
 function printNextSteps(keep: boolean): void {
   printHeading('What to try next');
   if (keep) {
+    print('With what is on the embedded server now:\n');
     printTable(
-      ['the rows of this demo', ''],
+      ['command', 'for'],
       [
-        ['scheduler status --embedded', 'is it running, is anything failing?'],
+        ['scheduler status --embedded', 'is it running, is anything failing'],
         ['scheduler events --embedded', 'what happened'],
         ['scheduler failures --embedded', 'what could not be done, and why'],
-        ['scheduler tick --embedded --dry-run --at 2099-01-01', 'what would happen then'],
-        ['psql "$(scheduler embedded url)"', 'look around, change rows, tick again'],
-        ['scheduler embedded stop', 'when done'],
+        ['scheduler tick --embedded --dry-run --at 2099-01-01', 'what a tick would do then'],
+        ['psql "$(scheduler embedded url)"', 'change rows, and tick again'],
+        ['scheduler embedded stop', 'the end'],
       ],
     );
-    print('');
-  }
+  } else print('Add --keep, and all this stays on a server to play with.');
+  print('\nWith a database of your own:\n');
   printTable(
-    ['a database of your own', ''],
+    ['command', 'for'],
     [
-      ['export DATABASE_URL=postgresql://user:password@host/db', ''],
-      ['scheduler migrate', 'make or adopt the tables'],
+      ['export DATABASE_URL=postgresql://user:password@host/db', 'saying where it is'],
+      ['scheduler migrate', 'making or adopting the tables'],
       ['scheduler tick --dry-run', 'what a tick would do; nothing is kept'],
-      ['* * * * * scheduler tick', 'the line for the crontab'],
-      ...(keep ? [] : [['scheduler demo --keep', 'or first this demo again, on a server that stays']]),
+      ['* * * * * scheduler tick', 'the crontab'],
     ],
   );
 }

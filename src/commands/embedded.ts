@@ -1,9 +1,11 @@
-import { Argument, type Command } from 'commander';
+import type { Command } from 'commander';
 import { askEmbedded, runningEmbeddedUrl } from '../context.ts';
+import { usageError } from '../errors.ts';
 import { print } from '../output.ts';
-import { command } from './command.ts';
+import { command, oneOf } from './command.ts';
 
 export function embeddedCommand(): Command {
+  const names = Object.keys(ACTIONS);
   return command('embedded', 'a PostgreSQL server of your own, to try things out', {
     examples: [
       'scheduler embedded start',
@@ -12,14 +14,15 @@ export function embeddedCommand(): Command {
       'scheduler embedded stop',
     ],
   })
-    .addArgument(
-      new Argument('<action>', 'start it, stop it (its data stays), or print its connection string').choices([
-        'start',
-        'stop',
-        'url',
-      ]),
+    .argument(
+      '[action]',
+      'start it; stop it (its data stays); url: print its connection string',
+      oneOf('an action', names),
     )
-    .action((action: 'start' | 'stop' | 'url') => ACTIONS[action]());
+    .action((action?: keyof typeof ACTIONS) => {
+      if (!action) throw usageError(`embedded needs an action; valid: ${names.join(', ')}.`);
+      return ACTIONS[action]();
+    });
 }
 
 const ACTIONS = {

@@ -4,7 +4,7 @@ import { EXIT } from '../errors.ts';
 import { findEvents } from '../events.ts';
 import type { Job } from '../job.ts';
 import { print, printJson, printTable } from '../output.ts';
-import { command, jobName, readSpan, type SpanOptions, spanOptions, withSchema } from './command.ts';
+import { command, jobName, resolveSpan, type SpanOptions, span, spanOptions, withSchema } from './command.ts';
 
 interface Options extends SpanOptions {
   job?: string;
@@ -29,9 +29,9 @@ export function eventsCommand(jobs: Job[]): Command {
   )
     .option('--json', 'print them as JSON, one object a line')
     .action(
-      withSchema<Options>(async (context, options) => {
+      withSchema<Options>(async ({ db }, options) => {
         const { job = null, entity = null, type = null } = options;
-        const events = await findEvents(context.db, { job, entity, type, ...(await readSpan(context, options)) });
+        const events = await findEvents(db, { job, entity, type, ...span(options) });
         if (options.json) for (const event of events) printJson(event);
         else if (events.length === 0) print('No such event.');
         else
@@ -48,6 +48,6 @@ export function eventsCommand(jobs: Job[]): Command {
             ]),
           );
         return EXIT.done;
-      }),
+      }, resolveSpan),
     );
 }

@@ -4,7 +4,7 @@ import { EXIT } from '../errors.ts';
 import { type Entry, readHistory } from '../history.ts';
 import type { Job } from '../job.ts';
 import { print, printJson, printTable } from '../output.ts';
-import { command, jobName, readSpan, type SpanOptions, spanOptions, withSchema } from './command.ts';
+import { command, jobName, resolveSpan, type SpanOptions, span, spanOptions, withSchema } from './command.ts';
 import { whatItDid } from './status.ts';
 
 interface Options extends SpanOptions {
@@ -27,14 +27,14 @@ export function historyCommand(jobs: Job[]): Command {
     .option('--all', 'also the runs that found nothing to do')
     .option('--json', 'print the result as JSON')
     .action(
-      withSchema<Options>(async (context, options) => {
-        const span = await readSpan(context, options);
-        const entries = await readHistory(context.db, { job: options.job ?? null, ...span, all: options.all === true });
+      withSchema<Options>(async ({ db }, options) => {
+        const { job = null, all = false } = options;
+        const entries = await readHistory(db, { job, all, ...span(options) });
         if (options.json) printJson(entries);
         else if (entries.length === 0) print('Nothing happened in that time; with --all, idle runs are shown too.');
         else printTable(['at', 'job', 'what', 'late by', 'took', 'by'], entries.map(row));
         return EXIT.done;
-      }),
+      }, resolveSpan),
     );
 }
 

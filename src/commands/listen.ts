@@ -23,7 +23,6 @@ export function listenCommand(): Command {
     .option('--exec <command>', 'run this for each event, one after the other, with the JSON on its standard input')
     .action(
       withSchema<Options>(async ({ db, log }, options, channels) => {
-        if (channels.includes('')) throw usageError('A channel is empty; valid: a name such as private-packages.');
         const { listen, runFor } = await import('../listener.ts');
         const stop = new AbortController();
         // The second signal does what a signal does.
@@ -45,6 +44,10 @@ export function listenCommand(): Command {
           if (failure) log.error(`The command failed for event ${event.id} with ${failure}; the next one follows.`);
         }
         return EXIT.done;
-      }),
+      }, refuseEmptyChannels),
     );
+}
+
+function refuseEmptyChannels(_: unknown, __: unknown, channels: string[]): void {
+  if (channels.includes('')) throw usageError('A channel is empty; valid: a name such as private-packages.');
 }

@@ -33,7 +33,7 @@ export function tickCommand(): Command {
 
 export function jobCommand(job: Job): Command {
   return passOptions(
-    command(job.name, `${job.summary}, now`, {
+    command(job.name, job.summary, {
       examples: [`scheduler ${job.name}`, `scheduler ${job.name} --dry-run --debug`],
       exits: PASS_EXITS,
     }),
