@@ -238,7 +238,7 @@ for (const since of [undefined, 1]) {
 
 test('late events are found among those of other transactions that came and went', async () => {
   await using db = await database();
-  await using listener = await inProcess(db.url);
+  await using listener = await inProcess(db.url, { everyMs: 5 });
   const expected: string[] = [];
   const writers = Array.from({ length: 8 }, async (_, writer) => {
     await using own = await session(db);
