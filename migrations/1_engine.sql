@@ -73,6 +73,23 @@ create function scheduler.iso(at timestamptz) returns text
   return case when isfinite(at) then (to_json(at at time zone 'UTC') #>> '{}') || 'Z' else at::text end;
 comment on function scheduler.iso is 'An instant as listeners read it: ISO 8601 in UTC, whatever the session''s time zone and date style.';
 
+-- A name of the zone database. PostgreSQL also takes 'UTC+3', and reads it as three hours to the west: whoever writes that
+-- means the east, so it must not pass.
+create function scheduler.known_zone(zone text) returns boolean
+  language plpgsql immutable strict
+as $$
+begin
+  if zone ~ '[0-9<]' and zone !~* '^((Etc/)?GMT[+-]?0|Etc/GMT[+-][0-9]{1,2}|EST5EDT|CST6CDT|MST7MDT|PST8PDT)$' then
+    return false;
+  end if;
+  perform now() at time zone zone;
+  return true;
+exception
+  when others then
+    return false;
+end
+$$;
+
 -- Wall-clock time to instant. PostgreSQL's own "at time zone" takes the second of a repeated hour and moves a skipped
 -- time forward by the gap; here a repeated time is its first occurrence and a skipped one the first instant after the gap.
 -- It never raises, because indexes on the application's tables are built on it: an unknown zone is due at once
@@ -91,6 +108,9 @@ begin
   if not isfinite(wall) or wall > '294270-01-01' or wall < '4700-01-01 BC' then
     return case when wall > '2000-01-01' then 'infinity' else '-infinity' end::timestamptz;
   end if;
+  if zone ~ '[0-9<]' and not scheduler.known_zone(zone) then
+    return '-infinity';
+  end if;
   utc := (wall at time zone zone) at time zone 'UTC';
   before_change := ((utc - interval '1 day') at time zone 'UTC' at time zone zone) - (utc - interval '1 day');
   after_change := ((utc + interval '1 day') at time zone 'UTC' at time zone zone) - (utc + interval '1 day');
@@ -106,6 +126,8 @@ begin
     return late at time zone 'UTC';
   end if;
   -- The wall clock never showed this time. Between early and late it jumped over it: find the jump, to the second.
+  early := date_trunc('second', early);
+  late := date_trunc('second', late);
   while late - early > interval '1 second' loop
     middle := early + date_trunc('second', (late - early) / 2);
     if (middle at time zone 'UTC' at time zone zone) > wall then
@@ -118,18 +140,6 @@ begin
 exception
   when others then
     return '-infinity';
-end
-$$;
-
-create function scheduler.known_zone(zone text) returns boolean
-  language plpgsql immutable strict
-as $$
-begin
-  perform now() at time zone zone;
-  return true;
-exception
-  when others then
-    return false;
 end
 $$;
 

@@ -1,4 +1,5 @@
 import { Command, CommanderError, Option } from 'commander';
+import { activateNowCommand } from './commands/activate-now.ts';
 import { startCommand, stopCommand } from './commands/control.ts';
 import { demoCommand } from './commands/demo.ts';
 import { embeddedCommand } from './commands/embedded.ts';
@@ -23,7 +24,7 @@ async function commands(): Promise<Record<string, Command[]>> {
     'Every minute:': [tickCommand()],
     'One job, now:': jobs.map(jobCommand),
     'Looking:': [statusCommand(), historyCommand(jobs), eventsCommand(jobs), failuresCommand(jobs), listenCommand()],
-    'Control:': [startCommand(jobs), stopCommand(jobs)],
+    'Control:': [startCommand(jobs), stopCommand(jobs), activateNowCommand()],
     'Setting up and trying out:': [migrateCommand(), pruneCommand(), embeddedCommand(), demoCommand()],
   };
 }
@@ -81,7 +82,7 @@ async function main(): Promise<void> {
 }
 
 function report(error: unknown): number {
-  const say = (text: string) => process.stderr.write(`${withoutPassword(text)}\n`);
+  const say = (text: string) => process.stderr.write(`${text}\n`);
   if (error instanceof CommanderError) return EXIT.done; // --help and --version
   if (error instanceof UsageFault) {
     say(usageSentence(error));
@@ -92,9 +93,9 @@ function report(error: unknown): number {
   say(
     known
       ? `scheduler: ${message}`
-      : `scheduler: an unexpected error, which is a defect: ${message}. Please report it with what --debug prints.`,
+      : `scheduler: an unexpected error, which is a defect: ${withoutPassword(message)}. Please report it with what --debug prints.`,
   );
-  if (process.argv.includes('--debug') && error instanceof Error) say(error.stack ?? '');
+  if (process.argv.includes('--debug') && error instanceof Error) say(withoutPassword(error.stack ?? ''));
   return known ? error.exitCode : EXIT.defect;
 }
 

@@ -25,6 +25,16 @@ const LOCK_TIMEOUT = '5s'; // claims skip locked rows; only a wallet or a credit
 const IDLE_TIMEOUT = '60s'; // a runner that hangs between two statements lets go of its rows
 const CLIENT_CHECK = '500ms'; // a backend whose client was killed notices inside a statement
 
+export interface TransactionOptions {
+  idleTimeout?: string;
+  attempts?: number;
+  /**
+   * Take rows from indexes, in their order. Left to statistics from before a large import or a long pause, PostgreSQL may
+   * collect and sort all that is due for every batch of it.
+   */
+  inIndexOrder?: boolean;
+}
+
 export const NOTIFY_QUEUE_FULL = '54000';
 
 // Worth another try in the same run: nothing was done, and the same statement may well work in a moment.
@@ -113,15 +123,12 @@ export class Database {
   }
 
   /** Runs the work in a transaction, up to three times when the fault is a passing one. */
-  async transaction<T>(
-    work: (tx: Transaction) => Promise<T>,
-    options: { idleTimeout?: string; attempts?: number } = {},
-  ): Promise<T> {
+  async transaction<T>(work: (tx: Transaction) => Promise<T>, options: TransactionOptions = {}): Promise<T> {
     if (this.#rehearsal) return rehearsed(this.#rehearsal, work);
     const attempts = options.attempts ?? 3;
     for (let attempt = 1; ; attempt++) {
       try {
-        return await this.#once(work, options.idleTimeout ?? IDLE_TIMEOUT);
+        return await this.#once(work, options);
       } catch (error) {
         if (!isTransient(error) || attempt >= attempts) throw error instanceof ConnectionLost ? lost(error) : error;
         this.#log.warn(
@@ -145,7 +152,7 @@ export class Database {
         this.#rehearsal = tx;
         result = { value: await work() };
         throw undone;
-      }, IDLE_TIMEOUT);
+      }, {});
     } catch (error) {
       if (error !== undone) throw error;
     } finally {
@@ -176,7 +183,7 @@ export class Database {
     this.#client?.connection.stream.destroy();
   }
 
-  async #once<T>(work: (tx: Transaction) => Promise<T>, idleTimeout: string): Promise<T> {
+  async #once<T>(work: (tx: Transaction) => Promise<T>, options: TransactionOptions): Promise<T> {
     const client = await this.client();
     const send = async <R extends object>(sql: string, values: Values = {}): Promise<R[]> => {
       this.roundTrips++;
@@ -207,12 +214,14 @@ export class Database {
         `select set_config('TimeZone', :zone::text, true), set_config('statement_timeout', :statement::text, true),
            set_config('lock_timeout', :lock::text, true), set_config('idle_in_transaction_session_timeout', :idle::text, true),
            set_config('client_connection_check_interval', :check::text, true), set_config('jit', 'off', true),
+           set_config('enable_seqscan', :other::text, true), set_config('enable_bitmapscan', :other::text, true),
            set_config('search_path', coalesce(quote_ident(:schema::text), current_setting('search_path')), true)`,
         {
           zone: this.#settings.dbTimezone,
           statement: STATEMENT_TIMEOUT,
           lock: LOCK_TIMEOUT,
-          idle: idleTimeout,
+          idle: options.idleTimeout ?? IDLE_TIMEOUT,
+          other: options.inIndexOrder ? 'off' : 'on',
           check: CLIENT_CHECK,
           schema: this.#settings.connection.schema ?? null,
         },

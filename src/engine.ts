@@ -182,7 +182,7 @@ async function recordNothing(context: Context, tx: Transaction, standing: Standi
   const { planned, skipped } = plan(context, standing);
   for (const { job } of planned) {
     context.log.write(job.lines.started);
-    for (const line of job.lines.finished({}, [])) context.log.write(line);
+    for (const line of job.lines.finished({}, [], 0)) context.log.write(line);
   }
   await recordIdle(
     tx,
@@ -247,7 +247,8 @@ async function passJob(context: Context, planned: Planned): Promise<JobResult> {
     log.error(explained.message, request.debug ? { stack: (error as Error).stack } : undefined);
   }
   if (id !== undefined) await db.transaction((tx) => finishRun(tx, id, result));
-  if (!result.error) for (const line of job.lines.finished(result.changed, result.failures)) log.write(line);
+  if (!result.error)
+    for (const line of job.lines.finished(result.changed, result.failures, result.failed)) log.write(line);
   return result;
 }
 

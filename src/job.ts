@@ -41,10 +41,10 @@ export interface Rule {
   wrong?: string;
   /**
    * For rows that must change one after the other: what they have in common, and a query that locks those keys of `due`
-   * which nobody else holds and answers them as `key`.
+   * (id, due_at, key and what is carried) which nobody else holds and answers them as `key`.
    */
   each?: { key: string; lock: string };
-  /** More columns of the row as it was before the change, for `todo`. */
+  /** More columns of the row as it was before the change, for `todo` and for a query that locks. */
   carry?: string;
   /**
    * Comma-separated common table expressions that change the rows of `todo` (id, due_at and what is carried) and end in
@@ -56,6 +56,7 @@ export interface Rule {
 
 export interface Outcome {
   transition: string;
+  step: number;
   entity_id: string;
   data: Record<string, unknown>;
 }
@@ -66,7 +67,12 @@ export interface Lines {
   found?(rule: string, count: number): Line | undefined;
   done(outcome: Outcome): Line[];
   failed(rule: string, id: string, error: string): Line;
-  finished(changed: Record<string, number>, failures: { id: string; error: string }[]): Line[];
+  /** The failures are the first so many; `failed` counts them all. */
+  finished(
+    changed: Record<string, number>,
+    failures: { id: string; rule: string; error: string }[],
+    failed: number,
+  ): Line[];
 }
 
 export const tableOf = (job: Job): string => Object.keys(job.tables)[0]!;

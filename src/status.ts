@@ -33,10 +33,10 @@ export interface Status {
 }
 
 export async function readStatus(db: Database, settings: Settings, jobs: Job[]): Promise<Status> {
-  const { standing, last } = await db.transaction(async (tx) => ({
-    standing: await readStanding(tx, jobs, { lock: false }),
-    last: await readLastRuns(tx, jobs),
-  }));
+  const { standing, last } = await db.transaction(async (tx) => {
+    const standing = await readStanding(tx, jobs, { lock: false });
+    return { standing, last: await readLastRuns(tx, jobs, standing) };
+  });
   const states = jobs.map((job) =>
     jobStatus(job, settings, standing.find((row) => row.job === job.name)!, last.find((row) => row.job === job.name)!),
   );

@@ -2,7 +2,7 @@ import type { Command } from 'commander';
 import { inWords, isFuture, parseInstant } from '../calendar.ts';
 import type { CommonOptions, Context } from '../context.ts';
 import { whoami } from '../controls.ts';
-import { type RunResult, run, type Stop } from '../engine.ts';
+import { type Request, type RunResult, run, type Stop } from '../engine.ts';
 import { EXIT, type ExitCode, usageError } from '../errors.ts';
 import type { Job } from '../job.ts';
 import { isTerminal, print, printJson, printTable } from '../output.ts';
@@ -40,7 +40,7 @@ export function jobCommand(job: Job): Command {
   ).action(withDatabase<PassOptions>((context, options) => pass(context, options, [job], { by: whoami() })));
 }
 
-function passOptions(command: Command): Command {
+export function passOptions(command: Command): Command {
   return command
     .option('--dry-run', 'do the same in a transaction that is rolled back: what it prints is what would happen')
     .option('--at <time>', 'take this for now; in the future only with --dry-run')
@@ -54,7 +54,16 @@ function passOptions(command: Command): Command {
     .option('--json', 'print the result as JSON');
 }
 
-async function pass(context: Context, options: PassOptions, jobs: Job[], extra: { by?: string }): Promise<ExitCode> {
+type Extra = Pick<Request, 'by' | 'evenIfPaused'>;
+
+async function pass(context: Context, options: PassOptions, jobs: Job[], extra: Extra): Promise<ExitCode> {
+  const result = await runPass(context, options, jobs, extra);
+  tell(context, options, result, extra.by !== undefined);
+  return result.exitCode;
+}
+
+/** A pass as the command line asks for it: its options, and its signals. */
+export async function runPass(context: Context, options: PassOptions, jobs: Job[], extra: Extra): Promise<RunResult> {
   const { db, settings, log } = context;
   const at = options.at === undefined ? undefined : await parseInstant(options.at, '--at', settings.timezone);
   if (at !== undefined && !options.dryRun && isFuture(at)) {
@@ -65,7 +74,7 @@ async function pass(context: Context, options: PassOptions, jobs: Job[], extra: 
   const stop: Stop = {};
   const release = heedSignals(stop, context);
   try {
-    const result = await run(db, settings, log, {
+    return await run(db, settings, log, {
       jobs,
       ...extra,
       ...(at !== undefined && { at }),
@@ -75,8 +84,6 @@ async function pass(context: Context, options: PassOptions, jobs: Job[], extra: 
       debug: options.debug === true,
       stop,
     });
-    tell(context, options, result, extra.by !== undefined);
-    return result.exitCode;
   } finally {
     release();
   }
