@@ -21,6 +21,11 @@ export function checkLevel(level: number): void {
     );
 }
 
+export async function requireLevel(db: Database): Promise<void> {
+  const [found] = await db.query<{ level: number }>('select coalesce(max(id), 0) as level from scheduler.migrations');
+  checkLevel(found!.level);
+}
+
 /** Turns "relation does not exist" and "permission denied" on our own tables into what to do about them. */
 export function explainSchemaError(error: unknown): unknown {
   switch (sqlState(error)) {
