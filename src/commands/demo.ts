@@ -9,6 +9,7 @@ import { listFailures } from '../failures.ts';
 import { print, printHeading, printTable, withoutColor } from '../output.ts';
 import { loadSamples, type Sample } from '../samples.ts';
 import { migrate } from '../schema.ts';
+import { Stop } from '../stop.ts';
 import { command } from './command.ts';
 import { printChanges } from './tick.ts';
 
@@ -89,7 +90,7 @@ async function narrate(context: Context): Promise<void> {
 
 async function tick({ db, settings, log, jobs }: Context): Promise<{ result: RunResult; ms: number }> {
   const started = performance.now();
-  const request = { jobs, dryRun: false, batchSize: 1000, timeoutSeconds: 60, debug: false, stop: {} };
+  const request = { jobs, dryRun: false, batchSize: 1000, timeoutSeconds: 60, debug: false, stop: new Stop() };
   const result = await run(db, settings, log, request);
   return { result, ms: Math.round(performance.now() - started) };
 }
