@@ -179,6 +179,7 @@ export function nextBatch(db: Database, pass: Pass, rule: Rule, cursor: Cursor |
     }
     // Some row of this batch cannot be changed. Once more, looking for it.
     return db.transaction(async (tx) => {
+      await tx.query(`select set_config('lock_timeout', '${CAREFUL_LOCK_TIMEOUT}', true)`);
       if (rule.each) return oneByKey(tx, rule, idType, cursor, values, true);
       const rows = await tx.query<Claimed>(
         `select id::text as id, place, due_at::text as due_at from (${claim(rule, idType, cursor)}) as claimed`,
@@ -226,6 +227,9 @@ async function oneByKey(
     more: waiting !== -1 || rows.length === values.limit,
   };
 }
+
+// A row that waits for somebody else's lock does so in every trial that it is part of.
+const CAREFUL_LOCK_TIMEOUT = '300ms';
 
 // A failing batch is first cut into this many pieces: with few bad rows most pieces are clean at once.
 const PIECES = 16;

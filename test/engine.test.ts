@@ -44,6 +44,31 @@ async function eachOnce(db: TestDatabase, transition: string, rows: number) {
   assert.deepEqual(seen, { events: rows, entities: rows });
 }
 
+// ---- Rows that wait
+
+test('a row that needs what somebody else holds fails alone, and is done when it is free', async () => {
+  await using db = await database();
+  await due(db, 10);
+  await db.query(`create table stock (name text primary key, sold integer not null default 0);
+    insert into stock select name from packages;
+    create function sell() returns trigger language plpgsql as $$
+      begin update stock set sold = sold + 1 where name = new.name; return new; end $$;
+    create trigger sell before update on packages for each row execute function sell()`);
+  const holder = new pg.Client({ connectionString: db.url });
+  await holder.connect();
+  await holder.query(`begin; update stock set sold = 100 where name = 'good 4'`);
+  const result = await tick(db);
+  assert.deepEqual(result.jobs[0]!.changed, { activate: 9 });
+  assert.deepEqual(
+    (await failures(db)).map(({ entity_id, error }) => [entity_id, error]),
+    [['4', 'canceling statement due to lock timeout']],
+  );
+  await holder.query('rollback');
+  await holder.end();
+  assert.deepEqual((await tick(db, later(5))).jobs[0]!.changed, { activate: 1 });
+  await eachOnce(db, 'activate', 10);
+});
+
 // ---- Batches
 
 test('due rows are changed batch after batch, oldest first, until none is left', async () => {
