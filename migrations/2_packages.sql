@@ -135,7 +135,9 @@ begin
     created_at timestamptz not null default now(),
     updated_at timestamptz not null default now()
   );
-  if not scheduler.has_columns(to_regclass('packages'), 'enable_schedule', 'scheduled_activation_time') then
+  if not scheduler.has_columns(to_regclass('packages'), 'enable_schedule', 'scheduled_activation_time')
+    or not scheduler.may_hold(to_regclass('packages'), 'status', 'active', 'inactive')
+  then
     return;
   end if;
 

@@ -87,12 +87,16 @@ const complete = (rule: Rule, due: string) => `${changed(rule, due)},
   select
     (select count(*) from due)::integer as claimed,
     (select row_to_json(l) from (select due_at::text as "from", id::text as after from due order by due_at desc, id desc limit 1) as l) as last,
+    (select coalesce(json_agg(refused), '[]') from refused) as refused,
+    ${TALLY('(select count(*) from due) <= :detail::integer')}`;
+
+/** What `outcome` amounts to; row by row only when asked. */
+export const TALLY = (detailed: string) => `
     (select coalesce(json_object_agg(transition, count), '{}') from (select transition, count(*) from outcome group by 1) as t) as changed,
     (select coalesce(max(extract(epoch from :now::timestamptz - due_at)), 0)::double precision from outcome where isfinite(due_at)) as "lateSeconds",
     (select count(*) from told)::integer as told,
-    (select coalesce(json_agg(refused), '[]') from refused) as refused,
     (select json_agg(json_build_object('transition', transition, 'step', step, 'entity_id', entity_id, 'data', data) order by due_at, step)
-     from outcome where (select count(*) from due) <= :detail::integer) as outcomes`;
+     from outcome where ${detailed}) as outcomes`;
 
 /** Is anything due? Of all rules at once, in one round trip. */
 export function probe(jobs: Job[]): string {
@@ -104,18 +108,21 @@ export function probe(jobs: Job[]): string {
   return checks.length === 0 ? 'false' : checks.join('\n or ');
 }
 
-export interface Batch {
+export interface Tally {
+  changed: Record<string, number>;
+  lateSeconds: number;
+  /** What happened to each row, unless there are too many to tell one by one. */
+  outcomes: Outcome[] | null;
+  /** Events whose notifications were given up because the queue was full. */
+  unsent: number;
+}
+
+export interface Batch extends Tally {
   claimed: number;
   last: Cursor | null;
   /** Whether the sweep has to go on after it. */
   more: boolean;
-  changed: Record<string, number>;
-  lateSeconds: number;
   refused: Refusal[];
-  /** What happened to each row, unless there are too many to tell one by one. */
-  outcomes: Outcome[] | null;
-  /** Notifications given up because the queue was full. */
-  unsent: number;
 }
 
 const IN_ORDER = { inIndexOrder: true };
@@ -132,52 +139,54 @@ export interface Pass {
   notify: boolean;
 }
 
-/** The next batch of a rule, changed, recorded and told in one transaction. */
-export async function nextBatch(
-  db: Database,
-  pass: Pass,
-  rule: Rule,
-  cursor: Cursor | undefined,
-  log: Log,
-): Promise<Batch> {
-  const values = {
-    ...pass.values,
-    job: pass.job.name,
-    rule: rule.name,
-    run: pass.run,
-    limit: pass.batchSize,
-    detail: pass.detail,
-    notify: pass.notify,
-    ...cursor,
-  };
-  const { idType } = pass;
-  try {
-    if (rule.each) return await db.transaction((tx) => oneByKey(tx, rule, idType, cursor, values, false), IN_ORDER);
-    const [batch] = await db.transaction(
-      (tx) => tx.query<Batch>(complete(rule, claim(rule, idType, cursor)), values),
-      IN_ORDER,
-    );
-    return { ...batch!, more: batch!.claimed === pass.batchSize, unsent: 0 };
-  } catch (error) {
-    if (sqlState(error) === NOTIFY_QUEUE_FULL && pass.notify) {
+/** Does the work with notifications, and without them for the rest of the run once their queue is full. */
+export async function telling<T extends Tally>(pass: Pass, log: Log, work: (values: Values) => Promise<T>): Promise<T> {
+  const values = { ...pass.values, job: pass.job.name, run: pass.run };
+  if (pass.notify) {
+    try {
+      return { ...(await work({ ...values, notify: true })), unsent: 0 };
+    } catch (error) {
+      if (sqlState(error) !== NOTIFY_QUEUE_FULL) throw error;
       log.warn(
         'The notification queue is full: a listener is stuck. Changes and events are kept; listeners are not woken.',
       );
       pass.notify = false;
-      const batch = await nextBatch(db, pass, rule, cursor, log);
-      return { ...batch, unsent: total(batch.changed) };
     }
-    if (!blamesRow(error)) throw error;
   }
-  // Some row of this batch cannot be changed. Once more, looking for it.
-  return db.transaction(async (tx) => {
-    if (rule.each) return oneByKey(tx, rule, idType, cursor, values, true);
-    const rows = await tx.query<Claimed>(
-      `select id::text as id, place, due_at::text as due_at from (${claim(rule, idType, cursor)}) as claimed`,
-      values,
-    );
-    return { ...(await changeRows(tx, rule, rows, values, true)), more: rows.length === pass.batchSize };
-  }, IN_ORDER);
+  const done = await work({ ...values, notify: false });
+  return { ...done, unsent: total(done.changed) };
+}
+
+/** The next batch of a rule, changed, recorded and told in one transaction. */
+export function nextBatch(db: Database, pass: Pass, rule: Rule, cursor: Cursor | undefined, log: Log): Promise<Batch> {
+  const { idType, batchSize } = pass;
+  return telling(pass, log, async (common) => {
+    const values = {
+      ...common,
+      ...rule.make?.(batchSize),
+      ...cursor,
+      rule: rule.name,
+      limit: batchSize,
+      detail: pass.detail,
+    };
+    try {
+      if (rule.each) return await db.transaction((tx) => oneByKey(tx, rule, idType, cursor, values, false), IN_ORDER);
+      const sql = complete(rule, claim(rule, idType, cursor));
+      const [batch] = await db.transaction((tx) => tx.query<Batch>(sql, values), IN_ORDER);
+      return { ...batch!, more: batch!.claimed === batchSize };
+    } catch (error) {
+      if (!blamesRow(error)) throw error;
+    }
+    // Some row of this batch cannot be changed. Once more, looking for it.
+    return db.transaction(async (tx) => {
+      if (rule.each) return oneByKey(tx, rule, idType, cursor, values, true);
+      const rows = await tx.query<Claimed>(
+        `select id::text as id, place, due_at::text as due_at from (${claim(rule, idType, cursor)}) as claimed`,
+        values,
+      );
+      return { ...(await changeRows(tx, rule, rows, values, true)), more: rows.length === batchSize };
+    }, IN_ORDER);
+  });
 }
 
 interface Claimed {
@@ -262,14 +271,11 @@ async function changeRows(
     await change(rows);
   }
   return {
+    ...addUp(batches),
     claimed: rows.length,
     last: toCursor(rows.at(-1)),
     more: false,
-    changed: sum(batches.map((batch) => batch.changed)),
-    lateSeconds: Math.max(0, ...batches.map((batch) => batch.lateSeconds)),
     refused: [...refused, ...batches.flatMap((batch) => batch.refused)],
-    outcomes: batches.flatMap((batch) => batch.outcomes ?? []),
-    unsent: 0,
   };
 }
 
@@ -294,6 +300,13 @@ export function sum(counts: Record<string, number>[]): Record<string, number> {
   for (const each of counts) for (const [name, count] of Object.entries(each)) all[name] = (all[name] ?? 0) + count;
   return all;
 }
+
+export const addUp = (tallies: Tally[]): Tally => ({
+  changed: sum(tallies.map((tally) => tally.changed)),
+  lateSeconds: Math.max(0, ...tallies.map((tally) => tally.lateSeconds)),
+  outcomes: tallies.flatMap((tally) => tally.outcomes ?? []),
+  unsent: tallies.reduce((all, tally) => all + tally.unsent, 0),
+});
 
 export const total = (counts: Record<string, number>): number =>
   Object.values(counts).reduce((all, count) => all + count, 0);

@@ -288,6 +288,9 @@ async function rehearsed<T>(tx: Transaction, work: (tx: Transaction) => Promise<
   await tx.query('savepoint rehearsed');
   try {
     const result = await work(tx);
+    // What a real commit would check. Deferred again, for the next one.
+    await tx.query('set constraints all immediate');
+    await tx.query('set constraints all deferred');
     await tx.query('release savepoint rehearsed');
     return result;
   } catch (error) {

@@ -52,6 +52,33 @@ export interface Rule {
    * `step`. A null type is counted without an event.
    */
   change: string;
+  act?: Act;
+  /** More parameters for the change, made anew for each batch of so many rows: secrets, say, which SQL must not make. */
+  make?(rows: number): Record<string, unknown>;
+}
+
+/**
+ * Work outside the database (SMS, RADIUS) for the rows that the change has claimed. The claim must set when the row may be
+ * tried again, for the case that nobody lives to answer.
+ */
+export interface Act {
+  /** Does the work, many at once; it ends early when the signal says so, and answers for each row when it is known. */
+  perform(claimed: Outcome[], world: World): Promise<void>;
+  /** Common table expressions from `answer` (id text, result jsonb) to `outcome`, as in a change. */
+  record: string;
+}
+
+export interface World {
+  /** What SQL knows as :name parameters, the job's own settings among them. */
+  values: Record<string, unknown>;
+  signal: AbortSignal;
+  answer(id: string, result: Record<string, unknown>): void;
+  say(line: Line): void;
+}
+
+export interface Answer {
+  id: string;
+  result: Record<string, unknown>;
 }
 
 export interface Outcome {

@@ -98,7 +98,7 @@ export async function migrate(
   for (const { id, name } of before) say(`applied ${id}_${name}`);
 
   for (const adopt of new Set(jobs.map((job) => job.adopt))) {
-    await db.transaction(async (tx) => {
+    const adopting = db.transaction(async (tx) => {
       await tx.query(
         `select set_config('scheduler.timezone', :zone::text, true), set_config('statement_timeout', '0', true),
            set_config('client_min_messages', 'warning', true)`,
@@ -106,8 +106,16 @@ export async function migrate(
       );
       await tx.query(`select scheduler.${adopt}()`);
     });
+    await adopting.catch((error) => {
+      throw sqlState(error) === '42501' ? notTheOwner(error) : error;
+    });
   }
 }
+
+const notTheOwner = (error: Error) =>
+  configurationError(
+    `Columns and indexes can only be added by the owner of a table: ${error.message}. Run "scheduler migrate" as that role.`,
+  );
 
 function explainMigrationError(error: unknown): unknown {
   const cause = ((error as Error).cause as Error | undefined) ?? (error as Error);

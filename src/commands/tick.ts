@@ -2,11 +2,12 @@ import type { Command } from 'commander';
 import { inWords, isFuture, parseInstant } from '../calendar.ts';
 import type { CommonOptions, Context } from '../context.ts';
 import { whoami } from '../controls.ts';
-import { type Request, type RunResult, run, type Stop } from '../engine.ts';
+import { type Request, type RunResult, run } from '../engine.ts';
 import { EXIT, type ExitCode, usageError } from '../errors.ts';
 import type { Job } from '../job.ts';
 import { isTerminal, print, printJson, printTable } from '../output.ts';
 import type { JobResult } from '../runs.ts';
+import { Stop } from '../stop.ts';
 import { command, PASS_EXITS, wholeNumber, withDatabase } from './command.ts';
 
 export interface PassOptions extends CommonOptions {
@@ -71,7 +72,7 @@ export async function runPass(context: Context, options: PassOptions, jobs: Job[
       `--at ${options.at} lies in the future: that is for --dry-run only, as a run would do what is not due yet.`,
     );
   }
-  const stop: Stop = {};
+  const stop = new Stop();
   const release = heedSignals(stop, context);
   try {
     return await run(db, settings, log, {
@@ -101,7 +102,7 @@ function heedSignals(stop: Stop, { db, log }: Context): () => void {
   };
   const heed = () => {
     if (stop.reason === 'signal') return end();
-    stop.reason = 'signal';
+    stop.request('signal');
     setTimeout(end, GRACE_MS).unref();
   };
   process.on('SIGTERM', heed).on('SIGINT', heed);
