@@ -9,6 +9,7 @@ import { listFailures } from '../failures.ts';
 import { print, printHeading, printTable, withoutColor } from '../output.ts';
 import { loadSamples, type Sample } from '../samples.ts';
 import { migrate } from '../schema.ts';
+import { Stop } from '../stop.ts';
 import { command } from './command.ts';
 import { printChanges } from './tick.ts';
 
@@ -70,7 +71,8 @@ async function narrate(context: Context): Promise<void> {
     }
 
     printHeading('What a listener heard');
-    print(`Whoever says LISTEN "${listener.channels.join('", "')}" got these when the changes were committed.\n`);
+    print('Whoever says LISTEN gets these the moment the changes are committed. The channels here:');
+    print(`${listener.channels.join(', ')}\n`);
     printTable(['event', 'message'], await listener.heard());
   } finally {
     await listener.close();
@@ -90,7 +92,7 @@ async function narrate(context: Context): Promise<void> {
 
 async function tick({ db, settings, log, jobs }: Context): Promise<{ result: RunResult; ms: number }> {
   const started = performance.now();
-  const request = { jobs, dryRun: false, batchSize: 1000, timeoutSeconds: 60, debug: false, stop: {} };
+  const request = { jobs, dryRun: false, batchSize: 1000, timeoutSeconds: 60, debug: false, stop: new Stop() };
   const result = await run(db, settings, log, request);
   return { result, ms: Math.round(performance.now() - started) };
 }

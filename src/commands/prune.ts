@@ -3,6 +3,7 @@ import type { CommonOptions } from '../context.ts';
 import { EXIT } from '../errors.ts';
 import { print, printJson } from '../output.ts';
 import { prune } from '../retention.ts';
+import { Stop } from '../stop.ts';
 import { command, withSchema } from './command.ts';
 
 interface Options extends CommonOptions {
@@ -17,7 +18,7 @@ export function pruneCommand(): Command {
     .action(
       withSchema<Options>(async ({ db, settings }, options) => {
         const [clock] = await db.query<{ now: string }>('select now()::text as now');
-        const pruned = await prune(db, settings, clock!.now, {});
+        const pruned = await prune(db, settings, clock!.now, new Stop());
         if (options.json) printJson({ ...pruned, retentionDays: settings.retentionDays });
         else print(`Forgot ${pruned.events} events and ${pruned.runs} runs older than ${settings.retentionDays} days.`);
         return EXIT.done;
