@@ -44,9 +44,11 @@ const columns = (db: TestDatabase, table: string) =>
   );
 const indexes = async (db: TestDatabase, like = '%packages_to_%') =>
   (
-    await db.query('select indexname as name, indexdef as def from pg_indexes where indexname like $1 order by 1', [
-      like,
-    ])
+    await db.query(
+      `select indexname as name, indexdef as def from pg_indexes
+       where indexname like $1 and tablename in ('packages', 'special_packages') order by 1`,
+      [like],
+    )
   ).map(({ name, def }) => `${name}: ${def}`);
 
 /** A sale of two hours goes on and off, three rows to a batch so that a batch starts behind another one. */
