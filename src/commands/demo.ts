@@ -80,10 +80,7 @@ async function narrate(context: Context): Promise<void> {
 
   printHeading('What could not be done');
   print('A bad row holds up nobody else. It is tried again later, and set aside after three attempts.\n');
-  printTable(
-    ['job', 'id', 'why'],
-    (await listFailures(db, {})).map((row) => [row.job, row.entity_id, row.error]),
-  );
+  for (const row of await listFailures(db, {})) print(`${row.job} ${row.entity_id}: ${row.error}`);
 
   function place(sample: Sample): number {
     return jobs.findIndex((job) => job.name === sample.job);

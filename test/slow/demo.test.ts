@@ -63,7 +63,7 @@ test('the demo shows the rows before and after a tick and what a listener heard,
   assert.match(afterwards!, /Spa Day +off → on/);
   assert.match(heard!, /package\.status\.changed +Package 'Weekend Special' status changed from inactive to active/);
   assert.match(heard!, /package\.schedule\.missed/);
-  assert.match(failed!, /packages +\d+ +validity 'banana' is not a count and a unit/);
+  assert.match(failed!, /packages \d+: validity 'banana' is not a count and a unit/);
   assert.match(next!, /scheduler migrate/);
   const long = out.split('\n').filter((line) => line.length > 100);
   assert.deepEqual(long, [], 'lines of up to 100 characters');
