@@ -17,6 +17,7 @@ export async function withTrialDatabase(
   { keep, debug }: { keep: boolean; debug: boolean },
   work: (context: Context) => Promise<void>,
 ): Promise<void> {
+  const interruption = heedInterruption();
   const dir = keep
     ? await askEmbedded(({ defaultDir }) => defaultDir())
     : await mkdtemp(join(tmpdir(), 'scheduler-demo-'));
@@ -36,13 +37,12 @@ export async function withTrialDatabase(
       await log.flush();
     }
   };
-  const forget = heedInterruption();
   try {
-    await Promise.race([trial(), forget.interrupted]);
+    await Promise.race([trial(), interruption.happens]);
   } finally {
     await starting.catch(() => {});
     if (!keep) await askEmbedded(({ removeServer }) => removeServer(dir));
-    forget.now();
+    interruption.forget();
   }
 }
 
@@ -50,13 +50,18 @@ export async function withTrialDatabase(
 function heedInterruption() {
   const signals = ['SIGINT', 'SIGTERM', 'SIGHUP'] as const;
   let fail = () => {};
-  const interrupted = new Promise<void>((resolve, reject) => {
+  const happens = new Promise<void>((resolve, reject) => {
     fail = () => reject(new OperatorError(EXIT.stopped, 'The demo was interrupted.'));
     whenNobodyReads(resolve);
   });
-  interrupted.catch(() => {});
+  happens.catch(() => {}); // it may come before anybody waits for it
   for (const signal of signals) process.on(signal, fail);
-  return { interrupted, now: () => signals.forEach((signal) => void process.off(signal, fail)) };
+  return {
+    happens,
+    forget: () => {
+      for (const signal of signals) process.off(signal, fail);
+    },
+  };
 }
 
 const MARK = 'Filled in by "scheduler demo --keep", which begins by emptying it.';

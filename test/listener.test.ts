@@ -286,6 +286,13 @@ test('a listener whose connection is ended comes back and misses nothing', async
   assert.equal(await listener.stop(), 0);
 });
 
+test('an event whose notification never came, as behind a pooler, is found by looking', async () => {
+  await using db = await database();
+  await using listener = await listening(db, ['a']);
+  await db.query(INSERT, ['unheard', ['a']]);
+  await until('the event', () => listener.types().length === 1, 5000);
+});
+
 test('a half-open connection, on which nothing is ever heard, is noticed and replaced', async () => {
   await using db = await database();
   using way = await proxy(db);

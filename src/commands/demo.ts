@@ -27,16 +27,17 @@ export function demoCommand(): Command {
       const { keep = false, debug = false, color } = command.optsWithGlobals<Options>();
       if (color === false) withoutColor();
       const { withTrialDatabase } = await import('../demo.ts');
+      const trial = withTrialDatabase({ keep, debug }, async (context) => {
+        await narrate(context);
+        printNextSteps(keep);
+      });
       print('One tick, from rows to events, on a real PostgreSQL server.');
       print(
         keep
           ? 'It is the server of "scheduler embedded", and stays. A few seconds …'
           : 'It starts in a temporary folder and is gone afterwards. A few seconds …',
       );
-      await withTrialDatabase({ keep, debug }, async (context) => {
-        await narrate(context);
-        printNextSteps(keep);
-      });
+      await trial;
     });
 }
 
@@ -70,18 +71,16 @@ async function narrate(context: Context): Promise<void> {
     }
 
     printHeading('What a listener heard');
-    print(`Whoever says LISTEN "${listener.channels.join('", "')}" got these when the changes were committed.\n`);
-    printTable(['id', 'event', 'message'], await listener.heard());
+    print('Whoever says LISTEN gets these the moment the changes are committed. The channels here:');
+    print(`${listener.channels.join(', ')}\n`);
+    printTable(['event', 'message'], await listener.heard());
   } finally {
     await listener.close();
   }
 
   printHeading('What could not be done');
   print('A bad row holds up nobody else. It is tried again later, and set aside after three attempts.\n');
-  printTable(
-    ['job', 'id', 'why'],
-    (await listFailures(db, {})).map((row) => [row.job, row.entity_id, row.error]),
-  );
+  for (const row of await listFailures(db, {})) print(`${row.job} ${row.entity_id}: ${row.error}`);
 
   function place(sample: Sample): number {
     return jobs.findIndex((job) => job.name === sample.job);
@@ -117,7 +116,6 @@ function difference(before: Row, after: Row): Row {
 }
 
 interface Payload {
-  id: number;
   event: string;
   data?: { message?: string };
 }
@@ -139,14 +137,14 @@ async function connectListener(db: Database, channels: string[]) {
         .flatMap((event) => event.channels)
         .filter((channel) => channels.includes(channel)).length;
       for (let waited = 0; payloads.length < expected && waited < HEARING_MS; waited += 10) await sleep(10);
-      return payloads.map(({ id, event, data }) => [id, event, short(data?.message ?? JSON.stringify(data ?? {}))]);
+      return payloads.map(({ event, data }) => [event, short(data?.message ?? JSON.stringify(data ?? {}))]);
     },
     close: () => listener.close(),
   };
 }
 
 // The table fits in 100 columns.
-const short = (text: string) => (text.length > 64 ? `${text.slice(0, 63)}…` : text);
+const short = (text: string) => (text.length > 67 ? `${text.slice(0, 66)}…` : text);
 
 const NOTHING_LEFT_OUT = { job: null, entity: null, type: null, since: null, until: null, limit: 1000 };
 

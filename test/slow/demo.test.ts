@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
-import { mkdtemp, readdir, readFile, rm } from 'node:fs/promises';
+import { chmod, mkdtemp, readdir, readFile, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, test } from 'node:test';
@@ -13,6 +13,7 @@ const env = () => ({ TMPDIR: place });
 
 before(async () => {
   place = await mkdtemp(join(tmpdir(), 'demo-'));
+  await chmod(place, 0o755); // started by root, the server runs as another user
 });
 after(async () => {
   for (const name of await readdir(place)) if (/^scheduler-pg-\d+$/.test(name)) await removeServer(join(place, name));
@@ -62,7 +63,7 @@ test('the demo shows the rows before and after a tick and what a listener heard,
   assert.match(afterwards!, /Spa Day +off → on/);
   assert.match(heard!, /package\.status\.changed +Package 'Weekend Special' status changed from inactive to active/);
   assert.match(heard!, /package\.schedule\.missed/);
-  assert.match(failed!, /packages +\d+ +validity 'banana' is not a count and a unit/);
+  assert.match(failed!, /packages \d+: validity 'banana' is not a count and a unit/);
   assert.match(next!, /scheduler migrate/);
   const long = out.split('\n').filter((line) => line.length > 100);
   assert.deepEqual(long, [], 'lines of up to 100 characters');
