@@ -2,7 +2,7 @@ import { readdirSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import type { Settings } from './config.ts';
 import { type Database, sqlState } from './db.ts';
-import { configurationError } from './errors.ts';
+import { configurationError, OperatorError } from './errors.ts';
 import type { Job } from './job.ts';
 import { ROOT } from './version.ts';
 
@@ -125,5 +125,8 @@ function explainMigrationError(error: unknown): unknown {
       `Migrating needs the right to create the schema "scheduler": ${cause.message}. Run it as the owner of the database.`,
     );
   }
-  return error;
+  if (error instanceof OperatorError) return error;
+  return configurationError(
+    `The migrations could not be applied: ${cause.message.replace(/\s+/g, ' ')} Nothing of the failing one was kept.`,
+  );
 }
