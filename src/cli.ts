@@ -13,19 +13,34 @@ import { statusCommand } from './commands/status.ts';
 import { jobCommand, tickCommand } from './commands/tick.ts';
 import { withoutPassword } from './config.ts';
 import { EXIT, OperatorError } from './errors.ts';
+import type { Job } from './job.ts';
 import { loadJobs } from './jobs.ts';
 import { print } from './output.ts';
 import { VERSION } from './version.ts';
 
 /** In the order in which --help shows them. */
-async function commands(): Promise<Record<string, Command[]>> {
-  const jobs = await loadJobs();
+function commands(jobs: Job[]): Record<string, Record<string, () => Command>> {
   return {
-    'Every minute:': [tickCommand()],
-    'One job, now:': jobs.map(jobCommand),
-    'Looking:': [statusCommand(), historyCommand(jobs), eventsCommand(jobs), failuresCommand(jobs), listenCommand()],
-    'Control:': [startCommand(jobs), stopCommand(jobs), activateNowCommand()],
-    'Setting up and trying out:': [migrateCommand(), pruneCommand(), embeddedCommand(), demoCommand()],
+    'Every minute:': { tick: tickCommand },
+    'One job, now:': Object.fromEntries(jobs.map((job) => [job.name, () => jobCommand(job)])),
+    'Looking:': {
+      status: statusCommand,
+      history: () => historyCommand(jobs),
+      events: () => eventsCommand(jobs),
+      failures: () => failuresCommand(jobs),
+      listen: listenCommand,
+    },
+    'Control:': {
+      start: () => startCommand(jobs),
+      stop: () => stopCommand(jobs),
+      'activate-now': activateNowCommand,
+    },
+    'Setting up and trying out:': {
+      migrate: migrateCommand,
+      prune: pruneCommand,
+      embedded: embeddedCommand,
+      demo: demoCommand,
+    },
   };
 }
 
@@ -60,8 +75,14 @@ async function buildProgram(): Promise<Command> {
     .showSuggestionAfterError(false)
     .helpCommand(false)
     .configureOutput({ writeOut: (text) => print(text.trimEnd()), writeErr: () => {} });
-  for (const [group, members] of Object.entries(await commands())) {
-    for (const each of members) program.addCommand(each.copyInheritedSettings(program).helpGroup(group));
+  const groups = commands(await loadJobs());
+  // Of a run that says at once which command it wants, the others need not be made: cron's says so every minute.
+  const wanted = Object.values(groups).some((group) => process.argv[2]! in group) ? process.argv[2] : undefined;
+  for (const [group, members] of Object.entries(groups)) {
+    for (const [name, make] of Object.entries(members)) {
+      if (wanted === undefined || wanted === name)
+        program.addCommand(make().copyInheritedSettings(program).helpGroup(group));
+    }
   }
   for (const each of [program, ...program.commands]) {
     each.exitOverride((fault) => {
