@@ -98,7 +98,7 @@ async function withLock(context: Context): Promise<RunResult> {
         if (!standing[0]?.locked)
           return { locked: true, now: standing[0]?.now ?? '', jobs: [], skipped: [], exitCode: EXIT.done };
         const { planned } = plan(context, standing);
-        if (probing && !request.debug && !(await isAnythingDue(context, tx, planned)))
+        if (probing && !request.debug && !(await isAnythingDue(context, tx, planned, standing[0].anyFailures)))
           return recordNothing(context, tx, standing);
         result = await passAll(context, standing);
         return result;
@@ -151,13 +151,21 @@ function plan(
   return { planned, skipped };
 }
 
-async function isAnythingDue({ settings, request }: Context, tx: Transaction, planned: Planned[]): Promise<boolean> {
+async function isAnythingDue(
+  { settings, request }: Context,
+  tx: Transaction,
+  planned: Planned[],
+  anyFailures: boolean,
+): Promise<boolean> {
   const now = planned[0]?.now;
   if (!now) return false;
   const history = request.by === undefined ? ANYTHING_EXPIRED : 'false';
   try {
     const [row] = await tx.query<{ due: boolean }>(
-      `select (${probe(planned.map(({ job }) => job))} or ${history}) as due`,
+      `select (${probe(
+        planned.map(({ job }) => job),
+        anyFailures,
+      )} or ${history}) as due`,
       {
         ...parameters(settings, now),
         retention: settings.retentionDays,

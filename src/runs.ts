@@ -18,6 +18,8 @@ export interface Standing {
   /** Tables and columns that the job needs and this database does not have. */
   missing: string[];
   idType: string | null;
+  /** Whether any row of any job has failed and not succeeded since. */
+  anyFailures: boolean;
 }
 
 // Any number will do, as long as nothing else in the database takes it: "schedule" in ASCII.
@@ -29,6 +31,7 @@ interface Found {
   locked: boolean;
   level: number;
   taken: string[];
+  anyFailures: boolean;
   controls: (Control & { job: string | null; id: number })[];
   columns: Record<string, Record<string, string> | null>;
 }
@@ -57,6 +60,7 @@ export async function readStanding(
              and r.finished_at is not null and not r.work_left
          )
        ) as taken,
+       exists (select from scheduler.failures) as "anyFailures",
        (select coalesce(json_agg(c), '[]') from (${LATEST_CONTROLS}) as c) as controls,
        (
          select json_object_agg(name, (
@@ -75,7 +79,7 @@ export async function readStanding(
   return jobs.map((job) => standingOf(job, found!));
 }
 
-function standingOf(job: Job, { now, minute, locked, level, taken, controls, columns }: Found): Standing {
+function standingOf(job: Job, { now, minute, locked, level, taken, anyFailures, controls, columns }: Found): Standing {
   const missing = Object.entries(job.tables).flatMap(([table, names]) => {
     const present = columns[table];
     return present ? names.filter((name) => !(name in present)).map((name) => `${table}.${name}`) : [table];
@@ -83,7 +87,7 @@ function standingOf(job: Job, { now, minute, locked, level, taken, controls, col
   const slot = String(BigInt(minute) / BigInt(job.everyMinutes));
   const control = latestControl(controls, job.name);
   return {
-    ...{ job: job.name, now, level, locked, slot, missing, control },
+    ...{ job: job.name, now, level, locked, slot, missing, control, anyFailures },
     slotTaken: taken.includes(job.name),
     idType: columns[tableOf(job)]?.id ?? null,
   };
