@@ -1,28 +1,43 @@
 -- Hotspot packages: a sale window [start, end) on the table "packages".
 
 -- Seconds in '2 minutes', '1 hour', '7 days', ...; null for anything else. The bound of a thousand years keeps every sum
--- of a start and a validity inside PostgreSQL's range of dates.
+-- of a start and a validity inside PostgreSQL's range of dates. It is computed with every insert into an indexed table:
+-- taking the words apart without captures is ten times faster than with them.
 create function scheduler.validity_seconds(validity text) returns bigint
-  language sql immutable parallel safe
-  return (
-    select case when count > 0 and count * unit <= 31536000000 then count * unit end
-    from (
-      select m[1]::bigint as count,
-        case lower(m[2])
-          when 'minute' then 60 when 'hour' then 3600 when 'day' then 86400 when 'week' then 604800 when 'month' then 2592000
-        end as unit
-      from regexp_match(validity, '^[[:space:]]*([0-9]{1,12})[[:space:]]+(minute|hour|day|week|month)s?[[:space:]]*$', 'i') as m
-    ) as parsed
-  );
+  language plpgsql immutable strict parallel safe
+as $$
+declare
+  words text;
+  unit text;
+  seconds bigint;
+begin
+  if validity !~* '^[ \t\r\n]*[0-9]{1,12}[ \t\r\n]+(minute|hour|day|week|month)s?[ \t\r\n]*$' then
+    return null;
+  end if;
+  words := lower(btrim(validity, E' \t\r\n'));
+  unit := ltrim(words, '0123456789');
+  seconds := left(words, -length(unit))::bigint * case rtrim(ltrim(unit, E' \t\r\n'), 's')
+    when 'minute' then 60 when 'hour' then 3600 when 'day' then 86400 when 'week' then 604800 when 'month' then 2592000
+  end;
+  return case when seconds between 1 and 31536000000 then seconds end;
+end
+$$;
 comment on function scheduler.validity_seconds is 'A day is 24 h, a week 7 days, a month 30 days.';
 
 -- The end of a sale window: the stop, else start + validity, else never (null, as for a validity that cannot be read).
 create function scheduler.sale_end(start timestamptz, stop timestamptz, validity text) returns timestamptz
-  language sql immutable parallel safe
-  return coalesce(stop, case
+  language plpgsql immutable parallel safe
+as $$
+begin
+  if stop is not null or validity is null then
+    return stop;
+  end if;
+  return case
     when start < '290000-01-01 00:00:00+00' then start + make_interval(secs => scheduler.validity_seconds(validity))
-    when validity is not null then start
-  end);
+    when scheduler.validity_seconds(validity) is not null then start
+  end;
+end
+$$;
 
 -- Where a wall-clock time falls n days, weeks or months later. A monthly sale aims at one day of the month: from the 31st
 -- it goes to the last day of a shorter month and back to the 31st.
@@ -41,10 +56,10 @@ create function scheduler.later_wall(wall timestamp, repeats text, steps integer
 
 -- The next occurrence that is not over at "now", at the same wall-clock time. Both ends of a window keep their wall-clock
 -- time; an end given as a validity keeps its length.
-create type scheduler.sale as (next_start timestamptz, next_stop timestamptz);
+create type scheduler.sale as (next_start timestamptz, next_stop timestamptz, aimed_day smallint);
 
 create function scheduler.next_sale(
-  start timestamptz, stop timestamptz, validity text, repeats text, day_of_month integer, zone text, now timestamptz
+  start timestamptz, stop timestamptz, validity text, repeats text, aimed_day smallint, zone text, now timestamptz
 ) returns scheduler.sale
   language plpgsql immutable
 as $$
@@ -55,17 +70,25 @@ declare
   over timestamptz := scheduler.sale_end(start, stop, validity);
   step_days integer := case lower(repeats) when 'daily' then 1 when 'weekly' then 7 else 31 end;
   steps integer;
+  aim smallint := extract(day from wall);
 begin
   -- A window without a beginning, or set so far off that no calendar reaches beyond it, has no next one.
-  if not isfinite(start) or start > now + interval '1000 years' or not isfinite(over) then
+  if start is null or not isfinite(start) or start > now + interval '1000 years' or over is null or not isfinite(over) then
     return null;
   end if;
   span := (stop at time zone zone) - wall;
+  if lower(repeats) = 'monthly' then
+    -- The day it was given, unless a shorter month only pushed it forward to its last day.
+    if aim = least(aimed_day, extract(day from date_trunc('month', wall) + interval '1 month' - interval '1 day')) then
+      aim := aimed_day;
+    end if;
+    upcoming.aimed_day := aim;
+  end if;
   -- Jump to just before now, however long nobody ticked, then walk the last steps.
   steps := greatest(1, floor(extract(epoch from now - over) / 86400 / step_days)::integer - 1);
   loop
-    upcoming.next_start := scheduler.instant(scheduler.later_wall(wall, repeats, steps, day_of_month), zone);
-    upcoming.next_stop := scheduler.instant(scheduler.later_wall(wall, repeats, steps, day_of_month) + span, zone);
+    upcoming.next_start := scheduler.instant(scheduler.later_wall(wall, repeats, steps, aim), zone);
+    upcoming.next_stop := scheduler.instant(scheduler.later_wall(wall, repeats, steps, aim) + span, zone);
     exit when scheduler.sale_end(upcoming.next_start, upcoming.next_stop, validity) > now;
     steps := steps + 1;
   end loop;
@@ -84,6 +107,8 @@ declare
   over text;
   switched_on text;
   switched_off text;
+  not_yet_activated text;
+  not_yet_closed text;
   awaited text;
 begin
   create table if not exists packages (
@@ -110,7 +135,9 @@ begin
     created_at timestamptz not null default now(),
     updated_at timestamptz not null default now()
   );
-  if not scheduler.has_columns(to_regclass('packages'), 'enable_schedule', 'scheduled_activation_time') then
+  if not scheduler.has_columns(to_regclass('packages'), 'enable_schedule', 'scheduled_activation_time')
+    or not scheduler.may_hold(to_regclass('packages'), 'status', 'active', 'inactive')
+  then
     return;
   end if;
 
@@ -138,18 +165,24 @@ begin
   over := format('scheduler.sale_end(%s, scheduler.at(scheduled_deactivation_time, %L), validity)', start, zone);
   switched_on := format('scheduler.at(activated_at, %L)', zone);
   switched_off := format('scheduler.at(deactivated_at, %L)', zone);
-  awaited := format(
-    'enable_schedule and status = ''inactive'' and (%1$s is null or %1$s < %2$s) and (%3$s is null or %4$s is null or %3$s < %4$s)',
-    switched_on, start, switched_off, over
-  );
+  not_yet_activated := format('coalesce(%s < %s, true)', switched_on, start);
+  -- Seldom was it closed before: then its end need not be worked out.
+  not_yet_closed := format('case when deactivated_at is null then true else coalesce(%s < %s, true) end', switched_off, over);
+  awaited := format('enable_schedule and status = ''inactive'' and %s and %s', not_yet_activated, not_yet_closed);
   perform scheduler.ensure_index('packages_to_activate', 'packages', format('((%s), id) where %s', start, awaited));
-  perform scheduler.ensure_index('packages_to_miss', 'packages', format('((%s), id) where %s', over, awaited));
+  perform scheduler.ensure_index('packages_to_miss', 'packages', format(
+    '((greatest(%1$s, %2$s)), id) where %3$s and scheduled_activation_time is not null and %2$s is not null', start, over, awaited
+  ));
   perform scheduler.ensure_index('packages_to_deactivate', 'packages', format(
-    '((%1$s), id) where enable_schedule and status = ''active'' and (%2$s is null or %2$s < %1$s)', over, switched_off
+    '((coalesce(%1$s, case when validity is not null then %2$s end)), id)
+     where enable_schedule and status = ''active'' and %3$s and coalesce(%4$s < %1$s, true)',
+    over, start, not_yet_closed, switched_on
   ));
   perform scheduler.ensure_index('packages_to_settle', 'packages', format(
-    '((%1$s), id) where enable_schedule and status = ''inactive'' and %3$s >= %4$s and (%2$s is null or %2$s < %1$s)',
-    over, switched_off, switched_on, start
+    '((%s), id) where enable_schedule and status = ''inactive'' and %s >= %s and %s', over, switched_on, start, not_yet_closed
+  ));
+  perform scheduler.ensure_index('packages_to_keep', 'packages', format(
+    '((%s), id) where enable_schedule and status = ''active'' and %s and %s', start, not_yet_activated, not_yet_closed
   ));
 end
 $$;

@@ -60,12 +60,13 @@ begin
   perform scheduler.ensure_index('special_packages_to_activate', 'special_packages',
     format('((%s), id) where scheduled and auto_activate', opens));
   perform scheduler.ensure_index('special_packages_to_miss', 'special_packages',
-    format('((%s), id) where scheduled and auto_activate', closes));
+    format('((greatest(%s, %s)), id) where scheduled and auto_activate and schedule_date is not null and valid_until is not null',
+      opens, closes));
   perform scheduler.ensure_index('special_packages_to_deactivate', 'special_packages', format(
     '((%1$s), id) where is_active and auto_deactivate and (%2$s is null or %2$s < %1$s)', closes, switched_off
   ));
   perform scheduler.ensure_index('special_packages_to_settle', 'special_packages', format(
-    '((%1$s), id) where not is_active and not scheduled and auto_deactivate and (%2$s is null or %2$s < %1$s)',
+    '((%1$s), id) where is_active is not true and (scheduled and auto_activate) is not true and auto_deactivate and (%2$s is null or %2$s < %1$s)',
     closes, switched_off
   ));
 end

@@ -8,18 +8,18 @@ import type { Log } from './log.ts';
 
 const conditions = (rule: Rule) => Object.values(rule.when).map((condition) => `(${condition})`);
 
+const carried = (rule: Rule) => (rule.carry ? `, ${rule.carry}` : '');
+
 const columns = (rule: Rule) => {
   const alias = aliasOf(rule);
-  return `${alias}.id, ${rule.at} as due_at, ${rule.wrong ? `(${rule.wrong})` : 'null'}::text as wrong${rule.carry ? `, ${rule.carry}` : ''}`;
+  return `${alias}.id, ${rule.at} as due_at, ${rule.wrong ? `(${rule.wrong})` : 'null'}::text as wrong${carried(rule)}`;
 };
 
-const isDue = (rule: Rule) =>
-  [...conditions(rule), `${rule.at} <= :now::timestamptz`, `not ${waiting(`${aliasOf(rule)}.id`)}`].join(
-    '\n      and ',
-  );
+const isReached = (rule: Rule) => [...conditions(rule), `${rule.at} <= :now::timestamptz`].join('\n      and ');
+const isDue = (rule: Rule) => `${isReached(rule)}\n      and not ${waiting(`${aliasOf(rule)}.id`)}`;
 
 /** Where the sweep over a rule's due rows has come to; strictly forward, so no row is seen twice in a run. */
-interface Cursor {
+export interface Cursor {
   from: string;
   after: string;
 }
@@ -27,7 +27,8 @@ interface Cursor {
 const beyond = (rule: Rule, idType: string, cursor: Cursor | undefined) =>
   cursor ? `and (${rule.at}, ${aliasOf(rule)}.id) > (:from::timestamptz, :after::text::${idType})` : '';
 
-function claim(rule: Rule, idType: string, cursor: Cursor | undefined): string {
+/** The due rows, oldest first, locked: what an index must answer without reading any other row. */
+export function claim(rule: Rule, idType: string, cursor?: Cursor): string {
   const alias = aliasOf(rule);
   return `select ${columns(rule)}, ${alias}.ctid::text as place
     from ${rule.row}
@@ -54,7 +55,7 @@ function claimByKey(rule: Rule, idType: string, cursor: Cursor | undefined): str
     where member.id not in (select id from due)`;
   return `
     with due as materialized (
-      select ${row}
+      select ${row}${carried(rule)}
       from ${rule.row}
       where ${isDue(rule)} ${beyond(rule, idType, cursor)}
       order by ${rule.at}, ${alias}.id
@@ -62,14 +63,17 @@ function claimByKey(rule: Rule, idType: string, cursor: Cursor | undefined): str
     ),
     locked as materialized (${lock}),
     rows (id, due_at, place, key, free, joined) as (
-      select due.*, due.key in (select key from locked), false from due
+      select id, due_at, place, key, key in (select key from locked), false from due
       ${family ? joined : ''}
     )
     select id::text as id, due_at::text as due_at, place::text as place, key::text as key, free, joined
     from rows order by rows.due_at, rows.id`;
 }
 
-/** The same rows again, by their place: within the transaction that locked them they cannot move. */
+/**
+ * The same rows again, by their place: within the transaction that locked them they cannot move. The offset keeps the
+ * planner from finding them among all that is due, once per batch.
+ */
 function picked(rule: Rule, idType: string): string {
   const alias = aliasOf(rule);
   // Of these only the keys are locked: the application may have changed, and so moved, a row in the meantime. The lock
@@ -81,8 +85,8 @@ function picked(rule: Rule, idType: string): string {
     order by ${alias}.id
     for no key update of ${alias}`;
   return `select ${columns(rule)}
-    from ${rule.row}
-    where ${isDue(rule)} and ${alias}.ctid = any(:places::tid[]) and ${alias}.id::text = any(:ids::text[])`;
+    from (select * from ${rule.row} where ${alias}.ctid = any(:places::tid[]) offset 0) as ${alias}
+    where ${isDue(rule)} and ${alias}.id::text = any(:ids::text[])`;
 }
 
 // Of "wrong is null" alone the planner expects one row in 200, and then it loops over the whole batch for each of them.
@@ -97,43 +101,56 @@ const complete = (rule: Rule, due: string) => `${changed(rule, due)},
     select id::text as id, wrong as error from due where wrong is not null
     union all
     select id::text, 'nothing was changed: a trigger or a rule of the table suppressed the update'
-    from todo where not exists (select from outcome where outcome.entity_id = todo.id::text)
+    from todo where id::text not in (select entity_id from outcome)
   ),
   noted as (${NOTE_REFUSED}),
   cleared as (${CLEAR_SUCCEEDED})
   select
     (select count(*) from due)::integer as claimed,
     (select row_to_json(l) from (select due_at::text as "from", id::text as after from due order by due_at desc, id desc limit 1) as l) as last,
+    (select coalesce(json_agg(refused), '[]') from refused) as refused,
+    ${TALLY('(select count(*) from due) <= :detail::integer')}`;
+
+/** What `outcome` amounts to; row by row only when asked. */
+export const TALLY = (detailed: string) => `
     (select coalesce(json_object_agg(transition, count), '{}') from (select transition, count(*) from outcome group by 1) as t) as changed,
     (select coalesce(max(extract(epoch from :now::timestamptz - due_at)), 0)::double precision from outcome where isfinite(due_at)) as "lateSeconds",
     (select count(*) from told)::integer as told,
-    (select coalesce(json_agg(refused), '[]') from refused) as refused,
     (select json_agg(json_build_object('transition', transition, 'step', step, 'entity_id', entity_id, 'data', data) order by due_at, step)
-     from outcome where (select count(*) from due) <= :detail::integer) as outcomes`;
+     from outcome where ${detailed}) as outcomes`;
 
-/** Is anything due? Of all rules at once, in one round trip. */
-export function probe(jobs: Job[]): string {
+/**
+ * Is anything due? Of all rules at once, in one round trip. Where nothing has failed, no row waits for another attempt:
+ * not asking about that halves what an idle tick costs the server, which plans it anew each time.
+ */
+export function probe(jobs: Job[], anyFailures: boolean): string {
   const checks = jobs.flatMap((job) =>
-    job.rules.map(
-      (rule) => `exists (select from ${rule.row} where ${isDue(rule).replaceAll(':job::text', `'${job.name}'`)})`,
-    ),
+    job.rules.map((rule) => {
+      const due = anyFailures ? isDue(rule).replaceAll(':job::text', `'${job.name}'`) : isReached(rule);
+      return `exists (select from ${rule.row} where ${due})`;
+    }),
   );
   return checks.length === 0 ? 'false' : checks.join('\n or ');
 }
 
-export interface Batch {
+export interface Tally {
+  changed: Record<string, number>;
+  lateSeconds: number;
+  /** What happened to each row, unless there are too many to tell one by one. */
+  outcomes: Outcome[] | null;
+  /** Events whose notifications were given up because the queue was full. */
+  unsent: number;
+}
+
+export interface Batch extends Tally {
   claimed: number;
   last: Cursor | null;
   /** Whether the sweep has to go on after it. */
   more: boolean;
-  changed: Record<string, number>;
-  lateSeconds: number;
   refused: Refusal[];
-  /** What happened to each row, unless there are too many to tell one by one. */
-  outcomes: Outcome[] | null;
-  /** Notifications given up because the queue was full. */
-  unsent: number;
 }
+
+const IN_ORDER = { inIndexOrder: true };
 
 export interface Pass {
   job: Job;
@@ -147,48 +164,54 @@ export interface Pass {
   notify: boolean;
 }
 
-/** The next batch of a rule, changed, recorded and told in one transaction. */
-export async function nextBatch(
-  db: Database,
-  pass: Pass,
-  rule: Rule,
-  cursor: Cursor | undefined,
-  log: Log,
-): Promise<Batch> {
-  const values = {
-    ...pass.values,
-    job: pass.job.name,
-    rule: rule.name,
-    run: pass.run,
-    limit: pass.batchSize,
-    detail: pass.detail,
-    notify: pass.notify,
-    ...cursor,
-  };
-  const { idType } = pass;
-  try {
-    if (rule.each) return await db.transaction((tx) => oneByKey(tx, rule, idType, cursor, values, false));
-    const [batch] = await db.transaction((tx) => tx.query<Batch>(complete(rule, claim(rule, idType, cursor)), values));
-    return { ...batch!, more: batch!.claimed === pass.batchSize, unsent: 0 };
-  } catch (error) {
-    if (sqlState(error) === NOTIFY_QUEUE_FULL && pass.notify) {
+/** Does the work with notifications, and without them for the rest of the run once their queue is full. */
+export async function telling<T extends Tally>(pass: Pass, log: Log, work: (values: Values) => Promise<T>): Promise<T> {
+  const values = { ...pass.values, job: pass.job.name, run: pass.run };
+  if (pass.notify) {
+    try {
+      return { ...(await work({ ...values, notify: true })), unsent: 0 };
+    } catch (error) {
+      if (sqlState(error) !== NOTIFY_QUEUE_FULL) throw error;
       log.warn(
         'The notification queue is full: a listener is stuck. Changes and events are kept; listeners are not woken.',
       );
       pass.notify = false;
-      const batch = await nextBatch(db, pass, rule, cursor, log);
-      return { ...batch, unsent: total(batch.changed) };
     }
-    if (!blamesRow(error)) throw error;
   }
-  // Some row of this batch cannot be changed. Once more, looking for it.
-  return db.transaction(async (tx) => {
-    if (rule.each) return oneByKey(tx, rule, idType, cursor, values, true);
-    const rows = await tx.query<Claimed>(
-      `select id::text as id, place, due_at::text as due_at from (${claim(rule, idType, cursor)}) as claimed`,
-      values,
-    );
-    return { ...(await changeRows(tx, rule, idType, rows, values, true)), more: rows.length === pass.batchSize };
+  const done = await work({ ...values, notify: false });
+  return { ...done, unsent: total(done.changed) };
+}
+
+/** The next batch of a rule, changed, recorded and told in one transaction. */
+export function nextBatch(db: Database, pass: Pass, rule: Rule, cursor: Cursor | undefined, log: Log): Promise<Batch> {
+  const { idType, batchSize } = pass;
+  return telling(pass, log, async (common) => {
+    const values = {
+      ...common,
+      ...rule.make?.(batchSize),
+      ...cursor,
+      rule: rule.name,
+      limit: batchSize,
+      detail: pass.detail,
+    };
+    try {
+      if (rule.each) return await db.transaction((tx) => oneByKey(tx, rule, idType, cursor, values, false), IN_ORDER);
+      const sql = complete(rule, claim(rule, idType, cursor));
+      const [batch] = await db.transaction((tx) => tx.query<Batch>(sql, values), IN_ORDER);
+      return { ...batch!, more: batch!.claimed === batchSize };
+    } catch (error) {
+      if (!blamesRow(error)) throw error;
+    }
+    // Some row of this batch cannot be changed. Once more, looking for it.
+    return db.transaction(async (tx) => {
+      await tx.query(`select set_config('lock_timeout', '${CAREFUL_LOCK_TIMEOUT}', true)`);
+      if (rule.each) return oneByKey(tx, rule, idType, cursor, values, true);
+      const rows = await tx.query<Claimed>(
+        `select id::text as id, place, due_at::text as due_at from (${claim(rule, idType, cursor)}) as claimed`,
+        values,
+      );
+      return { ...(await changeRows(tx, rule, idType, rows, values, true)), more: rows.length === batchSize };
+    }, IN_ORDER);
   });
 }
 
@@ -238,6 +261,9 @@ async function oneByKey(
   };
 }
 
+// A row that waits for somebody else's lock does so in every trial that it is part of.
+const CAREFUL_LOCK_TIMEOUT = '300ms';
+
 // A failing batch is first cut into this many pieces: with few bad rows most pieces are clean at once.
 const PIECES = 16;
 
@@ -283,14 +309,11 @@ async function changeRows(
     await change(rows);
   }
   return {
+    ...addUp(batches),
     claimed: rows.length,
     last: toCursor(rows.at(-1)),
     more: false,
-    changed: sum(batches.map((batch) => batch.changed)),
-    lateSeconds: Math.max(0, ...batches.map((batch) => batch.lateSeconds)),
     refused: [...refused, ...batches.flatMap((batch) => batch.refused)],
-    outcomes: batches.flatMap((batch) => batch.outcomes ?? []),
-    unsent: 0,
   };
 }
 
@@ -315,6 +338,13 @@ export function sum(counts: Record<string, number>[]): Record<string, number> {
   for (const each of counts) for (const [name, count] of Object.entries(each)) all[name] = (all[name] ?? 0) + count;
   return all;
 }
+
+export const addUp = (tallies: Tally[]): Tally => ({
+  changed: sum(tallies.map((tally) => tally.changed)),
+  lateSeconds: Math.max(0, ...tallies.map((tally) => tally.lateSeconds)),
+  outcomes: tallies.flatMap((tally) => tally.outcomes ?? []),
+  unsent: tallies.reduce((all, tally) => all + tally.unsent, 0),
+});
 
 export const total = (counts: Record<string, number>): number =>
   Object.values(counts).reduce((all, count) => all + count, 0);

@@ -8,12 +8,14 @@ export interface Control {
   reason: string | null;
 }
 
-/** The latest word on a job: about itself or about all of them. Expects a relation `j` (name). */
-export const LATEST_CONTROL = `
-  select c.action, scheduler.iso(c.at) as at, c.by, c.reason
-  from scheduler.controls c
-  where c.job is null or c.job = j.name
-  order by c.id desc limit 1`;
+/** The latest word on each job, and on all of them. */
+export const LATEST_CONTROLS = `
+  select distinct on (job) id, job, action, scheduler.iso(at) as at, by, reason from scheduler.controls order by job, id desc`;
+
+export function latestControl<C extends { id: number; job: string | null }>(controls: C[], job: string): C | null {
+  const about = controls.filter((control) => control.job === null || control.job === job);
+  return about.sort((a, b) => b.id - a.id)[0] ?? null;
+}
 
 export const isPaused = (control: Control | null) => control?.action === 'stop';
 

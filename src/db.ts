@@ -21,9 +21,19 @@ export interface Transaction {
 
 // Bounds on every transaction, so that one stuck statement cannot hold rows or the run.
 const STATEMENT_TIMEOUT = '60s'; // the largest batch allowed takes a few seconds
-const LOCK_TIMEOUT = '5s'; // claims skip locked rows; only a wallet or a credit shared with the application is waited for
+const LOCK_TIMEOUT = '2s'; // claims skip locked rows; only a wallet or a credit shared with the application is waited for
 const IDLE_TIMEOUT = '60s'; // a runner that hangs between two statements lets go of its rows
 const CLIENT_CHECK = '500ms'; // a backend whose client was killed notices inside a statement
+
+export interface TransactionOptions {
+  idleTimeout?: string;
+  attempts?: number;
+  /**
+   * Take rows from indexes, in their order. Left to statistics from before a large import or a long pause, PostgreSQL may
+   * collect and sort all that is due for every batch of it.
+   */
+  inIndexOrder?: boolean;
+}
 
 export const NOTIFY_QUEUE_FULL = '54000';
 
@@ -31,7 +41,6 @@ export const NOTIFY_QUEUE_FULL = '54000';
 const TRANSIENT = new Set([
   '40001', // serialization failure
   '40P01', // deadlock
-  '55P03', // lock not available
   '57P01', // admin shutdown
   '57P02', // crash shutdown
   '57P03', // cannot connect now
@@ -40,8 +49,9 @@ const TRANSIENT = new Set([
   '53300', // too many connections
 ]);
 
-// One row of a batch can be to blame for these: bad data, a constraint, a trigger that raises.
-const BLAMES_A_ROW = /^(21|22|23|27|44|45|P0)/;
+// One row of a batch can be to blame for these: bad data, a constraint, a trigger that raises, a row beside it that
+// somebody else holds.
+const BLAMES_A_ROW = /^(21|22|23|27|44|45|P0|55P03)/;
 
 const CONNECTION_FAULTS = new Set([
   'ECONNREFUSED',
@@ -113,15 +123,12 @@ export class Database {
   }
 
   /** Runs the work in a transaction, up to three times when the fault is a passing one. */
-  async transaction<T>(
-    work: (tx: Transaction) => Promise<T>,
-    options: { idleTimeout?: string; attempts?: number } = {},
-  ): Promise<T> {
+  async transaction<T>(work: (tx: Transaction) => Promise<T>, options: TransactionOptions = {}): Promise<T> {
     if (this.#rehearsal) return rehearsed(this.#rehearsal, work);
     const attempts = options.attempts ?? 3;
     for (let attempt = 1; ; attempt++) {
       try {
-        return await this.#once(work, options.idleTimeout ?? IDLE_TIMEOUT);
+        return await this.#once(work, options);
       } catch (error) {
         if (!isTransient(error) || attempt >= attempts) throw error instanceof ConnectionLost ? lost(error) : error;
         this.#log.warn(
@@ -145,7 +152,7 @@ export class Database {
         this.#rehearsal = tx;
         result = { value: await work() };
         throw undone;
-      }, IDLE_TIMEOUT);
+      }, {});
     } catch (error) {
       if (error !== undone) throw error;
     } finally {
@@ -176,7 +183,7 @@ export class Database {
     this.#client?.connection.stream.destroy();
   }
 
-  async #once<T>(work: (tx: Transaction) => Promise<T>, idleTimeout: string): Promise<T> {
+  async #once<T>(work: (tx: Transaction) => Promise<T>, options: TransactionOptions): Promise<T> {
     const client = await this.client();
     const send = async <R extends object>(sql: string, values: Values = {}): Promise<R[]> => {
       this.roundTrips++;
@@ -207,12 +214,14 @@ export class Database {
         `select set_config('TimeZone', :zone::text, true), set_config('statement_timeout', :statement::text, true),
            set_config('lock_timeout', :lock::text, true), set_config('idle_in_transaction_session_timeout', :idle::text, true),
            set_config('client_connection_check_interval', :check::text, true), set_config('jit', 'off', true),
+           set_config('enable_seqscan', :other::text, true), set_config('enable_bitmapscan', :other::text, true),
            set_config('search_path', coalesce(quote_ident(:schema::text), current_setting('search_path')), true)`,
         {
           zone: this.#settings.dbTimezone,
           statement: STATEMENT_TIMEOUT,
           lock: LOCK_TIMEOUT,
-          idle: idleTimeout,
+          idle: options.idleTimeout ?? IDLE_TIMEOUT,
+          other: options.inIndexOrder ? 'off' : 'on',
           check: CLIENT_CHECK,
           schema: this.#settings.connection.schema ?? null,
         },
@@ -279,6 +288,9 @@ async function rehearsed<T>(tx: Transaction, work: (tx: Transaction) => Promise<
   await tx.query('savepoint rehearsed');
   try {
     const result = await work(tx);
+    // What a real commit would check. Deferred again, for the next one.
+    await tx.query('set constraints all immediate');
+    await tx.query('set constraints all deferred');
     await tx.query('release savepoint rehearsed');
     return result;
   } catch (error) {

@@ -1,13 +1,16 @@
-import { nextBatch, type Pass, probe, sum, total } from './batch.ts';
+import { addUp, nextBatch, type Pass, probe, sum, type Tally, total } from './batch.ts';
 import type { Settings } from './config.ts';
 import { isPaused, whyPaused } from './controls.ts';
 import { type Database, sqlState, type Transaction } from './db.ts';
 import { EXIT, type ExitCode, OperatorError } from './errors.ts';
+import type { Refusal } from './failures.ts';
 import type { Job, Rule } from './job.ts';
 import type { Log } from './log.ts';
+import { workOutside } from './outside.ts';
 import { ANYTHING_EXPIRED, prune } from './retention.ts';
 import { beginRun, finishRun, type JobResult, readStanding, recordIdle, type Standing } from './runs.ts';
 import { checkLevel, explainSchemaError } from './schema.ts';
+import type { Stop, StopReason } from './stop.ts';
 
 export interface Request {
   jobs: Job[];
@@ -24,18 +27,13 @@ export interface Request {
   stop: Stop;
 }
 
-/** Why the run should end early. Set by a signal or the deadline, looked at between batches. */
-export interface Stop {
-  reason?: 'deadline' | 'signal';
-}
-
 export interface RunResult {
   /** Somebody else holds the lock and does the work. */
   locked: boolean;
   now: string;
   jobs: JobResult[];
   skipped: { job: string; why: string }[];
-  stopped?: 'deadline' | 'signal';
+  stopped?: StopReason;
   exitCode: ExitCode;
 }
 
@@ -64,7 +62,7 @@ const LOCK_MARGIN_SECONDS = 60;
 export async function run(db: Database, settings: Settings, log: Log, request: Request): Promise<RunResult> {
   const context = { db, settings, log, request };
   const deadline = setTimeout(() => {
-    request.stop.reason ??= 'deadline';
+    request.stop.request('deadline');
   }, request.timeoutSeconds * 1000);
   try {
     return request.dryRun ? await rehearse(context) : await withLock(context);
@@ -100,7 +98,7 @@ async function withLock(context: Context): Promise<RunResult> {
         if (!standing[0]?.locked)
           return { locked: true, now: standing[0]?.now ?? '', jobs: [], skipped: [], exitCode: EXIT.done };
         const { planned } = plan(context, standing);
-        if (probing && !request.debug && !(await isAnythingDue(context, tx, planned)))
+        if (probing && !request.debug && !(await isAnythingDue(context, tx, planned, standing[0].anyFailures)))
           return recordNothing(context, tx, standing);
         result = await passAll(context, standing);
         return result;
@@ -153,13 +151,21 @@ function plan(
   return { planned, skipped };
 }
 
-async function isAnythingDue({ settings, request }: Context, tx: Transaction, planned: Planned[]): Promise<boolean> {
+async function isAnythingDue(
+  { settings, request }: Context,
+  tx: Transaction,
+  planned: Planned[],
+  anyFailures: boolean,
+): Promise<boolean> {
   const now = planned[0]?.now;
   if (!now) return false;
   const history = request.by === undefined ? ANYTHING_EXPIRED : 'false';
   try {
     const [row] = await tx.query<{ due: boolean }>(
-      `select (${probe(planned.map(({ job }) => job))} or ${history}) as due`,
+      `select (${probe(
+        planned.map(({ job }) => job),
+        anyFailures,
+      )} or ${history}) as due`,
       {
         ...parameters(settings, now),
         retention: settings.retentionDays,
@@ -281,7 +287,7 @@ async function sweep(
     values: parameters(settings, planned.now),
     run,
     batchSize: request.batchSize,
-    detail: request.debug ? request.batchSize : DETAIL,
+    detail: request.debug || rule.act ? request.batchSize : DETAIL,
     notify: result.unsent === 0,
   };
   let cursor: { from: string; after: string } | undefined;
@@ -292,8 +298,12 @@ async function sweep(
       return;
     }
     const batch = await nextBatch(db, pass, rule, cursor, log);
-    tally(result, rule, batch);
-    say(log, job, rule, batch);
+    // What was only claimed for work outside the database is done when that work has been recorded.
+    const claimed = rule.act && !request.dryRun ? (batch.outcomes ?? []) : undefined;
+    const tallies = claimed ? await workOutside(db, pass, rule, claimed, request.stop, log) : [batch];
+    const done = addUp(tallies);
+    tally(result, rule, done, batch.refused);
+    say(log, job, rule, batch.claimed, done, batch.refused);
     changes += total(batch.changed);
     cursor = batch.last ?? undefined;
     if (batch.more) continue;
@@ -307,29 +317,27 @@ async function sweep(
 // Who wants every failure finds it in the table; a run keeps enough of them to show.
 const FAILURES_SHOWN = 100;
 
-function tally(result: JobResult, rule: Rule, batch: Awaited<ReturnType<typeof nextBatch>>): void {
-  result.changed = sum([result.changed, batch.changed]);
-  result.failed += batch.refused.length;
-  result.lateSeconds = Math.max(result.lateSeconds, batch.lateSeconds);
-  result.unsent += batch.unsent;
-  for (const { id, error } of batch.refused) {
+function tally(result: JobResult, rule: Rule, done: Tally, refused: Refusal[]): void {
+  result.changed = sum([result.changed, done.changed]);
+  result.failed += refused.length;
+  result.lateSeconds = Math.max(result.lateSeconds, done.lateSeconds);
+  result.unsent += done.unsent;
+  for (const { id, error } of refused) {
     if (result.failures.length < FAILURES_SHOWN) result.failures.push({ id, rule: rule.name, error });
   }
 }
 
-function say(log: Log, job: Job, rule: Rule, batch: Awaited<ReturnType<typeof nextBatch>>): void {
-  if (batch.claimed === 0) return;
-  const found = job.lines.found?.(rule.name, batch.claimed);
+function say(log: Log, job: Job, rule: Rule, claimed: number, done: Tally, refused: Refusal[]): void {
+  if (claimed === 0) return;
+  const found = job.lines.found?.(rule.name, claimed);
   if (found) log.write(found);
-  if (batch.outcomes) {
-    for (const outcome of batch.outcomes) {
-      for (const line of job.lines.done(outcome))
-        log.write(batch.claimed > DETAIL ? { ...line, level: 'debug' } : line);
-    }
+  for (const outcome of done.outcomes ?? []) {
+    for (const line of job.lines.done(outcome)) log.write(claimed > DETAIL ? { ...line, level: 'debug' } : line);
   }
-  if (batch.claimed > DETAIL)
-    log.info(`${job.name}: ${rule.name} changed ${total(batch.changed)} rows`, { changed: batch.changed });
-  for (const { id, error } of batch.refused) log.write(job.lines.failed(rule.name, id, error));
+  if (claimed > DETAIL) {
+    log.info(`${job.name}: ${rule.name} changed ${total(done.changed)} rows`, { changed: done.changed });
+  }
+  for (const { id, error } of refused) log.write(job.lines.failed(rule.name, id, error));
 }
 
 function jobError(job: Job, error: unknown): OperatorError {

@@ -1,6 +1,8 @@
 import type { Variable } from './config.ts';
 import type { Line } from './log.ts';
 
+export type { Line };
+
 /**
  * One named pass over one kind of row. A job says what is due and what then changes, as SQL with the guard in plain
  * sight; the engine says how: batches, transactions, events, failures, records. SQL may use these parameters:
@@ -43,11 +45,11 @@ export interface Rule {
   wrong?: string;
   /**
    * For rows that must change one after the other: what they have in common, and a query that locks those keys of `due`
-   * which nobody else holds and answers them as `key`. With `family` all due rows of a key change together instead, and
-   * with them its other rows that meet this condition.
+   * (id, due_at, key and what is carried) which nobody else holds and answers them as `key`. With `family` all due rows of
+   * a key change together instead, and with them its other rows that meet this condition.
    */
   each?: { key: string; lock: string; family?: string };
-  /** More columns of the row as it was before the change, for `todo`. */
+  /** More columns of the row as it was before the change, for `todo` and for a query that locks. */
   carry?: string;
   /**
    * Comma-separated common table expressions that change the rows of `todo` (id, due_at and what is carried) and end in
@@ -55,6 +57,33 @@ export interface Rule {
    * `step`. A null type is counted without an event.
    */
   change: string;
+  act?: Act;
+  /** More parameters for the change, made anew for each batch of so many rows: secrets, say, which SQL must not make. */
+  make?(rows: number): Record<string, unknown>;
+}
+
+/**
+ * Work outside the database (SMS, RADIUS) for the rows that the change has claimed. The claim must set when the row may be
+ * tried again, for the case that nobody lives to answer.
+ */
+export interface Act {
+  /** Does the work, many at once; it ends early when the signal says so, and answers for each row when it is known. */
+  perform(claimed: Outcome[], world: World): Promise<void>;
+  /** Common table expressions from `answer` (id text, result jsonb) to `outcome`, as in a change. */
+  record: string;
+}
+
+export interface World {
+  /** What SQL knows as :name parameters, the job's own settings among them. */
+  values: Record<string, unknown>;
+  signal: AbortSignal;
+  answer(id: string, result: Record<string, unknown>): void;
+  say(line: Line): void;
+}
+
+export interface Answer {
+  id: string;
+  result: Record<string, unknown>;
 }
 
 export interface Outcome {

@@ -1,6 +1,6 @@
 import type { Settings } from './config.ts';
 import type { Database } from './db.ts';
-import type { Stop } from './engine.ts';
+import type { Stop } from './stop.ts';
 
 // Small enough to be done between two heartbeats, large enough to keep up with 100,000 events a tick.
 const BATCH = 5000;

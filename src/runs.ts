@@ -1,6 +1,6 @@
 import { hostname } from 'node:os';
 import type { Control } from './controls.ts';
-import { LATEST_CONTROL } from './controls.ts';
+import { LATEST_CONTROLS, latestControl } from './controls.ts';
 import type { Transaction } from './db.ts';
 import type { ExitCode } from './errors.ts';
 import { type Job, tableOf } from './job.ts';
@@ -15,14 +15,26 @@ export interface Standing {
   slot: string;
   slotTaken: boolean;
   control: Control | null;
+  /** Tables and columns that the job needs and this database does not have. */
   missing: string[];
   idType: string | null;
+  /** Whether any row of any job has failed and not succeeded since. */
+  anyFailures: boolean;
 }
 
 // Any number will do, as long as nothing else in the database takes it: "schedule" in ASCII.
 const LOCK_KEY = '8314034311083879525';
 
-const TAKE_LOCK = `pg_try_advisory_xact_lock(${LOCK_KEY})`;
+interface Found {
+  now: string;
+  minute: string;
+  locked: boolean;
+  level: number;
+  taken: string[];
+  anyFailures: boolean;
+  controls: (Control & { job: string | null; id: number })[];
+  columns: Record<string, Record<string, string> | null>;
+}
 
 /**
  * One round trip tells everything a run must know before it begins. The lock belongs to the transaction that asks: it is
@@ -33,40 +45,105 @@ export async function readStanding(
   jobs: Job[],
   options: { at?: string | undefined; lock: boolean },
 ): Promise<Standing[]> {
-  return tx.query<Standing>(
+  const seldom = jobs.filter((job) => !isEveryTick(job));
+  const [found] = await tx.query<Found>(
     `with run as materialized (
-       select coalesce(:at::timestamptz, now()) as now, ${options.lock ? TAKE_LOCK : 'true'} as locked,
-         (select coalesce(max(id), 0) from scheduler.migrations) as level
+       select coalesce(:at::timestamptz, now()) as now, ${options.lock ? `pg_try_advisory_xact_lock(${LOCK_KEY})` : 'true'} as locked
      )
-     select j.name as job, run.now::text as now, run.locked, run.level, slot::text,
-       not j."everyTick" and exists (
-         select from scheduler.runs r where r.job = j.name and r.slot = slot.slot and r.finished_at is not null and not r.work_left
-       ) as "slotTaken",
-       (select row_to_json(c) from (${LATEST_CONTROL}) as c) as control,
+     select now::text as now, floor(extract(epoch from now) / 60)::bigint::text as minute, locked,
+       (select coalesce(max(id), 0) from scheduler.migrations) as level,
+       array(
+         select j.name from unnest(:seldom::text[], :every::bigint[]) as j (name, every)
+         where exists (
+           select from scheduler.runs r
+           where r.job = j.name and r.slot = floor(extract(epoch from now) / 60 / j.every)::bigint
+             and r.finished_at is not null and not r.work_left
+         )
+       ) as taken,
+       exists (select from scheduler.failures) as "anyFailures",
+       (select coalesce(json_agg(c), '[]') from (${LATEST_CONTROLS}) as c) as controls,
        (
-         select coalesce(json_agg(need.name order by need.name), '[]') from (
-           select case when to_regclass(t.key) is null then t.key else t.key || '.' || c.name end as name
-           from json_each(j.tables) as t, json_array_elements_text(t.value) as c (name)
-           where not exists (
-             select from pg_attribute a where a.attrelid = to_regclass(t.key) and a.attname = c.name and not a.attisdropped
-           )
-           group by 1
-         ) as need
-       ) as missing,
-       (select format_type(a.atttypid, null) from pg_attribute a where a.attrelid = to_regclass(j.first) and a.attname = 'id') as "idType"
-     from run
-     cross join json_to_recordset(:jobs::json) as j (name text, first text, every integer, "everyTick" boolean, tables json)
-     cross join lateral (select floor(extract(epoch from run.now) / 60 / j.every)::bigint as slot) as slot`,
+         select json_object_agg(name, (
+           select json_object_agg(attname, format_type(atttypid, null)) from pg_attribute
+           where attrelid = to_regclass(name) and attnum > 0 and not attisdropped
+         )) from unnest(:tables::text[]) as name
+       ) as columns
+     from run`,
     {
       at: options.at ?? null,
+      seldom: seldom.map((job) => job.name),
+      every: seldom.map((job) => job.everyMinutes),
+      tables: [...new Set(jobs.flatMap((job) => Object.keys(job.tables)))],
+    },
+  );
+  return jobs.map((job) => standingOf(job, found!));
+}
+
+function standingOf(job: Job, { now, minute, locked, level, taken, anyFailures, controls, columns }: Found): Standing {
+  const missing = Object.entries(job.tables).flatMap(([table, names]) => {
+    const present = columns[table];
+    return present ? names.filter((name) => !(name in present)).map((name) => `${table}.${name}`) : [table];
+  });
+  const slot = String(BigInt(minute) / BigInt(job.everyMinutes));
+  const control = latestControl(controls, job.name);
+  return {
+    ...{ job: job.name, now, level, locked, slot, missing, control, anyFailures },
+    slotTaken: taken.includes(job.name),
+    idType: columns[tableOf(job)]?.id ?? null,
+  };
+}
+
+export interface LastRun {
+  job: string;
+  nextCheck: string;
+  lastTick: string | null;
+  /** Since the last tick, or since somebody started the job: a start has a tick ahead of it. Null: never either. */
+  silentSeconds: number | null;
+  /** The latest one, whoever started it. */
+  run: {
+    at: string;
+    by: string | null;
+    finishedAt: string | null;
+    changed: Record<string, number>;
+    failed: number;
+    lateSeconds: number;
+    workLeft: boolean;
+    error: string | null;
+  } | null;
+  failing: number;
+  quarantined: number;
+}
+
+export function readLastRuns(tx: Transaction, jobs: Job[], standing: Standing[]): Promise<LastRun[]> {
+  return tx.query<LastRun>(
+    `select j.name as job,
+       scheduler.iso(to_timestamp((floor(extract(epoch from clock_timestamp()) / 60 / j.every) + 1) * 60 * j.every)) as "nextCheck",
+       scheduler.iso(tick.started_at) as "lastTick",
+       extract(epoch from clock_timestamp() - greatest(tick.started_at, j.started))::double precision as "silentSeconds",
+       (
+         select json_build_object(
+           'at', scheduler.iso(r.started_at), 'by', r.started_by, 'finishedAt', scheduler.iso(r.finished_at), 'changed', r.changed,
+           'failed', r.failed, 'lateSeconds', extract(epoch from r.late_by), 'workLeft', r.work_left, 'error', r.error
+         )
+         from (
+           select tick.*
+           union all
+           (select * from scheduler.runs where job = j.name and slot is null order by id desc limit 1)
+         ) as r
+         where r.id is not null order by r.started_at desc limit 1
+       ) as run,
+       (select count(*) from scheduler.failures f where f.job = j.name and f.quarantined_at is null)::integer as failing,
+       (select count(*) from scheduler.failures f where f.job = j.name and f.quarantined_at is not null)::integer as quarantined
+     from json_to_recordset(:jobs::json) as j (name text, every integer, started timestamptz)
+     left join lateral (
+       select * from scheduler.runs where job = j.name and slot is not null order by slot desc limit 1
+     ) as tick on true`,
+    {
       jobs: JSON.stringify(
-        jobs.map((job) => ({
-          name: job.name,
-          first: tableOf(job),
-          every: job.everyMinutes,
-          everyTick: isEveryTick(job),
-          tables: job.tables,
-        })),
+        jobs.map(({ name, everyMinutes }) => {
+          const control = standing.find(({ job }) => job === name)?.control;
+          return { name, every: everyMinutes, started: control?.action === 'start' ? control.at : null };
+        }),
       ),
     },
   );

@@ -9,6 +9,7 @@ import { type Request, type RunResult, run } from '../src/engine.ts';
 import { loadJobs } from '../src/jobs.ts';
 import { Log } from '../src/log.ts';
 import { migrate } from '../src/schema.ts';
+import { Stop } from '../src/stop.ts';
 
 /** Everything a test needs: a database of its own on a real server, rows to put in, ticks at any time, the real command. */
 
@@ -149,7 +150,7 @@ async function tickAt(
       batchSize: 1000,
       timeoutSeconds: 120,
       debug: false,
-      stop: {},
+      stop: new Stop(),
       ...request,
     });
   } finally {

@@ -2,10 +2,12 @@ import type { Command } from 'commander';
 import { inWords, isFuture, parseInstant } from '../calendar.ts';
 import type { CommonOptions, Context } from '../context.ts';
 import { whoami } from '../controls.ts';
-import { type RunResult, run, type Stop } from '../engine.ts';
+import { type Request, type RunResult, run } from '../engine.ts';
 import { EXIT, type ExitCode, usageError } from '../errors.ts';
 import type { Job } from '../job.ts';
 import { isTerminal, print, printJson, printTable } from '../output.ts';
+import type { JobResult } from '../runs.ts';
+import { Stop } from '../stop.ts';
 import { command, PASS_EXITS, wholeNumber, withDatabase } from './command.ts';
 
 export interface PassOptions extends CommonOptions {
@@ -32,14 +34,14 @@ export function tickCommand(): Command {
 
 export function jobCommand(job: Job): Command {
   return passOptions(
-    command(job.name, `${job.summary}, now`, {
+    command(job.name, job.summary, {
       examples: [`scheduler ${job.name}`, `scheduler ${job.name} --dry-run --debug`],
       exits: PASS_EXITS,
     }),
   ).action(withDatabase<PassOptions>((context, options) => pass(context, options, [job], { by: whoami() })));
 }
 
-function passOptions(command: Command): Command {
+export function passOptions(command: Command): Command {
   return command
     .option('--dry-run', 'do the same in a transaction that is rolled back: what it prints is what would happen')
     .option('--at <time>', 'take this for now; in the future only with --dry-run')
@@ -53,18 +55,27 @@ function passOptions(command: Command): Command {
     .option('--json', 'print the result as JSON');
 }
 
-async function pass(context: Context, options: PassOptions, jobs: Job[], extra: { by?: string }): Promise<ExitCode> {
+type Extra = Pick<Request, 'by' | 'evenIfPaused'>;
+
+async function pass(context: Context, options: PassOptions, jobs: Job[], extra: Extra): Promise<ExitCode> {
+  const result = await runPass(context, options, jobs, extra);
+  tell(context, options, result, extra.by !== undefined);
+  return result.exitCode;
+}
+
+/** A pass as the command line asks for it: its options, and its signals. */
+export async function runPass(context: Context, options: PassOptions, jobs: Job[], extra: Extra): Promise<RunResult> {
   const { db, settings, log } = context;
-  const at = options.at === undefined ? undefined : parseInstant(options.at, '--at', settings.timezone);
+  const at = options.at === undefined ? undefined : await parseInstant(options.at, '--at', settings.timezone);
   if (at !== undefined && !options.dryRun && isFuture(at)) {
     throw usageError(
       `--at ${options.at} lies in the future: that is for --dry-run only, as a run would do what is not due yet.`,
     );
   }
-  const stop: Stop = {};
+  const stop = new Stop();
   const release = heedSignals(stop, context);
   try {
-    const result = await run(db, settings, log, {
+    return await run(db, settings, log, {
       jobs,
       ...extra,
       ...(at !== undefined && { at }),
@@ -74,8 +85,6 @@ async function pass(context: Context, options: PassOptions, jobs: Job[], extra: 
       debug: options.debug === true,
       stop,
     });
-    tell(context, options, result, extra.by !== undefined);
-    return result.exitCode;
   } finally {
     release();
   }
@@ -93,7 +102,7 @@ function heedSignals(stop: Stop, { db, log }: Context): () => void {
   };
   const heed = () => {
     if (stop.reason === 'signal') return end();
-    stop.reason = 'signal';
+    stop.request('signal');
     setTimeout(end, GRACE_MS).unref();
   };
   process.on('SIGTERM', heed).on('SIGINT', heed);
@@ -117,9 +126,14 @@ function tell({ log }: Context, options: PassOptions, result: RunResult, byHand:
     return;
   }
   if (options.dryRun) print('Dry run: nothing of this was kept.');
+  printChanges(busy);
+}
+
+/** What the jobs of a run changed, a line per transition. */
+export function printChanges(jobs: JobResult[]): void {
   printTable(
     ['job', 'transition', 'rows', 'late by up to'],
-    busy.flatMap((job) => [
+    jobs.flatMap((job) => [
       ...Object.entries(job.changed).map(([transition, count]) => [
         job.job,
         transition,

@@ -1,4 +1,3 @@
-import { info, type Job } from '../job.ts';
 import {
   ACTIVE,
   done,
@@ -9,7 +8,8 @@ import {
   settling,
   TABLES,
   TIME_FOR_ANOTHER,
-} from '../text-sessions.ts';
+} from '../business/text-sessions.ts';
+import { info, type Job } from '../job.ts';
 
 const CONDITIONS = { ...ACTIVE, ...TIME_FOR_ANOTHER };
 

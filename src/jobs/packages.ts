@@ -8,17 +8,16 @@ const SWITCHED_OFF = 'scheduler.at(p.deactivated_at, :dbZone::text)';
 
 const ENABLED = { 'the schedule is enabled': 'p.enable_schedule' };
 const OFF_SALE = { 'it is off sale': "p.status = 'inactive'" };
-const NOT_YET_ACTIVATED = {
-  'it was not yet activated for this start': `(${SWITCHED_ON} is null or ${SWITCHED_ON} < ${START})`,
+const ON_SALE = { 'it is on sale': "p.status = 'active'" };
+const NOT_YET_ACTIVATED = { 'it was not yet activated for this start': `coalesce(${SWITCHED_ON} < ${START}, true)` };
+const NOT_YET_CLOSED = {
+  'this window was not yet closed': `case when p.deactivated_at is null then true else coalesce(${SWITCHED_OFF} < ${END}, true) end`,
 };
-const NOT_YET_MISSED = {
-  'this window was not yet closed': `(${SWITCHED_OFF} is null or ${END} is null or ${SWITCHED_OFF} < ${END})`,
-};
-const NOT_YET_CLOSED = { 'this window was not yet closed': `(${SWITCHED_OFF} is null or ${SWITCHED_OFF} < ${END})` };
 
-const UNREADABLE = `case
+const UNREADABLE_VALIDITY = `
   when p.scheduled_deactivation_time is null and p.validity is not null and scheduler.validity_seconds(p.validity) is null
-    then format('validity %L is not a count and a unit, such as ''2 hours'', ''7 days'' or ''1 month''', left(p.validity, 80))
+    then format('validity %L is not a count and a unit, such as ''2 hours'', ''7 days'' or ''1 month''', left(p.validity, 80))`;
+const UNREADABLE = `case ${UNREADABLE_VALIDITY}
   when nullif(p.repeats, '') is not null and lower(p.repeats) not in ('daily', 'weekly', 'monthly')
     then format('repeats %L is none of daily, weekly, monthly', left(p.repeats, 80))
 end`;
@@ -42,7 +41,7 @@ const ACTIVATE: Rule = {
     ...ENABLED,
     ...OFF_SALE,
     ...NOT_YET_ACTIVATED,
-    ...NOT_YET_MISSED,
+    ...NOT_YET_CLOSED,
     'its end has not come': `coalesce(:now::timestamptz < ${END}, true)`,
   },
   wrong: UNREADABLE,
@@ -61,15 +60,16 @@ const ACTIVATE: Rule = {
 };
 
 /** A finished window moves on in the very statement that closes it, so that a sale switched off by hand never comes back. */
-const closing = (assignments: string) => `
+const closing = (assignments: string, over = 'todo.due_at') => `
     closed as (
       update packages p
       set ${assignments} deactivated_at = :now::timestamptz,
         scheduled_activation_time = coalesce((todo.next).next_start, p.scheduled_activation_time),
         scheduled_deactivation_time = coalesce((todo.next).next_stop, p.scheduled_deactivation_time),
-        repeat_day = coalesce(todo.day_of_month, p.repeat_day)
+        repeat_day = coalesce((todo.next).aimed_day, p.repeat_day)
       from todo where p.id = todo.id
-      returning p.id, p.name, p.type as kind, todo.due_at, todo.start, (todo.next).next_start, (todo.next).next_stop
+      returning p.id, p.name, p.type as kind, todo.due_at, todo.start, (todo.next).next_start, (todo.next).next_stop,
+        ${over} as over
     )`;
 
 const REPEATED = `
@@ -81,29 +81,23 @@ const REPEATED = `
       )
     from closed where next_start is not null`;
 
-// The day a monthly sale aims at: the one it was given, unless a shorter month only pushed it forward to its last day.
-const WALL_START = `(${START} at time zone :zone::text)`;
-const LAST_DAY = `extract(day from date_trunc('month', ${WALL_START}) + interval '1 month' - interval '1 day')`;
-const DAY_OF_MONTH = `case
-  when extract(day from ${WALL_START}) = least(p.repeat_day, ${LAST_DAY}) then p.repeat_day
-  else extract(day from ${WALL_START})::smallint
-end`;
 const NEXT_WINDOW = `
   ${START} as start,
-  case when lower(p.repeats) in ('daily', 'weekly', 'monthly')
-    then scheduler.next_sale(${START}, ${STOP}, p.validity, p.repeats, ${DAY_OF_MONTH}, :zone::text, :now::timestamptz) end as next,
-  case when lower(p.repeats) = 'monthly' then ${DAY_OF_MONTH} end as day_of_month`;
+  case when lower(p.repeats) in ('daily', 'weekly', 'monthly') then
+    scheduler.next_sale(${START}, ${STOP}, p.validity, p.repeats, p.repeat_day, :zone::text, :now::timestamptz) end as next`;
 
 const DEACTIVATE: Rule = {
   name: 'deactivate',
   row: 'packages p',
-  at: END,
+  // A validity that cannot be read gives no end. Such a sale must not go on for ever in silence: it is found at its start.
+  at: `coalesce(${END}, case when p.validity is not null then ${START} end)`,
   when: {
     ...ENABLED,
-    'it is on sale': "p.status = 'active'",
+    ...ON_SALE,
     ...NOT_YET_CLOSED,
-    'it was not switched on after its end': `(${SWITCHED_ON} is null or ${SWITCHED_ON} < ${END})`,
+    'it was not switched on after its end': `coalesce(${SWITCHED_ON} < ${END}, true)`,
   },
+  wrong: `case ${UNREADABLE_VALIDITY} end`,
   carry: NEXT_WINDOW,
   change: `${closing("status = 'inactive', is_active = false, updated_at = :now::timestamptz,")},
     outcome as (
@@ -118,22 +112,24 @@ const DEACTIVATE: Rule = {
 const MISS: Rule = {
   name: 'miss',
   row: 'packages p',
-  at: END,
+  // A stop before the start makes an empty window: it has passed when both have.
+  at: `greatest(${START}, ${END})`,
   when: {
     ...ENABLED,
     ...OFF_SALE,
     ...NOT_YET_ACTIVATED,
-    ...NOT_YET_MISSED,
-    'its start has come': `${START} <= :now::timestamptz`,
+    ...NOT_YET_CLOSED,
+    'it has a start': 'p.scheduled_activation_time is not null',
+    'it has an end': `${END} is not null`,
   },
-  carry: NEXT_WINDOW,
-  change: `${closing('')},
+  carry: `${NEXT_WINDOW}, ${END} as over`,
+  change: `${closing('', 'todo.over')},
     outcome as (
       select 1 as step, 'miss' as transition, 'package.schedule.missed' as type,
         array['private-packages', 'private-admin-notifications'] as channels, id::text as entity_id, due_at,
         jsonb_build_object(
           'package_id', id, 'package_name', name, 'package_type', kind, 'scheduled_activation_time', scheduler.iso(start),
-          'sale_end', scheduler.iso(due_at), 'timestamp', scheduler.iso(:now::timestamptz),
+          'sale_end', scheduler.iso(over), 'timestamp', scheduler.iso(:now::timestamptz),
           'message', format('Package ''%s'' was never on sale: its window passed without a tick', name)
         ) as data
       from closed
@@ -160,6 +156,30 @@ const SETTLE: Rule = {
     )`,
 };
 
+/** On already when its window began. That is noted, so that switching it off inside the window counts as somebody's wish. */
+const KEEP: Rule = {
+  name: 'keep',
+  row: 'packages p',
+  at: START,
+  when: { ...ENABLED, ...ON_SALE, ...NOT_YET_ACTIVATED, ...NOT_YET_CLOSED },
+  change: `
+    kept as (
+      update packages p set activated_at = :now::timestamptz from todo where p.id = todo.id
+      returning p.id, p.name, todo.due_at
+    ),
+    outcome as (
+      select 1 as step, 'keep' as transition, null as type, '{}'::text[] as channels, id::text as entity_id, due_at,
+        jsonb_build_object('package_id', id, 'package_name', name) as data
+      from kept
+    )`,
+};
+
+const FAILED: Record<string, string> = {
+  miss: 'close the missed window of',
+  settle: 'note the end of',
+  keep: 'note the start of',
+};
+
 export const job: Job = {
   name: 'packages',
   summary: 'put hotspot packages on sale and take them off',
@@ -181,7 +201,7 @@ export const job: Job = {
   },
   adopt: 'adopt_packages',
   // Closing comes first: a window that repeats may be open again, and is then activated in the same pass.
-  rules: [DEACTIVATE, MISS, SETTLE, ACTIVATE],
+  rules: [DEACTIVATE, MISS, SETTLE, ACTIVATE, KEEP],
   lines: {
     started: info('ProcessScheduledPackages job started'),
     found: (rule, count) => (rule === 'activate' ? info('Found packages to activate', { count }) : undefined),
@@ -196,11 +216,13 @@ export const job: Job = {
           return [warning('Package missed its whole sale window', { ...which, sale_end: data.sale_end })];
         case 'repeat':
           return [info('Package sale repeats', { ...which, scheduled_time: data.scheduled_activation_time })];
+        case 'keep':
+          return [info('Package was on already when its window began', which)];
         default:
           return [info('Package stays as it was switched by hand', which)];
       }
     },
-    failed: (rule, id, error) => failure(`Failed to ${rule} package`, { package_id: id, error }),
+    failed: (rule, id, error) => failure(`Failed to ${FAILED[rule] ?? rule} package`, { package_id: id, error }),
     finished: () => [info('ProcessScheduledPackages job completed successfully')],
   },
 };

@@ -1,4 +1,3 @@
-import { info, type Job, type Rule } from '../job.ts';
 import {
   ACTIVE,
   CHANNELS,
@@ -10,7 +9,8 @@ import {
   settling,
   TABLES,
   TIME_OVER,
-} from '../text-sessions.ts';
+} from '../business/text-sessions.ts';
+import { info, type Job, type Rule } from '../job.ts';
 
 const END_OVER_TIME = settling(
   { name: 'end', at: TIME_OVER, when: ACTIVE },

@@ -37,7 +37,7 @@ const ACTIVATE: Rule = {
       returning s.id, s.name, todo.due_at, todo.opens, todo.was_active
     ),
     outcome as (
-      select 1 as step, 'activate' as transition, case when not was_active then 'special_package.status.changed' end as type,
+      select 1 as step, 'activate' as transition, case when was_active is not true then 'special_package.status.changed' end as type,
         ${CHANNELS}, id::text as entity_id, due_at, ${statusData('inactive', 'active', true)}
       from switched
     )`,
@@ -46,20 +46,24 @@ const ACTIVATE: Rule = {
 const MISS: Rule = {
   name: 'miss',
   row: 'special_packages s',
-  at: CLOSES,
-  when: { ...AWAITED, 'its start has come': `${OPENS} <= :now::timestamptz` },
+  at: `greatest(${OPENS}, ${CLOSES})`,
+  when: {
+    ...AWAITED,
+    'it has a start': 's.schedule_date is not null',
+    'it has a last day': 's.valid_until is not null',
+  },
   wrong: UNKNOWN_ZONE,
-  carry: `${OPENS} as opens`,
+  carry: `${OPENS} as opens, s.valid_until`,
   change: `
     switched as (
-      update special_packages s set scheduled = false from todo where s.id = todo.id
-      returning s.id, s.name, todo.due_at, todo.opens
+      update special_packages s set scheduled = false, deactivated_at = :now::timestamptz from todo where s.id = todo.id
+      returning s.id, s.name, todo.due_at, todo.opens, todo.valid_until
     ),
     outcome as (
       select 1 as step, 'miss' as transition, 'special_package.schedule.missed' as type, ${CHANNELS}, id::text as entity_id, due_at,
         jsonb_build_object(
           'package_id', id, 'package_name', name, 'scheduled_activation_time', scheduler.iso(opens),
-          'valid_until', scheduler.iso(due_at), 'timestamp', scheduler.iso(:now::timestamptz),
+          'valid_until', valid_until, 'timestamp', scheduler.iso(:now::timestamptz),
           'message', format('Package ''%s'' was never switched on: its last day passed without a tick', name)
         ) as data
       from switched
@@ -92,8 +96,8 @@ const SETTLE: Rule = {
   row: 'special_packages s',
   at: CLOSES,
   when: {
-    'it is off': 'not s.is_active',
-    'it is not scheduled': 'not s.scheduled',
+    'it is off': 's.is_active is not true',
+    'it does not wait for its start': '(s.scheduled and s.auto_activate) is not true',
     'it switches off by itself': 's.auto_deactivate',
     ...NOT_YET_CLOSED,
   },
@@ -109,6 +113,8 @@ const SETTLE: Rule = {
     )`,
 };
 
+const FAILED: Record<string, string> = { miss: 'close the missed schedule of', settle: 'note the end of' };
+
 export const job: Job = {
   name: 'special-packages',
   summary: 'switch special packages on at their hour and off after their last valid day',
@@ -121,7 +127,8 @@ export const job: Job = {
     ],
   },
   adopt: 'adopt_special_packages',
-  rules: [ACTIVATE, MISS, DEACTIVATE, SETTLE],
+  // What is over goes first, so that nothing looks at it twice.
+  rules: [MISS, DEACTIVATE, SETTLE, ACTIVATE],
   lines: {
     started: info('ProcessSpecialPackages job started'),
     found: (rule, count) => (rule === 'activate' ? info('Found special packages to activate', { count }) : undefined),
@@ -138,7 +145,8 @@ export const job: Job = {
           return [info('Special package stays as it was switched by hand', which)];
       }
     },
-    failed: (rule, id, error) => failure(`Failed to ${rule} special package`, { package_id: id, error }),
+    failed: (rule, id, error) =>
+      failure(`Failed to ${FAILED[rule] ?? rule} special package`, { package_id: id, error }),
     finished: () => [info('ProcessSpecialPackages job completed successfully')],
   },
 };

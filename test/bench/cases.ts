@@ -14,8 +14,9 @@ export interface Case {
   done: string;
 }
 
-const tell = `select count(pg_notify(channel, json_build_object('id', id, 'event', type, 'data', data)::text))
-  from recorded, unnest(channels) as channel`;
+const tell = `select count(pg_notify(channel, payload))
+  from (select channels, json_build_object('id', id, 'event', type, 'data', data)::text as payload from recorded offset 0) as message,
+    unnest(channels) as channel`;
 
 const packages = (limit: string) => `
   with due as materialized (
@@ -40,6 +41,42 @@ const packages = (limit: string) => `
         'message', format('Package ''%s'' status changed from inactive to active', name)
       )
     from switched
+    returning id, type, channels, data
+  )
+  ${tell}`;
+
+/** It knows what the job must find out: each customer has one to be replaced and one that replaces it. */
+const subscriptions = (limit: string) => `
+  with due as materialized (
+    select c.id, c."userId", c."scheduledStartDate" as due_at from customer_packages c
+    where c.status = 'SCHEDULED' and c."scheduledStartDate" <= now()
+    ${limit}
+    for update
+  ),
+  replaced as (
+    update customer_packages c set status = 'EXPIRED', "isActive" = false, "updatedAt" = now()
+    from due where c."userId" = due."userId" and c.status = 'ACTIVE'
+    returning c.id, c."userId", c."packageId", c."startDate", c."scheduledStartDate", due.id as successor, due.due_at
+  ),
+  switched as (
+    update customer_packages c set status = 'ACTIVE', "isActive" = true, "startDate" = now(), "updatedAt" = now()
+    from due where (select count(*) from replaced) >= 0 and c.id = due.id
+    returning c.id, c."userId", c."packageId", c."startDate", c."scheduledStartDate", null, due.due_at
+  ),
+  recorded as (
+    insert into scheduler.events (type, job, transition, entity_id, due_at, occurred_at, channels, data)
+    select type, 'subscriptions', transition, id, due_at, now(),
+      array['private-subscriptions', 'private-admin-notifications', 'user.' || "userId"],
+      jsonb_build_object(
+        'subscription_id', id, 'user_id', "userId", 'package_id', "packageId", 'old_status', old, 'new_status', new,
+        'previous_subscription_id', null, 'scheduled_start_date', "scheduledStartDate", 'start_date', "startDate",
+        'replaced_by', successor, 'timestamp', now(), 'message', format('Subscription %s is %s', id, new)
+      )
+    from (
+      select 'subscription.expired' as type, 'expire previous' as transition, 'ACTIVE' as old, 'EXPIRED' as new, * from replaced
+      union all
+      select 'subscription.activated', 'activate', 'SCHEDULED', 'ACTIVE', * from switched
+    ) as moved
     returning id, type, channels, data
   )
   ${tell}`;
@@ -104,6 +141,19 @@ export const CASES: Case[] = [
     bare: packages(''),
     one: packages('order by scheduled_activation_time limit 1'),
     done: `select count(*)::integer as n from packages where status = 'active'`,
+  },
+  {
+    job: 'subscriptions',
+    bound: 1.4,
+    empty: 'truncate customer_packages, scheduler.events',
+    fill: `insert into customer_packages (id, "userId", "packageId", status, "isActive", "startDate", "endDate", "scheduledStartDate", "previousSubscriptionId")
+      select kind || n, 'user' || n, 'basic', case kind when 'old' then 'ACTIVE' else 'SCHEDULED' end, kind = 'old',
+        case kind when 'old' then now() - interval '30 days' end, now() + interval '30 days',
+        case kind when 'new' then now() - interval '1 hour' + n * interval '1 ms' end, case kind when 'new' then 'old' || n end
+      from generate_series(1, :n) as n cross join (values ('old'), ('new')) as kinds (kind)`,
+    bare: subscriptions(''),
+    one: subscriptions('order by c."scheduledStartDate" limit 1'),
+    done: `select count(*)::integer as n from customer_packages where status = 'ACTIVE' and id like 'new%'`,
   },
   {
     job: 'deductions',

@@ -1,6 +1,5 @@
-import { decimal, type Variable } from './config.ts';
-import { failure, info, type Outcome, type Rule } from './job.ts';
-import type { Line } from './log.ts';
+import { decimal, type Variable } from '../config.ts';
+import { failure, info, type Line, type Outcome, type Rule } from '../job.ts';
 
 /**
  * What the jobs "deductions" and "session-endings" have in common: one statement, SETTLE, which alone charges sessions.

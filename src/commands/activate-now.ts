@@ -1,0 +1,47 @@
+import type { Command } from 'commander';
+import type { Context } from '../context.ts';
+import { whoami } from '../controls.ts';
+import { configurationError, type ExitCode } from '../errors.ts';
+import { job } from '../jobs/subscriptions.ts';
+import { print, printJson } from '../output.ts';
+import type { JobResult } from '../runs.ts';
+import { readStatus, schedulerState } from '../status.ts';
+import { command, PASS_EXITS, withDatabase } from './command.ts';
+import { type PassOptions, passOptions, runPass } from './tick.ts';
+
+export function activateNowCommand(): Command {
+  return passOptions(
+    command('activate-now', 'start every subscription that is due, also while the job is stopped', {
+      examples: ['scheduler activate-now', 'scheduler activate-now --json'],
+      exits: PASS_EXITS,
+    }),
+  ).action(withDatabase<PassOptions>(activateNow));
+}
+
+async function activateNow(context: Context, options: PassOptions): Promise<ExitCode> {
+  const run = await runPass(context, options, [job], { by: whoami(), evenIfPaused: true });
+  for (const { why } of run.skipped) {
+    throw configurationError(`Subscriptions cannot be activated: ${why}. Run "scheduler migrate" once.`);
+  }
+  const [pass] = run.jobs;
+  const result = { activated: pass?.changed.activate ?? 0, errors: pass ? errorsOf(pass) : [] };
+  const done = `${options.dryRun ? 'Would activate' : 'Manually activated'} ${result.activated} subscription(s)`;
+  const message = run.locked
+    ? 'Another run is at work and activates what is due'
+    : run.stopped
+      ? `${done}, then the ${run.stopped} stopped it with work left`
+      : done;
+  if (options.json) {
+    const { jobs } = await readStatus(context.db, context.settings, [job]);
+    printJson({ message, result, scheduler: schedulerState(jobs) });
+  } else {
+    print(`${message}.`);
+    for (const error of result.errors) print(error);
+  }
+  return run.exitCode;
+}
+
+function errorsOf({ failures, error }: JobResult): string[] {
+  const rows = failures.map((each) => job.lines.failed(each.rule, each.id, each.error).message);
+  return error === undefined ? rows : [...rows, error];
+}

@@ -1,0 +1,88 @@
+import * as http from 'node:http';
+import * as https from 'node:https';
+
+export interface Post {
+  url: string;
+  headers: Record<string, string>;
+  body: string;
+}
+
+export interface Answer {
+  status: number;
+  body: string;
+}
+
+/** No answer. When the request had left, whether it was acted on is unknown. */
+export interface Lost {
+  left: boolean;
+  reason: string;
+}
+
+// What a gateway says fits many times over; a page of a captive portal or a stream does not.
+const LONGEST_BODY = 64 * 1024;
+
+// Many sends share a connection, none an old one: closed by the other side at that very moment, it would make an
+// ambiguous failure of what never was a request.
+const IDLE_SOCKET_MS = 4000;
+const agents = {
+  'http:': new http.Agent({ keepAlive: true, timeout: IDLE_SOCKET_MS }),
+  'https:': new https.Agent({ keepAlive: true, timeout: IDLE_SOCKET_MS }),
+};
+
+/**
+ * node:http rather than fetch: fetch follows redirects with a provider's key in hand, and does not tell whether a
+ * request that failed had left. Never rejects; a reason names the host and nothing else of the request.
+ */
+export function post({ url, headers, body }: Post, timeoutMs: number, signal: AbortSignal): Promise<Answer | Lost> {
+  return new Promise((done) => {
+    const target = new URL(url);
+    const secure = target.protocol === 'https:';
+    let left = false;
+    let answer: Answer | undefined;
+    let request: http.ClientRequest | undefined;
+
+    const settle = (reason: string) => {
+      clearTimeout(timer);
+      signal.removeEventListener('abort', stop);
+      // With the status known, an answer that breaks off is still an answer.
+      done(answer ?? { left, reason });
+      request?.destroy();
+    };
+    const stop = () => settle(`the run ended before ${target.host} answered`);
+    const timer = setTimeout(() => settle(`${target.host} did not answer within ${timeoutMs / 1000} s`), timeoutMs);
+    signal.addEventListener('abort', stop, { once: true });
+    if (signal.aborted) return stop();
+
+    try {
+      request = (secure ? https : http).request(target, {
+        method: 'POST',
+        agent: secure ? agents['https:'] : agents['http:'],
+        headers: { ...headers, 'content-length': Buffer.byteLength(body), 'user-agent': 'duetick' },
+      });
+    } catch (error) {
+      return settle(`the request to ${target.host} cannot be made (${codeOf(error)})`);
+    }
+    request.on('socket', (socket) => {
+      if (request!.reusedSocket) left = true;
+      else socket.once(secure ? 'secureConnect' : 'connect', () => (left = true));
+    });
+    request.on('response', (response) => {
+      answer = { status: response.statusCode!, body: '' };
+      response.setEncoding('utf8').on('data', (chunk: string) => {
+        answer!.body += chunk;
+        if (answer!.body.length > LONGEST_BODY) settle('');
+      });
+      response.on('close', () => settle(''));
+      response.on('error', () => settle(''));
+    });
+    request.on('error', (error) => {
+      const code = codeOf(error);
+      settle(
+        left ? `${target.host} hung up without an answer (${code})` : `${target.host} cannot be reached (${code})`,
+      );
+    });
+    request.end(body);
+  });
+}
+
+const codeOf = (error: unknown) => String((error as NodeJS.ErrnoException)?.code ?? 'no code');

@@ -1,0 +1,22 @@
+import { randomInt } from 'node:crypto';
+
+// No 0 and o, 1 and l and i, 2 and z, 5 and s, 8 and b, 9 and g and q at once, no m that reads as rn, no w that reads as vv.
+// No vowels either, so no words.
+const LETTERS = '34679cdfhjknprtvxy';
+
+// 18 characters are 4.17 bits each: 41 bits in the password. Usernames need not be secret, only rarely alike.
+const PASSWORD_LENGTH = 10;
+const USERNAME_LENGTH = 8;
+
+const characters = (count: number) => Array.from({ length: count }, () => LETTERS[randomInt(LETTERS.length)]).join('');
+
+export const newPassword = (): string => characters(PASSWORD_LENGTH);
+export const newUsername = (): string => characters(USERNAME_LENGTH);
+
+/** +2547****678: enough to recognise a number one knows, too little to call it. */
+export function maskPhone(phone: string): string {
+  const digits = phone.replace(/\D/g, '');
+  const plus = phone.trim().startsWith('+') ? '+' : '';
+  if (digits.length >= 10) return `${plus}${digits.slice(0, 4)}****${digits.slice(-3)}`;
+  return digits.length >= 6 ? `****${digits.slice(-2)}` : '****';
+}

@@ -1,0 +1,87 @@
+import type { Variable } from '../config.ts';
+import { configurationError } from '../errors.ts';
+
+// Apart from the gateways themselves: every start reads the settings, few starts send anything.
+
+export const PROVIDERS = ['africastalking', 'twilio', 'webhook', 'log'] as const;
+export type Provider = (typeof PROVIDERS)[number];
+
+/** Where SMS go, and as whom. */
+export interface SmsGateway {
+  provider: Provider;
+  /** Of the webhook; of the others the base, empty for the provider's own. */
+  url: string;
+  username: string;
+  secret: string;
+  from: string;
+  timeoutMs: number;
+}
+
+const text = (env: string, secret = false): Variable<string> => ({
+  env,
+  fallback: '',
+  valid: 'printable ASCII characters',
+  secret,
+  // It ends in an HTTP header, where a line break would begin another one.
+  parse: (given) => (/^[\x20-\x7e]*$/.test(given) ? given : undefined),
+});
+
+/** For `settings` of the job that sends. */
+export const SMS_SETTINGS = {
+  sms: {
+    env: 'SCHEDULER_SMS',
+    fallback: 'log',
+    valid: PROVIDERS.join(', '),
+    parse: (given: string) => PROVIDERS.find((provider) => provider === given.toLowerCase()),
+  } as Variable<string>,
+  /** Where the webhook is; another base URL for the others: a proxy, a test. Its path may be a secret. */
+  smsUrl: {
+    env: 'SCHEDULER_SMS_URL',
+    fallback: '',
+    valid: 'a URL such as https://example.com/sms',
+    secret: true,
+    parse: (given: string) =>
+      given === '' || (/^https?:\/\//i.test(given) && URL.canParse(given)) ? given : undefined,
+  } as Variable<string>,
+  smsUsername: text('SCHEDULER_SMS_USERNAME'),
+  smsSecret: text('SCHEDULER_SMS_SECRET', true),
+  smsFrom: text('SCHEDULER_SMS_FROM'),
+} satisfies Record<string, Variable<string>>;
+
+type Name = keyof typeof SMS_SETTINGS;
+
+const NEEDS: Record<Provider, Partial<Record<Name, string>>> = {
+  africastalking: { smsUsername: "your username at Africa's Talking", smsSecret: 'your API key' },
+  twilio: {
+    smsUsername: 'the Account SID',
+    smsSecret: 'the Auth Token',
+    smsFrom: 'a number of yours at Twilio, or the SID of a messaging service',
+  },
+  webhook: { smsUrl: 'the URL to post to', smsSecret: 'the key that requests are signed with' },
+  log: {},
+};
+
+// Gateways answer within a second or two; Twilio's own clients wait this long at most before they call it lost.
+const TIMEOUT_MS = 20_000;
+
+/** The gateway that the settings ask for; names every setting it lacks. */
+export function smsGateway(settings: Record<string, string | boolean>): SmsGateway {
+  const value = (name: Name) => String(settings[name] ?? '');
+  const provider = value('sms') as Provider;
+  const missing = (Object.entries(NEEDS[provider]) as [Name, string][]).filter(([name]) => value(name) === '');
+  if (missing.length > 0) {
+    throw configurationError(
+      missing
+        .map(([name, what]) => `SCHEDULER_SMS is "${provider}", so set ${SMS_SETTINGS[name].env}: ${what}.`)
+        .join('\n'),
+    );
+  }
+  return {
+    provider,
+    url: value('smsUrl'),
+    username: value('smsUsername'),
+    secret: value('smsSecret'),
+    from: value('smsFrom'),
+    timeoutMs: TIMEOUT_MS,
+  };
+}

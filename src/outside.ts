@@ -1,0 +1,64 @@
+import { type Pass, TALLY, type Tally, telling } from './batch.ts';
+import type { Database } from './db.ts';
+import { RECORD_AND_TELL } from './events.ts';
+import { CLEAR_SUCCEEDED } from './failures.ts';
+import type { Answer, Outcome, Rule, World } from './job.ts';
+import type { Log } from './log.ts';
+import type { Stop } from './stop.ts';
+
+/** Answers that arrive while others are being recorded are recorded together, but no more than this at a time. */
+const AT_ONCE = 500;
+
+const record = (rule: Rule) => `
+  with answer as materialized (
+    select id, result from json_to_recordset(:answers::json) as a (id text, result jsonb)
+  ),
+  ${rule.act!.record},
+  ${RECORD_AND_TELL},
+  cleared as (${CLEAR_SUCCEEDED})
+  select ${TALLY('true')}`;
+
+/**
+ * Work that reaches outside the database is never done inside a transaction: the claim is committed, the work is done for
+ * many rows at once, and each answer is recorded as it comes. A run that dies in between leaves rows that are claimed and
+ * not answered; the claim itself says when they are tried again.
+ */
+export async function workOutside(
+  db: Database,
+  pass: Pass,
+  rule: Rule,
+  claimed: Outcome[],
+  stop: Stop,
+  log: Log,
+): Promise<Tally[]> {
+  const tallies: Tally[] = [];
+  const waiting: Answer[] = [];
+  let recording: Promise<void> = Promise.resolve();
+  const recordWaiting = async () => {
+    while (waiting.length > 0) {
+      const answers = JSON.stringify(waiting.splice(0, AT_ONCE));
+      tallies.push(
+        await telling(pass, log, async (values) => {
+          const [tally] = await db.transaction((tx) =>
+            tx.query<Tally>(record(rule), { ...values, rule: rule.name, answers }),
+          );
+          return tally!;
+        }),
+      );
+    }
+  };
+  const world: World = {
+    values: pass.values,
+    signal: stop.signal,
+    say: (line) => log.write(line),
+    answer: (id, result) => {
+      waiting.push({ id, result });
+      recording = recording.then(recordWaiting);
+      // Thrown below, once everything under way has ended.
+      recording.catch(() => {});
+    },
+  };
+  await rule.act!.perform(claimed, world);
+  await recording;
+  return tallies;
+}

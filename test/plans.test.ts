@@ -1,0 +1,40 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { claim } from '../src/batch.ts';
+import { bind } from '../src/db.ts';
+import { DUE, fill, JOBS, KINDS, readsNothing, readsOnlyItsIndex, values } from './plans.ts';
+
+/** Finding what is due must cost what is due, not what the table holds: each rule reads its own index and no other row. */
+
+const ROWS = 20_000;
+
+for (const [name, kind] of Object.entries(KINDS)) {
+  test(`in ${name}, each rule reads the rows that are due and no other`, async () => {
+    await using db = await fill(kind, ROWS, true);
+    for (const job of JOBS) {
+      for (const rule of job.rules) {
+        // What began and ended without a tick is in reach of "activate" too, until "miss" has dealt with it.
+        const most = rule.name === 'activate' ? 2 * DUE : DUE;
+        assert.equal(await readsOnlyItsIndex(db, kind, job, rule, most), DUE);
+      }
+    }
+  });
+
+  test(`in ${name}, the next batch of a rule starts where the last one ended`, async () => {
+    await using db = await fill(kind, ROWS, true);
+    for (const job of JOBS) {
+      for (const rule of job.rules) {
+        const bound = bind(claim(rule, kind.idType), { ...values(job, kind.dbZone), limit: 4 });
+        const [last] = (await db.query(bound.text, bound.values)).slice(-1);
+        const cursor = { from: last!.due_at.toISOString(), after: last!.id };
+        const most = rule.name === 'activate' ? 2 * DUE : DUE;
+        assert.equal(await readsOnlyItsIndex(db, kind, job, rule, most - 4, {}, cursor), DUE - 4);
+      }
+    }
+  });
+
+  test(`in ${name}, an idle tick reads no row of any table`, async () => {
+    await using db = await fill(kind, ROWS, false);
+    for (const job of JOBS) await readsNothing(db, kind, job);
+  });
+}
