@@ -77,12 +77,11 @@ function claimByKey(rule: Rule, idType: string, cursor: Cursor | undefined): str
 function picked(rule: Rule, idType: string): string {
   const alias = aliasOf(rule);
   // Of these only the keys are locked: the application may have changed, and so moved, a row in the meantime. The lock
-  // still lets it refer to them, from a new message of a session for instance.
+  // reaches into the subquery, and still lets the application refer to the row, from a new message of a session for instance.
   if (rule.each)
     return `select ${columns(rule)}
-    from ${rule.row}
-    where (${isDue(rule)} ${rule.each.family ? `or ${isFamily(rule)}` : ''}) and ${alias}.id = any(:ids::text[]::${idType}[])
-    order by ${alias}.id
+    from (select * from ${rule.row} where ${alias}.id = any(:ids::text[]::${idType}[]) order by ${alias}.id offset 0) as ${alias}
+    where (${isDue(rule)} ${rule.each.family ? `or ${isFamily(rule)}` : ''})
     for no key update of ${alias}`;
   return `select ${columns(rule)}
     from (select * from ${rule.row} where ${alias}.ctid = any(:places::tid[]) offset 0) as ${alias}

@@ -81,30 +81,53 @@ const subscriptions = (limit: string) => `
   )
   ${tell}`;
 
-/** It knows what the job must find out: one subscription a patient, with enough credits, two blocks a session. */
+/** As one would write it by hand: first in, first out over locked credits. It ends no session and minds no time limit. */
 const deductions = (limit: string) => `
   with due as materialized (
-    select s.id, s.patient_id, s.activated_at, coalesce(s.auto_deductions_processed, 0) as processed, u.id as subscription_id
-    from text_sessions s join subscriptions u on u.user_id = s.patient_id
-    where s.status = 'active' and s.activated_at + interval '10 minutes' <= now() and u.text_sessions_remaining >= 2
+    select id, patient_id, activated_at, coalesce(auto_deductions_processed, 0) as processed,
+      floor(extract(epoch from now() - activated_at) / 600)::bigint as expected
+    from text_sessions
+    where status = 'active' and activated_at + (coalesce(auto_deductions_processed, 0) + 1) * interval '10 minutes' <= now()
     ${limit}
     for update
   ),
-  changed as (
-    update text_sessions s set auto_deductions_processed = due.processed + 2, sessions_used = s.sessions_used + 2, updated_at = now()
-    from due where s.id = due.id
-    returning s.id, s.patient_id, s.doctor_id, due.activated_at, due.processed, due.subscription_id
+  purse as materialized (
+    select id, user_id, activated_at, text_sessions_remaining as credits from subscriptions
+    where user_id in (select patient_id from due) and is_active and (expires_at is null or expires_at > now())
+      and text_sessions_remaining > 0
+    for update
   ),
-  spent as (
-    update subscriptions u set text_sessions_remaining = u.text_sessions_remaining - 2
-    from changed where u.id = changed.subscription_id
-    returning u.user_id, u.text_sessions_remaining as credits_left
+  drawn as (
+    select id, user_id, sum(credits) over oldest as upto, sum(credits) over oldest - credits as before,
+      sum(credits) over (partition by user_id) as total
+    from purse
+    window oldest as (partition by user_id order by activated_at, id)
+  ),
+  blocks as (
+    select id, patient_id, processed + n as block, activated_at + (processed + n) * interval '10 minutes' as due_at,
+      row_number() over (partition by patient_id order by activated_at + (processed + n) * interval '10 minutes') as place
+    from due cross join generate_series(1, expected - processed) as n
+  ),
+  charged as materialized (
+    select b.id, b.block, b.due_at, d.id as subscription_id, d.total
+    from blocks b join drawn d on d.user_id = b.patient_id and b.place > d.before and b.place <= d.upto
+  ),
+  paid as (select id, count(*) as blocks, min(due_at) as due_at, min(total) as total from charged group by id),
+  changed as (
+    update text_sessions s set auto_deductions_processed = coalesce(s.auto_deductions_processed, 0) + paid.blocks,
+      sessions_used = s.sessions_used + paid.blocks, updated_at = now()
+    from paid where s.id = paid.id
+    returning s.id, s.patient_id, s.doctor_id, s.activated_at, s.auto_deductions_processed as total, paid.blocks, paid.due_at,
+      paid.total - paid.blocks as credits_left
   ),
   ledger as (
     insert into text_session_deductions (session_id, block, subscription_id, due_at)
-    select id, processed + n, subscription_id, activated_at + (processed + n) * interval '10 minutes'
-    from changed cross join generate_series(1, 2) as n
+    select id, block, subscription_id, due_at from charged
     returning session_id, block, subscription_id, due_at
+  ),
+  spent as (
+    update subscriptions u set text_sessions_remaining = u.text_sessions_remaining - used.credits
+    from (select subscription_id, count(*) as credits from ledger group by subscription_id) as used where u.id = used.subscription_id
   ),
   earned as (
     insert into wallet_transactions (doctor_id, type, amount, description, session_type, session_id, session_table, status, metadata)
@@ -119,14 +142,14 @@ const deductions = (limit: string) => `
   ),
   recorded as (
     insert into scheduler.events (type, job, transition, entity_id, due_at, occurred_at, channels, data)
-    select 'text_session.deducted', 'deductions', 'deduct', id::text, activated_at + interval '10 minutes', now(),
+    select 'text_session.deducted', 'deductions', 'deduct', id::text, due_at, now(),
       array['private-text-sessions', 'user.' || patient_id],
       jsonb_build_object(
         'session_id', id, 'patient_id', patient_id, 'doctor_id', doctor_id,
-        'elapsed_minutes', floor(extract(epoch from now() - activated_at) / 60), 'deductions_processed', 2,
-        'total_deductions', processed + 2, 'credits_left', credits_left, 'timestamp', now()
+        'elapsed_minutes', floor(extract(epoch from now() - activated_at) / 60), 'deductions_processed', blocks,
+        'total_deductions', total, 'credits_left', credits_left, 'timestamp', now()
       )
-    from changed join spent on spent.user_id = changed.patient_id
+    from changed
     returning id, type, channels, data
   )
   ${tell}`;
@@ -168,7 +191,7 @@ export const CASES: Case[] = [
       )
       insert into doctor_wallets (doctor_id, session_rate) select n, 2.50 from generate_series(0, 99) as n`,
     bare: deductions(''),
-    one: deductions('order by s.activated_at limit 1'),
+    one: deductions('order by activated_at limit 1'),
     done: `select count(*)::integer as n from text_sessions where auto_deductions_processed = 2`,
   },
 ];
