@@ -1,5 +1,5 @@
 #!/bin/sh
-':' //; [ -x "${0%/*}/node" ] && exec "${0%/*}/node" "$0" "$@"; command -v node >/dev/null && exec node "$0" "$@"; for node in "$(cat "$(dirname "$(readlink -f "$0")")/../dist/node-path" 2>/dev/null)" /usr/local/bin/node; do [ -x "$node" ] && exec "$node" "$0" "$@"; done; echo 'scheduler: Node.js was not found: not beside this command, not in PATH, not in /usr/local/bin. Install it, or set PATH in the crontab.' >&2; exit 78
+':' //; [ -x "${0%/*}/node" ] && exec "${0%/*}/node" -- "$0" "$@"; command -v node >/dev/null && exec node -- "$0" "$@"; for node in "$(cat "$(dirname "$(readlink -f "$0")")/../dist/node-path" 2>/dev/null)" /usr/local/bin/node; do [ -x "$node" ] && exec "$node" -- "$0" "$@"; done; echo 'scheduler: Node.js was not found: not beside this command, not in PATH, not in /usr/local/bin. Install it, or set PATH in the crontab.' >&2; exit 78
 
 // The launcher: built code when there is any, else the sources. It relies on no environment and no working directory.
 const { existsSync, mkdirSync, readFileSync, renameSync, writeFileSync } = require('node:fs');

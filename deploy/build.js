@@ -17,9 +17,10 @@ try {
   process.exit(1);
 }
 
-const jobs = readdirSync(path('src/jobs'))
-  .filter((name) => name.endsWith('.ts'))
-  .map((name) => name.slice(0, -3));
+const modulesIn = (folder) =>
+  readdirSync(path(folder))
+    .filter((name) => name.endsWith('.ts'))
+    .map((name) => name.slice(0, -3));
 
 // What libraries load at once and a tick seldom needs (cryptography only for a password, processes never) is replaced by
 // a stand-in that loads the real module with the first use of a name of it: an eighth of an idle tick's time.
@@ -28,28 +29,19 @@ const SELDOM = [
   { module: /^dns$/, importer: /pg.lib.connection-parameters/ },
   { module: /^\.\/crypto\/utils$/, importer: /pg.lib.client/ },
   { module: /^\.\/utils$/, importer: /pg.lib.crypto.sasl/ },
-  { module: /^luxon$/, importer: /calendar/, names: Object.keys(await import('luxon')) },
 ];
 
 const lazyModules = {
   name: 'lazy-modules',
   setup(build) {
-    build.onResolve(
-      { filter: /^(node:child_process|dns|\.\/(crypto\/)?utils|luxon)$/ },
-      ({ path, importer, resolveDir }) => {
-        const found = SELDOM.find((each) => each.module.test(path) && each.importer.test(importer));
-        return found && { path, namespace: 'lazy', pluginData: { resolveDir, names: found.names } };
-      },
-    );
-    build.onLoad({ filter: /.*/, namespace: 'lazy' }, ({ path, pluginData: { resolveDir, names } }) => {
-      const real = `require(${JSON.stringify(path)})`;
-      const contents = names
-        ? names.map(
-            (name) => `Object.defineProperty(exports, '${name}', { enumerable: true, get: () => ${real}.${name} });`,
-          )
-        : [`module.exports = new Proxy({}, { get: (_, name) => ${real}[name] });`];
-      return { contents: contents.join('\n'), resolveDir };
+    build.onResolve({ filter: /^(node:child_process|dns|\.\/(crypto\/)?utils)$/ }, ({ path, importer, resolveDir }) => {
+      const seldom = SELDOM.some((each) => each.module.test(path) && each.importer.test(importer));
+      return seldom ? { path, namespace: 'lazy', pluginData: { resolveDir } } : undefined;
     });
+    build.onLoad({ filter: /.*/, namespace: 'lazy' }, ({ path, pluginData: { resolveDir } }) => ({
+      contents: `module.exports = new Proxy({}, { get: (_, name) => require(${JSON.stringify(path)})[name] });`,
+      resolveDir,
+    }));
   },
 };
 
@@ -66,7 +58,8 @@ await esbuild.build({
   banner: { js: "const bundleUrl = require('node:url').pathToFileURL(__filename).href;" },
   define: {
     'import.meta.url': 'bundleUrl',
-    JOB_FILES: JSON.stringify(jobs.join()),
+    JOB_FILES: JSON.stringify(modulesIn('src/jobs').join()),
+    SAMPLE_FILES: JSON.stringify(modulesIn('src/samples').join()),
     // pg asks whether it runs in somebody's edge runtime by looking at this global, and Node loads its whole HTTP client
     // to answer.
     Response: 'undefined',

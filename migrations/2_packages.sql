@@ -135,7 +135,9 @@ begin
     created_at timestamptz not null default now(),
     updated_at timestamptz not null default now()
   );
-  if not scheduler.has_columns(to_regclass('packages'), 'enable_schedule', 'scheduled_activation_time') then
+  if not scheduler.has_columns(to_regclass('packages'), 'enable_schedule', 'scheduled_activation_time')
+    or not scheduler.may_hold(to_regclass('packages'), 'status', 'active', 'inactive')
+  then
     return;
   end if;
 
@@ -164,7 +166,8 @@ begin
   switched_on := format('scheduler.at(activated_at, %L)', zone);
   switched_off := format('scheduler.at(deactivated_at, %L)', zone);
   not_yet_activated := format('coalesce(%s < %s, true)', switched_on, start);
-  not_yet_closed := format('coalesce(%s < %s, true)', switched_off, over);
+  -- Seldom was it closed before: then its end need not be worked out.
+  not_yet_closed := format('case when deactivated_at is null then true else coalesce(%s < %s, true) end', switched_off, over);
   awaited := format('enable_schedule and status = ''inactive'' and %s and %s', not_yet_activated, not_yet_closed);
   perform scheduler.ensure_index('packages_to_activate', 'packages', format('((%s), id) where %s', start, awaited));
   perform scheduler.ensure_index('packages_to_miss', 'packages', format(

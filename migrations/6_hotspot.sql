@@ -11,9 +11,11 @@ create table scheduler.accounted (
   -- By our own clock: a router's may be years off.
   changed_at timestamptz not null
 );
-comment on table scheduler.accounted is
-  'Rows of radacct that are open or recent, as they were last counted. The highest id tells which rows are new.';
+comment on table scheduler.accounted is 'Rows of radacct that are open or recent, as they were last counted.';
 create index accounted_open on scheduler.accounted (id) where not closed;
+
+create table scheduler.accounted_up_to (id bigint not null);
+comment on table scheduler.accounted_up_to is 'One row: up to this id there is no row of radacct left that was never counted.';
 
 -- +2547****678: the same as maskPhone in src/gateways/secrets.ts.
 create function scheduler.mask_phone(phone text) returns text
@@ -547,18 +549,17 @@ begin
   end if;
   perform scheduler.ensure_index('radacct_open', 'radacct', '(radacctid) where acctstoptime is null');
   perform scheduler.ensure_index('radacct_open_of_user', 'radacct', '(username) where acctstoptime is null');
-  -- What had been used when this program came is not its to count: it begins from there. Row 0 says that this was done.
-  if not exists (select from scheduler.accounted where id = 0) then
+  -- What had been used when this program came is not its to count: it begins from there.
+  if not exists (select from scheduler.accounted_up_to) then
     insert into scheduler.accounted (id, bytes_in, bytes_out, seconds, closed, changed_at)
     select radacctid, coalesce(acctinputoctets, 0), coalesce(acctoutputoctets, 0), coalesce(acctsessiontime, 0),
       acctstoptime is not null, now()
     from (
       select * from radacct where acctstoptime is null
       union all
-      (select * from radacct where acctstoptime is not null order by radacctid desc limit 1000)
-    ) as known
-    union all select 0, 0, 0, 0, true, now()
-    on conflict do nothing;
+      (select * from radacct where acctstoptime is not null order by radacctid desc limit 100)
+    ) as known;
+    insert into scheduler.accounted_up_to select coalesce(max(radacctid), 0) from radacct;
   end if;
 end
 $$;

@@ -15,10 +15,8 @@ const columns = (rule: Rule) => {
   return `${alias}.id, ${rule.at} as due_at, ${rule.wrong ? `(${rule.wrong})` : 'null'}::text as wrong${carried(rule)}`;
 };
 
-const isDue = (rule: Rule) =>
-  [...conditions(rule), `${rule.at} <= :now::timestamptz`, `not ${waiting(`${aliasOf(rule)}.id`)}`].join(
-    '\n      and ',
-  );
+const isReached = (rule: Rule) => [...conditions(rule), `${rule.at} <= :now::timestamptz`].join('\n      and ');
+const isDue = (rule: Rule) => `${isReached(rule)}\n      and not ${waiting(`${aliasOf(rule)}.id`)}`;
 
 /** Where the sweep over a rule's due rows has come to; strictly forward, so no row is seen twice in a run. */
 export interface Cursor {
@@ -40,38 +38,61 @@ export function claim(rule: Rule, idType: string, cursor?: Cursor): string {
     for update of ${alias} skip locked`;
 }
 
+const isFamily = (rule: Rule) => `(${rule.each!.family}) and not ${waiting(`${aliasOf(rule)}.id`)}`;
+
 /** The due rows, and whether their keys could be locked: rows of a key that somebody else holds are theirs. */
 function claimByKey(rule: Rule, idType: string, cursor: Cursor | undefined): string {
   const alias = aliasOf(rule);
-  const { key, lock } = rule.each!;
+  const { key, lock, family } = rule.each!;
+  const row = `${alias}.id, ${rule.at} as due_at, ${alias}.ctid as place, ${key} as key`;
+  // By key, one after the other: the planner would rather go through everything that is due for each batch.
+  const joined = `
+    union all
+    select member.*, true, true
+    from locked cross join lateral (
+      select ${row} from ${rule.row} where ${key} = locked.key and ${isFamily(rule)} offset 0
+    ) as member
+    where member.id not in (select id from due)`;
   return `
     with due as materialized (
-      select ${alias}.id, ${rule.at} as due_at, ${alias}.ctid as place, ${key} as key${carried(rule)}
+      select ${row}${carried(rule)}
       from ${rule.row}
       where ${isDue(rule)} ${beyond(rule, idType, cursor)}
       order by ${rule.at}, ${alias}.id
       limit :limit::integer
     ),
-    locked as materialized (${lock})
-    select due.id::text as id, due.due_at::text as due_at, due.place::text as place, due.key::text as key,
-      due.key in (select key from locked) as free
-    from due order by due.due_at, due.id`;
+    locked as materialized (${lock}),
+    rows (id, due_at, place, key, free, joined) as (
+      select id, due_at, place, key, key in (select key from locked), false from due
+      ${family ? joined : ''}
+    )
+    select id::text as id, due_at::text as due_at, place::text as place, key::text as key, free, joined
+    from rows order by rows.due_at, rows.id`;
 }
 
 /**
  * The same rows again, by their place: within the transaction that locked them they cannot move. The offset keeps the
  * planner from finding them among all that is due, once per batch.
  */
-function picked(rule: Rule): string {
+function picked(rule: Rule, idType: string): string {
   const alias = aliasOf(rule);
+  // Of these only the keys are locked: the application may have changed, and so moved, a row in the meantime. The lock
+  // still lets it refer to them, from a new message of a session for instance.
+  if (rule.each)
+    return `select ${columns(rule)}
+    from ${rule.row}
+    where (${isDue(rule)} ${rule.each.family ? `or ${isFamily(rule)}` : ''}) and ${alias}.id = any(:ids::text[]::${idType}[])
+    order by ${alias}.id
+    for no key update of ${alias}`;
   return `select ${columns(rule)}
     from (select * from ${rule.row} where ${alias}.ctid = any(:places::tid[]) offset 0) as ${alias}
     where ${isDue(rule)} and ${alias}.id::text = any(:ids::text[])`;
 }
 
+// Of "wrong is null" alone the planner expects one row in 200, and then it loops over the whole batch for each of them.
 const changed = (rule: Rule, due: string) => `
   with due as materialized (${due}),
-  todo as (select * from due where wrong is null),
+  todo as (select * from due where case when wrong is null then true end),
   ${rule.change}`;
 
 const complete = (rule: Rule, due: string) => `${changed(rule, due)},
@@ -99,12 +120,16 @@ export const TALLY = (detailed: string) => `
     (select json_agg(json_build_object('transition', transition, 'step', step, 'entity_id', entity_id, 'data', data) order by due_at, step)
      from outcome where transition is not null and ${detailed}) as outcomes`;
 
-/** Is anything due? Of all rules at once, in one round trip. */
-export function probe(jobs: Job[]): string {
+/**
+ * Is anything due? Of all rules at once, in one round trip. Where nothing has failed, no row waits for another attempt:
+ * not asking about that halves what an idle tick costs the server, which plans it anew each time.
+ */
+export function probe(jobs: Job[], anyFailures: boolean): string {
   const checks = jobs.flatMap((job) =>
-    job.rules.map(
-      (rule) => `exists (select from ${rule.row} where ${isDue(rule).replaceAll(':job::text', `'${job.name}'`)})`,
-    ),
+    job.rules.map((rule) => {
+      const due = anyFailures ? isDue(rule).replaceAll(':job::text', `'${job.name}'`) : isReached(rule);
+      return `exists (select from ${rule.row} where ${due})`;
+    }),
   );
   return checks.length === 0 ? 'false' : checks.join('\n or ');
 }
@@ -181,12 +206,13 @@ export function nextBatch(db: Database, pass: Pass, rule: Rule, cursor: Cursor |
     }
     // Some row of this batch cannot be changed. Once more, looking for it.
     return db.transaction(async (tx) => {
+      await tx.query(`select set_config('lock_timeout', '${CAREFUL_LOCK_TIMEOUT}', true)`);
       if (rule.each) return oneByKey(tx, rule, idType, cursor, values, true);
       const rows = await tx.query<Claimed>(
         `select id::text as id, place, due_at::text as due_at from (${claim(rule, idType, cursor)}) as claimed`,
         values,
       );
-      return { ...(await changeRows(tx, rule, rows, values, true)), more: rows.length === batchSize };
+      return { ...(await changeRows(tx, rule, idType, rows, values, true)), more: rows.length === batchSize };
     }, IN_ORDER);
   });
 }
@@ -200,11 +226,14 @@ interface Claimed {
 interface Keyed extends Claimed {
   key: string;
   free: boolean;
+  /** Not due by this rule, but of the family of one that is. */
+  joined: boolean;
 }
 
 /**
- * Rows of one key (a customer, say) change one after the other, each seeing what the one before it did. The key is locked
- * by one statement and the change made by the next: only a statement that starts after the lock sees what it guards.
+ * Rows of one key (a customer, say) change one after the other, each seeing what the one before it did, or all together.
+ * The key is locked by one statement and the change made by the next: only a statement that starts after the lock sees
+ * what it guards.
  */
 async function oneByKey(
   tx: Transaction,
@@ -216,9 +245,15 @@ async function oneByKey(
 ): Promise<Batch> {
   const rows = await tx.query<Keyed>(claimByKey(rule, idType, cursor), values);
   const free = rows.filter((row) => row.free);
+  const made = { ...values, ...rule.make?.(free.length) };
+  if (rule.each!.family) {
+    const due = rows.filter((row) => !row.joined);
+    const batch = await changeRows(tx, rule, idType, free, made, careful);
+    return { ...batch, last: toCursor(due.at(-1)), more: due.length === values.limit };
+  }
   const seen = new Set<string>();
   const first = free.filter(({ key }) => !seen.has(key) && seen.add(key));
-  const batch = await changeRows(tx, rule, first, { ...values, ...rule.make?.(first.length) }, careful);
+  const batch = await changeRows(tx, rule, idType, first, made, careful);
   // The sweep goes on from just before the first row that had to wait for another one of its key.
   const taken = new Set<Claimed>(first);
   const waiting = rows.findIndex((row) => row.free && !taken.has(row));
@@ -229,6 +264,9 @@ async function oneByKey(
   };
 }
 
+// A row that waits for somebody else's lock does so in every trial that it is part of.
+const CAREFUL_LOCK_TIMEOUT = '300ms';
+
 // A failing batch is first cut into this many pieces: with few bad rows most pieces are clean at once.
 const PIECES = 16;
 
@@ -236,11 +274,12 @@ const PIECES = 16;
 async function changeRows(
   tx: Transaction,
   rule: Rule,
+  idType: string,
   rows: Claimed[],
   values: Values,
   careful: boolean,
 ): Promise<Batch> {
-  const pick = picked(rule);
+  const pick = picked(rule, idType);
   const chosen = (some: Claimed[]) => ({
     ...values,
     places: some.map((row) => row.place),

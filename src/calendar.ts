@@ -1,15 +1,26 @@
-import { DateTime, Duration } from 'luxon';
 import { usageError } from './errors.ts';
 
-/** The one owner of luxon: times that people write, and times that people read. Rows are compared in SQL. */
+/**
+ * The one owner of luxon: times that people write, and times that people read. Rows are compared in SQL. luxon is loaded
+ * with the first time that somebody wrote, so that an idle tick does not pay for it.
+ */
+
+const AGE = /^(\d{1,6})\s*(s|m|h|d|w)$/;
+const SECONDS = { s: 1, m: 60, h: 3600, d: 86_400, w: 604_800 };
+
+const ageInSeconds = (text: string): number | undefined => {
+  const match = AGE.exec(text.trim());
+  return match ? Number(match[1]) * SECONDS[match[2] as keyof typeof SECONDS] : undefined;
+};
 
 /** An instant as somebody types it: ISO 8601 (without an offset: in the given zone), or an age such as 90m, 2h, 7d. */
-export function parseInstant(text: string, option: string, zone: string): string {
-  const age = /^(\d{1,6})\s*(s|m|h|d|w)$/.exec(text.trim());
-  const units = { s: 'seconds', m: 'minutes', h: 'hours', d: 'days', w: 'weeks' } as const;
-  const at = age
-    ? DateTime.utc().minus({ [units[age[2] as keyof typeof units]]: Number(age[1]) })
-    : DateTime.fromISO(text.trim().replace(' ', 'T'), { zone });
+export async function parseInstant(text: string, option: string, zone: string): Promise<string> {
+  const { DateTime } = await import('luxon');
+  const age = ageInSeconds(text);
+  const at =
+    age === undefined
+      ? DateTime.fromISO(text.trim().replace(' ', 'T'), { zone })
+      : DateTime.utc().minus({ seconds: age });
   if (!at.isValid) {
     throw usageError(
       `${option} is "${text}", which is not a time; valid: 2026-11-20T10:00, 2026-11-20T10:00:00Z, or an age such as 2h or 7d.`,
@@ -19,30 +30,31 @@ export function parseInstant(text: string, option: string, zone: string): string
 }
 
 export function parseSpan(text: string, option: string): number {
-  const match = /^(\d{1,6})\s*(s|m|h|d|w)$/.exec(text.trim());
-  const seconds = { s: 1, m: 60, h: 3600, d: 86400, w: 604800 };
-  if (!match)
+  const seconds = ageInSeconds(text);
+  if (seconds === undefined)
     throw usageError(`${option} is "${text}", which is not a span; valid: a number and s, m, h, d or w, such as 24h.`);
-  return Number(match[1]) * seconds[match[2] as keyof typeof seconds];
+  return seconds;
 }
 
-export const isFuture = (instant: string): boolean => DateTime.fromISO(instant) > DateTime.utc();
+export const isFuture = (instant: string): boolean => Date.parse(instant) > Date.now();
+
+/** An instant as SQL answers it (ISO 8601 in UTC), for a table: to the second, which is as much as anybody compares. */
+export const readable = (instant: string | null): string =>
+  instant?.replace('T', ' ').replace(/(:\d\d)(\.\d+)?Z$/, '$1Z') ?? '';
 
 /** 0.4 → "0 s", 95 → "1 min 35 s", 90000 → "1 d 1 h": two units are as much as anybody reads. */
 export function inWords(seconds: number): string {
-  const parts = Duration.fromMillis(Math.round(seconds) * 1000)
-    .shiftTo('days', 'hours', 'minutes', 'seconds')
-    .toObject();
-  const words = [
-    [parts.days, 'd'],
-    [parts.hours, 'h'],
-    [parts.minutes, 'min'],
-    [parts.seconds, 's'],
-  ].filter(([count]) => Number(count) > 0);
-  return words.length === 0
-    ? '0 s'
-    : words
-        .slice(0, 2)
-        .map(([count, unit]) => `${count} ${unit}`)
-        .join(' ');
+  let left = Math.round(seconds);
+  const words: string[] = [];
+  for (const [unit, size] of [
+    ['d', 86_400],
+    ['h', 3600],
+    ['min', 60],
+    ['s', 1],
+  ] as const) {
+    const count = Math.floor(left / size);
+    left -= count * size;
+    if (count > 0) words.push(`${count} ${unit}`);
+  }
+  return words.slice(0, 2).join(' ') || '0 s';
 }

@@ -1,76 +1,138 @@
-import { Command, CommanderError } from 'commander';
+import { Command, CommanderError, Option } from 'commander';
 import { activateNowCommand } from './commands/activate-now.ts';
+import { startCommand, stopCommand } from './commands/control.ts';
+import { demoCommand } from './commands/demo.ts';
+import { embeddedCommand } from './commands/embedded.ts';
+import { eventsCommand } from './commands/events.ts';
+import { failuresCommand } from './commands/failures.ts';
+import { historyCommand } from './commands/history.ts';
+import { listenCommand } from './commands/listen.ts';
 import { migrateCommand } from './commands/migrate.ts';
+import { pruneCommand } from './commands/prune.ts';
+import { statusCommand } from './commands/status.ts';
 import { jobCommand, tickCommand } from './commands/tick.ts';
 import { withoutPassword } from './config.ts';
 import { EXIT, OperatorError } from './errors.ts';
+import type { Job } from './job.ts';
 import { loadJobs } from './jobs.ts';
+import { print } from './output.ts';
 import { VERSION } from './version.ts';
 
-export async function buildProgram(): Promise<Command> {
-  const jobs = await loadJobs();
+/** In the order in which --help shows them. */
+function commands(jobs: Job[]): Record<string, Record<string, () => Command>> {
+  return {
+    'Every minute:': { tick: tickCommand },
+    'One job, now:': Object.fromEntries(jobs.map((job) => [job.name, () => jobCommand(job)])),
+    'Looking:': {
+      status: statusCommand,
+      history: () => historyCommand(jobs),
+      events: () => eventsCommand(jobs),
+      failures: () => failuresCommand(jobs),
+      listen: listenCommand,
+    },
+    'Control:': {
+      start: () => startCommand(jobs),
+      stop: () => stopCommand(jobs),
+      'activate-now': activateNowCommand,
+    },
+    'Setting up and trying out:': {
+      migrate: migrateCommand,
+      prune: pruneCommand,
+      embedded: embeddedCommand,
+      demo: demoCommand,
+    },
+  };
+}
+
+/** A wrong command line, and the command whose it was. */
+class UsageFault extends Error {
+  readonly fault: CommanderError;
+  readonly command: Command;
+
+  constructor(fault: CommanderError, command: Command) {
+    super(fault.message);
+    this.fault = fault;
+    this.command = command;
+  }
+}
+
+async function buildProgram(): Promise<Command> {
   const program = new Command('scheduler')
     .description(
       'Does on time what your PostgreSQL tables say is due. Cron or a systemd timer starts "scheduler tick" every minute.',
     )
-    .version(VERSION)
+    .version(VERSION, '-V, --version', 'print the version')
+    .helpOption('-h, --help', 'explain the command, with examples and exit codes')
     .option('--database-url <url>', 'the database; else DATABASE_URL, else PGHOST, PGDATABASE, PGUSER … and .pgpass')
     .option('--env-file <file>', 'read more environment variables from a file')
-    .option('--embedded', 'use the server of "scheduler embedded start"')
+    .addOption(new Option('--embedded', 'use the server of "scheduler embedded start"').conflicts('databaseUrl'))
     .option('--no-color', 'print without colors')
     .option('--debug', 'log every row looked at, and the stack of an error')
-    .configureHelp({ showGlobalOptions: true })
-    .showHelpAfterError(false)
-    .exitOverride()
-    .configureOutput({ writeErr: () => {} });
-  const commands = [tickCommand(), ...jobs.map(jobCommand), activateNowCommand(), migrateCommand()];
-  for (const each of commands) program.addCommand(each.copyInheritedSettings(program));
+    .configureHelp({
+      showGlobalOptions: true,
+      subcommandTerm: (each) => `${each.name()} ${each.usage().replace('[options]', '').trim()}`.trim(),
+    })
+    .showSuggestionAfterError(false)
+    .helpCommand(false)
+    .configureOutput({ writeOut: (text) => print(text.trimEnd()), writeErr: () => {} });
+  const groups = commands(await loadJobs());
+  // Of a run that says at once which command it wants, the others need not be made: cron's says so every minute.
+  const wanted = Object.values(groups).some((group) => process.argv[2]! in group) ? process.argv[2] : undefined;
+  for (const [group, members] of Object.entries(groups)) {
+    for (const [name, make] of Object.entries(members)) {
+      if (wanted === undefined || wanted === name)
+        program.addCommand(make().copyInheritedSettings(program).helpGroup(group));
+    }
+  }
+  for (const each of [program, ...program.commands]) {
+    each.exitOverride((fault) => {
+      throw fault.exitCode === 0 ? fault : new UsageFault(fault, each);
+    });
+  }
   return program;
 }
 
 /** The one place where errors become sentences and exit codes. */
 async function main(): Promise<void> {
-  const program = await buildProgram();
   try {
+    const program = await buildProgram();
     await program.parseAsync();
   } catch (error) {
-    process.exitCode = report(error, program);
+    process.exitCode = report(error);
   }
 }
 
-function report(error: unknown, program: Command): number {
+function report(error: unknown): number {
   const say = (text: string) => process.stderr.write(`${text}\n`);
-  if (error instanceof CommanderError) {
-    if (error.exitCode === 0) return EXIT.done;
-    say(usageSentence(error, program));
+  if (error instanceof CommanderError) return EXIT.done; // --help and --version
+  if (error instanceof UsageFault) {
+    say(usageSentence(error));
     return EXIT.usage;
   }
-  const debug = process.argv.includes('--debug');
-  if (error instanceof OperatorError) {
-    say(`scheduler: ${error.message}`);
-    if (debug && error.stack) say(withoutPassword(error.stack));
-    return error.exitCode;
-  }
+  const known = error instanceof OperatorError;
+  const message = (error as Error)?.message ?? String(error);
   say(
-    `scheduler: an unexpected error, which is a defect: ${(error as Error)?.message ?? error}. Please report it with what --debug prints.`,
+    known
+      ? `scheduler: ${message}`
+      : `scheduler: an unexpected error, which is a defect: ${withoutPassword(message)}. Please report it with what --debug prints.`,
   );
-  if (debug && error instanceof Error) say(error.stack ?? '');
-  return EXIT.defect;
+  if (process.argv.includes('--debug') && error instanceof Error) say(withoutPassword(error.stack ?? ''));
+  return known ? error.exitCode : EXIT.defect;
 }
 
-function usageSentence(error: CommanderError, program: Command): string {
-  const named = process.argv.slice(2).find((word) => program.commands.some((each) => each.name() === word));
-  const command = program.commands.find((each) => each.name() === named) ?? program;
-  const prefix = `scheduler${named ? ` ${named}` : ''}: `;
-  switch (error.code) {
+function usageSentence({ fault, command }: UsageFault): string {
+  const root = command.parent ?? command;
+  const place = command.parent ? `scheduler ${command.name()}` : 'scheduler';
+  const message = fault.message.replace(/^error: /, '').replace(/\.?$/, '');
+  switch (fault.code) {
     case 'commander.help': // no command was given
-      return program.helpInformation();
+      return command.helpInformation();
     case 'commander.unknownCommand':
-      return `${prefix}${error.message.replace(/^error: /, '')}; valid: ${program.commands.map((each) => each.name()).join(', ')}.`;
+      return `${place}: ${message}; valid: ${root.commands.map((each) => each.name()).join(', ')}.`;
     case 'commander.unknownOption':
-      return `${prefix}${error.message.replace(/^error: /, '')}; valid: ${[...command.options, ...program.options].map((option) => option.long).join(', ')}, --help.`;
+      return `${place}: ${message}; valid: ${[...new Set([...command.options, ...root.options])].map((option) => option.long).join(', ')}, --help.`;
     default:
-      return `${prefix}${error.message.replace(/^error: /, '')} See "scheduler ${named ? `${named} ` : ''}--help".`;
+      return `${place}: ${message}. See "${place} --help".`;
   }
 }
 

@@ -124,7 +124,7 @@ export function readEnvironment(envFile?: string): Environment {
   try {
     text = readFileSync(envFile, 'utf8');
   } catch (error) {
-    throw usageError(`The file "${envFile}" of --env-file cannot be read: ${(error as Error).message}`);
+    throw usageError(`The file "${envFile}" of --env-file cannot be read: ${(error as Error).message}.`);
   }
   // As with Node's own --env-file, what the environment already says wins. pg reads PG* from process.env itself.
   for (const [name, value] of Object.entries(parseEnv(text))) process.env[name] ??= value;
@@ -196,7 +196,9 @@ function readConnection(
   return { url: libpq ? `${text}&uselibpqcompat=true` : text, ...(schema ? { schema } : {}) };
 }
 
-/** A connection string fit to be shown: everything but the password. */
+/** A text fit to be shown: every connection string in it without its password. */
 export function withoutPassword(text: string): string {
-  return text.replace(/^([a-z]+:\/\/[^/:@]*):[^@/]*@/i, '$1:***@').replace(/([?&]password=)[^&]*/gi, '$1***');
+  return text
+    .replace(/([a-z][a-z0-9+.-]*:\/\/[^/:@\s]*):[^/\s]*@/gi, '$1:***@')
+    .replace(/([?&]password=)[^&\s]*/gi, '$1***');
 }

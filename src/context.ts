@@ -45,13 +45,25 @@ export function jobVariables(jobs: Job[]): Record<string, Variable<string | bool
   return Object.assign({}, ...jobs.map((job) => job.settings ?? {}));
 }
 
-async function runningEmbeddedUrl(): Promise<string> {
-  const { defaultDir, serverUrl } = await import('./embedded.ts');
-  const url = await serverUrl(defaultDir());
+export async function runningEmbeddedUrl(): Promise<string> {
+  const url = await askEmbedded(({ serverUrl, defaultDir }) => serverUrl(defaultDir()));
   if (!url)
     throw new OperatorError(
       EXIT.unreachable,
       'No embedded server is running. Start it with "scheduler embedded start".',
     );
   return url;
+}
+
+type Embedded = typeof import('./embedded.ts');
+
+/** The embedded server knows nothing of exit codes; what it says when it fails is for the operator all the same. */
+export async function askEmbedded<T>(work: (embedded: Embedded) => T | Promise<T>): Promise<T> {
+  const embedded = await import('./embedded.ts');
+  try {
+    return await work(embedded);
+  } catch (error) {
+    if ((error as Error)?.constructor !== Error) throw error;
+    throw new OperatorError(EXIT.configuration, (error as Error).message, { cause: error });
+  }
 }

@@ -21,7 +21,7 @@ export interface Transaction {
 
 // Bounds on every transaction, so that one stuck statement cannot hold rows or the run.
 const STATEMENT_TIMEOUT = '60s'; // the largest batch allowed takes a few seconds
-const LOCK_TIMEOUT = '5s'; // claims skip locked rows; only a wallet or a credit shared with the application is waited for
+const LOCK_TIMEOUT = '2s'; // claims skip locked rows; only a wallet or a credit shared with the application is waited for
 const IDLE_TIMEOUT = '60s'; // a runner that hangs between two statements lets go of its rows
 const CLIENT_CHECK = '500ms'; // a backend whose client was killed notices inside a statement
 
@@ -41,7 +41,6 @@ export const NOTIFY_QUEUE_FULL = '54000';
 const TRANSIENT = new Set([
   '40001', // serialization failure
   '40P01', // deadlock
-  '55P03', // lock not available
   '57P01', // admin shutdown
   '57P02', // crash shutdown
   '57P03', // cannot connect now
@@ -50,8 +49,9 @@ const TRANSIENT = new Set([
   '53300', // too many connections
 ]);
 
-// One row of a batch can be to blame for these: bad data, a constraint, a trigger that raises.
-const BLAMES_A_ROW = /^(21|22|23|27|44|45|P0)/;
+// One row of a batch can be to blame for these: bad data, a constraint, a trigger that raises, a row beside it that
+// somebody else holds.
+const BLAMES_A_ROW = /^(21|22|23|27|44|45|P0|55P03)/;
 
 const CONNECTION_FAULTS = new Set([
   'ECONNREFUSED',
@@ -288,6 +288,9 @@ async function rehearsed<T>(tx: Transaction, work: (tx: Transaction) => Promise<
   await tx.query('savepoint rehearsed');
   try {
     const result = await work(tx);
+    // What a real commit would check. Deferred again, for the next one.
+    await tx.query('set constraints all immediate');
+    await tx.query('set constraints all deferred');
     await tx.query('release savepoint rehearsed');
     return result;
   } catch (error) {

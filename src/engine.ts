@@ -98,7 +98,8 @@ async function withLock(context: Context): Promise<RunResult> {
         if (!standing[0]?.locked)
           return { locked: true, now: standing[0]?.now ?? '', jobs: [], skipped: [], exitCode: EXIT.done };
         const { planned } = plan(context, standing);
-        if (probing && !(await isAnythingDue(context, tx, planned))) return recordNothing(context, tx, standing);
+        if (probing && !request.debug && !(await isAnythingDue(context, tx, planned, standing[0].anyFailures)))
+          return recordNothing(context, tx, standing);
         result = await passAll(context, standing);
         return result;
       },
@@ -150,13 +151,21 @@ function plan(
   return { planned, skipped };
 }
 
-async function isAnythingDue({ settings, request }: Context, tx: Transaction, planned: Planned[]): Promise<boolean> {
+async function isAnythingDue(
+  { settings, request }: Context,
+  tx: Transaction,
+  planned: Planned[],
+  anyFailures: boolean,
+): Promise<boolean> {
   const now = planned[0]?.now;
   if (!now) return false;
   const history = request.by === undefined ? ANYTHING_EXPIRED : 'false';
   try {
     const [row] = await tx.query<{ due: boolean }>(
-      `select (${probe(planned.map(({ job }) => job))} or ${history}) as due`,
+      `select (${probe(
+        planned.map(({ job }) => job),
+        anyFailures,
+      )} or ${history}) as due`,
       {
         ...parameters(settings, now),
         retention: settings.retentionDays,
@@ -232,10 +241,12 @@ async function passJob(context: Context, planned: Planned): Promise<JobResult> {
   const result = emptyResult(job.name);
   if (request.stop.reason) return { ...result, workLeft: true };
   let id: string | undefined;
+  let surveyed: number | undefined;
   try {
     id = await db.transaction((tx) => beginRun(tx, { job, slot, now, by: request.by ?? null }));
     if (id === undefined) return result; // another runner has done this slot in the meantime
     log.write(job.lines.started);
+    surveyed = await survey(context, planned);
     for (const rule of job.rules) await sweep(context, planned, rule, id, result);
   } catch (error) {
     if (error instanceof OperatorError && error.exitCode === EXIT.unreachable) throw error;
@@ -246,8 +257,19 @@ async function passJob(context: Context, planned: Planned): Promise<JobResult> {
   }
   if (id !== undefined) await db.transaction((tx) => finishRun(tx, id, result));
   if (!result.error)
-    for (const line of job.lines.finished(result.changed, result.failures, result.failed)) log.write(line);
+    for (const line of job.lines.finished(result.changed, result.failures, result.failed, surveyed)) log.write(line);
   return result;
+}
+
+// So many rows are a day's reading.
+const SURVEYED = 10_000;
+
+/** With --debug, one line for everything that the job watches, due or not. */
+async function survey({ db, settings, log, request }: Context, { job, now }: Planned): Promise<number | undefined> {
+  if (!job.survey || !request.debug) return undefined;
+  const rows = await db.query(`${job.survey} limit ${SURVEYED}`, parameters(settings, now));
+  for (const row of rows) log.write(job.lines.surveyed!(row));
+  return rows.length;
 }
 
 /** Batch after batch of one rule, oldest first, until nothing is due or the run must end. */
@@ -270,6 +292,7 @@ async function sweep(
   };
   rule.act?.prepare?.(pass.values);
   let cursor: { from: string; after: string } | undefined;
+  let changes = 0;
   for (;;) {
     if (request.stop.reason) {
       result.workLeft = true;
@@ -282,8 +305,13 @@ async function sweep(
     const done = addUp(tallies);
     tally(result, rule, done, batch.refused);
     say(log, job, rule, batch.claimed, done, batch.refused);
-    if (!batch.more) return;
+    changes += total(batch.changed);
     cursor = batch.last ?? undefined;
+    if (batch.more) continue;
+    // A family may have more to change than fits into a batch: from the start, until there is nothing left of any.
+    if (!rule.each?.family || changes === 0) return;
+    cursor = undefined;
+    changes = 0;
   }
 }
 

@@ -18,8 +18,9 @@ export const NOTE_REFUSED = `
     attempts = failures.attempts + 1,
     error = excluded.error,
     last_failed_at = excluded.last_failed_at,
-    next_attempt_at = case when failures.attempts + 1 < ${ATTEMPTS}
-      then excluded.last_failed_at + interval '30 minutes' else 'infinity' end,
+    next_attempt_at = case failures.attempts + 1
+      when 1 then excluded.next_attempt_at -- released after its quarantine
+      when 2 then excluded.last_failed_at + interval '30 minutes' else 'infinity' end,
     quarantined_at = case when failures.attempts + 1 < ${ATTEMPTS} then null else excluded.last_failed_at end`;
 
 /** Expects a relation `outcome` (entity_id): success clears a failure. */

@@ -1,6 +1,8 @@
 import type { Variable } from './config.ts';
 import type { Line } from './log.ts';
 
+export type { Line };
+
 /**
  * One named pass over one kind of row. A job says what is due and what then changes, as SQL with the guard in plain
  * sight; the engine says how: batches, transactions, events, failures, records. SQL may use these parameters:
@@ -25,6 +27,8 @@ export interface Job {
   /** The setting, if any, that can switch the job off in `tick`. */
   switch?: string;
   rules: Rule[];
+  /** What the job watches, due or not: a query for --debug only, as it costs what the table holds. */
+  survey?: string;
   lines: Lines;
 }
 
@@ -43,9 +47,10 @@ export interface Rule {
   wrong?: string;
   /**
    * For rows that must change one after the other: what they have in common, and a query that locks those keys of `due`
-   * (id, due_at, key and what is carried) which nobody else holds and answers them as `key`.
+   * (id, due_at, key and what is carried) which nobody else holds and answers them as `key`. With `family` all due rows of
+   * a key change together instead, and with them its other rows that meet this condition.
    */
-  each?: { key: string; lock: string };
+  each?: { key: string; lock: string; family?: string };
   /** More columns of the row as it was before the change, for `todo` and for a query that locks. */
   carry?: string;
   /**
@@ -95,14 +100,16 @@ export interface Outcome {
 /** What a pass says in the log, in the words that its operators search for. */
 export interface Lines {
   started: Line;
+  surveyed?(row: Record<string, unknown>): Line;
   found?(rule: string, count: number): Line | undefined;
   done(outcome: Outcome): Line[];
   failed(rule: string, id: string, error: string): Line;
-  /** The failures are the first so many; `failed` counts them all. */
+  /** The failures are the first so many; `failed` counts them all. `surveyed` counts what the survey found, if there was one. */
   finished(
     changed: Record<string, number>,
     failures: { id: string; rule: string; error: string }[],
     failed: number,
+    surveyed?: number,
   ): Line[];
 }
 

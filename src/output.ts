@@ -48,10 +48,17 @@ export function printHeading(text: string): void {
   print(`\n${paint('bold', text)}`);
 }
 
+let nobodyReads = (): void => process.exit(process.exitCode ?? 0);
+
 /** A write to a pipe whose reader has gone (`| head`) ends the output, not the program with a stack trace. */
 function endQuietlyWhenNobodyReads(): void {
   process.stdout.on('error', (error: NodeJS.ErrnoException) => {
-    if (error.code === 'EPIPE') process.exit(process.exitCode ?? 0);
-    throw error;
+    if (error.code !== 'EPIPE') throw error;
+    nobodyReads();
   });
+}
+
+/** For a command that has more to put away than a process's end does by itself. */
+export function whenNobodyReads(end: () => void): void {
+  nobodyReads = end;
 }

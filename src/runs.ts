@@ -18,6 +18,8 @@ export interface Standing {
   /** Tables and columns that the job needs and this database does not have. */
   missing: string[];
   idType: string | null;
+  /** Whether any row of any job has failed and not succeeded since. */
+  anyFailures: boolean;
 }
 
 // Any number will do, as long as nothing else in the database takes it: "schedule" in ASCII.
@@ -29,6 +31,7 @@ interface Found {
   locked: boolean;
   level: number;
   taken: string[];
+  anyFailures: boolean;
   controls: (Control & { job: string | null; id: number })[];
   columns: Record<string, Record<string, string> | null>;
 }
@@ -57,6 +60,7 @@ export async function readStanding(
              and r.finished_at is not null and not r.work_left
          )
        ) as taken,
+       exists (select from scheduler.failures) as "anyFailures",
        (select coalesce(json_agg(c), '[]') from (${LATEST_CONTROLS}) as c) as controls,
        (
          select json_object_agg(name, (
@@ -75,7 +79,7 @@ export async function readStanding(
   return jobs.map((job) => standingOf(job, found!));
 }
 
-function standingOf(job: Job, { now, minute, locked, level, taken, controls, columns }: Found): Standing {
+function standingOf(job: Job, { now, minute, locked, level, taken, anyFailures, controls, columns }: Found): Standing {
   const missing = Object.entries(job.tables).flatMap(([table, names]) => {
     const present = columns[table];
     return present ? names.filter((name) => !(name in present)).map((name) => `${table}.${name}`) : [table];
@@ -83,10 +87,66 @@ function standingOf(job: Job, { now, minute, locked, level, taken, controls, col
   const slot = String(BigInt(minute) / BigInt(job.everyMinutes));
   const control = latestControl(controls, job.name);
   return {
-    ...{ job: job.name, now, level, locked, slot, missing, control },
+    ...{ job: job.name, now, level, locked, slot, missing, control, anyFailures },
     slotTaken: taken.includes(job.name),
     idType: columns[tableOf(job)]?.id ?? null,
   };
+}
+
+export interface LastRun {
+  job: string;
+  nextCheck: string;
+  lastTick: string | null;
+  /** Since the last tick, or since somebody started the job: a start has a tick ahead of it. Null: never either. */
+  silentSeconds: number | null;
+  /** The latest one, whoever started it. */
+  run: {
+    at: string;
+    by: string | null;
+    finishedAt: string | null;
+    changed: Record<string, number>;
+    failed: number;
+    lateSeconds: number;
+    workLeft: boolean;
+    error: string | null;
+  } | null;
+  failing: number;
+  quarantined: number;
+}
+
+export function readLastRuns(tx: Transaction, jobs: Job[], standing: Standing[]): Promise<LastRun[]> {
+  return tx.query<LastRun>(
+    `select j.name as job,
+       scheduler.iso(to_timestamp((floor(extract(epoch from clock_timestamp()) / 60 / j.every) + 1) * 60 * j.every)) as "nextCheck",
+       scheduler.iso(tick.started_at) as "lastTick",
+       extract(epoch from clock_timestamp() - greatest(tick.started_at, j.started))::double precision as "silentSeconds",
+       (
+         select json_build_object(
+           'at', scheduler.iso(r.started_at), 'by', r.started_by, 'finishedAt', scheduler.iso(r.finished_at), 'changed', r.changed,
+           'failed', r.failed, 'lateSeconds', extract(epoch from r.late_by), 'workLeft', r.work_left, 'error', r.error
+         )
+         from (
+           select tick.*
+           union all
+           (select * from scheduler.runs where job = j.name and slot is null order by id desc limit 1)
+         ) as r
+         where r.id is not null order by r.started_at desc limit 1
+       ) as run,
+       (select count(*) from scheduler.failures f where f.job = j.name and f.quarantined_at is null)::integer as failing,
+       (select count(*) from scheduler.failures f where f.job = j.name and f.quarantined_at is not null)::integer as quarantined
+     from json_to_recordset(:jobs::json) as j (name text, every integer, started timestamptz)
+     left join lateral (
+       select * from scheduler.runs where job = j.name and slot is not null order by slot desc limit 1
+     ) as tick on true`,
+    {
+      jobs: JSON.stringify(
+        jobs.map(({ name, everyMinutes }) => {
+          const control = standing.find(({ job }) => job === name)?.control;
+          return { name, every: everyMinutes, started: control?.action === 'start' ? control.at : null };
+        }),
+      ),
+    },
+  );
 }
 
 const IDENTITY = { host: hostname(), version: VERSION };

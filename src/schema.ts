@@ -2,7 +2,7 @@ import { readdirSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import type { Settings } from './config.ts';
 import { type Database, sqlState } from './db.ts';
-import { configurationError } from './errors.ts';
+import { configurationError, OperatorError } from './errors.ts';
 import type { Job } from './job.ts';
 import { ROOT } from './version.ts';
 
@@ -19,6 +19,11 @@ export function checkLevel(level: number): void {
     throw configurationError(
       `The schema "scheduler" is at level ${level}, and this version needs ${LEVEL}. ${MIGRATE}.`,
     );
+}
+
+export async function requireLevel(db: Database): Promise<void> {
+  const [found] = await db.query<{ level: number }>('select coalesce(max(id), 0) as level from scheduler.migrations');
+  checkLevel(found!.level);
 }
 
 /** Turns "relation does not exist" and "permission denied" on our own tables into what to do about them. */
@@ -93,7 +98,7 @@ export async function migrate(
   for (const { id, name } of before) say(`applied ${id}_${name}`);
 
   for (const adopt of new Set(jobs.map((job) => job.adopt))) {
-    await db.transaction(async (tx) => {
+    const adopting = db.transaction(async (tx) => {
       await tx.query(
         `select set_config('scheduler.timezone', :zone::text, true), set_config('statement_timeout', '0', true),
            set_config('client_min_messages', 'warning', true)`,
@@ -101,8 +106,16 @@ export async function migrate(
       );
       await tx.query(`select scheduler.${adopt}()`);
     });
+    await adopting.catch((error) => {
+      throw sqlState(error) === '42501' ? notTheOwner(error) : error;
+    });
   }
 }
+
+const notTheOwner = (error: Error) =>
+  configurationError(
+    `Columns and indexes can only be added by the owner of a table: ${error.message}. Run "scheduler migrate" as that role.`,
+  );
 
 function explainMigrationError(error: unknown): unknown {
   const cause = ((error as Error).cause as Error | undefined) ?? (error as Error);
@@ -112,5 +125,8 @@ function explainMigrationError(error: unknown): unknown {
       `Migrating needs the right to create the schema "scheduler": ${cause.message}. Run it as the owner of the database.`,
     );
   }
-  return error;
+  if (error instanceof OperatorError) return error;
+  return configurationError(
+    `The migrations could not be applied: ${cause.message.replace(/\s+/g, ' ')} Nothing of the failing one was kept.`,
+  );
 }

@@ -168,7 +168,7 @@ export async function readsOnlyItsIndex(
 }
 
 export async function readsNothing(db: TestDatabase, kind: Kind, job: Job) {
-  const nodes = await explain(db, `select ${probe([job])}`, values(job, kind.dbZone));
+  const nodes = await explain(db, `select ${probe([job], true)}`, values(job, kind.dbZone));
   const scans = job.rules.flatMap((rule) => scansOf(nodes, rule.row.split(' ')[0]!));
   assert.ok(scans.length > 0);
   for (const scan of scans) assert.equal(rowsRead(scan), 0, JSON.stringify(scan));

@@ -5,26 +5,20 @@ import { configurationError, type ExitCode } from '../errors.ts';
 import { job } from '../jobs/subscriptions.ts';
 import { print, printJson } from '../output.ts';
 import type { JobResult } from '../runs.ts';
+import { readStatus, schedulerState } from '../status.ts';
 import { command, PASS_EXITS, withDatabase } from './command.ts';
 import { type PassOptions, passOptions, runPass } from './tick.ts';
 
-/** What the JSON says about the scheduler itself, after the pass. */
-export type DescribeScheduler = (context: Context) => Promise<unknown>;
-
-export function activateNowCommand(describeScheduler?: DescribeScheduler): Command {
+export function activateNowCommand(): Command {
   return passOptions(
     command('activate-now', 'start every subscription that is due, also while the job is stopped', {
       examples: ['scheduler activate-now', 'scheduler activate-now --json'],
       exits: PASS_EXITS,
     }),
-  ).action(withDatabase<PassOptions>((context, options) => activateNow(context, options, describeScheduler)));
+  ).action(withDatabase<PassOptions>(activateNow));
 }
 
-async function activateNow(
-  context: Context,
-  options: PassOptions,
-  describeScheduler: DescribeScheduler | undefined,
-): Promise<ExitCode> {
+async function activateNow(context: Context, options: PassOptions): Promise<ExitCode> {
   const run = await runPass(context, options, [job], { by: whoami(), evenIfPaused: true });
   for (const { why } of run.skipped) {
     throw configurationError(`Subscriptions cannot be activated: ${why}. Run "scheduler migrate" once.`);
@@ -38,7 +32,8 @@ async function activateNow(
       ? `${done}, then the ${run.stopped} stopped it with work left`
       : done;
   if (options.json) {
-    printJson({ message, result, ...(describeScheduler && { scheduler: await describeScheduler(context) }) });
+    const { jobs } = await readStatus(context.db, context.settings, [job]);
+    printJson({ message, result, scheduler: schedulerState(jobs) });
   } else {
     print(`${message}.`);
     for (const error of result.errors) print(error);

@@ -1,7 +1,9 @@
 import { Command, InvalidArgumentError } from 'commander';
+import { parseInstant } from '../calendar.ts';
 import { type CommonOptions, type Context, withContext } from '../context.ts';
 import { EXIT, type ExitCode, usageError } from '../errors.ts';
 import type { Job } from '../job.ts';
+import { explainSchemaError, requireLevel } from '../schema.ts';
 
 const MEANINGS: Record<number, string> = {
   [EXIT.done]: 'done',
@@ -56,6 +58,25 @@ export function withDatabase<O extends CommonOptions>(
   };
 }
 
+/**
+ * The same for what reads or writes the schema "scheduler": one that is missing or too old is a sentence, not an SQL error.
+ * What is wrong with the options themselves is said by `check`, before a database is needed.
+ */
+export function withSchema<O extends CommonOptions>(
+  work: (context: Context, options: O, args: string[]) => Promise<ExitCode>,
+  check: (context: Context, options: O, args: string[]) => Promise<void> | void = () => {},
+) {
+  return withDatabase<O>(async (context, options, args) => {
+    await check(context, options, args);
+    try {
+      await requireLevel(context.db);
+      return await work(context, options, args);
+    } catch (error) {
+      throw explainSchemaError(error);
+    }
+  });
+}
+
 export function wholeNumber(least: number, most: number) {
   return (text: string): number => {
     const value = Number(text);
@@ -66,8 +87,40 @@ export function wholeNumber(least: number, most: number) {
   };
 }
 
-export function findJob(jobs: Job[], name: string): Job {
-  const job = jobs.find((candidate) => candidate.name === name);
-  if (!job) throw usageError(`"${name}" is not a job; valid: ${jobs.map((candidate) => candidate.name).join(', ')}.`);
-  return job;
+/** The parser of an argument or option that must be one of some names. */
+export function oneOf(noun: string, names: string[]) {
+  return (text: string): string => {
+    if (names.includes(text)) return text;
+    throw usageError(`"${text}" is not ${noun}; valid: ${names.join(', ')}.`);
+  };
 }
+
+export const jobName = (jobs: Job[]) =>
+  oneOf(
+    'a job',
+    jobs.map((job) => job.name),
+  );
+
+export interface SpanOptions extends CommonOptions {
+  since?: string;
+  until?: string;
+  limit: number;
+}
+
+/** Which part of the past to look at. */
+export function spanOptions(command: Command, limit: number): Command {
+  return command
+    .option('--since <time>', 'from this time on: 2026-11-20T10:00, or an age such as 2h or 7d')
+    .option('--until <time>', 'before this time')
+    .option('--limit <count>', 'the newest so many', wholeNumber(1, 1_000_000), limit);
+}
+
+/** Puts instants in place of the times as they were typed. */
+export async function resolveSpan({ settings }: Context, options: SpanOptions): Promise<void> {
+  for (const end of ['since', 'until'] as const) {
+    const text = options[end];
+    if (text !== undefined) options[end] = await parseInstant(text, `--${end}`, settings.timezone);
+  }
+}
+
+export const span = ({ since, until, limit }: SpanOptions) => ({ since: since ?? null, until: until ?? null, limit });

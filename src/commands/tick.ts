@@ -6,6 +6,7 @@ import { type Request, type RunResult, run } from '../engine.ts';
 import { EXIT, type ExitCode, usageError } from '../errors.ts';
 import type { Job } from '../job.ts';
 import { isTerminal, print, printJson, printTable } from '../output.ts';
+import type { JobResult } from '../runs.ts';
 import { Stop } from '../stop.ts';
 import { command, PASS_EXITS, wholeNumber, withDatabase } from './command.ts';
 
@@ -33,7 +34,7 @@ export function tickCommand(): Command {
 
 export function jobCommand(job: Job): Command {
   return passOptions(
-    command(job.name, `${job.summary}, now`, {
+    command(job.name, job.summary, {
       examples: [`scheduler ${job.name}`, `scheduler ${job.name} --dry-run --debug`],
       exits: PASS_EXITS,
     }),
@@ -65,7 +66,7 @@ async function pass(context: Context, options: PassOptions, jobs: Job[], extra: 
 /** A pass as the command line asks for it: its options, and its signals. */
 export async function runPass(context: Context, options: PassOptions, jobs: Job[], extra: Extra): Promise<RunResult> {
   const { db, settings, log } = context;
-  const at = options.at === undefined ? undefined : parseInstant(options.at, '--at', settings.timezone);
+  const at = options.at === undefined ? undefined : await parseInstant(options.at, '--at', settings.timezone);
   if (at !== undefined && !options.dryRun && isFuture(at)) {
     throw usageError(
       `--at ${options.at} lies in the future: that is for --dry-run only, as a run would do what is not due yet.`,
@@ -125,9 +126,14 @@ function tell({ log }: Context, options: PassOptions, result: RunResult, byHand:
     return;
   }
   if (options.dryRun) print('Dry run: nothing of this was kept.');
+  printChanges(busy);
+}
+
+/** What the jobs of a run changed, a line per transition. */
+export function printChanges(jobs: JobResult[]): void {
   printTable(
     ['job', 'transition', 'rows', 'late by up to'],
-    busy.flatMap((job) => [
+    jobs.flatMap((job) => [
       ...Object.entries(job.changed).map(([transition, count]) => [
         job.job,
         transition,

@@ -4,15 +4,21 @@ import { failure, info, type Job, type Rule, warning } from '../job.ts';
 // What a row of radacct brings is due at once, whenever its router says that it happened: routers' clocks err.
 const AT_ONCE = "'-infinity'::timestamptz";
 
-// How far back from the newest row that was counted to look for rows that became visible later: ids are given out before
-// their rows are committed.
-const LOOK_BACK = 1000;
+// How far back from where everything is counted to look for rows that became visible later: ids are given out before their
+// rows are committed.
+const LOOK_BACK = 100;
+const LOOKED_AT = `(select id - ${LOOK_BACK} from scheduler.accounted_up_to)`;
+const NEVER_COUNTED = (id: string) => `(select a.id from scheduler.accounted a where a.id = ${id}) is null`;
 
 /** The newest session of the row's user. Written so that it is looked up for each row, and never joined as a whole. */
 const SESSION_OF = (name: string, columns: string) => `
   select ${columns} from radius_sessions s
   where scheduler.radius_name(s.username::text) = ${name}
   order by coalesce(scheduler.at(s.session_start, :dbZone::text), '-infinity'::timestamptz) desc limit 1`;
+
+const RADACCT = (where = '') =>
+  `(select ctid, radacctid as id, username, acctstarttime, acctupdatetime, acctstoptime, acctinterval, acctsessiontime,
+      acctinputoctets, acctoutputoctets from radacct ${where}) r`;
 
 const IS_OURS = { 'it belongs to a hotspot user': `coalesce((${SESSION_OF('r.username', 'true')}), false)` };
 
@@ -82,13 +88,21 @@ const COUNT: Pick<Rule, 'each' | 'change' | 'idType' | 'at'> = {
       from news where session_id is not null and more_in + more_out > 0
       order by id
     ),
-    -- What is closed and far enough back is never asked for again; the newest row stays, as the mark that new ones follow.
+    -- Up to the first row that is still to be counted. Open rows of others never are.
+    looked as (
+      update scheduler.accounted_up_to u
+      set id = greatest(u.id, coalesce((
+        select r.id - 1 from ${RADACCT()}
+        where r.id > ${LOOKED_AT} and r.id not in (select id from todo) and ${NEVER_COUNTED('r.id')}
+          and (r.acctstoptime is not null or ${Object.values(IS_OURS)[0]})
+        order by r.id limit 1
+      ), (select max(radacctid) from radacct)))
+    ),
+    -- What is closed and further back is never asked for again.
     forgotten as (
       delete from scheduler.accounted
       where id in (
-        select id from scheduler.accounted
-        where closed and id between 1 and (select max(id) from scheduler.accounted) - ${2 * LOOK_BACK}
-        for update skip locked
+        select id from scheduler.accounted where closed and id < ${LOOKED_AT} - ${LOOK_BACK} for update skip locked
       )
     ),
     outcome as (
@@ -97,10 +111,6 @@ const COUNT: Pick<Rule, 'each' | 'change' | 'idType' | 'at'> = {
       from news
     )`,
 };
-
-const RADACCT = (where = '') =>
-  `(select ctid, radacctid as id, username, acctstarttime, acctupdatetime, acctstoptime, acctinterval, acctsessiontime,
-      acctinputoctets, acctoutputoctets from radacct ${where}) r`;
 
 const OPEN = { 'it is open': 'r.acctstoptime is null' };
 
@@ -128,19 +138,19 @@ const SYNC_CLOSED: Rule = {
   },
 };
 
-// As many at a time as the largest batch there is. The limit has them taken from the index.
-const AT_A_TIME = 100_000 + LOOK_BACK;
+// More than a batch; the rest follows next time. The limit has them taken from the index, whatever the planner thinks of it.
+const AT_A_TIME = 5000;
 
-/** Rows that came and closed since the last time. Those of others are remembered too: a mark to go on from. */
+/** Rows that came and closed since the last time. Those of others are remembered too, to be gone beyond. */
 const SYNC_SHORT: Rule = {
   ...COUNT,
   name: 'sync short',
   row: RADACCT(`
-      where radacctid > (select coalesce(max(id), 0) - ${LOOK_BACK} from scheduler.accounted)
+      where radacctid > ${LOOKED_AT} and acctstoptime is not null and ${NEVER_COUNTED('radacctid')}
       order by radacctid limit ${AT_A_TIME}`),
   when: {
     'it is closed': 'r.acctstoptime is not null',
-    'it was never counted': '(select a.id from scheduler.accounted a where a.id = r.id) is null',
+    'it was never counted': NEVER_COUNTED('r.id'),
   },
 };
 

@@ -10,7 +10,9 @@ const ENABLED = { 'the schedule is enabled': 'p.enable_schedule' };
 const OFF_SALE = { 'it is off sale': "p.status = 'inactive'" };
 const ON_SALE = { 'it is on sale': "p.status = 'active'" };
 const NOT_YET_ACTIVATED = { 'it was not yet activated for this start': `coalesce(${SWITCHED_ON} < ${START}, true)` };
-const NOT_YET_CLOSED = { 'this window was not yet closed': `coalesce(${SWITCHED_OFF} < ${END}, true)` };
+const NOT_YET_CLOSED = {
+  'this window was not yet closed': `case when p.deactivated_at is null then true else coalesce(${SWITCHED_OFF} < ${END}, true) end`,
+};
 
 const UNREADABLE_VALIDITY = `
   when p.scheduled_deactivation_time is null and p.validity is not null and scheduler.validity_seconds(p.validity) is null

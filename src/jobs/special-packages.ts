@@ -56,7 +56,7 @@ const MISS: Rule = {
   carry: `${OPENS} as opens, s.valid_until`,
   change: `
     switched as (
-      update special_packages s set scheduled = false from todo where s.id = todo.id
+      update special_packages s set scheduled = false, deactivated_at = :now::timestamptz from todo where s.id = todo.id
       returning s.id, s.name, todo.due_at, todo.opens, todo.valid_until
     ),
     outcome as (

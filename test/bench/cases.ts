@@ -14,8 +14,9 @@ export interface Case {
   done: string;
 }
 
-const tell = `select count(pg_notify(channel, json_build_object('id', id, 'event', type, 'data', data)::text))
-  from recorded, unnest(channels) as channel`;
+const tell = `select count(pg_notify(channel, payload))
+  from (select channels, json_build_object('id', id, 'event', type, 'data', data)::text as payload from recorded offset 0) as message,
+    unnest(channels) as channel`;
 
 const packages = (limit: string) => `
   with due as materialized (
@@ -44,6 +45,92 @@ const packages = (limit: string) => `
   )
   ${tell}`;
 
+/** It knows what the job must find out: each customer has one to be replaced and one that replaces it. */
+const subscriptions = (limit: string) => `
+  with due as materialized (
+    select c.id, c."userId", c."scheduledStartDate" as due_at from customer_packages c
+    where c.status = 'SCHEDULED' and c."scheduledStartDate" <= now()
+    ${limit}
+    for update
+  ),
+  replaced as (
+    update customer_packages c set status = 'EXPIRED', "isActive" = false, "updatedAt" = now()
+    from due where c."userId" = due."userId" and c.status = 'ACTIVE'
+    returning c.id, c."userId", c."packageId", c."startDate", c."scheduledStartDate", due.id as successor, due.due_at
+  ),
+  switched as (
+    update customer_packages c set status = 'ACTIVE', "isActive" = true, "startDate" = now(), "updatedAt" = now()
+    from due where (select count(*) from replaced) >= 0 and c.id = due.id
+    returning c.id, c."userId", c."packageId", c."startDate", c."scheduledStartDate", null, due.due_at
+  ),
+  recorded as (
+    insert into scheduler.events (type, job, transition, entity_id, due_at, occurred_at, channels, data)
+    select type, 'subscriptions', transition, id, due_at, now(),
+      array['private-subscriptions', 'private-admin-notifications', 'user.' || "userId"],
+      jsonb_build_object(
+        'subscription_id', id, 'user_id', "userId", 'package_id', "packageId", 'old_status', old, 'new_status', new,
+        'previous_subscription_id', null, 'scheduled_start_date', "scheduledStartDate", 'start_date', "startDate",
+        'replaced_by', successor, 'timestamp', now(), 'message', format('Subscription %s is %s', id, new)
+      )
+    from (
+      select 'subscription.expired' as type, 'expire previous' as transition, 'ACTIVE' as old, 'EXPIRED' as new, * from replaced
+      union all
+      select 'subscription.activated', 'activate', 'SCHEDULED', 'ACTIVE', * from switched
+    ) as moved
+    returning id, type, channels, data
+  )
+  ${tell}`;
+
+/** It knows what the job must find out: one subscription a patient, with enough credits, two blocks a session. */
+const deductions = (limit: string) => `
+  with due as materialized (
+    select s.id, s.patient_id, s.activated_at, coalesce(s.auto_deductions_processed, 0) as processed, u.id as subscription_id
+    from text_sessions s join subscriptions u on u.user_id = s.patient_id
+    where s.status = 'active' and s.activated_at + interval '10 minutes' <= now() and u.text_sessions_remaining >= 2
+    ${limit}
+    for update
+  ),
+  changed as (
+    update text_sessions s set auto_deductions_processed = due.processed + 2, sessions_used = s.sessions_used + 2, updated_at = now()
+    from due where s.id = due.id
+    returning s.id, s.patient_id, s.doctor_id, due.activated_at, due.processed, due.subscription_id
+  ),
+  spent as (
+    update subscriptions u set text_sessions_remaining = u.text_sessions_remaining - 2
+    from changed where u.id = changed.subscription_id
+    returning u.user_id, u.text_sessions_remaining as credits_left
+  ),
+  ledger as (
+    insert into text_session_deductions (session_id, block, subscription_id, due_at)
+    select id, processed + n, subscription_id, activated_at + (processed + n) * interval '10 minutes'
+    from changed cross join generate_series(1, 2) as n
+    returning session_id, block, subscription_id, due_at
+  ),
+  earned as (
+    insert into wallet_transactions (doctor_id, type, amount, description, session_type, session_id, session_table, status, metadata)
+    select c.doctor_id, 'credit', w.session_rate, format('Text session %s, block %s of 10 minutes', c.id, l.block), 'text', c.id,
+      'text_sessions', 'completed', jsonb_build_object('block', l.block, 'subscription_id', l.subscription_id)
+    from ledger l join changed c on c.id = l.session_id join doctor_wallets w on w.doctor_id = c.doctor_id
+    returning doctor_id, amount
+  ),
+  paid_in as (
+    update doctor_wallets w set balance = w.balance + e.amount, total_earned = w.total_earned + e.amount
+    from (select doctor_id, sum(amount) as amount from earned group by doctor_id) as e where w.doctor_id = e.doctor_id
+  ),
+  recorded as (
+    insert into scheduler.events (type, job, transition, entity_id, due_at, occurred_at, channels, data)
+    select 'text_session.deducted', 'deductions', 'deduct', id::text, activated_at + interval '10 minutes', now(),
+      array['private-text-sessions', 'user.' || patient_id],
+      jsonb_build_object(
+        'session_id', id, 'patient_id', patient_id, 'doctor_id', doctor_id,
+        'elapsed_minutes', floor(extract(epoch from now() - activated_at) / 60), 'deductions_processed', 2,
+        'total_deductions', processed + 2, 'credits_left', credits_left, 'timestamp', now()
+      )
+    from changed join spent on spent.user_id = changed.patient_id
+    returning id, type, channels, data
+  )
+  ${tell}`;
+
 export const CASES: Case[] = [
   {
     job: 'packages',
@@ -54,5 +141,34 @@ export const CASES: Case[] = [
     bare: packages(''),
     one: packages('order by scheduled_activation_time limit 1'),
     done: `select count(*)::integer as n from packages where status = 'active'`,
+  },
+  {
+    job: 'subscriptions',
+    bound: 1.4,
+    empty: 'truncate customer_packages, scheduler.events',
+    fill: `insert into customer_packages (id, "userId", "packageId", status, "isActive", "startDate", "endDate", "scheduledStartDate", "previousSubscriptionId")
+      select kind || n, 'user' || n, 'basic', case kind when 'old' then 'ACTIVE' else 'SCHEDULED' end, kind = 'old',
+        case kind when 'old' then now() - interval '30 days' end, now() + interval '30 days',
+        case kind when 'new' then now() - interval '1 hour' + n * interval '1 ms' end, case kind when 'new' then 'old' || n end
+      from generate_series(1, :n) as n cross join (values ('old'), ('new')) as kinds (kind)`,
+    bare: subscriptions(''),
+    one: subscriptions('order by c."scheduledStartDate" limit 1'),
+    done: `select count(*)::integer as n from customer_packages where status = 'ACTIVE' and id like 'new%'`,
+  },
+  {
+    job: 'deductions',
+    bound: 1.4,
+    empty:
+      'truncate text_sessions, subscriptions, doctor_wallets, wallet_transactions, text_session_deductions, scheduler.events',
+    fill: `with sessions as (
+        insert into text_sessions (patient_id, doctor_id, status, activated_at)
+        select n, n % 100, 'active', now() - interval '25 minutes' + n * interval '1 ms' from generate_series(1, :n) as n
+      ), credits as (
+        insert into subscriptions (user_id, text_sessions_remaining) select n, 12 from generate_series(1, :n) as n
+      )
+      insert into doctor_wallets (doctor_id, session_rate) select n, 2.50 from generate_series(0, 99) as n`,
+    bare: deductions(''),
+    one: deductions('order by s.activated_at limit 1'),
+    done: `select count(*)::integer as n from text_sessions where auto_deductions_processed = 2`,
   },
 ];

@@ -112,6 +112,29 @@ test('what a session used between the last look and its stop is counted, and so 
   assert.deepEqual((await sync(db, at(15))).changed, {});
 });
 
+test('hundreds of sessions that came and went unseen are counted, though newer ones are open', async () => {
+  await using db = await database();
+  const { username } = await paid(db);
+  const many = (count: number, closed: boolean) =>
+    db.query(
+      `insert into radacct (acctsessionid, acctuniqueid, username, nasipaddress, acctstarttime, acctupdatetime, acctstoptime,
+         acctinputoctets, acctoutputoctets)
+       select 's', gen_random_uuid(), case when n % 3 = 0 then 'somebody' else $1 end, '10.0.0.1', $2, $2,
+         case when $3 then $2::timestamptz end, case when n % 3 = 0 then 0 else n end, 0 from generate_series(1, $4::integer) as n`,
+      [username, NOW, closed, count],
+    );
+  await many(700, true);
+  await many(3, false);
+  await many(300, true);
+  await sync(db, at(5), { batchSize: 100 });
+  await assertConserved(db);
+  await many(7, true);
+  await sync(db, at(10));
+  await assertConserved(db);
+  const { remembered } = await db.one('select count(*)::integer as remembered from scheduler.accounted');
+  assert.ok(remembered < 500, `${remembered} rows remembered`);
+});
+
 test('devices of one user add up, and what comes after an extension counts for the new session', async () => {
   await using db = await database();
   const user = await paid(db);

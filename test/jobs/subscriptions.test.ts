@@ -556,3 +556,12 @@ test('a subscription whose successor is due but held by the application is repla
   await tick(db, '2026-03-01T10:01:30Z');
   assert.deepEqual(await states(db), { a: 'EXPIRED', b: 'ACTIVE' });
 });
+
+test('a dry run tells of a whole chain and keeps nothing of it', async () => {
+  await using db = await database();
+  await fill(db, active('a'), scheduled('b'), scheduled('c', { endDate: NOW }));
+  const pass = await passOf(await db.tick(NOW, { only: ['subscriptions'], dryRun: true }));
+  assert.deepEqual(pass.changed, { activate: 2, 'expire previous': 2, end: 1 });
+  assert.deepEqual(await states(db), { a: 'ACTIVE', b: 'SCHEDULED', c: 'SCHEDULED' });
+  assert.deepEqual(await told(db), []);
+});

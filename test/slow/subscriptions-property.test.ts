@@ -13,6 +13,8 @@ interface Subscription {
   start: number | null;
   end: number | null;
   previous: string | null;
+  /** The application refuses to start it, by a trigger. */
+  refused: boolean;
   /** When the scheduler started it. */
   started: number | null;
 }
@@ -21,7 +23,7 @@ const isDue = (row: Subscription, now: number) => row.status === 'SCHEDULED' && 
 
 function canStart(row: Subscription, all: Subscription[]): boolean {
   const previous = all.find(({ id }) => id === row.previous);
-  return row.previous !== row.id && (previous === undefined || previous.user === row.user);
+  return !row.refused && row.previous !== row.id && (previous === undefined || previous.user === row.user);
 }
 
 function tickModel(all: Subscription[], now: number): Subscription[] {
@@ -48,6 +50,7 @@ const subscription = fc.record({
   start: fc.option(moment, { freq: 12 }),
   end: fc.option(moment, { freq: 1 }),
   previous: fc.option(fc.integer({ min: 0, max: 13 })),
+  refused: fc.nat(9).map((n) => n === 0),
 });
 
 /** As an application leaves it: whatever was scheduled, cancelled, renewed, but one ACTIVE per customer. */
@@ -73,12 +76,18 @@ const BEGINNING = Date.parse('2026-03-01T10:00:00Z');
 const instant = (seconds: number) => new Date(BEGINNING + seconds * 1000).toISOString();
 const seconds = (at: Date) => (at.getTime() - BEGINNING) / 1000;
 
+const REFUSE = `
+  create function refuse() returns trigger language plpgsql as $$ begin raise exception 'not paid'; end $$;
+  create trigger refuse before update on customer_packages for each row
+    when (new.status = 'ACTIVE' and new."packageId" = 'refused') execute function refuse()`;
+
 async function begin(db: TestDatabase, rows: Subscription[]): Promise<void> {
   await db.query('truncate customer_packages, scheduler.events, scheduler.failures, scheduler.runs');
   await db.query(
-    `insert into customer_packages (id, "userId", status, "isActive", "scheduledStartDate", "endDate", "previousSubscriptionId")
-     select id, "user", status, status = 'ACTIVE', start, "end", previous
-     from json_to_recordset($1) as r (id text, "user" text, status text, start timestamptz, "end" timestamptz, previous text)`,
+    `insert into customer_packages (id, "userId", "packageId", status, "isActive", "scheduledStartDate", "endDate", "previousSubscriptionId")
+     select id, "user", case when refused then 'refused' end, status, status = 'ACTIVE', start, "end", previous
+     from json_to_recordset($1)
+       as r (id text, "user" text, status text, start timestamptz, "end" timestamptz, previous text, refused boolean)`,
     [
       JSON.stringify(
         rows.map((row) => ({
@@ -139,6 +148,7 @@ async function assertEvents(db: TestDatabase, before: Subscription[], after: Sub
 
 test('whatever the histories, outages and tick times: the database ends up as the rules say, and says what it did', async () => {
   await using db = await database();
+  await db.query(REFUSE);
   await fc.assert(
     fc.asyncProperty(
       story,
@@ -169,6 +179,7 @@ test('whatever the histories, outages and tick times: the database ends up as th
 
 test('one late tick ends in the same state as minute-by-minute ticks', async () => {
   await using db = await database();
+  await db.query(REFUSE);
   await fc.assert(
     fc.asyncProperty(story, batchSize, async (rows, size) => {
       await begin(db, rows);

@@ -1,0 +1,177 @@
+import { setTimeout as sleep } from 'node:timers/promises';
+import type { Command } from 'commander';
+import type { CommonOptions, Context } from '../context.ts';
+import type { Database, Row } from '../db.ts';
+import { type RunResult, run } from '../engine.ts';
+import { EXIT } from '../errors.ts';
+import { findEvents } from '../events.ts';
+import { listFailures } from '../failures.ts';
+import { print, printHeading, printTable, withoutColor } from '../output.ts';
+import { loadSamples, type Sample } from '../samples.ts';
+import { migrate } from '../schema.ts';
+import { Stop } from '../stop.ts';
+import { command } from './command.ts';
+import { printChanges } from './tick.ts';
+
+interface Options extends CommonOptions {
+  keep?: boolean;
+}
+
+export function demoCommand(): Command {
+  return command('demo', 'see it work: a PostgreSQL server of its own, sample rows, a tick, and what came of it', {
+    examples: ['scheduler demo', 'scheduler demo --keep && scheduler status --embedded'],
+    exits: { [EXIT.stopped]: 'interrupted by a signal; nothing is left behind' },
+  })
+    .option('--keep', 'leave it all on the server of "scheduler embedded"; an earlier demo there is deleted first')
+    .action(async (_, command: Command) => {
+      const { keep = false, debug = false, color } = command.optsWithGlobals<Options>();
+      if (color === false) withoutColor();
+      const { withTrialDatabase } = await import('../demo.ts');
+      const trial = withTrialDatabase({ keep, debug }, async (context) => {
+        await narrate(context);
+        printNextSteps(keep);
+      });
+      print('One tick, from rows to events, on a real PostgreSQL server.');
+      print(
+        keep
+          ? 'It is the server of "scheduler embedded", and stays. A few seconds …'
+          : 'It starts in a temporary folder and is gone afterwards. A few seconds …',
+      );
+      await trial;
+    });
+}
+
+async function narrate(context: Context): Promise<void> {
+  const { db, settings, jobs } = context;
+  await migrate(db, settings, jobs, () => {});
+  const samples = (await loadSamples()).sort((a, b) => place(a) - place(b));
+  const [clock] = await db.query('select now()::text as now');
+  for (const { fill } of samples) await db.query(fill, clock!);
+
+  const before = await look(db, samples);
+  printHeading('Before: what applications have put in their tables');
+  for (const [n, { title, story }] of samples.entries()) {
+    print(`\n${title}\n${story}\n`);
+    printRows(before[n]!);
+  }
+
+  const listener = await connectListener(db, [...new Set(samples.map(({ channel }) => channel))]);
+  try {
+    printHeading('scheduler tick');
+    print('What cron calls every minute: one pass over everything whose time has come.\n');
+    const first = await tick(context);
+    printChanges(first.result.jobs.filter((job) => Object.keys(job.changed).length > 0 || job.failed > 0));
+    const second = await tick(context);
+    print(`\nThat took ${first.ms} ms. A second tick finds nothing more to do, in ${second.ms} ms.`);
+
+    printHeading('After: the same rows');
+    for (const [n, rows] of (await look(db, samples)).entries()) {
+      print('');
+      printRows(rows.map((row, m) => difference(before[n]![m]!, row)));
+    }
+
+    printHeading('What a listener heard');
+    print('Whoever says LISTEN gets these the moment the changes are committed. The channels here:');
+    print(`${listener.channels.join(', ')}\n`);
+    printTable(['event', 'message'], await listener.heard());
+  } finally {
+    await listener.close();
+  }
+
+  printHeading('What could not be done');
+  print('A bad row holds up nobody else. It is tried again later, and set aside after three attempts.\n');
+  for (const row of await listFailures(db, {})) print(`${row.job} ${row.entity_id}: ${row.error}`);
+
+  function place(sample: Sample): number {
+    return jobs.findIndex((job) => job.name === sample.job);
+  }
+}
+
+async function tick({ db, settings, log, jobs }: Context): Promise<{ result: RunResult; ms: number }> {
+  const started = performance.now();
+  const request = { jobs, dryRun: false, batchSize: 1000, timeoutSeconds: 60, debug: false, stop: new Stop() };
+  const result = await run(db, settings, log, request);
+  return { result, ms: Math.round(performance.now() - started) };
+}
+
+async function look(db: Database, samples: Sample[]): Promise<Row[][]> {
+  const tables: Row[][] = [];
+  for (const { show } of samples) tables.push(await db.query(show));
+  return tables;
+}
+
+function printRows(rows: Row[]): void {
+  printTable(
+    Object.keys(rows[0] ?? {}),
+    rows.map((row) => Object.values(row).map((cell) => cell as string | null)),
+  );
+}
+
+/** The row after the tick, with what was before where that differs, and without the remark. */
+function difference(before: Row, after: Row): Row {
+  const cells = Object.entries(after).slice(0, -1);
+  return Object.fromEntries(
+    cells.map(([name, value]) => [name, value === before[name] ? value : `${before[name] ?? '–'} → ${value ?? '–'}`]),
+  );
+}
+
+interface Payload {
+  event: string;
+  data?: { message?: string };
+}
+
+// Notifications are there when the commit is; this bounds the wait for a listener that never hears its last one.
+const HEARING_MS = 2000;
+
+async function connectListener(db: Database, channels: string[]) {
+  const listener = db.another('scheduler demo listener');
+  const client = await listener.client();
+  const payloads: Payload[] = [];
+  client.on('notification', ({ payload }) => payloads.push(JSON.parse(payload!)));
+  for (const channel of channels) await client.query(`listen ${client.escapeIdentifier(channel)}`);
+  return {
+    channels,
+    async heard() {
+      const recorded = await findEvents(db, NOTHING_LEFT_OUT);
+      const expected = recorded
+        .flatMap((event) => event.channels)
+        .filter((channel) => channels.includes(channel)).length;
+      for (let waited = 0; payloads.length < expected && waited < HEARING_MS; waited += 10) await sleep(10);
+      return payloads.map(({ event, data }) => [event, short(data?.message ?? JSON.stringify(data ?? {}))]);
+    },
+    close: () => listener.close(),
+  };
+}
+
+// The table fits in 100 columns.
+const short = (text: string) => (text.length > 67 ? `${text.slice(0, 66)}…` : text);
+
+const NOTHING_LEFT_OUT = { job: null, entity: null, type: null, since: null, until: null, limit: 1000 };
+
+function printNextSteps(keep: boolean): void {
+  printHeading('What to try next');
+  if (keep) {
+    print('With what is on the embedded server now:\n');
+    printTable(
+      ['command', 'for'],
+      [
+        ['scheduler status --embedded', 'is it running, is anything failing'],
+        ['scheduler events --embedded', 'what happened'],
+        ['scheduler failures --embedded', 'what could not be done, and why'],
+        ['scheduler tick --embedded --dry-run --at 2099-01-01', 'what a tick would do then'],
+        ['psql "$(scheduler embedded url)"', 'change rows, and tick again'],
+        ['scheduler embedded stop', 'the end'],
+      ],
+    );
+  } else print('Add --keep, and all this stays on a server to play with.');
+  print('\nWith a database of your own:\n');
+  printTable(
+    ['command', 'for'],
+    [
+      ['export DATABASE_URL=postgresql://user:password@host/db', 'saying where it is'],
+      ['scheduler migrate', 'making or adopting the tables'],
+      ['scheduler tick --dry-run', 'what a tick would do; nothing is kept'],
+      ['* * * * * scheduler tick', 'the crontab'],
+    ],
+  );
+}

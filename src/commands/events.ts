@@ -1,0 +1,53 @@
+import type { Command } from 'commander';
+import { readable } from '../calendar.ts';
+import { EXIT } from '../errors.ts';
+import { findEvents } from '../events.ts';
+import type { Job } from '../job.ts';
+import { print, printJson, printTable } from '../output.ts';
+import { command, jobName, resolveSpan, type SpanOptions, span, spanOptions, withSchema } from './command.ts';
+
+interface Options extends SpanOptions {
+  job?: string;
+  entity?: string;
+  type?: string;
+  json?: boolean;
+}
+
+export function eventsCommand(jobs: Job[]): Command {
+  return spanOptions(
+    command('events', 'past events of a row, a job, a span of time; the newest last', {
+      examples: [
+        'scheduler events',
+        'scheduler events --job packages --entity 17',
+        'scheduler events --type package.schedule.missed --since 7d --json',
+      ],
+    })
+      .option('--job <job>', 'only of this job', jobName(jobs))
+      .option('--entity <id>', 'only of the row with this id')
+      .option('--type <type>', 'only of this type, such as package.status.changed'),
+    50,
+  )
+    .option('--json', 'print them as JSON, one object a line')
+    .action(
+      withSchema<Options>(async ({ db }, options) => {
+        const { job = null, entity = null, type = null } = options;
+        const events = await findEvents(db, { job, entity, type, ...span(options) });
+        if (options.json) for (const event of events) printJson(event);
+        else if (events.length === 0) print('No such event.');
+        else
+          printTable(
+            ['id', 'at', 'job', 'row', 'event', 'due', 'message'],
+            events.map((event) => [
+              event.id,
+              readable(event.occurred_at),
+              event.job,
+              event.entity_id,
+              event.type,
+              readable(event.due_at),
+              typeof event.data.message === 'string' ? event.data.message : '',
+            ]),
+          );
+        return EXIT.done;
+      }, resolveSpan),
+    );
+}

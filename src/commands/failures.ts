@@ -1,0 +1,80 @@
+import type { Command } from 'commander';
+import { readable } from '../calendar.ts';
+import type { CommonOptions, Context } from '../context.ts';
+import { EXIT, type ExitCode, usageError } from '../errors.ts';
+import { dropFailures, type Failure, listFailures, retryFailures } from '../failures.ts';
+import type { Job } from '../job.ts';
+import { print, printJson, printTable } from '../output.ts';
+import { command, jobName, oneOf, withSchema } from './command.ts';
+
+interface Options extends CommonOptions {
+  job?: string;
+  id?: string;
+  all?: boolean;
+  json?: boolean;
+}
+
+const ACTIONS = ['list', 'retry', 'drop'];
+
+export function failuresCommand(jobs: Job[]): Command {
+  return command('failures', 'rows that could not be changed: why, and when they are tried again', {
+    examples: [
+      'scheduler failures',
+      'scheduler failures --job packages --json',
+      'scheduler failures retry --job packages --id 17',
+      'scheduler failures drop --all',
+    ],
+  })
+    .argument(
+      '[action]',
+      'list them; retry: release them for the next tick; drop: forget them',
+      oneOf('an action', ACTIONS),
+      'list',
+    )
+    .option('--job <job>', 'only of this job', jobName(jobs))
+    .option('--id <id>', 'only this row; with --job')
+    .option('--all', 'of all jobs; retry and drop want --job or this')
+    .option('--json', 'print the result as JSON')
+    .action(
+      withSchema<Options>(
+        (context, options, [action]) =>
+          action === 'retry' || action === 'drop' ? change(context, options, action) : list(context, options),
+        refuseVagueness,
+      ),
+    );
+}
+
+/** Whoever releases or forgets rows says which: all of them at once must be meant. */
+function refuseVagueness(_: Context, { job, id, all }: Options, [action]: string[]): void {
+  if (id !== undefined && !job) throw usageError('--id names a row of one job: say which with --job.');
+  if (action !== 'list' && !job && !all)
+    throw usageError(`failures ${action} needs --job JOB, or --all for every job.`);
+}
+
+async function list({ db }: Context, options: Options): Promise<ExitCode> {
+  const failures = await listFailures(db, options);
+  if (options.json) printJson(failures);
+  else if (failures.length === 0) print('No row has failed.');
+  else printTable(['job', 'id', 'transition', 'attempts', 'last tried', 'next attempt', 'why'], failures.map(row));
+  return EXIT.done;
+}
+
+function row(failure: Failure) {
+  const { job, entity_id, transition, attempts, last_failed_at, next_attempt_at, quarantined_at, error } = failure;
+  const next = quarantined_at
+    ? 'quarantined'
+    : next_attempt_at === '-infinity'
+      ? 'next tick'
+      : readable(next_attempt_at);
+  return [job, entity_id, transition, attempts, readable(last_failed_at), next, error];
+}
+
+async function change({ db }: Context, options: Options, action: 'retry' | 'drop'): Promise<ExitCode> {
+  const rows = await (action === 'retry' ? retryFailures : dropFailures)(db, options);
+  const count = rows.length === 1 ? '1 row' : `${rows.length} rows`;
+  if (options.json) printJson({ action, rows });
+  else if (rows.length === 0) print('No row has failed like that.');
+  else if (action === 'retry') print(`Released ${count}: the next tick tries again.`);
+  else print(`Forgot ${count}: what is still due counts as never tried.`);
+  return EXIT.done;
+}

@@ -1,0 +1,56 @@
+import type { Command } from 'commander';
+import { inWords, readable } from '../calendar.ts';
+import { EXIT } from '../errors.ts';
+import { type Entry, readHistory } from '../history.ts';
+import type { Job } from '../job.ts';
+import { print, printJson, printTable } from '../output.ts';
+import { command, jobName, resolveSpan, type SpanOptions, span, spanOptions, withSchema } from './command.ts';
+import { whatItDid } from './status.ts';
+
+interface Options extends SpanOptions {
+  job?: string;
+  all?: boolean;
+  json?: boolean;
+}
+
+export function historyCommand(jobs: Job[]): Command {
+  return spanOptions(
+    command('history', 'past runs, and who started or stopped what; the newest last', {
+      examples: [
+        'scheduler history',
+        'scheduler history --job packages --since 24h',
+        'scheduler history --all --limit 200',
+      ],
+    }).option('--job <job>', 'only this job', jobName(jobs)),
+    50,
+  )
+    .option('--all', 'also the runs that found nothing to do')
+    .option('--json', 'print the result as JSON')
+    .action(
+      withSchema<Options>(async ({ db }, options) => {
+        const { job = null, all = false } = options;
+        const entries = await readHistory(db, { job, all, ...span(options) });
+        if (options.json) printJson(entries);
+        else if (entries.length === 0) print('Nothing happened in that time; with --all, idle runs are shown too.');
+        else printTable(['at', 'job', 'what', 'late by', 'took', 'by'], entries.map(row));
+        return EXIT.done;
+      }, resolveSpan),
+    );
+}
+
+function row(entry: Entry) {
+  const at = readable(entry.at);
+  if (entry.kind === 'control') {
+    const what = entry.action === 'stop' ? 'stopped' : 'started';
+    return [at, entry.job ?? '(all)', `${what}${entry.reason ? `: ${entry.reason}` : ''}`, '', '', entry.by];
+  }
+  const seconds = entry.finishedAt ? (Date.parse(entry.finishedAt) - Date.parse(entry.at)) / 1000 : undefined;
+  return [
+    at,
+    entry.job,
+    entry.error ?? whatItDid(entry),
+    Object.keys(entry.changed).length > 0 ? inWords(entry.lateSeconds) : '',
+    seconds === undefined ? '' : `${seconds.toFixed(1)} s`,
+    entry.by ?? '',
+  ];
+}

@@ -1,0 +1,53 @@
+import type { Command } from 'commander';
+import type { CommonOptions } from '../context.ts';
+import { EXIT, usageError } from '../errors.ts';
+import { printJson, whenNobodyReads } from '../output.ts';
+import { command, wholeNumber, withSchema } from './command.ts';
+
+interface Options extends CommonOptions {
+  since?: number;
+  exec?: string;
+}
+
+export function listenCommand(): Command {
+  return command('listen', 'print events as they come, one JSON object a line', {
+    examples: [
+      'scheduler listen',
+      'scheduler listen private-packages',
+      'scheduler listen --since 0 | head -3',
+      `scheduler listen private-packages --exec 'curl -sf --json @- https://example.com/hook'`,
+    ],
+  })
+    .argument('[channel...]', 'only events on one of these channels; without any, all that the log gets')
+    .option('--since <id>', 'first what the log holds after the event with this id; 0 for all', wholeNumber(0, 2 ** 52))
+    .option('--exec <command>', 'run this for each event, one after the other, with the JSON on its standard input')
+    .action(
+      withSchema<Options>(async ({ db, log }, options, channels) => {
+        const { listen, runFor } = await import('../listener.ts');
+        const stop = new AbortController();
+        // The second signal does what a signal does.
+        for (const signal of ['SIGTERM', 'SIGINT'] as const) process.once(signal, () => stop.abort());
+        whenNobodyReads(() => stop.abort());
+
+        const { since, exec } = options;
+        for await (const event of listen(db, log, {
+          channels,
+          stop: stop.signal,
+          ...(since !== undefined && { since }),
+        })) {
+          if (stop.signal.aborted) break;
+          if (exec === undefined) {
+            printJson(event);
+            continue;
+          }
+          const failure = await runFor(event, exec);
+          if (failure) log.error(`The command failed for event ${event.id} with ${failure}; the next one follows.`);
+        }
+        return EXIT.done;
+      }, refuseEmptyChannels),
+    );
+}
+
+function refuseEmptyChannels(_: unknown, __: unknown, channels: string[]): void {
+  if (channels.includes('')) throw usageError('A channel is empty; valid: a name such as private-packages.');
+}

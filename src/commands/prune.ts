@@ -1,0 +1,27 @@
+import type { Command } from 'commander';
+import type { CommonOptions } from '../context.ts';
+import { EXIT } from '../errors.ts';
+import { print, printJson } from '../output.ts';
+import { prune } from '../retention.ts';
+import { Stop } from '../stop.ts';
+import { command, withSchema } from './command.ts';
+
+interface Options extends CommonOptions {
+  json?: boolean;
+}
+
+export function pruneCommand(): Command {
+  return command('prune', 'forget events and runs past their retention now; the tick does it by itself', {
+    examples: ['scheduler prune', 'SCHEDULER_RETENTION="30 days" scheduler prune'],
+  })
+    .option('--json', 'print the result as JSON')
+    .action(
+      withSchema<Options>(async ({ db, settings }, options) => {
+        const [clock] = await db.query<{ now: string }>('select now()::text as now');
+        const pruned = await prune(db, settings, clock!.now, new Stop());
+        if (options.json) printJson({ ...pruned, retentionDays: settings.retentionDays });
+        else print(`Forgot ${pruned.events} events and ${pruned.runs} runs older than ${settings.retentionDays} days.`);
+        return EXIT.done;
+      }),
+    );
+}

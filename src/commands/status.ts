@@ -1,0 +1,67 @@
+import type { Command } from 'commander';
+import { inWords, readable } from '../calendar.ts';
+import type { CommonOptions } from '../context.ts';
+import { EXIT } from '../errors.ts';
+import { print, printJson, printTable } from '../output.ts';
+import { type JobStatus, readStatus } from '../status.ts';
+import { command, withSchema } from './command.ts';
+
+interface Options extends CommonOptions {
+  json?: boolean;
+  exitCode?: boolean;
+}
+
+export function statusCommand(): Command {
+  return command('status', 'whether the scheduler runs, and how each job is', {
+    examples: ['scheduler status', 'scheduler status --json', 'scheduler status --exit-code || alert'],
+    exits: { [EXIT.rowsFailed]: 'with --exit-code: the scheduler is not running' },
+  })
+    .option('--exit-code', 'end with 1 when the scheduler is not running')
+    .option('--json', 'print the result as JSON')
+    .action(
+      withSchema<Options>(async ({ db, settings, jobs }, options) => {
+        const status = await readStatus(db, settings, jobs);
+        if (options.json) printJson(status);
+        else {
+          const { nextCheck } = status.scheduler;
+          print(`${status.message}${nextCheck ? `; the next tick is due at ${readable(nextCheck)}` : ''}.`);
+          print('');
+          printTable(['job', 'state', 'last run', 'did', 'late by', 'failing', 'quarantined'], status.jobs.map(row));
+          printWhys(status.jobs);
+        }
+        return options.exitCode && !status.scheduler.isRunning ? EXIT.rowsFailed : EXIT.done;
+      }),
+    );
+}
+
+function row({ job, state, lastRun, failing, quarantined }: JobStatus) {
+  return [
+    job,
+    state,
+    readable(lastRun?.at ?? null),
+    lastRun ? whatItDid(lastRun) : '',
+    lastRun && Object.keys(lastRun.changed).length > 0 ? inWords(lastRun.lateSeconds) : '',
+    failing,
+    quarantined,
+  ];
+}
+
+/** A run in a few words. */
+export function whatItDid(run: NonNullable<JobStatus['lastRun']>): string {
+  const words = Object.entries(run.changed).map(([transition, count]) => `${transition} ${count}`);
+  if (run.failed > 0) words.push(`failed ${run.failed}`);
+  if (run.workLeft) words.push('work left');
+  if (run.error) words.push('stopped by an error');
+  if (!run.finishedAt) words.push('not finished');
+  return words.join(', ') || 'nothing due';
+}
+
+function printWhys(jobs: JobStatus[]): void {
+  const stopped = jobs.filter((job) => job.why !== null && job.state !== 'no tick');
+  const broken = jobs.filter((job) => job.lastRun?.error);
+  if (stopped.length + broken.length > 0) print('');
+  for (const { job, state, why } of stopped) print(`${job} is ${state}: ${why}.`);
+  for (const { job, lastRun } of broken) print(`${job}: ${lastRun!.error}`);
+  if (jobs.some(({ failing, quarantined }) => failing + quarantined > 0))
+    print('\nWhat failed and why: "scheduler failures".');
+}

@@ -1,0 +1,400 @@
+import assert from 'node:assert/strict';
+import { spawn } from 'node:child_process';
+import { mkdtemp, rm, symlink, writeFile } from 'node:fs/promises';
+import { createServer, type Socket } from 'node:net';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { test } from 'node:test';
+import { loadJobs } from '../src/jobs.ts';
+import { cli, database, type Finished, LAUNCHER } from './harness.ts';
+
+const OWN = 'tick status history events failures listen start stop activate-now migrate prune embedded demo'.split(' ');
+const commands = async () => [...OWN, ...(await loadJobs()).map((job) => job.name)];
+
+/** Asserts the exit code, and that what was said is sentences for an operator and nothing else. */
+function refused({ code, out, err }: Finished, expected: number, ...said: RegExp[]): void {
+  assert.equal(code, expected, err);
+  assert.equal(out, '');
+  for (const pattern of said) assert.match(err, pattern);
+  assert.match(err, /^scheduler.*: .*[.)]\n$/s);
+  assert.doesNotMatch(err, /^\s+at /m, 'no stack trace');
+}
+
+async function folder() {
+  const path = await mkdtemp(join(tmpdir(), 'cli-'));
+  return { path, [Symbol.asyncDispose]: () => rm(path, { recursive: true }) };
+}
+
+/** The launcher as a shell would start it: any path to it, any folder, any environment. */
+function shell(script: string, env: Record<string, string> = {}, cwd = '/'): Promise<Finished> {
+  return new Promise((resolve, reject) => {
+    const child = spawn('/bin/sh', ['-c', script], { cwd, env: env as NodeJS.ProcessEnv });
+    let out = '';
+    let err = '';
+    child.stdout.on('data', (chunk) => {
+      out += chunk;
+    });
+    child.stderr.on('data', (chunk) => {
+      err += chunk;
+    });
+    child.on('error', reject);
+    child.on('close', (code) => resolve({ code, out, err }));
+  });
+}
+
+// ── Help
+
+test('without a command it prints its help to standard error and exits 2', async () => {
+  const { code, out, err } = await cli([]);
+  assert.equal(code, 2);
+  assert.equal(out, '');
+  for (const name of await commands()) assert.match(err, new RegExp(`^  ${name}\\b`, 'm'));
+  const groups = ['Every minute:', 'One job, now:', 'Looking:', 'Control:', 'Setting up and trying out:'];
+  const places = groups.map((group) => err.indexOf(`\n${group}\n`));
+  assert.deepEqual(
+    places,
+    [...places].sort((a, b) => a - b),
+  );
+  assert.ok(places.every((place) => place > 0));
+});
+
+test('--help is printed to standard output and exits 0, for each command with examples, exit codes and all options', async () => {
+  assert.equal((await cli(['--help'])).code, 0);
+  for (const name of await commands()) {
+    const { code, out, err } = await cli([name, '--help']);
+    assert.equal(code, 0, name);
+    assert.equal(err, '');
+    assert.match(out, new RegExp(`Examples:\n  \\$ .*scheduler ${name}`), name);
+    assert.match(out, /Exit codes:\n {3}0 {2}done\n/, name);
+    for (const option of [
+      '--database-url',
+      '--env-file',
+      '--embedded',
+      '--no-color',
+      '--debug',
+      '--version',
+      '--help',
+    ]) {
+      assert.match(out, new RegExp(`${option}\\b.* {2}\\w`), `${name} ${option}`);
+    }
+    for (const line of out.split('\n').filter((each) => /^ {2}-/.test(each))) {
+      assert.match(line, /^ {2}-.* {2}\w/, `${name}: an option without a description`);
+    }
+    assert.ok(Math.max(...out.split('\n').map((line) => line.length)) <= 100, name);
+  }
+});
+
+test('--version prints the version of the package', async () => {
+  const { version } = (await import('../package.json', { with: { type: 'json' } })).default;
+  assert.deepEqual(await cli(['--version']), { code: 0, out: `${version}\n`, err: '' });
+  assert.deepEqual(await cli(['-V']), { code: 0, out: `${version}\n`, err: '' });
+});
+
+// ── The launcher
+
+test('it runs from any folder, through a symbolic link, with an empty environment', async () => {
+  await using db = await database();
+  await using bin = await folder();
+  await symlink(LAUNCHER, join(bin.path, 'sched'));
+  await symlink('sched', join(bin.path, 'again'));
+  const run = `${bin.path}/again status --json --database-url '${db.url}'`;
+  for (const [env, cwd] of [
+    [{}, '/'],
+    [{}, bin.path],
+    [{ PATH: '/usr/bin:/bin' }, '/tmp'],
+  ] as const) {
+    const { code, out, err } = await shell(
+      `exec env -i ${Object.entries(env).map((pair) => pair.join('='))} ${run}`,
+      {},
+      cwd,
+    );
+    assert.equal(err, '');
+    assert.equal(code, 0);
+    assert.equal(JSON.parse(out).scheduler.isRunning, false);
+  }
+  const fromPath = await shell(`again --version`, { PATH: `${bin.path}:/usr/bin:/bin` });
+  assert.equal(fromPath.code, 0, fromPath.err);
+});
+
+test('a reader that goes away ends any command quietly', async () => {
+  await using db = await database();
+  await db.tick();
+  for (const command of ['--help', 'status', 'history --all', 'migrate --status', 'tick --help']) {
+    const { out, err } = await shell(`'${LAUNCHER}' ${command} | true; echo over`, {
+      PATH: '/usr/bin:/bin',
+      DATABASE_URL: db.url,
+    });
+    assert.deepEqual([out, err], ['over\n', ''], command);
+  }
+});
+
+// ── Wrong usage: 2
+
+test('what is wrong on the command line is named, with what would be valid, and exits 2', async () => {
+  const jobs = (await loadJobs()).map((job) => job.name).join(', ');
+  const nowhere = { env: { DATABASE_URL: 'postgresql://nobody@127.0.0.1:1/none' } };
+  const cases: [string[], ...RegExp[]][] = [
+    [['nosuch'], /unknown command 'nosuch'/, /valid: tick, .*status.*demo\./],
+    [['--nosuch'], /unknown option '--nosuch'/, /valid: .*--database-url.*--help\./],
+    [['tick', '--nosuch'], /scheduler tick: unknown option '--nosuch'/, /valid: --dry-run, --at.*--debug, --help\./],
+    [['tick', '--at'], /scheduler tick: option '--at <time>' argument missing/],
+    [['tick', 'extra'], /scheduler tick: too many arguments/],
+    [['tick', '--at', 'yesterday'], /--at is "yesterday", which is not a time; valid: 2026-11-20T10:00/],
+    [['tick', '--at', '2999-01-01'], /--at 2999-01-01 lies in the future.*--dry-run/],
+    [['tick', '--batch-size', '0'], /--batch-size.*'0' is invalid.*whole number from 1 to 100000/],
+    [['tick', '--batch-size', '1e3'], /'1e3' is invalid/],
+    [['tick', '--timeout', 'soon'], /--timeout.*'soon' is invalid.*whole number from 1/],
+    [['history', '--since', '12:00 maybe'], /--since is "12:00 maybe", which is not a time/],
+    [['events', '--until', '0'.repeat(20)], /--until is "0+", which is not a time/],
+    [['events', '--limit', '-1'], /--limit.*'-1' is invalid/],
+    [['history', '--job', 'nosuch'], /"nosuch" is not a job; valid: /, new RegExp(jobs)],
+    [['events', '--job', 'nosuch'], /"nosuch" is not a job; valid: /, new RegExp(jobs)],
+    [['failures', '--job', 'nosuch'], /"nosuch" is not a job; valid: /, new RegExp(jobs)],
+    [['start', 'nosuch'], /"nosuch" is not a job; valid: /, new RegExp(jobs)],
+    [['stop', 'nosuch', '--reason', 'x'], /"nosuch" is not a job; valid: /, new RegExp(jobs)],
+    [['stop', 'packages'], /scheduler stop: required option '--reason <text>' not specified/],
+    [['stop', '--reason', ' '], /--reason is empty/],
+    [['failures', 'nosuch'], /"nosuch" is not an action; valid: list, retry, drop\./],
+    [['failures', 'retry'], /failures retry needs --job JOB, or --all/],
+    [['failures', 'drop', '--id', '7'], /--id names a row of one job: say which with --job/],
+    [['listen', '--since', 'then'], /--since.*'then' is invalid.*whole number/],
+    [['listen', ''], /A channel is empty; valid: a name/],
+    [['embedded'], /embedded needs an action; valid: start, stop, url\./],
+    [['embedded', 'nosuch'], /"nosuch" is not an action; valid: start, stop, url\./],
+    [
+      ['status', '--embedded', '--database-url', 'postgresql://h/d'],
+      /'--embedded' cannot be used with option '--database-url/,
+    ],
+    [['status', '--env-file', '/no/such/file'], /"\/no\/such\/file" of --env-file cannot be read/],
+  ];
+  for (const [args, ...said] of cases) refused(await cli(args, nowhere), 2, ...said);
+});
+
+// ── Configuration: 78
+
+test('all faults of the configuration are named at once, and exit 78', async () => {
+  const env = {
+    SCHEDULER_TIMEZONE: 'Mars/Olympus',
+    SCHEDULER_DB_TIMEZONE: '+3',
+    SCHEDULER_RETENTION: 'for ever',
+    SCHEDULER_LOG_LEVEL: 'loud',
+    SCHEDULER_RETENSION: '9',
+    PGCONNECT_TIMEOUT: '-1',
+  };
+  for (const command of await commands()) {
+    if (['embedded', 'demo'].includes(command)) continue; // they have nothing to do with any of it
+    const args = command === 'stop' ? ['stop', '--reason', 'x'] : [command];
+    refused(
+      await cli(args, { env }),
+      78,
+      /SCHEDULER_TIMEZONE is "Mars\/Olympus"; valid: .*Africa\/Nairobi/,
+      /SCHEDULER_DB_TIMEZONE is "\+3"/,
+      /SCHEDULER_RETENTION is "for ever"; valid: a number of days/,
+      /SCHEDULER_LOG_LEVEL is "loud"; valid: debug, info/,
+      /SCHEDULER_RETENSION is not a setting; valid: .*SCHEDULER_RETENTION/,
+      /PGCONNECT_TIMEOUT is "-1"/,
+      /No database is named\. Give --database-url, or set DATABASE_URL, or libpq's PGHOST.*--embedded/,
+    );
+  }
+});
+
+test('an --env-file adds to the environment, which wins', async () => {
+  await using db = await database();
+  await using place = await folder();
+  const file = join(place.path, 'env');
+  await writeFile(file, `DATABASE_URL="${db.url}"\nSCHEDULER_TIMEZONE=Mars/Olympus\n`);
+  refused(await cli(['status', '--env-file', file]), 78, /SCHEDULER_TIMEZONE is "Mars\/Olympus"/);
+  const { code } = await cli(['status', '--env-file', file], { env: { SCHEDULER_TIMEZONE: 'Africa/Nairobi' } });
+  assert.equal(code, 0);
+});
+
+test('a connection string that is none, or not of PostgreSQL, exits 78 without being printed', async () => {
+  for (const url of ['postgresql://u:hunter2@[bad/db', 'host=db password=hunter2', 'mysql://u:hunter2@db/x']) {
+    const refusal = await cli(['status', '--database-url', url, '--debug']);
+    assert.equal(refusal.code, 78);
+    assert.match(refusal.err, /--database-url .*valid: postgresql:\/\/user:password@host:5432\/database/);
+    assert.doesNotMatch(refusal.err, /hunter2/);
+  }
+});
+
+test('a server that refuses the role, the password or the database exits 78, and the password is never printed', async () => {
+  await using db = await database();
+  const refusals: [(url: URL) => void, RegExp][] = [
+    [
+      (url) => {
+        url.password = 'hunter2';
+      },
+      /refuses the connection: password authentication failed/,
+    ],
+    [
+      (url) => {
+        url.username = 'nobody';
+        url.password = 'hunter2';
+      },
+      /refuses the connection/,
+    ],
+    [
+      (url) => {
+        url.pathname = '/nosuch';
+      },
+      /database "nosuch" does not exist/,
+    ],
+  ];
+  for (const [spoil, said] of refusals) {
+    const url = new URL(db.tcpUrl);
+    spoil(url);
+    for (const args of [['status'], ['tick'], ['listen'], ['tick', '--debug']]) {
+      const { code, out, err } = await cli([...args, '--database-url', url.href]);
+      assert.equal(code, 78);
+      assert.match(err, said);
+      assert.match(err, /Check the user, the password and the database name/);
+      assert.doesNotMatch(out + err, /hunter2/);
+      assert.ok(!(out + err).includes(new URL(db.tcpUrl).password));
+    }
+  }
+});
+
+test('a schema that was never made, or is too old, is a sentence with exit code 78 for every command', async () => {
+  await using db = await database({ empty: true });
+  const all = (await commands()).filter((name) => !['migrate', 'embedded', 'demo'].includes(name));
+  const args = (name: string) => (name === 'stop' ? ['stop', '--reason', 'x'] : [name]);
+  for (const name of all) {
+    refused(
+      await db.cli(args(name)),
+      78,
+      /The schema "scheduler" is not in this database\. Run "scheduler migrate" once/,
+    );
+  }
+  await db.migrate();
+  await db.query('delete from scheduler.migrations where id > 1');
+  for (const name of all) {
+    refused(
+      await db.cli(args(name)),
+      78,
+      /The schema "scheduler" is at level 1, and this version needs \d+\. Run "scheduler migrate"/,
+    );
+  }
+});
+
+test('a role without the rights is told which one is missing, and exits 78', async () => {
+  await using db = await database();
+  const role = `r_${db.name}`;
+  await db.query(`create role ${role} login`);
+  try {
+    const url = db.url.replace('postgres@', `${role}@`);
+    for (const args of [
+      ['tick'],
+      ['status'],
+      ['history'],
+      ['events'],
+      ['failures'],
+      ['start'],
+      ['prune'],
+      ['listen'],
+    ]) {
+      refused(
+        await cli([...args, '--database-url', url]),
+        78,
+        /lacks a right: permission denied for schema scheduler\. Grant it/,
+      );
+    }
+    await db.query(
+      `grant usage on schema scheduler to ${role}; grant select on all tables in schema scheduler to ${role}`,
+    );
+    assert.equal((await cli(['status', '--database-url', url])).code, 0);
+    refused(await cli(['start', '--database-url', url]), 78, /permission denied for table controls/);
+    refused(await cli(['prune', '--database-url', url]), 78, /permission denied for table events/);
+  } finally {
+    await db.query(`drop owned by ${role}; drop role ${role}`);
+  }
+});
+
+// ── Out of reach: 69
+
+test('a database that cannot be reached exits 69', async () => {
+  for (const args of [['tick'], ['status'], ['listen'], ['prune'], ['migrate']]) {
+    const url = 'postgresql://u:hunter2@127.0.0.1:1/d?application_name=x&password=hunter2';
+    const refusal = await cli([...args, '--database-url', url]);
+    refused(
+      refusal,
+      69,
+      /The database at postgresql:\/\/u:\*\*\*@127\.0\.0\.1:1\/d.* cannot be reached: .*ECONNREFUSED/,
+    );
+    assert.doesNotMatch(refusal.err, /hunter2/);
+  }
+  refused(await cli(['status', '--database-url', 'postgresql://u@no-such-host.invalid/d']), 69, /cannot be reached/);
+});
+
+test('a server that accepts and says nothing is given up after PGCONNECT_TIMEOUT', async () => {
+  const sockets: Socket[] = [];
+  const mute = createServer((socket) => sockets.push(socket.on('error', () => {})));
+  await new Promise<void>((resolve) => mute.listen(0, '127.0.0.1', resolve));
+  const { port } = mute.address() as { port: number };
+  try {
+    const env = { DATABASE_URL: `postgresql://u@127.0.0.1:${port}/d`, PGCONNECT_TIMEOUT: '1' };
+    for (const args of [['tick'], ['status'], ['listen']]) {
+      const began = Date.now();
+      refused(await cli(args, { env }), 69, /cannot be reached: .*timeout/);
+      const took = Date.now() - began;
+      assert.ok(took > 900 && took < 3000, `${took} ms`);
+    }
+  } finally {
+    for (const socket of sockets) socket.destroy();
+    mute.close();
+  }
+});
+
+test('--embedded without a running embedded server exits 69 and says how to start it', async () => {
+  await using place = await folder();
+  for (const args of [
+    ['status', '--embedded'],
+    ['--embedded', 'tick'],
+    ['listen', '--embedded'],
+    ['embedded', 'url'],
+  ]) {
+    refused(
+      await cli(args, { env: { TMPDIR: place.path } }),
+      69,
+      /No embedded server is running.*scheduler embedded start/,
+    );
+  }
+  const { code, out } = await cli(['embedded', 'stop'], { env: { TMPDIR: place.path } });
+  assert.deepEqual([code, out], [0, 'No embedded server was running.\n']);
+});
+
+// ── --debug
+
+test('--debug adds the stack of an error, without a password', async () => {
+  const url = 'postgresql://u:hunter2@127.0.0.1:1/d';
+  for (const args of [
+    ['status', '--debug', '--database-url', url],
+    ['--debug', '--database-url', url, 'tick'],
+  ]) {
+    const { code, err } = await cli(args);
+    assert.equal(code, 69);
+    assert.match(err, /^ +at /m);
+    assert.doesNotMatch(err, /hunter2/);
+  }
+});
+
+// ── prune
+
+test('prune forgets what is past its retention, in events and runs, and nothing else', async () => {
+  await using db = await database();
+  for (const age of ['100 days', '91 days', '10 days', '0']) {
+    await db.query(
+      `insert into scheduler.runs (job, at, started_at, finished_at, host, version) values ('packages', now(), now() - $1::interval, now(), 'h', 'v')`,
+      [age],
+    );
+    await db.query(
+      `insert into scheduler.events (type, job, transition, entity_id, occurred_at, channels, data) values ('t', 'packages', 'activate', '1', now() - $1::interval, '{}', '{}')`,
+      [age],
+    );
+  }
+  const json = await db.cli(['prune', '--json']);
+  assert.deepEqual(JSON.parse(json.out), { events: 2, runs: 2, retentionDays: 90 });
+  const { code, out } = await db.cli(['prune'], { env: { SCHEDULER_RETENTION: '5 days' } });
+  assert.equal(code, 0);
+  assert.equal(out, 'Forgot 1 events and 1 runs older than 5 days.\n');
+  assert.equal((await db.events()).length, 1);
+});
