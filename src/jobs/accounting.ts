@@ -121,7 +121,8 @@ const SYNC_OPEN: Rule = {
   when: {
     ...OPEN,
     'it brings news': `coalesce((
-      select r.acctinputoctets > a.bytes_in or r.acctoutputoctets > a.bytes_out or r.acctsessiontime > a.seconds or a.closed
+      select a.closed or coalesce(r.acctinputoctets > a.bytes_in, false) or coalesce(r.acctoutputoctets > a.bytes_out, false)
+        or coalesce(r.acctsessiontime > a.seconds, false)
       from scheduler.accounted a where a.id = r.id
     ), true)`,
     ...IS_OURS,

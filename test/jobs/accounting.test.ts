@@ -68,6 +68,7 @@ test('syncing twice changes nothing, not even a row', async () => {
   const open = await online(db, username);
   await report(db, open.radacctid, 5, 10, 20);
   await online(db, username, { acctstoptime: at(3), acctinputoctets: 7 });
+  await online(db, username, { acctsessiontime: null, acctinputoctets: null, acctoutputoctets: null });
   await sync(db, at(5));
   const before = await everything(db);
   assert.deepEqual((await sync(db, at(6))).changed, {});
