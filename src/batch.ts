@@ -112,11 +112,12 @@ const complete = (rule: Rule, due: string) => `${changed(rule, due)},
 
 /** What `outcome` amounts to; row by row only when asked. */
 export const TALLY = (detailed: string) => `
-    (select coalesce(json_object_agg(transition, count), '{}') from (select transition, count(*) from outcome group by 1) as t) as changed,
-    (select coalesce(max(extract(epoch from :now::timestamptz - due_at)), 0)::double precision from outcome where isfinite(due_at)) as "lateSeconds",
+    (select coalesce(json_object_agg(transition, count), '{}') from (select transition, count(*) from outcome where transition is not null group by 1) as t) as changed,
+    (select coalesce(max(extract(epoch from :now::timestamptz - due_at)), 0)::double precision from outcome
+     where isfinite(due_at) and transition is not null) as "lateSeconds",
     (select count(*) from told)::integer as told,
     (select json_agg(json_build_object('transition', transition, 'step', step, 'entity_id', entity_id, 'data', data) order by due_at, step)
-     from outcome where ${detailed}) as outcomes`;
+     from outcome where transition is not null and ${detailed}) as outcomes`;
 
 /**
  * Is anything due? Of all rules at once, in one round trip. Where nothing has failed, no row waits for another attempt:
@@ -183,11 +184,12 @@ export async function telling<T extends Tally>(pass: Pass, log: Log, work: (valu
 
 /** The next batch of a rule, changed, recorded and told in one transaction. */
 export function nextBatch(db: Database, pass: Pass, rule: Rule, cursor: Cursor | undefined, log: Log): Promise<Batch> {
-  const { idType, batchSize } = pass;
+  const { batchSize } = pass;
+  const idType = rule.idType ?? pass.idType;
   return telling(pass, log, async (common) => {
     const values = {
       ...common,
-      ...rule.make?.(batchSize),
+      ...(!rule.each && rule.make?.(batchSize)),
       ...cursor,
       rule: rule.name,
       limit: batchSize,
@@ -242,14 +244,15 @@ async function oneByKey(
 ): Promise<Batch> {
   const rows = await tx.query<Keyed>(claimByKey(rule, idType, cursor), values);
   const free = rows.filter((row) => row.free);
+  const made = { ...values, ...rule.make?.(free.length) };
   if (rule.each!.family) {
     const due = rows.filter((row) => !row.joined);
-    const batch = await changeRows(tx, rule, idType, free, values, careful);
+    const batch = await changeRows(tx, rule, idType, free, made, careful);
     return { ...batch, last: toCursor(due.at(-1)), more: due.length === values.limit };
   }
   const seen = new Set<string>();
   const first = free.filter(({ key }) => !seen.has(key) && seen.add(key));
-  const batch = await changeRows(tx, rule, idType, first, values, careful);
+  const batch = await changeRows(tx, rule, idType, first, made, careful);
   // The sweep goes on from just before the first row that had to wait for another one of its key.
   const taken = new Set<Claimed>(first);
   const waiting = rows.findIndex((row) => row.free && !taken.has(row));

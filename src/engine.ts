@@ -290,6 +290,7 @@ async function sweep(
     detail: request.debug || rule.act ? request.batchSize : DETAIL,
     notify: result.unsent === 0,
   };
+  rule.act?.prepare?.(pass.values);
   let cursor: { from: string; after: string } | undefined;
   let changes = 0;
   for (;;) {

@@ -37,6 +37,8 @@ export interface Rule {
   name: string;
   /** The table and its alias: "packages p". */
   row: string;
+  /** The type of its id, where it is not a row of the job's first table. */
+  idType?: string;
   /** The due time, as an expression on the row that an index holds in order. */
   at: string;
   /** Named conditions that must all hold, besides the due time having come. */
@@ -54,11 +56,11 @@ export interface Rule {
   /**
    * Comma-separated common table expressions that change the rows of `todo` (id, due_at and what is carried) and end in
    * `outcome` (step, transition, type, entity_id, due_at, channels, data): one row per transition, in the order of
-   * `step`. A null type is counted without an event.
+   * `step`. A null type is counted without an event; a null transition is bookkeeping, and not counted.
    */
   change: string;
   act?: Act;
-  /** More parameters for the change, made anew for each batch of so many rows: secrets, say, which SQL must not make. */
+  /** More parameters for the change, made anew for each batch of up to so many rows: secrets, say, which SQL must not make. */
   make?(rows: number): Record<string, unknown>;
 }
 
@@ -67,6 +69,8 @@ export interface Rule {
  * tried again, for the case that nobody lives to answer.
  */
 export interface Act {
+  /** Throws when the settings do not suffice, before anything is claimed. */
+  prepare?(values: Record<string, unknown>): void;
   /** Does the work, many at once; it ends early when the signal says so, and answers for each row when it is known. */
   perform(claimed: Outcome[], world: World): Promise<void>;
   /** Common table expressions from `answer` (id text, result jsonb) to `outcome`, as in a change. */

@@ -74,9 +74,15 @@ function jobStatus(job: Job, settings: Settings, standing: Standing, last: LastR
   };
 }
 
+/** A tick calls all jobs: where a more frequent one has heard none, a rarer one has only not missed it yet. */
+function runningOf(jobs: JobStatus[]): JobStatus[] {
+  const missedBy = Math.min(...jobs.filter(({ state }) => state === 'no tick').map((job) => job.intervalMinutes));
+  return jobs.filter(({ state, intervalMinutes }) => state === 'running' && intervalMinutes <= missedBy);
+}
+
 /** Of one job or of all: running as long as one of them is. */
 export function schedulerState(jobs: JobStatus[]): SchedulerState {
-  const checks = jobs.flatMap(({ nextCheck }) => nextCheck ?? []);
+  const checks = runningOf(jobs).flatMap(({ nextCheck }) => nextCheck ?? []);
   return {
     isRunning: checks.length > 0,
     intervalMinutes: Math.min(...jobs.map((job) => job.intervalMinutes)),
@@ -86,7 +92,7 @@ export function schedulerState(jobs: JobStatus[]): SchedulerState {
 
 function message(jobs: JobStatus[]): string {
   const first = (state: JobStatus['state']) => jobs.find((job) => job.state === state);
-  if (first('running')) return 'Scheduler is running';
+  if (runningOf(jobs).length > 0) return 'Scheduler is running';
   if (first('no tick')) {
     const ticks = jobs.flatMap(({ lastTick }) => lastTick ?? []).sort();
     const silence = ticks.length > 0 ? `no tick has come since ${ticks.at(-1)}` : 'no tick has ever come';

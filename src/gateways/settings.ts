@@ -48,6 +48,23 @@ export const SMS_SETTINGS = {
   smsFrom: text('SCHEDULER_SMS_FROM'),
 } satisfies Record<string, Variable<string>>;
 
+const whole = (env: string, fallback: number, least: number, most: number, what: string): Variable<string> => ({
+  env,
+  fallback: String(fallback),
+  valid: `${what} from ${least} to ${most}`,
+  parse: (given) => (/^\d{1,9}$/.test(given) && Number(given) >= least && Number(given) <= most ? given : undefined),
+});
+
+/** What the routers are told, and where they listen. */
+export const RADIUS_SETTINGS = {
+  /** Of Disconnect-Requests, RFC 5176. FreeRADIUS's table nas has no column for it. */
+  radiusPort: whole('SCHEDULER_RADIUS_PORT', 3799, 1, 65_535, 'a port'),
+  /** How often a router reports a session's usage. Three of them without a word, and it counts as gone. */
+  radiusInterim: whole('SCHEDULER_RADIUS_INTERIM', 300, 60, 86_400, 'a number of seconds'),
+  /** A device that is silent for so long is logged out; 0: never. */
+  radiusIdle: whole('SCHEDULER_RADIUS_IDLE', 900, 0, 86_400, 'a number of seconds'),
+} satisfies Record<string, Variable<string>>;
+
 type Name = keyof typeof SMS_SETTINGS;
 
 const NEEDS: Record<Provider, Partial<Record<Name, string>>> = {

@@ -3,8 +3,8 @@ import type { Answer } from './http.ts';
 import type { SmsGateway } from './settings.ts';
 import { type Dialect, json, messageId, type Outcome, refused, type Sms, sent } from './sms.ts';
 
-// Client errors that say "later", not "never".
-const PASSING = [408, 425, 429];
+// Client errors that say "later", not "never": the first three are the operator's own fault, who mends them.
+const PASSING = [401, 403, 404, 408, 425, 429];
 
 export function askWebhook({ url, secret }: SmsGateway, sms: Sms): Dialect {
   const body = JSON.stringify({ to: sms.to, text: sms.text, reference: sms.reference });
