@@ -154,6 +154,107 @@ const deductions = (limit: string) => `
   )
   ${tell}`;
 
+/** It knows that all are new customers, what they bought, and their names and passwords. */
+const payments = (limit: string) => `
+  with due as materialized (
+    select pay.id, pay.phone_number, pay.mac_address, pay.amount, pay.package_id, pay.updated_at as due_at,
+      'user' || pay.id as username, 'password' || pay.id as password, now() + interval '1 hour' as expires_at
+    from payments pay
+    where status = 'completed' and provisioned_at is null and updated_at <= now()
+    ${limit}
+    for update
+  ),
+  created as (
+    insert into hotspot_users (username, phone_number, package_id, package_name, has_active_subscription,
+      subscription_starts_at, subscription_expires_at, status)
+    select username, phone_number, package_id, '1 Hour', true, now(), expires_at, 'active' from due
+    returning id, phone_number
+  ),
+  opened as (
+    insert into radius_sessions (hotspot_user_id, payment_id, package_id, username, mac_address, session_start, expected_end, status)
+    select created.id, due.id, package_id, username, mac_address, now(), expires_at, 'active'
+    from due join created using (phone_number)
+  ),
+  checks as (
+    insert into radcheck (username, attribute, op, value)
+    select username, attribute, ':=', value from due cross join lateral (values
+      ('Cleartext-Password', password), ('Expiration', floor(extract(epoch from expires_at))::bigint::text), ('Simultaneous-Use', '1')
+    ) as each (attribute, value)
+  ),
+  replies as (
+    insert into radreply (username, attribute, op, value)
+    select username, attribute, ':=', value from due cross join lateral (values
+      ('Session-Timeout', '3600'), ('Idle-Timeout', '900'), ('Acct-Interim-Interval', '300'), ('Mikrotik-Rate-Limit', '2M/4M')
+    ) as each (attribute, value)
+  ),
+  queued as (
+    insert into hotspot_credentials (hotspot_user_id, payment_id, username, plain_password, phone_number, package_name, expires_at,
+      sms_status, sms_next_attempt_at)
+    select created.id, due.id, username, password, phone_number, '1 Hour', expires_at, 'pending', now()
+    from due join created using (phone_number)
+  ),
+  provisioned as (
+    update payments set provisioned_at = now() from due where payments.id = due.id
+  ),
+  recorded as (
+    insert into scheduler.events (type, job, transition, entity_id, due_at, occurred_at, channels, data)
+    select each.type, 'payments', each.transition, due.id::text, due_at, now(), array['dashboard-stats', each.channel], each.data
+    from due join created using (phone_number) cross join lateral (values
+      ('PaymentCompleted', 'provision', 'payments', jsonb_build_object(
+        'payment_id', due.id, 'amount', amount, 'phone_number', phone_number, 'package_id', package_id, 'status', 'completed'
+      )),
+      ('HotspotUserCreated', 'create user', 'hotspot-users', jsonb_build_object(
+        'user_id', created.id, 'username', username, 'phone_number', phone_number, 'package_name', '1 Hour',
+        'expires_at', expires_at, 'payment_id', due.id, 'amount', amount
+      ))
+    ) as each (type, transition, channel, data)
+    returning id, type, channels, data
+  )
+  ${tell}`;
+
+/** It knows that nobody has paid again. */
+const hotspotSessions = (limit: string) => `
+  with due as materialized (
+    select id, expected_end as due_at from radius_sessions where status = 'active' and expected_end <= now()
+    ${limit}
+    for update
+  ),
+  ended as (
+    update radius_sessions s set status = 'expired', session_end = due_at, disconnect_reason = 'time is up', updated_at = now()
+    from due where s.id = due.id
+    returning s.id, s.hotspot_user_id, s.username, s.duration_seconds, s.total_bytes, due.due_at
+  ),
+  over as (
+    update hotspot_users u set has_active_subscription = false, status = 'expired', updated_at = now()
+    from ended where u.id = ended.hotspot_user_id
+  ),
+  no_checks as (delete from radcheck c using ended where c.username = ended.username),
+  no_replies as (delete from radreply r using ended where r.username = ended.username),
+  no_passwords as (
+    update hotspot_credentials c set plain_password = null, expires_at = least(expires_at, now())
+    from ended where c.hotspot_user_id = ended.hotspot_user_id and c.plain_password is not null
+  ),
+  disconnects as (
+    insert into session_disconnections (radius_session_id, hotspot_user_id, radacct_id, username, acct_session_id,
+      nas_ip_address, framed_ip_address, disconnect_reason, status, next_attempt_at)
+    select ended.id, hotspot_user_id, radacctid, ended.username, acctsessionid, host(nasipaddress), host(framedipaddress),
+      'time is up', 'pending', now()
+    from ended join radacct r on r.username = ended.username and r.acctstoptime is null
+  ),
+  recorded as (
+    insert into scheduler.events (type, job, transition, entity_id, due_at, occurred_at, channels, data)
+    select 'SessionExpired', 'hotspot-sessions', 'expire', id::text, due_at, now(),
+      array['dashboard-stats', 'user.' || hotspot_user_id], jsonb_build_object(
+        'session_id', id, 'username', username, 'duration', duration_seconds, 'data_used', total_bytes, 'reason', 'time is up'
+      )
+    from ended
+    returning id, type, channels, data
+  )
+  ${tell}`;
+
+const HOTSPOT = `truncate packages, payments, hotspot_users, radius_sessions, hotspot_credentials, session_disconnections, radcheck,
+  radreply, radacct, scheduler.events`;
+
 export const CASES: Case[] = [
   {
     job: 'packages',
@@ -193,5 +294,53 @@ export const CASES: Case[] = [
     bare: deductions(''),
     one: deductions('order by activated_at limit 1'),
     done: `select count(*)::integer as n from text_sessions where auto_deductions_processed = 2`,
+  },
+  {
+    job: 'payments',
+    bound: 1.5,
+    empty: HOTSPOT,
+    fill: `with bought as (
+        insert into packages (name, price, duration, upload_speed, download_speed) values ('1 Hour', 50, '1 hour', '2M', '4M')
+        returning id
+      )
+      insert into payments (phone_number, mac_address, package_id, amount, transaction_id, mpesa_receipt, status, updated_at)
+      select (254700000000 + n)::text, 'AA:BB:CC:00:11:22', bought.id, 50, 'T' || n, 'R' || n, 'completed',
+        now() - interval '1 hour' + n * interval '1 ms'
+      from bought, generate_series(1, :n) as n`,
+    bare: payments(''),
+    one: payments('order by updated_at limit 1'),
+    done: 'select count(*)::integer as n from payments where provisioned_at is not null',
+  },
+  {
+    job: 'hotspot-sessions',
+    bound: 1.5,
+    empty: HOTSPOT,
+    fill: `with users as (
+        insert into hotspot_users (username, phone_number, has_active_subscription, subscription_expires_at)
+        select 'user' || n, (254700000000 + n)::text, true, now() - interval '1 hour' + n * interval '1 ms'
+        from generate_series(1, :n) as n
+        returning id, username, phone_number, subscription_expires_at
+      ),
+      sessions as (
+        insert into radius_sessions (hotspot_user_id, username, expected_end) select id, username, subscription_expires_at from users
+      ),
+      credentials as (
+        insert into hotspot_credentials (hotspot_user_id, username, phone_number, plain_password, sms_status)
+        select id, username, phone_number, 'password', 'logged' from users
+      ),
+      checks as (
+        insert into radcheck (username, attribute, op, value)
+        select username, attribute, ':=', 'x' from users, unnest(array['Cleartext-Password', 'Expiration', 'Simultaneous-Use']) as attribute
+      ),
+      replies as (
+        insert into radreply (username, attribute, op, value)
+        select username, attribute, ':=', 'x'
+        from users, unnest(array['Session-Timeout', 'Idle-Timeout', 'Acct-Interim-Interval', 'Mikrotik-Rate-Limit']) as attribute
+      )
+      insert into radacct (acctsessionid, acctuniqueid, username, nasipaddress, framedipaddress, acctstarttime)
+      select 's' || id, 'u' || id, username, '10.0.0.1', '10.5.50.7', now() from users`,
+    bare: hotspotSessions(''),
+    one: hotspotSessions('order by expected_end limit 1'),
+    done: `select count(*)::integer as n from radius_sessions where status = 'expired'`,
   },
 ];
