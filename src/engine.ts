@@ -1,4 +1,4 @@
-import { addUp, nextBatch, type Pass, probe, sum, type Tally, total } from './batch.ts';
+import { addUp, nextBatch, type Pass, sum, type Tally, total } from './batch.ts';
 import type { Settings } from './config.ts';
 import { isPaused, whyPaused } from './controls.ts';
 import { type Database, sqlState, type Transaction } from './db.ts';
@@ -10,6 +10,7 @@ import { workOutside } from './outside.ts';
 import { ANYTHING_EXPIRED, prune } from './retention.ts';
 import { beginRun, finishRun, type JobResult, readStanding, recordIdle, type Standing } from './runs.ts';
 import { checkLevel, explainSchemaError } from './schema.ts';
+import { probe } from './statement.ts';
 import type { Stop, StopReason } from './stop.ts';
 
 export interface Request {

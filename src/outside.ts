@@ -1,9 +1,10 @@
-import { type Pass, TALLY, type Tally, telling } from './batch.ts';
+import { type Pass, type Tally, telling } from './batch.ts';
 import type { Database } from './db.ts';
 import { RECORD_AND_TELL } from './events.ts';
 import { CLEAR_SUCCEEDED } from './failures.ts';
 import type { Answer, Outcome, Rule, World } from './job.ts';
 import type { Log } from './log.ts';
+import { TALLY } from './statement.ts';
 import type { Stop } from './stop.ts';
 
 /** Answers that arrive while others are being recorded are recorded together, but no more than this at a time. */

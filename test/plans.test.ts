@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { claim } from '../src/batch.ts';
 import { bind } from '../src/db.ts';
+import { claim } from '../src/statement.ts';
 import { DUE, fill, JOBS, KINDS, readsNothing, readsOnlyItsIndex, values } from './plans.ts';
 
 /** Finding what is due must cost what is due, not what the table holds: each rule reads its own index and no other row. */

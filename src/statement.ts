@@ -1,0 +1,132 @@
+import { RECORD_AND_TELL } from './events.ts';
+import { CLEAR_SUCCEEDED, NOTE_REFUSED, waiting } from './failures.ts';
+import { aliasOf, type Job, type Rule } from './job.ts';
+
+/** The SQL around a rule. A job says what changes; everything here is the same for all of them. */
+
+const conditions = (rule: Rule) => Object.values(rule.when).map((condition) => `(${condition})`);
+
+const carried = (rule: Rule) => (rule.carry ? `, ${rule.carry}` : '');
+
+const columns = (rule: Rule) => {
+  const alias = aliasOf(rule);
+  return `${alias}.id, ${rule.at} as due_at, ${rule.wrong ? `(${rule.wrong})` : 'null'}::text as wrong${carried(rule)}`;
+};
+
+const isReached = (rule: Rule) => [...conditions(rule), `${rule.at} <= :now::timestamptz`].join('\n      and ');
+const isDue = (rule: Rule) => `${isReached(rule)}\n      and not ${waiting(`${aliasOf(rule)}.id`)}`;
+
+/** Where the sweep over a rule's due rows has come to; strictly forward, so no row is seen twice in a run. */
+export interface Cursor {
+  from: string;
+  after: string;
+}
+
+const beyond = (rule: Rule, idType: string, cursor: Cursor | undefined) =>
+  cursor ? `and (${rule.at}, ${aliasOf(rule)}.id) > (:from::timestamptz, :after::text::${idType})` : '';
+
+/** The due rows, oldest first, locked: what an index must answer without reading any other row. */
+export function claim(rule: Rule, idType: string, cursor?: Cursor): string {
+  const alias = aliasOf(rule);
+  return `select ${columns(rule)}, ${alias}.ctid::text as place
+    from ${rule.row}
+    where ${isDue(rule)} ${beyond(rule, idType, cursor)}
+    order by ${rule.at}, ${alias}.id
+    limit :limit::integer
+    for update of ${alias} skip locked`;
+}
+
+const isFamily = (rule: Rule) => `(${rule.each!.family}) and not ${waiting(`${aliasOf(rule)}.id`)}`;
+
+/** The due rows, and whether their keys could be locked: rows of a key that somebody else holds are theirs. */
+export function claimByKey(rule: Rule, idType: string, cursor: Cursor | undefined): string {
+  const alias = aliasOf(rule);
+  const { key, lock, family } = rule.each!;
+  const row = `${alias}.id, ${rule.at} as due_at, ${alias}.ctid as place, ${key} as key`;
+  // By key, one after the other: the planner would rather go through everything that is due for each batch.
+  const joined = `
+    union all
+    select member.*, true, true
+    from locked cross join lateral (
+      select ${row} from ${rule.row} where ${key} = locked.key and ${isFamily(rule)} offset 0
+    ) as member
+    where member.id not in (select id from due)`;
+  return `
+    with due as materialized (
+      select ${row}${carried(rule)}
+      from ${rule.row}
+      where ${isDue(rule)} ${beyond(rule, idType, cursor)}
+      order by ${rule.at}, ${alias}.id
+      limit :limit::integer
+    ),
+    locked as materialized (${lock}),
+    rows (id, due_at, place, key, free, joined) as (
+      select id, due_at, place, key, key in (select key from locked), false from due
+      ${family ? joined : ''}
+    )
+    select id::text as id, due_at::text as due_at, place::text as place, key::text as key, free, joined
+    from rows order by rows.due_at, rows.id`;
+}
+
+/**
+ * The same rows again, by their place: within the transaction that locked them they cannot move. The offset keeps the
+ * planner from finding them among all that is due, once per batch.
+ */
+export function picked(rule: Rule, idType: string): string {
+  const alias = aliasOf(rule);
+  // Of these only the keys are locked: the application may have changed, and so moved, a row in the meantime. The lock
+  // reaches into the subquery, and still lets the application refer to the row, from a new message of a session for instance.
+  if (rule.each)
+    return `select ${columns(rule)}
+    from (select * from ${rule.row} where ${alias}.id = any(:ids::text[]::${idType}[]) order by ${alias}.id offset 0) as ${alias}
+    where (${isDue(rule)} ${rule.each.family ? `or ${isFamily(rule)}` : ''})
+    for no key update of ${alias}`;
+  return `select ${columns(rule)}
+    from (select * from ${rule.row} where ${alias}.ctid = any(:places::tid[]) offset 0) as ${alias}
+    where ${isDue(rule)} and ${alias}.id::text = any(:ids::text[])`;
+}
+
+// Of "wrong is null" alone the planner expects one row in 200, and then it loops over the whole batch for each of them.
+export const changed = (rule: Rule, due: string) => `
+  with due as materialized (${due}),
+  todo as (select * from due where case when wrong is null then true end),
+  ${rule.change}`;
+
+export const complete = (rule: Rule, due: string) => `${changed(rule, due)},
+  ${RECORD_AND_TELL},
+  refused as (
+    select id::text as id, wrong as error from due where wrong is not null
+    union all
+    select id::text, 'nothing was changed: a trigger or a rule of the table suppressed the update'
+    from todo where id::text not in (select entity_id from outcome)
+  ),
+  noted as (${NOTE_REFUSED}),
+  cleared as (${CLEAR_SUCCEEDED})
+  select
+    (select count(*) from due)::integer as claimed,
+    (select row_to_json(l) from (select due_at::text as "from", id::text as after from due order by due_at desc, id desc limit 1) as l) as last,
+    (select coalesce(json_agg(refused), '[]') from refused) as refused,
+    ${TALLY('(select count(*) from due) <= :detail::integer')}`;
+
+/** What `outcome` amounts to; row by row only when asked. */
+export const TALLY = (detailed: string) => `
+    (select coalesce(json_object_agg(transition, count), '{}') from (select transition, count(*) from outcome where transition is not null group by 1) as t) as changed,
+    (select coalesce(max(extract(epoch from :now::timestamptz - due_at)), 0)::double precision from outcome
+     where isfinite(due_at) and transition is not null) as "lateSeconds",
+    (select count(*) from told)::integer as told,
+    (select json_agg(json_build_object('transition', transition, 'step', step, 'entity_id', entity_id, 'data', data) order by due_at, step)
+     from outcome where transition is not null and ${detailed}) as outcomes`;
+
+/**
+ * Is anything due? Of all rules at once, in one round trip. Where nothing has failed, no row waits for another attempt:
+ * not asking about that halves what an idle tick costs the server, which plans it anew each time.
+ */
+export function probe(jobs: Job[], anyFailures: boolean): string {
+  const checks = jobs.flatMap((job) =>
+    job.rules.map((rule) => {
+      const due = anyFailures ? isDue(rule).replaceAll(':job::text', `'${job.name}'`) : isReached(rule);
+      return `exists (select from ${rule.row} where ${due})`;
+    }),
+  );
+  return checks.length === 0 ? 'false' : checks.join('\n or ');
+}
