@@ -1,6 +1,6 @@
+import { type Dialect, json, messageId, type Outcome, refused, type Sms, sent, under, unknown } from './dialect.ts';
 import type { Answer } from './http.ts';
 import type { SmsGateway } from './settings.ts';
-import { type Dialect, json, messageId, type Outcome, refused, type Sms, sent, under, unknown } from './sms.ts';
 
 const LIVE = 'https://api.africastalking.com';
 const SANDBOX = 'https://api.sandbox.africastalking.com';

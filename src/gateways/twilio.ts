@@ -1,6 +1,6 @@
+import { type Dialect, json, messageId, type Outcome, refused, type Sms, sent, under } from './dialect.ts';
 import type { Answer } from './http.ts';
 import type { SmsGateway } from './settings.ts';
-import { type Dialect, json, messageId, type Outcome, refused, type Sms, sent, under } from './sms.ts';
 
 const BASE = 'https://api.twilio.com';
 

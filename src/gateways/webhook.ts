@@ -1,7 +1,7 @@
 import { createHmac } from 'node:crypto';
+import { type Dialect, json, messageId, type Outcome, refused, type Sms, sent } from './dialect.ts';
 import type { Answer } from './http.ts';
 import type { SmsGateway } from './settings.ts';
-import { type Dialect, json, messageId, type Outcome, refused, type Sms, sent } from './sms.ts';
 
 // Client errors that say "later", not "never": the first three are the operator's own fault, who mends them.
 const PASSING = [401, 403, 404, 408, 425, 429];

@@ -1,5 +1,5 @@
+import type { Outcome as Sent, Sms } from '../gateways/dialect.ts';
 import { SMS_SETTINGS, smsGateway } from '../gateways/settings.ts';
-import type { Outcome as Sent, Sms } from '../gateways/sms.ts';
 import { type Act, failure, info, type Job, type Outcome, type Rule, warning } from '../job.ts';
 
 const DUE = 'scheduler.at(c.sms_next_attempt_at, :dbZone::text)';

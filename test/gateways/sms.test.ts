@@ -4,9 +4,10 @@ import { createServer } from 'node:net';
 import { test } from 'node:test';
 import { readSettings } from '../../src/config.ts';
 import { EXIT, type OperatorError } from '../../src/errors.ts';
+import type { Outcome } from '../../src/gateways/dialect.ts';
 import { inFlight } from '../../src/gateways/in-flight.ts';
 import { type Provider, SMS_SETTINGS, type SmsGateway, smsGateway } from '../../src/gateways/settings.ts';
-import { type Outcome, sendSms } from '../../src/gateways/sms.ts';
+import { sendSms } from '../../src/gateways/sms.ts';
 import { answer, breakOff, fakeGateway, hang, hangUp, type Reply } from './fakes.ts';
 
 const SMS = { to: '254712345678', text: 'WiFi user kdfh3746 password 7thx9rkvpn', reference: 'credentials-42' };
