@@ -48,12 +48,12 @@ export function claimByKey(rule: Rule, idType: string, cursor: Cursor | undefine
     union all
     select member.*, true, true
     from locked cross join lateral (
-      select ${row} from ${rule.row} where ${key} = locked.key and ${isFamily(rule)} offset 0
-    ) as member
-    where member.id not in (select id from due)`;
+      select ${row} from ${rule.row}
+      where ${key} = locked.key and ${alias}.id not in (select id from due) and ${isFamily(rule)} offset 0
+    ) as member`;
   return `
     with due as materialized (
-      select ${row}${carried(rule)}
+      select ${row}${family ? '' : carried(rule)}
       from ${rule.row}
       where ${isDue(rule)} ${beyond(rule, idType, cursor)}
       order by ${rule.at}, ${alias}.id
@@ -75,12 +75,15 @@ export function claimByKey(rule: Rule, idType: string, cursor: Cursor | undefine
 export function picked(rule: Rule, idType: string): string {
   const alias = aliasOf(rule);
   // Of these only the keys are locked: the application may have changed, and so moved, a row in the meantime. The lock
-  // reaches into the subquery, and still lets the application refer to the row, from a new message of a session for instance.
-  if (rule.each)
+  // still lets it refer to the row, from a new message of a session for instance.
+  if (rule.each) {
     return `select ${columns(rule)}
-    from (select * from ${rule.row} where ${alias}.id = any(:ids::text[]::${idType}[]) order by ${alias}.id offset 0) as ${alias}
-    where (${isDue(rule)} ${rule.each.family ? `or ${isFamily(rule)}` : ''})
-    for no key update of ${alias}`;
+    from (
+      select * from ${rule.row} where ${alias}.id = any(:ids::text[]::${idType}[]) order by ${alias}.id offset 0
+      for no key update
+    ) as ${alias}
+    where (${isDue(rule)}${rule.each.family ? ` or ${isFamily(rule)}` : ''})`;
+  }
   return `select ${columns(rule)}
     from (select * from ${rule.row} where ${alias}.ctid = any(:places::tid[]) offset 0) as ${alias}
     where ${isDue(rule)} and ${alias}.id::text = any(:ids::text[])`;
