@@ -22,7 +22,7 @@ const worlds: fc.Arbitrary<World> = fc.record({
       user: fc.nat(PATIENTS - 1),
       credits: fc.nat(8),
       since: fc.integer({ min: -20, max: 20 }),
-      expires: fc.option(seconds(HOURS * 3600), { freq: 1 }),
+      expires: fc.option(seconds(HOURS * 3600), { freq: 2 }),
       active: fc.constantFrom(true, true, true, false),
     }),
     { maxLength: 8 },
