@@ -22,3 +22,29 @@ grant usage on all sequences in schema scheduler to :"role";
 select format('grant select, update on %s to %I', name, :'role')
 from unnest(array['packages', 'special_packages']) as name
 where to_regclass(name) is not null \gexec
+
+-- The hotspot jobs also write what others read: users, sessions, SMS to send, RADIUS rows.
+grant select, insert, update, delete on scheduler.accounted to :"role";
+grant select, update on scheduler.accounted_up_to to :"role";
+
+select format('grant %s on %s to %I', rights, name, :'role')
+from (values
+  ('payments', 'select, update'),
+  ('hotspot_users', 'select, insert, update'),
+  ('radius_sessions', 'select, insert, update'),
+  ('hotspot_credentials', 'select, insert, update'),
+  ('session_disconnections', 'select, insert, update'),
+  ('data_usage_logs', 'insert'),
+  ('vouchers', 'select, update'),
+  ('radcheck', 'select, insert, delete'),
+  ('radreply', 'select, insert, delete'),
+  ('radacct', 'select, update'),
+  ('nas', 'select')
+) as needed (name, rights)
+where to_regclass(name) is not null \gexec
+
+select format('grant usage on sequence %s to %I', pg_get_serial_sequence(name, 'id'), :'role')
+from unnest(array[
+  'hotspot_users', 'radius_sessions', 'hotspot_credentials', 'session_disconnections', 'data_usage_logs', 'radcheck', 'radreply'
+]) as name
+where scheduler.has_columns(to_regclass(name), 'id') and pg_get_serial_sequence(name, 'id') is not null \gexec

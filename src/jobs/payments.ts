@@ -40,7 +40,8 @@ const OUR_REPLIES = `'Session-Timeout', 'Idle-Timeout', 'Acct-Interim-Interval',
 // FreeRADIUS keeps Expiration in 32 bits of seconds, and so does a router its timeouts.
 const LATEST = "'2100-01-01T00:00:00Z'::timestamptz";
 
-const some = (count: number, make: () => string) => Array.from({ length: count }, make);
+// As JSON: the n-th of a thousand texts in an array is found by going past the others.
+const some = (count: number, make: () => string) => JSON.stringify(Array.from({ length: count }, make));
 
 // Among a million users every ten thousandth name is taken already.
 const SPARE_NAMES = 20;
@@ -64,11 +65,14 @@ const PROVISION: Rule = {
   carry: 'pay.phone_number, pay.mac_address, pay.package_id, pay.amount',
   make: (rows) => ({ passwords: some(rows, newPassword), usernames: some(rows + SPARE_NAMES, newUsername) }),
   change: `
+    offers as materialized (
+      select p.id as package_id, p.name as package_name, scheduler.validity_seconds(p.duration) as seconds,
+        nullif(p.data_limit::bigint, 0) as package_limit, scheduler.rate_limit(p.upload_speed, p.download_speed) as rate,
+        greatest(coalesce(p.devices, 1), 1) as devices
+      from packages p where p.id in (select package_id from todo)
+    ),
     bought as materialized (
-      select todo.id, todo.due_at, todo.phone_number, todo.mac_address, todo.amount, p.id as package_id, p.name as package_name,
-        scheduler.validity_seconds(p.duration) as seconds, nullif(p.data_limit::bigint, 0) as package_limit,
-        scheduler.rate_limit(p.upload_speed, p.download_speed) as rate, greatest(coalesce(p.devices, 1), 1) as devices,
-        u.id as user_id, u.username as known_as, runs.runs, u.package_id = p.id as same_package,
+      select todo.id, todo.due_at, todo.phone_number, todo.mac_address, todo.amount, offers.*, u.id as user_id, u.username as known_as, runs.runs, u.package_id = offers.package_id as same_package,
         u.data_limit as old_limit, coalesce(u.data_used, 0) as old_used,
         scheduler.at(u.subscription_starts_at, :dbZone::text) as old_start,
         scheduler.at(u.subscription_expires_at, :dbZone::text) as old_end,
@@ -76,9 +80,9 @@ const PROVISION: Rule = {
           select array_agg(case c.attribute when 'Cleartext-Password' then c.value end order by c.attribute) from radcheck c
           where runs.runs and c.username = scheduler.radius_name(u.username) and c.attribute like '%-Password'
         ) as old_passwords,
-        row_number() over (order by todo.due_at, todo.id) as place
+        row_number() over (order by todo.due_at, todo.id)::integer as place
       from todo
-      join packages p on p.id = todo.package_id
+      join offers on offers.package_id = todo.package_id
       left join hotspot_users u on u.phone_number = todo.phone_number
       cross join lateral (
         select coalesce(
@@ -89,22 +93,23 @@ const PROVISION: Rule = {
         ) as runs
       ) as runs
     ),
-    free_names as (
-      select name, row_number() over () as place
-      from (select distinct name from unnest(:usernames::text[]) as name) as offered
+    free_names as materialized (
+      select jsonb_agg(name) as names
+      from (select distinct name from jsonb_array_elements_text(:usernames::jsonb) as name) as offered
       where not exists (select from hotspot_users u where u.username = name)
         and not exists (select from radcheck c where c.username = name)
     ),
     granted as materialized (
-      select bought.*, coalesce(known_as, free_names.name) as username,
-        scheduler.radius_name(coalesce(known_as, free_names.name)) as radius_name,
-        case when old_passwords is null then (:passwords::text[])[place] end as new_password,
-        coalesce(array_to_string(old_passwords[1:1], ''), (:passwords::text[])[place]) as password,
+      select bought.*, scheduler.mask_phone(phone_number::text) as masked,
+        coalesce(known_as, (select names from free_names) ->> (place - 1)) as username,
+        coalesce(scheduler.radius_name(known_as), (select names from free_names) ->> (place - 1)) as radius_name,
+        case when old_passwords is null then :passwords::jsonb ->> (place - 1) end as new_password,
+        coalesce(array_to_string(old_passwords[1:1], ''), (:passwords::jsonb ->> (place - 1))) as password,
         case when runs then old_start else :now::timestamptz end as starts_at,
         least(case when runs then greatest(old_end, :now::timestamptz) else :now::timestamptz end + make_interval(secs => seconds), ${LATEST}) as expires_at,
         case when runs and same_package then old_limit + package_limit else package_limit end as data_limit,
         case when runs and same_package then old_used else 0 end as data_used
-      from bought left join free_names using (place)
+      from bought
     ),
     created as (
       insert into hotspot_users (username, phone_number, package_id, package_name, has_active_subscription,
@@ -139,11 +144,12 @@ const PROVISION: Rule = {
     ),
     old_checks as (
       delete from radcheck c using granted g
-      where c.username = g.radius_name
+      where g.user_id is not null and c.username = g.radius_name
         and (c.attribute in (${OUR_CHECKS}) or g.new_password is not null and c.attribute like '%-Password')
     ),
     old_replies as (
-      delete from radreply r using granted g where r.username = g.radius_name and r.attribute in (${OUR_REPLIES})
+      delete from radreply r using granted g
+      where g.user_id is not null and r.username = g.radius_name and r.attribute in (${OUR_REPLIES})
     ),
     checks as (
       insert into radcheck (username, attribute, op, value)
@@ -187,14 +193,14 @@ const PROVISION: Rule = {
       select 1 as step, case when runs then 'extend' else 'provision' end as transition, 'PaymentCompleted' as type,
         array['dashboard-stats', 'payments'] as channels, id::text as entity_id, due_at,
         jsonb_build_object(
-          'payment_id', id, 'amount', amount, 'phone_number', scheduler.mask_phone(phone_number::text),
+          'payment_id', id, 'amount', amount, 'phone_number', masked,
           'package_id', package_id, 'status', 'completed'
         ) as data
       from done
       union all
       select 2, 'create user', 'HotspotUserCreated', array['dashboard-stats', 'hotspot-users'], done.id::text, due_at,
         jsonb_build_object(
-          'user_id', created.id, 'username', username, 'phone_number', scheduler.mask_phone(done.phone_number::text),
+          'user_id', created.id, 'username', username, 'phone_number', masked,
           'package_name', package_name, 'expires_at', scheduler.iso(expires_at), 'payment_id', done.id, 'amount', amount
         )
       from done join created on created.phone_number = done.phone_number

@@ -23,5 +23,5 @@ export const sample: Sample = {
     select name as package, status, to_char(scheduled_activation_time, 'Dy HH24:MI') as start,
       to_char(scheduler.sale_end(scheduled_activation_time, scheduled_deactivation_time, validity), 'Dy HH24:MI') as "end",
       description as "what to know"
-    from packages order by id`,
+    from packages where enable_schedule order by id`,
 };
