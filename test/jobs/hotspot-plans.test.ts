@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { claim, probe } from '../../src/batch.ts';
+import { claim, probe } from '../../src/statement.ts';
 import { bind } from '../../src/db.ts';
 import type { Job } from '../../src/job.ts';
 import { job as accounting } from '../../src/jobs/accounting.ts';
