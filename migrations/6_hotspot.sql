@@ -59,6 +59,10 @@ declare
   words text := lower(btrim(coalesce(speed, '')));
   unit text;
 begin
+  -- Most are written so, and each payment asks.
+  if speed ~ '^[0-9]{1,9}[kMG]$' then
+    return speed;
+  end if;
   if words in ('', '0', 'unlimited') then
     return '0';
   end if;
