@@ -75,14 +75,15 @@ export function claimByKey(rule: Rule, idType: string, cursor: Cursor | undefine
 export function picked(rule: Rule, idType: string): string {
   const alias = aliasOf(rule);
   // Of these only the keys are locked: the application may have changed, and so moved, a row in the meantime. The lock
-  // still lets it refer to the row, from a new message of a session for instance.
+  // still lets it refer to the row, from a new message of a session for instance. That none of them waits for another
+  // attempt was seen when they were claimed.
   if (rule.each) {
     return `select ${columns(rule)}
     from (
       select * from ${rule.row} where ${alias}.id = any(:ids::text[]::${idType}[]) order by ${alias}.id offset 0
       for no key update
     ) as ${alias}
-    where (${isDue(rule)}${rule.each.family ? ` or ${isFamily(rule)}` : ''})`;
+    where (${isReached(rule)}${rule.each.family ? ` or (${rule.each.family})` : ''})`;
   }
   return `select ${columns(rule)}
     from (select * from ${rule.row} where ${alias}.ctid = any(:places::tid[]) offset 0) as ${alias}

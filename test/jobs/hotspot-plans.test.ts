@@ -1,6 +1,5 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { claim, probe } from '../../src/statement.ts';
 import { bind } from '../../src/db.ts';
 import type { Job } from '../../src/job.ts';
 import { job as accounting } from '../../src/jobs/accounting.ts';
@@ -9,6 +8,7 @@ import { job as disconnects } from '../../src/jobs/disconnects.ts';
 import { job as sessions } from '../../src/jobs/hotspot-sessions.ts';
 import { job as payments } from '../../src/jobs/payments.ts';
 import { job as vouchers } from '../../src/jobs/vouchers.ts';
+import { claim, probe } from '../../src/statement.ts';
 import { database, type TestDatabase } from '../harness.ts';
 import { values } from '../plans.ts';
 
