@@ -18,10 +18,24 @@ grant select, insert, update, delete on scheduler.runs, scheduler.events, schedu
 grant select, insert on scheduler.controls to :"role";
 grant usage on all sequences in schema scheduler to :"role";
 
--- The application's tables, as far as they exist: rows are read and updated, never deleted.
-select format('grant select, update on %s to %I', name, :'role')
-from unnest(array['packages', 'special_packages']) as name
+-- The application's tables, as far as they exist: rows are read and updated, never deleted. Text sessions also write their
+-- ledger and the doctors' earnings.
+select format('grant %s on %s to %I', rights, name, :'role')
+from (values
+  ('packages', 'select, update'),
+  ('special_packages', 'select, update'),
+  ('customer_packages', 'select, update'),
+  ('text_sessions', 'select, update'),
+  ('subscriptions', 'select, update'),
+  ('text_session_deductions', 'select, insert'),
+  ('doctor_wallets', 'select, insert, update'),
+  ('wallet_transactions', 'select, insert')
+) as needed (name, rights)
 where to_regclass(name) is not null \gexec
+
+select format('grant usage on sequence %s to %I', pg_get_serial_sequence(name, 'id'), :'role')
+from unnest(array['doctor_wallets', 'wallet_transactions']) as name
+where scheduler.has_columns(to_regclass(name), 'id') and pg_get_serial_sequence(name, 'id') is not null \gexec
 
 -- The hotspot jobs also write what others read: users, sessions, SMS to send, RADIUS rows.
 grant select, insert, update, delete on scheduler.accounted to :"role";

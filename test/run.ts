@@ -9,7 +9,7 @@ import { makeTemplate } from './harness.ts';
 
 const HERE = import.meta.dirname;
 // Only on request: they take minutes, or install a RADIUS server first.
-const ON_REQUEST = ['slow', 'hotspot'];
+const ON_REQUEST = ['slow', 'hotspot', 'speed'];
 
 const given = process.argv.slice(2);
 const options = given.filter((arg) => arg.startsWith('--'));
