@@ -29,19 +29,25 @@ const SELDOM = [
   { module: /^dns$/, importer: /pg.lib.connection-parameters/ },
   { module: /^\.\/crypto\/utils$/, importer: /pg.lib.client/ },
   { module: /^\.\/utils$/, importer: /pg.lib.crypto.sasl/ },
+  // An import statement looks for the names that it wants, so they must be there.
+  { module: /^node:crypto$/, importer: /gateways.secrets/, names: ['randomInt'] },
 ];
 
 const lazyModules = {
   name: 'lazy-modules',
   setup(build) {
-    build.onResolve({ filter: /^(node:child_process|dns|\.\/(crypto\/)?utils)$/ }, ({ path, importer, resolveDir }) => {
-      const seldom = SELDOM.some((each) => each.module.test(path) && each.importer.test(importer));
-      return seldom ? { path, namespace: 'lazy', pluginData: { resolveDir } } : undefined;
+    build.onResolve(
+      { filter: /^(node:child_process|node:crypto|dns|\.\/(crypto\/)?utils)$/ },
+      ({ path, importer, resolveDir }) => {
+        const seldom = SELDOM.find((each) => each.module.test(path) && each.importer.test(importer));
+        return seldom && { path, namespace: 'lazy', pluginData: { resolveDir, names: seldom.names ?? [] } };
+      },
+    );
+    build.onLoad({ filter: /.*/, namespace: 'lazy' }, ({ path, pluginData: { resolveDir, names } }) => {
+      const real = `require(${JSON.stringify(path)})`;
+      const named = names.map((name) => `get ${name}() { return ${real}.${name}; }`).join(', ');
+      return { contents: `module.exports = new Proxy({ ${named} }, { get: (_, name) => ${real}[name] });`, resolveDir };
     });
-    build.onLoad({ filter: /.*/, namespace: 'lazy' }, ({ path, pluginData: { resolveDir } }) => ({
-      contents: `module.exports = new Proxy({}, { get: (_, name) => require(${JSON.stringify(path)})[name] });`,
-      resolveDir,
-    }));
   },
 };
 

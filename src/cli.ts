@@ -1,16 +1,4 @@
 import { Command, CommanderError, Option } from 'commander';
-import { activateNowCommand } from './commands/activate-now.ts';
-import { startCommand, stopCommand } from './commands/control.ts';
-import { demoCommand } from './commands/demo.ts';
-import { embeddedCommand } from './commands/embedded.ts';
-import { eventsCommand } from './commands/events.ts';
-import { failuresCommand } from './commands/failures.ts';
-import { historyCommand } from './commands/history.ts';
-import { listenCommand } from './commands/listen.ts';
-import { migrateCommand } from './commands/migrate.ts';
-import { pruneCommand } from './commands/prune.ts';
-import { statusCommand } from './commands/status.ts';
-import { jobCommand, tickCommand } from './commands/tick.ts';
 import { withoutPassword } from './config.ts';
 import { EXIT, OperatorError } from './errors.ts';
 import type { Job } from './job.ts';
@@ -18,28 +6,32 @@ import { loadJobs } from './jobs.ts';
 import { print } from './output.ts';
 import { VERSION } from './version.ts';
 
-/** In the order in which --help shows them. */
-function commands(jobs: Job[]): Record<string, Record<string, () => Command>> {
+type Make = () => Promise<Command>;
+
+/** In the order in which --help shows them. Each loads its own code: a tick needs none of the others'. */
+function commands(jobs: Job[]): Record<string, Record<string, Make>> {
   return {
-    'Every minute:': { tick: tickCommand },
-    'One job, now:': Object.fromEntries(jobs.map((job) => [job.name, () => jobCommand(job)])),
+    'Every minute:': { tick: async () => (await import('./commands/tick.ts')).tickCommand() },
+    'One job, now:': Object.fromEntries(
+      jobs.map((job): [string, Make] => [job.name, async () => (await import('./commands/tick.ts')).jobCommand(job)]),
+    ),
     'Looking:': {
-      status: statusCommand,
-      history: () => historyCommand(jobs),
-      events: () => eventsCommand(jobs),
-      failures: () => failuresCommand(jobs),
-      listen: listenCommand,
+      status: async () => (await import('./commands/status.ts')).statusCommand(),
+      history: async () => (await import('./commands/history.ts')).historyCommand(jobs),
+      events: async () => (await import('./commands/events.ts')).eventsCommand(jobs),
+      failures: async () => (await import('./commands/failures.ts')).failuresCommand(jobs),
+      listen: async () => (await import('./commands/listen.ts')).listenCommand(),
     },
     'Control:': {
-      start: () => startCommand(jobs),
-      stop: () => stopCommand(jobs),
-      'activate-now': activateNowCommand,
+      start: async () => (await import('./commands/control.ts')).startCommand(jobs),
+      stop: async () => (await import('./commands/control.ts')).stopCommand(jobs),
+      'activate-now': async () => (await import('./commands/activate-now.ts')).activateNowCommand(),
     },
     'Setting up and trying out:': {
-      migrate: migrateCommand,
-      prune: pruneCommand,
-      embedded: embeddedCommand,
-      demo: demoCommand,
+      migrate: async () => (await import('./commands/migrate.ts')).migrateCommand(),
+      prune: async () => (await import('./commands/prune.ts')).pruneCommand(),
+      embedded: async () => (await import('./commands/embedded.ts')).embeddedCommand(),
+      demo: async () => (await import('./commands/demo.ts')).demoCommand(),
     },
   };
 }
@@ -80,8 +72,8 @@ async function buildProgram(): Promise<Command> {
   const wanted = Object.values(groups).some((group) => process.argv[2]! in group) ? process.argv[2] : undefined;
   for (const [group, members] of Object.entries(groups)) {
     for (const [name, make] of Object.entries(members)) {
-      if (wanted === undefined || wanted === name)
-        program.addCommand(make().copyInheritedSettings(program).helpGroup(group));
+      if (wanted !== undefined && wanted !== name) continue;
+      program.addCommand((await make()).copyInheritedSettings(program).helpGroup(group));
     }
   }
   for (const each of [program, ...program.commands]) {
