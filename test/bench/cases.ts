@@ -14,10 +14,9 @@ export interface Case {
   done: string;
 }
 
-// As anybody would write it at first. The engine makes a payload once and sends it to every channel, and so gains back part
-// of what its batches cost.
-const tell = `select count(pg_notify(channel, json_build_object('id', id, 'event', type, 'data', data)::text))
-  from recorded, unnest(channels) as channel`;
+const tell = `select count(pg_notify(channel, payload))
+  from (select channels, json_build_object('id', id, 'event', type, 'data', data)::text as payload from recorded offset 0) as message,
+    unnest(channels) as channel`;
 
 const packages = (limit: string) => `
   with due as materialized (
