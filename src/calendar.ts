@@ -29,13 +29,6 @@ export async function parseInstant(text: string, option: string, zone: string): 
   return at.toUTC().toISO();
 }
 
-export function parseSpan(text: string, option: string): number {
-  const seconds = ageInSeconds(text);
-  if (seconds === undefined)
-    throw usageError(`${option} is "${text}", which is not a span; valid: a number and s, m, h, d or w, such as 24h.`);
-  return seconds;
-}
-
 export const isFuture = (instant: string): boolean => Date.parse(instant) > Date.now();
 
 /** An instant as SQL answers it (ISO 8601 in UTC), for a table: to the second, which is as much as anybody compares. */

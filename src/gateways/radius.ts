@@ -29,7 +29,6 @@ export type Disconnected =
   /** It never left: a host name nobody knows, no route, a session that cannot be named. */
   | { unsent: string };
 
-export const DISCONNECT_PORT = 3799;
 export const SESSION_NOT_FOUND = 503;
 
 /** Whether the session is over on the NAS: ended by this request, or not there any more. */
