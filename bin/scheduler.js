@@ -35,8 +35,7 @@ function runBuilt() {
   const name = `${source.slice(3, 19)}-${process.version}-${process.arch}.code`;
   const home = process.env.XDG_CACHE_HOME || (process.env.HOME && join(process.env.HOME, '.cache'));
   const places = [join(root, 'dist'), ...(home ? [join(home, 'duetick')] : [])].map((folder) => join(folder, name));
-  const wrapped = `(function (exports, require, module, __filename, __dirname) {${source}\n})`;
-  const script = new Script(wrapped, { filename: built, cachedData: firstReadable(places) });
+  const script = new Script(source, { filename: built, cachedData: firstReadable(places) });
   const module = { exports: {} };
   script.runInThisContext()(module.exports, createRequire(built), module, built, dirname(built));
   if (script.cachedDataRejected !== false && process.argv[2] === 'tick') {

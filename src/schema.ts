@@ -1,12 +1,12 @@
 import { readdirSync } from 'node:fs';
-import { fileURLToPath } from 'node:url';
+import { join } from 'node:path';
 import type { Settings } from './config.ts';
 import { type Database, sqlState } from './db.ts';
 import { configurationError, OperatorError } from './errors.ts';
 import type { Job } from './job.ts';
 import { ROOT } from './version.ts';
 
-const FOLDER = fileURLToPath(new URL('migrations', ROOT));
+const FOLDER = join(ROOT, 'migrations');
 
 /** The schema that this version of the program works with: its newest migration. */
 export const LEVEL = Math.max(...readdirSync(FOLDER).map((name) => Number.parseInt(name, 10) || 0));

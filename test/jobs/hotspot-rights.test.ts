@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
 import { test } from 'node:test';
 import { ROOT } from '../../src/version.ts';
 import { fakeNas } from '../gateways/fakes.ts';
@@ -8,7 +9,7 @@ import { hotspotPackage, online, pay, theUser } from '../hotspot-rows.ts';
 
 /** What psql would make of deploy/roles.sql. */
 async function grant(db: TestDatabase, role: string) {
-  const text = readFileSync(new URL('deploy/roles.sql', ROOT), 'utf8')
+  const text = readFileSync(join(ROOT, 'deploy/roles.sql'), 'utf8')
     .replace(/^--.*$|^\\.*$|^ +\\set.*$/gm, '')
     .replaceAll(`:'role'`, `'${role}'`)
     .replaceAll(':"role"', `"${role}"`);
