@@ -30,8 +30,8 @@ export interface Pass {
   values: Values;
   run: string;
   batchSize: number;
-  /** With more rows than this in a batch, they are only counted. */
-  detail: number;
+  /** With more rows than this in a batch, they are only counted. None: tell of each. */
+  detail: number | null;
   notify: boolean;
 }
 

@@ -1,4 +1,4 @@
-import { addUp, nextBatch, type Pass, sum, type Tally, total } from './batch.ts';
+import { addUp, type Batch, nextBatch, type Pass, sum, type Tally, total } from './batch.ts';
 import type { Settings } from './config.ts';
 import { isPaused, whyPaused } from './controls.ts';
 import { type Database, sqlState, type Transaction } from './db.ts';
@@ -21,7 +21,8 @@ export interface Request {
   evenIfPaused?: boolean;
   dryRun: boolean;
   at?: string;
-  batchSize: number;
+  /** Rows per transaction; none: as many as suit the backlog. */
+  batchSize?: number | undefined;
   timeoutSeconds: number;
   /** One line per row, however many there are. */
   debug: boolean;
@@ -51,6 +52,12 @@ interface Planned {
   slot: string | null;
   idType: string;
 }
+
+// A tick's usual handful and most backlogs fit into one batch. A longer one is worked off in larger transactions, of which
+// each costs a wait for the disk, as long as they stay so short that nobody notices their locks.
+const BATCH = 1000;
+const LARGEST_BATCH = 8 * BATCH;
+const SHORT_MS = 250;
 
 // Above this many rows in a batch, their lines drop to debug and one line gives the count.
 const DETAIL = 100;
@@ -289,8 +296,8 @@ async function sweep(
     idType: planned.idType,
     values: parameters(settings, planned.now),
     run,
-    batchSize: request.batchSize,
-    detail: request.debug || rule.act ? request.batchSize : DETAIL,
+    batchSize: request.batchSize ?? BATCH,
+    detail: request.debug || rule.act ? null : DETAIL,
     notify: result.unsent === 0,
   };
   rule.act?.prepare?.(pass.values);
@@ -301,7 +308,11 @@ async function sweep(
       result.workLeft = true;
       return;
     }
+    const begun = performance.now();
     const batch = await nextBatch(db, pass, rule, cursor, log);
+    // A claim for work outside is no larger than what can be under way at once.
+    if (request.batchSize === undefined && !rule.act)
+      pass.batchSize = nextSize(pass.batchSize, batch, performance.now() - begun);
     // What was only claimed for work outside the database is done when that work has been recorded.
     const claimed = rule.act && !request.dryRun ? (batch.outcomes ?? []) : undefined;
     const tallies = claimed ? await workOutside(db, pass, rule, claimed, request.stop, log) : [batch];
@@ -316,6 +327,12 @@ async function sweep(
     cursor = undefined;
     changes = 0;
   }
+}
+
+/** A failing row costs its batch a second look: then they stay small. */
+function nextSize(size: number, batch: Batch, tookMs: number): number {
+  if (batch.refused.length > 0) return BATCH;
+  return tookMs < SHORT_MS ? Math.min(2 * size, LARGEST_BATCH) : size;
 }
 
 // Who wants every failure finds it in the table; a run keeps enough of them to show.

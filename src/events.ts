@@ -1,5 +1,8 @@
 import type { Database } from './db.ts';
 
+/** The run's instant as listeners read it. In brackets, it is made once for a whole batch. */
+export const STAMP = '(select scheduler.iso(:now::timestamptz))';
+
 /** PostgreSQL refuses a payload of 8,000 bytes, and channel names end at 63 (the cast to name cuts them as LISTEN does). */
 export const RECORD_AND_TELL = `
   recorded as (

@@ -2,11 +2,13 @@ import type { Database, Transaction } from './db.ts';
 
 const ATTEMPTS = 3;
 
-/** Not to be tried now: waiting for its next attempt, or quarantined (which waits for ever). */
-export const waiting = (id: string) => `exists (
+/** Not waiting for its next attempt, nor quarantined (which waits for ever). Row by row only where any row has failed. */
+export const mayBeTried = (
+  id: string,
+) => `case when exists (select from scheduler.failures where job = :job::text) then not exists (
     select from scheduler.failures f
     where f.job = :job::text and f.entity_id = ${id}::text and f.next_attempt_at > :now::timestamptz
-  )`;
+  ) else true end`;
 
 /** Expects a relation `refused` (id, error). Growing pauses, then quarantine: an operator has to look. */
 export const NOTE_REFUSED = `

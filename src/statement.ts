@@ -1,5 +1,5 @@
 import { RECORD_AND_TELL } from './events.ts';
-import { CLEAR_SUCCEEDED, NOTE_REFUSED, waiting } from './failures.ts';
+import { CLEAR_SUCCEEDED, mayBeTried, NOTE_REFUSED } from './failures.ts';
 import { aliasOf, type Job, type Rule } from './job.ts';
 
 /** The SQL around a rule. A job says what changes; everything here is the same for all of them. */
@@ -14,7 +14,7 @@ const columns = (rule: Rule) => {
 };
 
 const isReached = (rule: Rule) => [...conditions(rule), `${rule.at} <= :now::timestamptz`].join('\n      and ');
-const isDue = (rule: Rule) => `${isReached(rule)}\n      and not ${waiting(`${aliasOf(rule)}.id`)}`;
+const isDue = (rule: Rule) => `${isReached(rule)}\n      and ${mayBeTried(`${aliasOf(rule)}.id`)}`;
 
 /** Where the sweep over a rule's due rows has come to; strictly forward, so no row is seen twice in a run. */
 export interface Cursor {
@@ -36,7 +36,7 @@ export function claim(rule: Rule, idType: string, cursor?: Cursor): string {
     for update of ${alias} skip locked`;
 }
 
-const isFamily = (rule: Rule) => `(${rule.each!.family}) and not ${waiting(`${aliasOf(rule)}.id`)}`;
+const isFamily = (rule: Rule) => `(${rule.each!.family}) and ${mayBeTried(`${aliasOf(rule)}.id`)}`;
 
 /** The due rows, and whether their keys could be locked: rows of a key that somebody else holds are theirs. */
 export function claimByKey(rule: Rule, idType: string, cursor: Cursor | undefined): string {
@@ -108,9 +108,10 @@ export const complete = (rule: Rule, due: string) => `${changed(rule, due)},
   cleared as (${CLEAR_SUCCEEDED})
   select
     (select count(*) from due)::integer as claimed,
-    (select row_to_json(l) from (select due_at::text as "from", id::text as after from due order by due_at desc, id desc limit 1) as l) as last,
+    (select json_build_object('from', due_at::text, 'after', id::text)
+     from (select due_at, id from due offset (select greatest(count(*) - 1, 0) from due)) as l) as last,
     (select coalesce(json_agg(refused), '[]') from refused) as refused,
-    ${TALLY('(select count(*) from due) <= :detail::integer')}`;
+    ${TALLY('coalesce((select count(*) from due) <= :detail::integer, true)')}`;
 
 /** What `outcome` amounts to; row by row only when asked. */
 export const TALLY = (detailed: string) => `

@@ -147,7 +147,6 @@ async function tickAt(
       jobs: only ? jobs.filter((job) => only.includes(job.name)) : jobs,
       ...(at !== undefined && { at }),
       dryRun: false,
-      batchSize: 1000,
       timeoutSeconds: 120,
       debug: false,
       stop: new Stop(),

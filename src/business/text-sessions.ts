@@ -1,4 +1,5 @@
 import { decimal, type Variable } from '../config.ts';
+import { STAMP } from '../events.ts';
 import { failure, info, type Line, type Outcome, type Rule } from '../job.ts';
 
 /**
@@ -62,7 +63,7 @@ export const CHANNELS = "array['private-text-sessions', 'user.' || patient_id] a
 export const endedData = (reason: string, at: string) => `
         jsonb_build_object(
           'session_id', id, 'reason', ${reason}, 'ended_at', scheduler.iso(${at}), 'sessions_used', coalesce(sessions_used, 0),
-          'timestamp', scheduler.iso(:now::timestamptz)
+          'timestamp', ${STAMP}
         ) as data`;
 
 const settle = (timeEnds: boolean) => `
@@ -200,7 +201,7 @@ const settle = (timeEnds: boolean) => `
           'session_id', id, 'patient_id', patient_id, 'doctor_id', doctor_id,
           'elapsed_minutes', floor(extract(epoch from least(:now::timestamptz, ends) - activated) / 60),
           'deductions_processed', paid, 'total_deductions', total, 'credits_left', credits_left,
-          'timestamp', scheduler.iso(:now::timestamptz)
+          'timestamp', ${STAMP}
         ) as data
       from changed where paid > 0
       union all

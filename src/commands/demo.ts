@@ -89,7 +89,7 @@ async function narrate(context: Context): Promise<void> {
 
 async function tick({ db, settings, log, jobs }: Context): Promise<{ result: RunResult; ms: number }> {
   const started = performance.now();
-  const request = { jobs, dryRun: false, batchSize: 1000, timeoutSeconds: 60, debug: false, stop: new Stop() };
+  const request = { jobs, dryRun: false, timeoutSeconds: 60, debug: false, stop: new Stop() };
   const result = await run(db, settings, log, request);
   return { result, ms: Math.round(performance.now() - started) };
 }

@@ -13,7 +13,7 @@ import { command, PASS_EXITS, wholeNumber, withDatabase } from './command.ts';
 export interface PassOptions extends CommonOptions {
   dryRun?: boolean;
   at?: string;
-  batchSize: number;
+  batchSize?: number;
   timeout: number;
   json?: boolean;
 }
@@ -45,7 +45,11 @@ export function passOptions(command: Command): Command {
   return command
     .option('--dry-run', 'do the same in a transaction that is rolled back: what it prints is what would happen')
     .option('--at <time>', 'take this for now; in the future only with --dry-run')
-    .option('--batch-size <rows>', 'rows per transaction', wholeNumber(1, 100_000), 1000)
+    .option(
+      '--batch-size <rows>',
+      'rows per transaction (default: 1000, and more while a backlog lasts)',
+      wholeNumber(1, 100_000),
+    )
     .option(
       '--timeout <seconds>',
       'finish the batch at hand after this long and leave the rest to the next run',

@@ -1,3 +1,4 @@
+import { STAMP } from '../events.ts';
 import type { Outcome as Sent, Sms } from '../gateways/dialect.ts';
 import { SMS_SETTINGS, smsGateway } from '../gateways/settings.ts';
 import { type Act, failure, info, type Job, type Outcome, type Rule, warning } from '../job.ts';
@@ -9,7 +10,7 @@ const ATTEMPTS = 3;
 const TOLD = `array['dashboard-stats'] as channels,
       jsonb_build_object(
         'phone_number', scheduler.mask_phone(phone_number::text), 'sms_status', sms_status,
-        'sent_at', case when sms_status = 'sent' then scheduler.iso(:now::timestamptz) end
+        'sent_at', case when sms_status = 'sent' then ${STAMP} end
       ) as data`;
 
 /** No try is left: three runs were lost while they sent it, or the access that it tells of is over. */

@@ -1,3 +1,4 @@
+import { STAMP } from '../events.ts';
 import { failure, info, type Job, type Rule, warning } from '../job.ts';
 
 const START = 'scheduler.at(p.scheduled_activation_time, :dbZone::text)';
@@ -29,7 +30,7 @@ const STATUS_CHANGED = `
 const statusData = (from: string, to: string, active: boolean) => `
   jsonb_build_object(
     'package_id', id, 'package_name', name, 'package_type', kind, 'old_status', '${from}', 'new_status', '${to}',
-    'is_active', ${active}, 'scheduled_activation_time', scheduler.iso(start), 'timestamp', scheduler.iso(:now::timestamptz),
+    'is_active', ${active}, 'scheduled_activation_time', scheduler.iso(start), 'timestamp', ${STAMP},
     'message', format('Package ''%s'' status changed from ${from} to ${to}', name)
   ) as data`;
 
@@ -76,7 +77,7 @@ const REPEATED = `
     select 2, 'repeat', 'package.schedule.repeated', array['private-packages', 'private-admin-notifications'], id::text, due_at,
       jsonb_build_object(
         'package_id', id, 'package_name', name, 'package_type', kind, 'scheduled_activation_time', scheduler.iso(next_start),
-        'scheduled_deactivation_time', scheduler.iso(next_stop), 'timestamp', scheduler.iso(:now::timestamptz),
+        'scheduled_deactivation_time', scheduler.iso(next_stop), 'timestamp', ${STAMP},
         'message', format('Package ''%s'' goes on sale again at %s', name, scheduler.iso(next_start))
       )
     from closed where next_start is not null`;
@@ -129,7 +130,7 @@ const MISS: Rule = {
         array['private-packages', 'private-admin-notifications'] as channels, id::text as entity_id, due_at,
         jsonb_build_object(
           'package_id', id, 'package_name', name, 'package_type', kind, 'scheduled_activation_time', scheduler.iso(start),
-          'sale_end', scheduler.iso(over), 'timestamp', scheduler.iso(:now::timestamptz),
+          'sale_end', scheduler.iso(over), 'timestamp', ${STAMP},
           'message', format('Package ''%s'' was never on sale: its window passed without a tick', name)
         ) as data
       from closed

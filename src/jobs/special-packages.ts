@@ -1,3 +1,4 @@
+import { STAMP } from '../events.ts';
 import { failure, info, type Job, type Rule, warning } from '../job.ts';
 
 // A row's own zone, else SCHEDULER_TIMEZONE.
@@ -19,7 +20,7 @@ const CHANNELS = "array['private-packages', 'private-admin-notifications'] as ch
 const statusData = (from: string, to: string, active: boolean) => `
   jsonb_build_object(
     'package_id', id, 'package_name', name, 'package_type', 'special', 'old_status', '${from}', 'new_status', '${to}',
-    'is_active', ${active}, 'scheduled_activation_time', scheduler.iso(opens), 'timestamp', scheduler.iso(:now::timestamptz),
+    'is_active', ${active}, 'scheduled_activation_time', scheduler.iso(opens), 'timestamp', ${STAMP},
     'message', format('Package ''%s'' status changed from ${from} to ${to}', name)
   ) as data`;
 
@@ -63,7 +64,7 @@ const MISS: Rule = {
       select 1 as step, 'miss' as transition, 'special_package.schedule.missed' as type, ${CHANNELS}, id::text as entity_id, due_at,
         jsonb_build_object(
           'package_id', id, 'package_name', name, 'scheduled_activation_time', scheduler.iso(opens),
-          'valid_until', valid_until, 'timestamp', scheduler.iso(:now::timestamptz),
+          'valid_until', valid_until, 'timestamp', ${STAMP},
           'message', format('Package ''%s'' was never switched on: its last day passed without a tick', name)
         ) as data
       from switched

@@ -1,4 +1,5 @@
 import { flag } from '../config.ts';
+import { STAMP } from '../events.ts';
 import { failure, info, type Job, type Rule } from '../job.ts';
 
 const START = 'scheduler.at(c."scheduledStartDate", :dbZone::text)';
@@ -50,7 +51,7 @@ const EVENT = `
   jsonb_build_object(
     'subscription_id', id, 'user_id', user_id, 'package_id', package_id, 'old_status', old_status, 'new_status', new_status,
     'previous_subscription_id', previous, 'scheduled_start_date', scheduler.iso(scheduled_start),
-    'start_date', scheduler.iso(started), 'replaced_by', replaced_by, 'timestamp', scheduler.iso(:now::timestamptz),
+    'start_date', scheduler.iso(started), 'replaced_by', replaced_by, 'timestamp', ${STAMP},
     'message', message
   ) as data`;
 
