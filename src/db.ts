@@ -97,6 +97,10 @@ export function bind(sql: string, values: Values = {}): { text: string; values: 
   return { text, values: used.map((name) => values[name]) };
 }
 
+/** Each statement of a run counts twice: when it was sent, and when it was answered. */
+let steps = 0;
+const stepOn = (last: number) => void (last > 0 && ++steps === last && process.kill(process.pid, 'SIGKILL'));
+
 const pause = (ms: number) => new Promise((resolve) => setTimeout(resolve, ms));
 
 /**
@@ -189,7 +193,11 @@ export class Database {
     const send = async <R extends object>(sql: string, values: Values = {}): Promise<R[]> => {
       this.roundTrips++;
       try {
-        return (await client.query(bind(sql, values))).rows as R[];
+        const answer = client.query(bind(sql, values));
+        stepOn(this.#settings.killAt);
+        const { rows } = await answer;
+        stepOn(this.#settings.killAt);
+        return rows as R[];
       } catch (error) {
         throw this.#broken && !sqlState(error) ? new ConnectionLost((error as Error).message, { cause: error }) : error;
       }
