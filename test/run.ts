@@ -9,7 +9,7 @@ import { makeTemplate } from './harness.ts';
 
 const HERE = import.meta.dirname;
 // Only on request: they take minutes, or fetch a RADIUS server or a pooler first.
-const ON_REQUEST = ['slow', 'hotspot', 'speed', 'debian'];
+const ON_REQUEST = ['slow', 'hotspot', 'speed', 'debian', 'faults'];
 
 const given = process.argv.slice(2);
 const options = given.filter((arg) => arg.startsWith('--'));
