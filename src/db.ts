@@ -200,12 +200,12 @@ export class Database {
 
   async #once<T>(work: (tx: Transaction) => Promise<T>, options: TransactionOptions): Promise<T> {
     const client = await this.client();
-    const send = async <R extends object>(sql: string, values: Values = {}): Promise<R[]> => {
+    const send = async <R extends object>(sql: string, values: Values = {}, patienceMs = SILENCE_MS): Promise<R[]> => {
       this.roundTrips++;
       try {
         const answer = client.query(bind(sql, values));
         stepOn(this.#settings.killAt);
-        const { rows } = await heard(client, answer, options.unbounded ? FOR_EVER_MS : SILENCE_MS);
+        const { rows } = await heard(client, answer, options.unbounded ? FOR_EVER_MS : patienceMs);
         stepOn(this.#settings.killAt);
         return rows as R[];
       } catch (error) {
@@ -213,7 +213,7 @@ export class Database {
       }
     };
     const tx: Transaction = {
-      query: send,
+      query: (sql, values) => send(sql, values),
       attempt: async (outcome, piece) => {
         await send('savepoint piece');
         let fault: unknown;
@@ -227,7 +227,8 @@ export class Database {
         return fault;
       },
     };
-    await send('begin');
+    // Here a pooler looks for a connection: no answer is as if there were none.
+    await send('begin', {}, this.#settings.connectTimeout * 1000);
     try {
       await send(
         `select set_config('TimeZone', :zone::text, true), set_config('statement_timeout', :statement::text, true),
