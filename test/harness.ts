@@ -23,6 +23,11 @@ export interface TestDatabase extends AsyncDisposable {
   url: string;
   /** The same over TCP, for proxies and poolers. */
   tcpUrl: string;
+  /**
+   * The program's own way there: through the pooler, in a run of the tests that has one. What needs a session goes by
+   * `url` all the same: listen, which says LISTEN, and `migrate` here, whose library takes a lock of the session.
+   */
+  programUrl: string;
   name: string;
   query<T extends Row = Row>(sql: string, values?: unknown[]): Promise<T[]>;
   one<T extends Row = Row>(sql: string, values?: unknown[]): Promise<T>;
@@ -118,6 +123,8 @@ export async function database(options: DatabaseOptions = {}): Promise<TestDatab
     return opened;
   };
   await session();
+  const pooler = options.server ? undefined : process.env.TEST_POOLER;
+  const programUrl = pooler ? within(pooler, name) : url;
 
   const query = async <T extends Row>(sql: string, values?: unknown[]) =>
     (await (await session()).query<T>(sql, values)).rows;
@@ -129,6 +136,7 @@ export async function database(options: DatabaseOptions = {}): Promise<TestDatab
   return {
     url,
     tcpUrl: within(tcpPlace ?? '', name),
+    programUrl,
     name,
     query,
     one,
@@ -139,8 +147,8 @@ export async function database(options: DatabaseOptions = {}): Promise<TestDatab
         Object.values(row),
       );
     },
-    tick: (at, { env = {}, only, url: way = url, ...request } = {}) => tickAt(way, at, env, only, request),
-    cli: (args, options) => cli(args, { ...options, env: { DATABASE_URL: url, ...options?.env } }),
+    tick: (at, { env = {}, only, url: way = programUrl, ...request } = {}) => tickAt(way, at, env, only, request),
+    cli: (args, options) => cli(args, { ...options, env: { DATABASE_URL: programUrl, ...options?.env } }),
     migrate: (env) => migrateAt(url, env),
     events: () => query('select * from scheduler.events order by id'),
     async [Symbol.asyncDispose]() {

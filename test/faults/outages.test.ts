@@ -1,68 +1,15 @@
 import assert from 'node:assert/strict';
-import { spawn } from 'node:child_process';
-import { once } from 'node:events';
 import { rmSync, statSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { cli, database, type Finished, LAUNCHER, type TestDatabase } from '../harness.ts';
+import { cli, database } from '../harness.ts';
 import { proxy } from '../proxy.ts';
+import { done, endedInOrder, NOW, nextTickGoesOn, slowlyDue, startTick, untilDone } from './packages.ts';
 import { type OwnServer, ownServer, tinyDisk } from './server.ts';
 import { untilGone } from './world.ts';
 
 /** Whatever becomes of the database while a tick runs: the run ends in order, nothing is lost, and the next tick goes on. */
-
-const NOW = '2026-03-01T10:00:00Z';
-
-/** Due rows, each of which takes a while. */
-async function slowlyDue(db: TestDatabase, rows: number, seconds = 0.01): Promise<void> {
-  await db.query(`insert into packages (name, enable_schedule, scheduled_activation_time, validity)
-    select 'p' || n, true, timestamptz '${NOW}' - n * interval '1 second', '2 hours' from generate_series(1, ${rows}) as n`);
-  await db.query(`create function slow() returns trigger language plpgsql as $$
-      begin perform pg_sleep(${seconds}); return new; end $$;
-    create trigger slow before update on packages for each row execute function slow()`);
-}
-
-const done = async (db: TestDatabase) =>
-  Number((await db.one(`select count(*) as n from packages where status = 'active'`)).n);
-
-/** The real command; it has begun when some rows are done. */
-function startTick(url: string, args: string[] = [], env: Record<string, string> = {}) {
-  const child = spawn(LAUNCHER, ['tick', '--at', NOW, '--batch-size', '5', ...args], {
-    cwd: '/',
-    env: { PATH: '/usr/bin:/bin', DATABASE_URL: url, ...env },
-  });
-  let err = '';
-  child.stderr.on('data', (chunk) => (err += chunk));
-  child.stdout.resume();
-  const ended = once(child, 'close').then(([code]): Finished => ({ code, out: '', err }));
-  return { child, ended };
-}
-
-async function untilDone(db: TestDatabase, rows: number): Promise<void> {
-  while ((await done(db)) < rows) await sleep(10);
-}
-
-/** 0 where the run got over it, else one of the codes that say "the next run goes on", in a sentence. */
-function endedInOrder({ code, err }: Finished, codes = [0, 69, 75]): void {
-  assert.ok(codes.includes(code!), `exit code ${code}: ${err}`);
-  assert.doesNotMatch(err, /^ +at |which is a defect|Please report/m);
-  if (code !== 0) assert.match(err, /next run|cannot be reached|Check that it runs/);
-}
-
-/** The next tick leaves every row done, once, with its event, and no failure against anybody. */
-async function nextTickGoesOn(db: TestDatabase, rows: number): Promise<void> {
-  await db.query('drop trigger slow on packages');
-  await untilGone(db);
-  const { code, err } = await db.cli(['tick', '--at', NOW]);
-  assert.equal(code, 0, err);
-  assert.equal(await done(db), rows);
-  const seen = await db.one(
-    `select count(*)::integer as events, count(distinct entity_id)::integer as entities from scheduler.events`,
-  );
-  assert.deepEqual(seen, { events: rows, entities: rows });
-  assert.deepEqual(await db.query('select * from scheduler.failures'), []);
-}
 
 describe('a server that goes away in the middle of a tick', () => {
   let server: OwnServer;
