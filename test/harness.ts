@@ -13,7 +13,7 @@ import { Stop } from '../src/stop.ts';
 
 /** Everything a test needs: a database of its own on a real server, rows to put in, ticks at any time, the real command. */
 
-export const LAUNCHER = fileURLToPath(new URL('../bin/scheduler.js', import.meta.url));
+export const LAUNCHER = process.env.TEST_LAUNCHER ?? fileURLToPath(new URL('../bin/scheduler.js', import.meta.url));
 const TEMPLATE = 'scheduler_template';
 
 // biome-ignore lint/suspicious/noExplicitAny: a test reads columns of any table by name
