@@ -31,7 +31,7 @@ export function changes(zone: string, from: number, to: number): Change[] {
 }
 
 /** The first instant at which the clock shows this time; where it jumps over it, the instant after the jump. */
-function expected({ at, before, after }: Change, wall: number): number {
+export function expected({ at, before, after }: Change, wall: number): number {
   const [early, late] = [wall - before, wall - after];
   if (early < at) return early;
   return late >= at ? late : at;
@@ -41,7 +41,7 @@ const offset = (at: string) =>
   `(extract(epoch from (${at} at time zone $2) - (${at} at time zone 'UTC')) * 1000)::integer`;
 
 /** Those on which PostgreSQL's zone database agrees: it may be older than Node's, and governments change their minds. */
-async function agreed(db: TestDatabase, zone: string, all: Change[]): Promise<Change[]> {
+export async function agreed(db: TestDatabase, zone: string, all: Change[]): Promise<Change[]> {
   const seen = await db.query<{ before: number; after: number }>(
     `select ${offset("(at - interval '1 second')")} as before, ${offset('at')} as after
      from (select to_timestamp(ms / 1000.0) as at, n from unnest($1::bigint[]) with ordinality as c (ms, n)) as changes
