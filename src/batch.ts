@@ -35,14 +35,29 @@ export interface Pass {
   notify: boolean;
 }
 
+// Below this, a queue that was full a moment ago has got room again.
+const ROOM = 0.9;
+
+/** Once full, the queue stays so though everybody has read on: only who asks makes PostgreSQL let go of what was read. */
+async function isThereRoomNow(db: Database): Promise<boolean> {
+  const [queue] = await db.query<{ usage: number }>('select pg_notification_queue_usage() as usage');
+  return queue!.usage < ROOM;
+}
+
 /** Does the work with notifications, and without them for the rest of the run once their queue is full. */
-export async function telling<T extends Tally>(pass: Pass, log: Log, work: (values: Values) => Promise<T>): Promise<T> {
+export async function telling<T extends Tally>(
+  db: Database,
+  pass: Pass,
+  log: Log,
+  work: (values: Values) => Promise<T>,
+): Promise<T> {
   const values = { ...pass.values, job: pass.job.name, run: pass.run };
-  if (pass.notify) {
+  for (let attempt = 1; pass.notify; attempt++) {
     try {
       return { ...(await work({ ...values, notify: true })), unsent: 0 };
     } catch (error) {
       if (sqlState(error) !== NOTIFY_QUEUE_FULL) throw error;
+      if (attempt === 1 && (await isThereRoomNow(db))) continue;
       log.warn(
         'The notification queue is full: a listener is stuck. Changes and events are kept; listeners are not woken.',
       );
@@ -57,7 +72,7 @@ export async function telling<T extends Tally>(pass: Pass, log: Log, work: (valu
 export function nextBatch(db: Database, pass: Pass, rule: Rule, cursor: Cursor | undefined, log: Log): Promise<Batch> {
   const { batchSize } = pass;
   const idType = rule.idType ?? pass.idType;
-  return telling(pass, log, async (common) => {
+  return telling(db, pass, log, async (common) => {
     const values = {
       ...common,
       ...(!rule.each && rule.make?.(batchSize)),

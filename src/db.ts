@@ -25,8 +25,18 @@ const LOCK_TIMEOUT = '2s'; // claims skip locked rows; only a wallet or a credit
 const IDLE_TIMEOUT = '60s'; // a runner that hangs between two statements lets go of its rows
 const CLIENT_CHECK = '500ms'; // a backend whose client was killed notices inside a statement
 
+// So long a server that is there never keeps silent. A connection may look open for hours after the other end has gone.
+const SILENCE_MS = 65_000;
+const ROLLBACK_MS = 5_000; // undoing is quick; and a connection that ends is undone, too
+const FOR_EVER_MS = 2 ** 31 - 1;
+
+// How long a connection may be quiet before the other end is asked whether it is still there.
+const KEEP_ALIVE_MS = 10_000;
+
 export interface TransactionOptions {
   idleTimeout?: string;
+  /** For what may take hours, such as building an index. */
+  unbounded?: boolean;
   attempts?: number;
   /**
    * Take rows from indexes, in their order. Left to statistics from before a large import or a long pause, PostgreSQL may
@@ -96,6 +106,10 @@ export function bind(sql: string, values: Values = {}): { text: string; values: 
   });
   return { text, values: used.map((name) => values[name]) };
 }
+
+/** Each statement of a run counts twice: when it was sent, and when it was answered. */
+let steps = 0;
+const stepOn = (last: number) => void (last > 0 && ++steps === last && process.kill(process.pid, 'SIGKILL'));
 
 const pause = (ms: number) => new Promise((resolve) => setTimeout(resolve, ms));
 
@@ -186,16 +200,20 @@ export class Database {
 
   async #once<T>(work: (tx: Transaction) => Promise<T>, options: TransactionOptions): Promise<T> {
     const client = await this.client();
-    const send = async <R extends object>(sql: string, values: Values = {}): Promise<R[]> => {
+    const send = async <R extends object>(sql: string, values: Values = {}, patienceMs = SILENCE_MS): Promise<R[]> => {
       this.roundTrips++;
       try {
-        return (await client.query(bind(sql, values))).rows as R[];
+        const answer = client.query(bind(sql, values));
+        stepOn(this.#settings.killAt);
+        const { rows } = await heard(client, answer, options.unbounded ? FOR_EVER_MS : patienceMs);
+        stepOn(this.#settings.killAt);
+        return rows as R[];
       } catch (error) {
         throw this.#broken && !sqlState(error) ? new ConnectionLost((error as Error).message, { cause: error }) : error;
       }
     };
     const tx: Transaction = {
-      query: send,
+      query: (sql, values) => send(sql, values),
       attempt: async (outcome, piece) => {
         await send('savepoint piece');
         let fault: unknown;
@@ -209,7 +227,8 @@ export class Database {
         return fault;
       },
     };
-    await send('begin');
+    // Here a pooler looks for a connection: no answer is as if there were none.
+    await send('begin', {}, this.#settings.connectTimeout * 1000);
     try {
       await send(
         `select set_config('TimeZone', :zone::text, true), set_config('statement_timeout', :statement::text, true),
@@ -220,7 +239,7 @@ export class Database {
            set_config('search_path', coalesce(quote_ident(:schema::text), current_setting('search_path')), true)`,
         {
           zone: this.#settings.dbTimezone,
-          statement: STATEMENT_TIMEOUT,
+          statement: options.unbounded ? '0' : STATEMENT_TIMEOUT,
           lock: LOCK_TIMEOUT,
           idle: options.idleTimeout ?? IDLE_TIMEOUT,
           other: options.inIndexOrder ? 'off' : 'on',
@@ -233,7 +252,7 @@ export class Database {
       await send('commit');
       return result;
     } catch (error) {
-      if (!this.#broken) await client.query('rollback').catch(() => {});
+      if (!this.#broken) await heard(client, client.query('rollback'), ROLLBACK_MS).catch(() => {});
       throw error;
     }
   }
@@ -246,6 +265,7 @@ export class Database {
         application_name: this.#name,
         connectionTimeoutMillis: Math.max(1, deadline - Date.now()),
         keepAlive: true,
+        keepAliveInitialDelayMillis: KEEP_ALIVE_MS,
       });
       this.#broken = false;
       client.on('error', () => {
@@ -283,6 +303,19 @@ export class Database {
         : `The database at ${place} cannot be reached: ${reason}. Check that it runs and that this machine may connect.`,
       { cause: error },
     );
+  }
+}
+
+/** The answer; or, when it does not come in time, the end of the connection. */
+async function heard<T>(client: pg.Client, answer: Promise<T>, ms: number): Promise<T> {
+  const silence = setTimeout(
+    () => client.connection.stream.destroy(new Error(`no answer for ${ms / 1000} seconds`)),
+    ms,
+  );
+  try {
+    return await answer;
+  } finally {
+    clearTimeout(silence);
   }
 }
 

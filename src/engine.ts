@@ -75,7 +75,7 @@ export async function run(db: Database, settings: Settings, log: Log, request: R
   try {
     return request.dryRun ? await rehearse(context) : await withLock(context);
   } catch (error) {
-    throw explainSchemaError(error);
+    throw interruption('The run', error) ?? explainSchemaError(error);
   } finally {
     clearTimeout(deadline);
   }
@@ -259,7 +259,7 @@ async function passJob(context: Context, planned: Planned): Promise<JobResult> {
     surveyed = await survey(context, planned);
     for (const rule of job.rules) await sweep(context, planned, rule, id, result);
   } catch (error) {
-    if (error instanceof OperatorError && error.exitCode === EXIT.unreachable) throw error;
+    if (isForAllJobs(error)) throw error;
     const explained = jobError(job, error);
     result.error = explained.message;
     result.errorCode = explained.exitCode;
@@ -374,14 +374,31 @@ function jobError(job: Job, error: unknown): OperatorError {
           `The tables of ${job.name} do not fit: ${message}. Run "scheduler migrate" once.`,
         );
   }
-  if (/^(25006|40|53|55|57)/.test(state)) {
+  return (
+    interruption(job.name, error) ??
+    new OperatorError(
+      EXIT.defect,
+      `${job.name} stopped on an unexpected error: ${message}. Please report it with what --debug prints.`,
+    )
+  );
+}
+
+const READ_ONLY = '25006';
+
+/** The next job would fare no better. */
+const isForAllJobs = (error: unknown) =>
+  sqlState(error) === READ_ONLY || (error instanceof OperatorError && error.exitCode === EXIT.unreachable);
+
+/** What the database does to anybody for a while: a standby, a full disk, a statement that lasts too long. */
+function interruption(what: string, error: unknown): OperatorError | undefined {
+  const state = sqlState(error) ?? '';
+  const { message } = error as Error;
+  if (state === READ_ONLY) {
     return new OperatorError(
       EXIT.stopped,
-      `${job.name} was interrupted by the database: ${message}. The next run goes on.`,
+      `The database takes no changes: ${message}. It is a standby, or set to be read-only. Should that last, name the primary; the next run goes on.`,
     );
   }
-  return new OperatorError(
-    EXIT.defect,
-    `${job.name} stopped on an unexpected error: ${message}. Please report it with what --debug prints.`,
-  );
+  if (!/^(40|53|55|57)/.test(state)) return undefined;
+  return new OperatorError(EXIT.stopped, `${what} was interrupted by the database: ${message}. The next run goes on.`);
 }

@@ -39,7 +39,7 @@ export async function workOutside(
     while (waiting.length > 0) {
       const answers = JSON.stringify(waiting.splice(0, AT_ONCE));
       tallies.push(
-        await telling(pass, log, async (values) => {
+        await telling(db, pass, log, async (values) => {
           const [tally] = await db.transaction((tx) =>
             tx.query<Tally>(record(rule), { ...values, rule: rule.name, answers }),
           );

@@ -98,14 +98,16 @@ export async function migrate(
   for (const { id, name } of before) say(`applied ${id}_${name}`);
 
   for (const adopt of new Set(jobs.map((job) => job.adopt))) {
-    const adopting = db.transaction(async (tx) => {
-      await tx.query(
-        `select set_config('scheduler.timezone', :zone::text, true), set_config('statement_timeout', '0', true),
-           set_config('client_min_messages', 'warning', true)`,
-        { zone: settings.timezone },
-      );
-      await tx.query(`select scheduler.${adopt}()`);
-    });
+    const adopting = db.transaction(
+      async (tx) => {
+        await tx.query(
+          `select set_config('scheduler.timezone', :zone::text, true), set_config('client_min_messages', 'warning', true)`,
+          { zone: settings.timezone },
+        );
+        await tx.query(`select scheduler.${adopt}()`);
+      },
+      { unbounded: true },
+    );
     await adopting.catch((error) => {
       throw sqlState(error) === '42501' ? notTheOwner(error) : error;
     });

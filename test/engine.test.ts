@@ -27,7 +27,7 @@ const active = (db: TestDatabase) => count(db, `packages where status = 'active'
 const failures = (db: TestDatabase) => db.query('select * from scheduler.failures order by entity_id::bigint');
 
 async function withOwn<T>(db: TestDatabase, work: (own: Database) => Promise<T>): Promise<T> {
-  const own = new Database(readSettings({}, {}, { databaseUrl: db.url }), new Log('silent'));
+  const own = new Database(readSettings({}, {}, { databaseUrl: db.programUrl }), new Log('silent'));
   try {
     return await work(own);
   } finally {
@@ -462,7 +462,7 @@ test('when the deadline passes, the batch at hand is finished and the rest stays
 async function startTick(db: TestDatabase, args: string[]) {
   const child = spawn(LAUNCHER, ['tick', '--at', START, ...args], {
     cwd: '/',
-    env: { PATH: '/usr/bin:/bin', DATABASE_URL: db.url },
+    env: { PATH: '/usr/bin:/bin', DATABASE_URL: db.programUrl },
   });
   const ended = new Promise<number | null>((resolve) => child.on('exit', (code) => resolve(code)));
   while ((await active(db)) === 0) await sleep(20);

@@ -13,7 +13,7 @@ import { Stop } from '../src/stop.ts';
 
 /** Everything a test needs: a database of its own on a real server, rows to put in, ticks at any time, the real command. */
 
-export const LAUNCHER = fileURLToPath(new URL('../bin/scheduler.js', import.meta.url));
+export const LAUNCHER = process.env.TEST_LAUNCHER ?? fileURLToPath(new URL('../bin/scheduler.js', import.meta.url));
 const TEMPLATE = 'scheduler_template';
 
 // biome-ignore lint/suspicious/noExplicitAny: a test reads columns of any table by name
@@ -23,6 +23,11 @@ export interface TestDatabase extends AsyncDisposable {
   url: string;
   /** The same over TCP, for proxies and poolers. */
   tcpUrl: string;
+  /**
+   * The program's own way there: through the pooler, in a run of the tests that has one. What needs a session goes by
+   * `url` all the same: listen, which says LISTEN, and `migrate` here, whose library takes a lock of the session.
+   */
+  programUrl: string;
   name: string;
   query<T extends Row = Row>(sql: string, values?: unknown[]): Promise<T[]>;
   one<T extends Row = Row>(sql: string, values?: unknown[]): Promise<T>;
@@ -40,6 +45,8 @@ export interface TickOptions extends Partial<Request> {
   env?: Record<string, string>;
   /** Only these jobs. */
   only?: string[];
+  /** Another way to the same database, through a proxy for instance. */
+  url?: string;
 }
 
 export interface CliOptions {
@@ -63,8 +70,8 @@ const server = () => {
 
 const within = (url: string, database: string) => url.replace(/\/scheduler(\?|$)/, `/${database}$1`);
 
-async function admin(sql: string): Promise<void> {
-  const client = new pg.Client({ connectionString: server() });
+async function admin(sql: string, url = server()): Promise<void> {
+  const client = new pg.Client({ connectionString: url });
   await client.connect();
   try {
     await client.query(sql);
@@ -75,8 +82,7 @@ async function admin(sql: string): Promise<void> {
 
 /** A database with all migrations applied, for the others to be cloned from. */
 export async function makeTemplate(url: string): Promise<void> {
-  process.env.TEST_SERVER = url;
-  await admin(`create database ${TEMPLATE}`);
+  await admin(`create database ${TEMPLATE}`, url);
   await migrateAt(within(url, TEMPLATE));
 }
 
@@ -91,17 +97,37 @@ async function migrateAt(url: string, env: Record<string, string> = {}): Promise
   }
 }
 
-/** With `empty`, a database that was never migrated. Dropped when the test is over: `await using db = await database()`. */
-export async function database(options: { empty?: boolean } = {}): Promise<TestDatabase> {
-  const name = `t_${randomBytes(6).toString('hex')}`;
-  await admin(`create database ${name}${options.empty ? '' : ` template ${TEMPLATE}`}`);
-  const url = within(server(), name);
-  const client = new pg.Client({ connectionString: url });
-  client.on('error', () => {});
-  await client.connect();
-  await client.query(`set timezone = 'UTC'`);
+export interface DatabaseOptions {
+  /** One that was never migrated. */
+  empty?: boolean;
+  /** On this server instead of the one that all tests share: one that a test may stop, or that has settings of its own. */
+  server?: { url: string; tcpUrl?: string };
+}
 
-  const query = async <T extends Row>(sql: string, values?: unknown[]) => (await client.query<T>(sql, values)).rows;
+/** Dropped when the test is over: `await using db = await database()`. */
+export async function database(options: DatabaseOptions = {}): Promise<TestDatabase> {
+  const { url: place, tcpUrl: tcpPlace } = options.server ?? { url: server(), tcpUrl: process.env.TEST_SERVER_TCP };
+  const name = `t_${randomBytes(6).toString('hex')}`;
+  await admin(`create database ${name}${options.empty ? '' : ` template ${TEMPLATE}`}`, place);
+  const url = within(place, name);
+  let client: pg.Client | undefined;
+  const session = async () => {
+    if (client) return client;
+    const opened = new pg.Client({ connectionString: url });
+    opened.on('error', () => {
+      client = undefined;
+    });
+    await opened.connect();
+    await opened.query(`set timezone = 'UTC'`);
+    client = opened;
+    return opened;
+  };
+  await session();
+  const pooler = options.server ? undefined : process.env.TEST_POOLER;
+  const programUrl = pooler ? within(pooler, name) : url;
+
+  const query = async <T extends Row>(sql: string, values?: unknown[]) =>
+    (await (await session()).query<T>(sql, values)).rows;
   const one = async <T extends Row>(sql: string, values?: unknown[]) => {
     const rows = await query<T>(sql, values);
     if (rows.length !== 1) throw new Error(`expected one row, found ${rows.length}: ${sql}`);
@@ -109,7 +135,8 @@ export async function database(options: { empty?: boolean } = {}): Promise<TestD
   };
   return {
     url,
-    tcpUrl: within(process.env.TEST_SERVER_TCP ?? '', name),
+    tcpUrl: within(tcpPlace ?? '', name),
+    programUrl,
     name,
     query,
     one,
@@ -120,13 +147,13 @@ export async function database(options: { empty?: boolean } = {}): Promise<TestD
         Object.values(row),
       );
     },
-    tick: (at, { env = {}, only, ...request } = {}) => tickAt(url, at, env, only, request),
-    cli: (args, options) => cli(args, { ...options, env: { DATABASE_URL: url, ...options?.env } }),
+    tick: (at, { env = {}, only, url: way = programUrl, ...request } = {}) => tickAt(way, at, env, only, request),
+    cli: (args, options) => cli(args, { ...options, env: { DATABASE_URL: programUrl, ...options?.env } }),
     migrate: (env) => migrateAt(url, env),
     events: () => query('select * from scheduler.events order by id'),
     async [Symbol.asyncDispose]() {
-      await client.end();
-      await admin(`drop database ${name} with (force)`);
+      await client?.end();
+      await admin(`drop database ${name} with (force)`, place);
     },
   };
 }

@@ -1,6 +1,5 @@
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
-import { connect, createServer, type Socket } from 'node:net';
 import { test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import pg from 'pg';
@@ -12,6 +11,7 @@ import { loadJobs } from '../src/jobs.ts';
 import { type Listening, listen } from '../src/listener.ts';
 import { Log } from '../src/log.ts';
 import { database, LAUNCHER, type TestDatabase } from './harness.ts';
+import { proxy } from './proxy.ts';
 
 const INSERT = `insert into scheduler.events (type, job, transition, entity_id, occurred_at, channels, data)
   values ($1, 'packages', 'activate', $1, now(), $2, '{}')`;
@@ -82,40 +82,6 @@ const log = (db: TestDatabase, count: number) =>
 
 const backends = (db: TestDatabase) =>
   db.query(`select pid from pg_stat_activity where datname = current_database() and application_name = 'scheduler'`);
-
-/** A way to the database that a test can cut or freeze. */
-async function proxy(db: TestDatabase) {
-  const target = new URL(db.tcpUrl);
-  const sockets: Socket[] = [];
-  let open = true;
-  const server = createServer((client) => {
-    if (!open) return void client.destroy();
-    const upstream = connect(Number(target.port), target.hostname);
-    for (const socket of [client, upstream]) sockets.push(socket.on('error', () => {}));
-    client.pipe(upstream).pipe(client);
-  });
-  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
-  const url = new URL(db.tcpUrl);
-  url.port = String((server.address() as { port: number }).port);
-  return {
-    url: url.href,
-    /** As a router that forgot the connection: bytes vanish, and nobody is told. */
-    freeze: () => {
-      for (const socket of sockets.splice(0)) socket.unpipe().pause();
-    },
-    cut: () => {
-      open = false;
-      for (const socket of sockets.splice(0)) socket.destroy();
-    },
-    mend: () => {
-      open = true;
-    },
-    [Symbol.dispose]: () => {
-      for (const socket of sockets) socket.destroy();
-      server.close();
-    },
-  };
-}
 
 /** The listener inside this process, with less patience than the command has. */
 async function inProcess(url: string, over: Partial<Listening> = {}) {
@@ -295,7 +261,7 @@ test('an event whose notification never came, as behind a pooler, is found by lo
 
 test('a half-open connection, on which nothing is ever heard, is noticed and replaced', async () => {
   await using db = await database();
-  using way = await proxy(db);
+  using way = await proxy(db.tcpUrl);
   await using listener = await inProcess(way.url, { since: 0 });
   await happen(db, 'before');
   await until('the first', () => listener.types().length === 1);
@@ -307,7 +273,7 @@ test('a half-open connection, on which nothing is ever heard, is noticed and rep
 
 test('a database that is away for a while is waited for', async () => {
   await using db = await database();
-  using way = await proxy(db);
+  using way = await proxy(db.tcpUrl);
   await using listener = await inProcess(way.url, { since: 0 });
   await happen(db, 'before');
   await until('the first', () => listener.types().length === 1);
@@ -320,7 +286,7 @@ test('a database that is away for a while is waited for', async () => {
 
 test('a listener that is told to end while its connection is frozen ends', async () => {
   await using db = await database();
-  using way = await proxy(db);
+  using way = await proxy(db.tcpUrl);
   await using listener = await listening({ ...db, url: way.url }, ['a']);
   way.freeze();
   await sleep(2500);

@@ -6,10 +6,11 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { removeServer, startServer } from '../src/embedded.ts';
 import { makeTemplate } from './harness.ts';
+import { startPgBouncer } from './pgbouncer.ts';
 
 const HERE = import.meta.dirname;
-// Only on request: they take minutes, or install a RADIUS server first.
-const ON_REQUEST = ['slow', 'hotspot', 'speed'];
+// Only on request: they take minutes, or fetch a RADIUS server or a pooler first.
+const ON_REQUEST = ['slow', 'hotspot', 'speed', 'debian', 'faults'];
 
 const given = process.argv.slice(2);
 const options = given.filter((arg) => arg.startsWith('--'));
@@ -36,7 +37,12 @@ try {
     settings: { fsync: 'off', max_connections: '200' },
   });
   await makeTemplate(server.url);
+  // One connection for the lock and one for the work of each of the twenty runners that some tests start.
+  await using pooler = process.env.TEST_POOLER
+    ? await startPgBouncer(server.tcpUrl!, { settings: { default_pool_size: 50, max_client_conn: 1000 } })
+    : undefined;
   const environment = { ...process.env, TEST_SERVER: server.url, TEST_SERVER_TCP: server.tcpUrl, TEST_SERVER_DIR: dir };
+  if (pooler) Object.assign(environment, { TEST_POOLER: pooler.url });
   for (const name of Object.keys(environment)) {
     if (/^(PG|SCHEDULER_|DATABASE_URL$|ENABLE_)/.test(name)) delete (environment as Record<string, unknown>)[name];
   }

@@ -170,7 +170,7 @@ async function killedTick(db: TestDatabase, reply: (child: ChildProcess) => Repl
   let child: ChildProcess | undefined;
   await using gateway = await fakeGateway((response, request) => reply(child!)(response, request));
   child = spawn(LAUNCHER, ['credentials'], {
-    env: { PATH: '/usr/bin:/bin', HOME: '/', DATABASE_URL: db.url, ...webhook(gateway.url) },
+    env: { PATH: '/usr/bin:/bin', HOME: '/', DATABASE_URL: db.programUrl, ...webhook(gateway.url) },
     stdio: 'ignore',
   });
   await once(child, 'exit');

@@ -160,7 +160,7 @@ test('killed between asking and recording, the session is asked for again, 3 tim
   const env = { SCHEDULER_RADIUS_PORT: String(nas.port) };
   for (let n = 1; n <= 3; n++) {
     const child = spawn(LAUNCHER, ['disconnects'], {
-      env: { PATH: '/usr/bin:/bin', HOME: '/', DATABASE_URL: db.url, ...env },
+      env: { PATH: '/usr/bin:/bin', HOME: '/', DATABASE_URL: db.programUrl, ...env },
       stdio: 'ignore',
     });
     kill = () => void child.kill('SIGKILL');

