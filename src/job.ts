@@ -39,6 +39,8 @@ export interface Rule {
   row: string;
   /** The type of its id, where it is not a row of the job's first table. */
   idType?: string;
+  /** Where `row` is only the part of a table that is worth looking at: all of it, for explaining, and what the part stands for. */
+  whole?: { row: string; part: string };
   /** The due time, as an expression on the row that an index holds in order. */
   at: string;
   /** Named conditions that must all hold, besides the due time having come. */

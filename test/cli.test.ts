@@ -8,7 +8,10 @@ import { test } from 'node:test';
 import { loadJobs } from '../src/jobs.ts';
 import { cli, database, type Finished, LAUNCHER } from './harness.ts';
 
-const OWN = 'tick status history events failures listen start stop activate-now migrate prune embedded demo'.split(' ');
+const OWN =
+  'tick status next explain history events failures listen start stop activate-now migrate prune embedded demo'.split(
+    ' ',
+  );
 const commands = async () => [...OWN, ...(await loadJobs()).map((job) => job.name)];
 
 /** Asserts the exit code, and that what was said is sentences for an operator and nothing else. */

@@ -1,0 +1,423 @@
+import { readable, relative } from './calendar.ts';
+import type { Settings } from './config.ts';
+import { type Database, sqlState, type Values } from './db.ts';
+import { parameters } from './engine.ts';
+import { OperatorError, usageError } from './errors.ts';
+import { type Event, findEvents } from './events.ts';
+import { type Failure, listFailures } from './failures.ts';
+import { maskPhone } from './gateways/secrets.ts';
+import { aliasOf, type Job, type Rule, tableOf } from './job.ts';
+import { readStanding } from './runs.ts';
+import { conditionsOf, dueBeside, look } from './statement.ts';
+import { type JobStatus, readStatus } from './status.ts';
+
+/**
+ * Why a row did or did not change, and what comes next. The job's own conditions are asked of the one row: what is said
+ * here cannot differ from what a tick does.
+ */
+export interface Explanation {
+  job: string;
+  id: string;
+  now: string;
+  state: JobStatus['state'];
+  why: string | null;
+  nextCheck: string | null;
+  failure: Failure | null;
+  transitions: TransitionExplained[];
+  /** The soonest of those that will happen or be tried. */
+  next: { transition: string; at: string } | null;
+  /** The newest events of the row, oldest first. */
+  events: Event[];
+}
+
+export interface TransitionExplained {
+  transition: string;
+  verdict: Verdict;
+  due: string | null;
+  dueValues: Seen;
+  /** The moment for which conditions are answered: now, or the time to come at which they will count. */
+  asOf: string;
+  conditions: ConditionExplained[];
+  /** Other rows of the same key (of one customer, say) that are due by this rule, and change before, after or with this one. */
+  beside: string[];
+}
+
+export interface ConditionExplained {
+  condition: string;
+  met: boolean;
+  values: Seen;
+  error: string | null;
+}
+
+export interface Verdict {
+  /**
+   * now: the next tick does it; later: at `at`; fails, fails later: would be a failure, with the sentence that says why;
+   * after: another transition comes first and may leave nothing to do; along: not due, but changes with a row of
+   * the same key that is; held: all is so, and something outside the row is in the way; not: the row is not one for it.
+   */
+  kind: 'now' | 'later' | 'fails' | 'fails later' | 'after' | 'along' | 'held' | 'not';
+  at: string | null;
+  sentence: string;
+}
+
+/** Columns and settings that an expression mentions, as it saw them. */
+export type Seen = Record<string, string | null>;
+
+const EVENTS_SHOWN = 5;
+const BESIDE_SHOWN = 5;
+
+interface Look {
+  db: Database;
+  settings: Settings;
+  job: Job;
+  id: string;
+  now: string;
+  state: JobStatus;
+  failure: Failure | null;
+}
+
+export async function explain(
+  db: Database,
+  settings: Settings,
+  jobs: Job[],
+  job: Job,
+  given: { id: string; at?: string | undefined },
+): Promise<Explanation> {
+  const [state] = (await readStatus(db, settings, [job])).jobs;
+  const [standing] = await db.transaction((tx) => readStanding(tx, [job], { at: given.at, lock: false }));
+  const [clock] = await db.query<{ now: string }>('select scheduler.iso(:now::timestamptz) as now', {
+    now: standing!.now,
+  });
+  const installed = standing!.missing.length === 0;
+  const idTypes = [...new Set(job.rules.map((rule) => rule.idType ?? standing!.idType!))];
+  const id = installed ? await canonicalId(db, job, given.id, idTypes) : given.id;
+  const [failure] = await listFailures(db, { job: job.name, id });
+  const view: Look = { db, settings, job, id, now: clock!.now, state: state!, failure: failure ?? null };
+  const transitions: TransitionExplained[] = [];
+  let found = !installed;
+  for (const rule of installed ? job.rules : []) {
+    const explained = await explainRule(view, rule, rule.idType ?? standing!.idType!);
+    found ||= explained.found;
+    transitions.push(explained.transition);
+  }
+  if (!found) throw usageError(`There is no row with the id ${given.id} in ${tableOf(job)}.`);
+  const next = firstOf(transitions);
+  return {
+    ...{ job: job.name, id, now: view.now, state: state!.state, why: state!.why, nextCheck: state!.nextCheck },
+    failure: view.failure,
+    transitions: inSequence(transitions, next),
+    next: next ? { transition: next.transition, at: next.verdict.at! } : null,
+    events: await eventsOf(db, jobs, job, id),
+  };
+}
+
+/** The id as failures and events know it, whichever way it was typed. */
+async function canonicalId(db: Database, job: Job, id: string, types: string[]): Promise<string> {
+  try {
+    const [row] = await db.query<{ id: string }>(`select (:id::text::${types[0]!})::text as id`, { id });
+    return row!.id;
+  } catch (error) {
+    if (!/^2[23]/.test(sqlState(error) ?? '')) throw error;
+    throw usageError(`"${id}" is not an id of ${tableOf(job)}, whose ids are of the type ${types[0]}.`);
+  }
+}
+
+/** Other jobs on the same table are part of the row's story. */
+async function eventsOf(db: Database, jobs: Job[], job: Job, id: string): Promise<Event[]> {
+  const related = jobs.filter((each) => tableOf(each) === tableOf(job));
+  const filter = { entity: id, type: null, since: null, until: null, limit: EVENTS_SHOWN };
+  const found: Event[] = [];
+  for (const { name } of related) found.push(...(await findEvents(db, { job: name, ...filter })));
+  return found.sort((a, b) => a.id - b.id).slice(-EVENTS_SHOWN);
+}
+
+const COMING: Verdict['kind'][] = ['now', 'later', 'fails', 'fails later'];
+
+/** What will happen or be tried first; in the order of the rules where they are due together. */
+function firstOf(transitions: TransitionExplained[]): TransitionExplained | undefined {
+  const coming = transitions.filter(({ verdict }) => COMING.includes(verdict.kind));
+  const inTime = coming.sort((a, b) => Date.parse(a.verdict.at!) - Date.parse(b.verdict.at!));
+  return inTime[0] ?? transitions.find(({ verdict }) => verdict.kind === 'along');
+}
+
+/** Whatever comes first changes the row: of the others only that much is sure. */
+function inSequence(transitions: TransitionExplained[], first: TransitionExplained | undefined): TransitionExplained[] {
+  return transitions.map((each) => {
+    const { verdict } = each;
+    if (each === first || !COMING.includes(verdict.kind)) return each;
+    const sentence = `comes only after "${first!.transition}", if that leaves it anything to do: it then ${verdict.sentence}`;
+    return { ...each, verdict: { ...verdict, kind: 'after', sentence } };
+  });
+}
+
+async function explainRule(
+  view: Look,
+  rule: Rule,
+  idType: string,
+): Promise<{ found: boolean; transition: TransitionExplained }> {
+  const { now, failure } = view;
+  const { family } = rule.each ?? {};
+  const due = await ask(view, rule, idType, now, {
+    due: `scheduler.iso(${rule.at})`,
+    moment: `select scheduler.iso(case when isfinite(at) then at else :now::timestamptz end)
+      from (select greatest(${rule.at}, :next::timestamptz, :now::timestamptz) as at) as moment`,
+    ...seen(rule, rule.at, 'd'),
+    ...(family && { family }),
+  });
+  const asOf = text(due?.moment) ?? now;
+  const conditions = Object.entries(conditionsOf(rule, idType));
+  const asked = await ask(view, rule, idType, asOf, {
+    ...Object.fromEntries(conditions.map(([, sql], n) => [`c${n}`, sql])),
+    ...Object.assign({}, ...conditions.map(([, sql], n) => seen(rule, sql, `c${n}_`))),
+    ...(rule.wrong && { wrong: rule.wrong }),
+  });
+  const explained: Omit<TransitionExplained, 'verdict'> = {
+    transition: rule.name,
+    due: text(due?.due),
+    dueValues: shown(view, rule, rule.at, due, 'd', asOf),
+    asOf,
+    conditions: asked
+      ? conditions.map(([condition, sql], n) => ({
+          condition,
+          met: asked[`c${n}`]!.value === true,
+          values: shown(view, rule, sql, asked, `c${n}_`, asOf),
+          error: asked[`c${n}`]!.error ?? null,
+        }))
+      : [],
+    beside: due && rule.each && rule.each.key !== `${aliasOf(rule)}.id` ? await besides(view, rule, idType) : [],
+  };
+  const verdict = async (): Promise<Verdict> => {
+    if (!due || !asked) return { kind: 'not', at: null, sentence: `cannot happen because ${noRow(rule)}` };
+    const why = whyNot(explained, due.due!.error);
+    if (why.length > 0) {
+      return due.family?.value === true && explained.beside.length > 0 && !failure
+        ? {
+            kind: 'along',
+            at: now,
+            sentence: `is not due, but would happen now along with ${explained.beside.join(', ')}`,
+          }
+        : { kind: 'not', at: null, sentence: `cannot happen because ${why.join(', and ')}` };
+    }
+    const free = freeVerdict(view, explained, asked.wrong);
+    const obstacle = await obstacleTo(view, rule, idType, free);
+    if (obstacle)
+      return { kind: 'held', at: free.at, sentence: `cannot happen because ${obstacle}; else it ${free.sentence}` };
+    return free;
+  };
+  return { found: due !== undefined, transition: { ...explained, verdict: await verdict() } };
+}
+
+const noRow = (rule: Rule) =>
+  /^\w+(\.\w+)? /.test(rule.row) ? `${rule.row.split(' ')[0]} has no such row` : 'there is no such row';
+
+/** What the row itself has against it. */
+function whyNot(explained: Omit<TransitionExplained, 'verdict'>, dueError: string | undefined): string[] {
+  const { due, dueValues, conditions } = explained;
+  const unmet = conditions.filter(({ met, error }) => !met && error === null);
+  const failed = conditions.filter(({ error }) => error !== null);
+  const names = unmet.map(({ condition, values }) => `${condition}${inBrackets(values)}`);
+  return [
+    ...(names.length > 0 ? [`it is not true that ${names.join(', nor that ')}`] : []),
+    ...failed.map(({ condition, error }) => `"${condition}" cannot be answered: ${error}`),
+    ...(dueError !== undefined ? [`its due time cannot be worked out: ${dueError}`] : []),
+    ...(dueError === undefined && due === null ? [`it has no due time${inBrackets(dueValues)}`] : []),
+    ...(due === 'infinity' ? [`its due time never comes${inBrackets(dueValues)}`] : []),
+  ];
+}
+
+const inBrackets = (values: Seen): string => {
+  const text = describe(values);
+  return text ? ` (${text})` : '';
+};
+
+export const describe = (values: Seen): string =>
+  Object.entries(values)
+    .map(([name, value]) => `${name} = ${value === null ? 'null' : value === '' ? "''" : readable(value)}`)
+    .join(', ');
+
+/** What happens to a row that is one for the transition, if nothing outside is in the way. */
+function freeVerdict(
+  view: Look,
+  { due, asOf }: Omit<TransitionExplained, 'verdict'>,
+  wrong: Answer | undefined,
+): Verdict {
+  const { now, failure } = view;
+  const isLater = asOf !== now;
+  const when = isLater ? `at ${readable(asOf)} (${relative(asOf, now)})` : 'now';
+  const again = failure?.next_attempt_at === asOf ? `, which is its attempt ${failure.attempts + 1}` : '';
+  const reason = text(wrong) ?? wrong?.error;
+  if (reason !== undefined && reason !== null) {
+    return {
+      kind: isLater ? 'fails later' : 'fails',
+      at: asOf,
+      sentence: `${isLater ? 'will' : 'would'} fail ${when}${again}: ${reason}`,
+    };
+  }
+  if (isLater) return { kind: 'later', at: asOf, sentence: `will happen ${when}${again}` };
+  const since = due === '-infinity' || due === now ? '' : ` (due ${readable(due)}, ${relative(due!, now)})`;
+  return { kind: 'now', at: now, sentence: `would happen now${since}` };
+}
+
+/** What is in the way of a row that is one for the transition. */
+async function obstacleTo(view: Look, rule: Rule, idType: string, free: Verdict): Promise<string | undefined> {
+  const { settings, job, state, failure, now } = view;
+  if (failure?.quarantined_at) {
+    return `it is in quarantine since ${readable(failure.quarantined_at)}, after ${failure.attempts} attempts (${failure.error}) until "scheduler failures retry --job ${job.name} --id ${view.id}"`;
+  }
+  if (state.state === 'paused' || state.state === 'switched off') return `${job.name} is ${state.state}: ${state.why}`;
+  try {
+    rule.act?.prepare?.(parameters(settings, now));
+  } catch (error) {
+    if (!(error instanceof OperatorError)) throw error;
+    return error.message.replace(/\.$/, '');
+  }
+  const holder = free.kind === 'now' || free.kind === 'fails' ? await holderOf(view, rule, idType) : undefined;
+  if (!holder) return undefined;
+  const { pid, user, program, state: does, since } = holder;
+  return `its row is locked by process ${pid}${program ? ` ("${program}"` : ' ('}${program && user ? ', ' : ''}${user ?? ''}${does ? `, ${does}` : ''}${since ? `, since ${readable(since)}` : ''}): a tick leaves it alone until that transaction ends`;
+}
+
+interface Holder {
+  pid: number;
+  user: string | null;
+  program: string | null;
+  state: string | null;
+  since: string | null;
+}
+
+/** Who holds the row, told from the transaction that marked it last: asking for the lock would keep a tick from it. */
+async function holderOf({ db, id }: Look, rule: Rule, idType: string): Promise<Holder | undefined> {
+  if (rule.row.startsWith('(')) return undefined;
+  const alias = aliasOf(rule);
+  const [holder] = await db.query<Holder>(
+    `select l.pid, a.usename::text as "user", nullif(a.application_name, '') as program, a.state, scheduler.iso(a.xact_start) as since
+     from (select ${alias}.xmax as holder from ${rule.row} where ${alias}.id = :id::text::${idType} and ${alias}.xmax::text <> '0') as held
+     join pg_locks l on l.locktype = 'transactionid' and l.transactionid = held.holder and l.mode = 'ExclusiveLock' and l.granted
+     left join pg_stat_activity a on a.pid = l.pid
+     limit 1`,
+    { id },
+  );
+  return holder;
+}
+
+async function besides(view: Look, rule: Rule, idType: string): Promise<string[]> {
+  const rows = await view.db.query<{ id: string }>(dueBeside(rule, idType), {
+    ...values(view, view.now),
+    most: BESIDE_SHOWN,
+  });
+  return rows.map((row) => row.id);
+}
+
+const values = ({ settings, job, id, failure }: Look, now: string): Values => ({
+  ...parameters(settings, now),
+  job: job.name,
+  id,
+  next: failure?.next_attempt_at ?? null,
+});
+
+interface Answer {
+  value?: unknown;
+  error?: string;
+}
+
+const text = (answer: Answer | undefined): string | null => (typeof answer?.value === 'string' ? answer.value : null);
+
+/** The pieces' values on the row; one that raises an error is told apart, so that the others are still answered. */
+async function ask(
+  view: Look,
+  rule: Rule,
+  idType: string,
+  now: string,
+  pieces: Record<string, string>,
+): Promise<Record<string, Answer> | undefined> {
+  const read = async (some: Record<string, string>) => {
+    const rows = await view.db.transaction(async (tx) => {
+      await tx.query('set transaction read only');
+      return tx.query(look(rule, idType, some), values(view, now));
+    });
+    return rows[0] && Object.fromEntries(Object.keys(some).map((name) => [name, { value: rows[0]![name] }]));
+  };
+  try {
+    return await read(pieces);
+  } catch (error) {
+    if (!isOfTheData(error)) throw error;
+  }
+  const answers: Record<string, Answer> = {};
+  for (const [name, sql] of Object.entries(pieces)) {
+    try {
+      const answer = await read({ [name]: sql });
+      if (!answer) return undefined;
+      Object.assign(answers, answer);
+    } catch (error) {
+      if (!isOfTheData(error)) throw error;
+      answers[name] = { error: withoutNumbers((error as Error).message) };
+    }
+  }
+  return answers;
+}
+
+/** Not a lost connection, a time-out or a missing right. */
+const isOfTheData = (error: unknown) =>
+  /^(2[1-7]|3[89B]|4[24]|P0|XX|[6-9G-OQ-W])/.test(sqlState(error) ?? '') && sqlState(error) !== '42501';
+
+// An error may quote what it stumbled over.
+const withoutNumbers = (message: string) => message.replace(/\+?\d{9,15}/g, maskPhone);
+
+const PHONE = /phone|msisdn|mobile|whatsapp/i;
+const SECRET = /password|passwd|secret|token|(^|_)(code|pin|otp|key|value)$/i;
+const LONGEST = 80;
+
+/** Columns that an expression mentions, by their name, and how it reads each: an instant as the instant it stands for. */
+function columnsIn(rule: Rule, sql: string): Record<string, string> {
+  const alias = aliasOf(rule);
+  const columns: Record<string, string> = {};
+  for (const [reference, quoted, plain] of sql.matchAll(
+    new RegExp(`(?<![\\w."])${alias}\\.(?:"([^"]+)"|([a-z_]\\w*))`, 'g'),
+  )) {
+    const instant = `scheduler.at(${reference}, :dbZone::text)`;
+    columns[(quoted ?? plain)!] = sql.includes(instant)
+      ? `scheduler.iso(${instant})`
+      : `to_jsonb(${reference}) #>> '{}'`;
+  }
+  return columns;
+}
+
+/** What to ask for, so that `shown` can tell; secrets are never even read. */
+function seen(rule: Rule, sql: string, prefix: string): Record<string, string> {
+  const asked = Object.entries(columnsIn(rule, sql)).map(([name, column], n) => [
+    `${prefix}${n}`,
+    SECRET.test(name) ? `case when ${column} is not null then '(not shown)' end` : column,
+  ]);
+  return Object.fromEntries(asked);
+}
+
+function shown(
+  { settings, job, now }: Look,
+  rule: Rule,
+  sql: string,
+  answers: Record<string, Answer> | undefined,
+  prefix: string,
+  asOf: string,
+): Seen {
+  const found: Seen = {};
+  for (const [n, name] of Object.keys(columnsIn(rule, sql)).entries()) {
+    const answer = answers?.[`${prefix}${n}`];
+    found[name] = answer?.error === undefined ? presentable(name, text(answer)) : '(cannot be read)';
+  }
+  for (const [, name] of sql.matchAll(/(?<![:\w]):([a-z][A-Za-z]*)/g)) {
+    if (name === 'now') found[asOf === now ? 'now' : 'then'] = asOf;
+    else if (name === 'zone') found.SCHEDULER_TIMEZONE = settings.timezone;
+    else {
+      const variable = job.settings?.[name!];
+      if (variable && !variable.secret) found[variable.env] = String(settings.job[name!]);
+    }
+  }
+  return found;
+}
+
+function presentable(name: string, value: string | null): string | null {
+  if (value === null) return null;
+  if (PHONE.test(name) || (/name$/i.test(name) && /^\s*\+?[\d\s-]{9,18}$/.test(value))) return maskPhone(value);
+  const plain = value.replace(/^(\d+-\d\d-\d\dT[\d:.]+)\+00:00$/, '$1Z');
+  return plain.length > LONGEST ? `${plain.slice(0, LONGEST)}…` : plain;
+}
