@@ -8,7 +8,7 @@ import { type Failure, listFailures } from './failures.ts';
 import { maskPhone } from './gateways/secrets.ts';
 import { aliasOf, type Job, type Rule, tableOf } from './job.ts';
 import { readStanding } from './runs.ts';
-import { conditionsOf, dueBeside, look } from './statement.ts';
+import { conditionsOf, dueBeside, look, nextBeside } from './statement.ts';
 import { type JobStatus, readStatus } from './status.ts';
 
 /**
@@ -96,9 +96,11 @@ export async function explain(
   const transitions: TransitionExplained[] = [];
   let found = !installed;
   for (const rule of installed ? job.rules : []) {
-    const explained = await explainRule(view, rule, rule.idType ?? standing!.idType!);
+    const idType = rule.idType ?? standing!.idType!;
+    const explained = await explainRule(view, rule, idType);
     found ||= explained.found;
     transitions.push(explained.transition);
+    if (explained.found && rule.each?.others) transitions.push(await explainOthers(view, rule, idType));
   }
   if (!found) throw usageError(`There is no row with the id ${given.id} in ${tableOf(job)}.`);
   const next = firstOf(transitions);
@@ -131,13 +133,12 @@ async function eventsOf(db: Database, jobs: Job[], job: Job, id: string): Promis
   return found.sort((a, b) => a.id - b.id).slice(-EVENTS_SHOWN);
 }
 
-const COMING: Verdict['kind'][] = ['now', 'later', 'fails', 'fails later'];
+const COMING: Verdict['kind'][] = ['now', 'along', 'later', 'fails', 'fails later'];
 
 /** What will happen or be tried first; in the order of the rules where they are due together. */
 function firstOf(transitions: TransitionExplained[]): TransitionExplained | undefined {
   const coming = transitions.filter(({ verdict }) => COMING.includes(verdict.kind));
-  const inTime = coming.sort((a, b) => Date.parse(a.verdict.at!) - Date.parse(b.verdict.at!));
-  return inTime[0] ?? transitions.find(({ verdict }) => verdict.kind === 'along');
+  return coming.sort((a, b) => Date.parse(a.verdict.at!) - Date.parse(b.verdict.at!))[0];
 }
 
 /** Whatever comes first changes the row: of the others only that much is sure. */
@@ -165,10 +166,7 @@ async function explainRule(
     ...(family && { family }),
   });
   const asOf = text(due?.moment) ?? now;
-  const conditions = Object.entries(conditionsOf(rule, idType));
-  const asked = await ask(view, rule, idType, asOf, {
-    ...Object.fromEntries(conditions.map(([, sql], n) => [`c${n}`, sql])),
-    ...Object.assign({}, ...conditions.map(([, sql], n) => seen(rule, sql, `c${n}_`))),
+  const asked = await answerAll(view, rule, idType, asOf, conditionsOf(rule, idType), {
     ...(rule.wrong && { wrong: rule.wrong }),
   });
   const explained: Omit<TransitionExplained, 'verdict'> = {
@@ -176,35 +174,106 @@ async function explainRule(
     due: text(due?.due),
     dueValues: shown(view, rule, rule.at, due, 'd', asOf),
     asOf,
-    conditions: asked
-      ? conditions.map(([condition, sql], n) => ({
-          condition,
-          met: asked[`c${n}`]!.value === true,
-          values: shown(view, rule, sql, asked, `c${n}_`, asOf),
-          error: asked[`c${n}`]!.error ?? null,
-        }))
-      : [],
+    conditions: asked?.answers ?? [],
     beside: due && rule.each && rule.each.key !== `${aliasOf(rule)}.id` ? await besides(view, rule, idType) : [],
   };
   const verdict = async (): Promise<Verdict> => {
     if (!due || !asked) return { kind: 'not', at: null, sentence: `cannot happen because ${noRow(rule)}` };
     const why = whyNot(explained, due.due!.error);
-    if (why.length > 0) {
-      return due.family?.value === true && explained.beside.length > 0 && !failure
-        ? {
-            kind: 'along',
-            at: now,
-            sentence: `is not due, but would happen now along with ${explained.beside.join(', ')}`,
-          }
-        : { kind: 'not', at: null, sentence: `cannot happen because ${why.join(', and ')}` };
-    }
-    const free = freeVerdict(view, explained, asked.wrong);
-    const obstacle = await obstacleTo(view, rule, idType, free);
-    if (obstacle)
-      return { kind: 'held', at: free.at, sentence: `cannot happen because ${obstacle}; else it ${free.sentence}` };
-    return free;
+    const free = why.length === 0 ? freeVerdict(view, explained, asked.also.wrong) : undefined;
+    const isDueItself = free?.kind === 'now' || free?.kind === 'fails';
+    const isOfFamily = !isDueItself && due.family?.value === true && explained.beside.length > 0 && !failure;
+    const expected = isOfFamily ? alongWith(view, rule, explained.beside, text(asked.also.wrong)) : free;
+    if (!expected) return { kind: 'not', at: null, sentence: `cannot happen because ${why.join(', and ')}` };
+    const obstacle = await obstacleTo(view, rule, idType, expected);
+    return obstacle ? heldBy(obstacle, expected) : expected;
   };
   return { found: due !== undefined, transition: { ...explained, verdict: await verdict() } };
+}
+
+const heldBy = (obstacle: string, { at, sentence }: Verdict): Verdict => ({
+  kind: 'held',
+  at,
+  sentence: `cannot happen because ${obstacle}; else it ${sentence}`,
+});
+
+/** The id stands in for a key that is missing. */
+const keyOf = (rule: Rule) =>
+  Object.keys(columnsIn(rule, rule.each!.key))
+    .filter((name) => name !== 'id')
+    .join(', ');
+
+/** A row that is not due, of a family of which some are. */
+function alongWith({ now }: Look, rule: Rule, ids: string[], wrong: string | null): Verdict {
+  const one = ids.length === 1;
+  const others = `${ids.join(', ')}, which ${one ? 'is' : 'are'} due and ${one ? 'has' : 'have'} the same ${keyOf(rule)}`;
+  return wrong === null
+    ? { kind: 'along', at: now, sentence: `is not due, but would happen now along with ${others}` }
+    : { kind: 'fails', at: now, sentence: `would fail now, along with ${others}: ${wrong}` };
+}
+
+/** What the rule makes of a row when another one of its key is due. */
+async function explainOthers(view: Look, rule: Rule, idType: string): Promise<TransitionExplained> {
+  const { transition, when } = rule.each!.others!;
+  const { now } = view;
+  const [beside] = await view.db.query<{ id: string; at: string }>(nextBeside(rule, idType), values(view, now));
+  const asOf = beside?.at ?? now;
+  const conditions = await answerAll(view, rule, idType, asOf, when);
+  const explained = {
+    transition,
+    due: beside?.at ?? null,
+    dueValues: {},
+    asOf,
+    conditions: conditions?.answers ?? [],
+    beside: beside ? [beside.id] : [],
+  };
+  const why = [
+    ...whyNot({ ...explained, due: now }, undefined),
+    ...(beside ? [] : [`no other row of the same ${keyOf(rule)} comes next by "${rule.name}"`]),
+  ];
+  if (!beside || why.length > 0) {
+    return {
+      ...explained,
+      verdict: { kind: 'not', at: null, sentence: `cannot happen because ${why.join(', and ')}` },
+    };
+  }
+  const isLater = beside.at !== now;
+  const prospect = isLater ? `will happen at ${readable(beside.at)} (${relative(beside.at, now)})` : 'would happen now';
+  const expected: Verdict = {
+    kind: isLater ? 'later' : 'now',
+    at: beside.at,
+    sentence: `${prospect}, along with "${rule.name}" of ${beside.id}`,
+  };
+  const obstacle = await obstacleTo({ ...view, failure: null }, rule, idType, expected);
+  return { ...explained, verdict: obstacle ? heldBy(obstacle, expected) : expected };
+}
+
+/** Each condition by its name, as of a moment; with them what else is asked. */
+async function answerAll(
+  view: Look,
+  rule: Rule,
+  idType: string,
+  asOf: string,
+  when: Record<string, string>,
+  also: Record<string, string> = {},
+): Promise<{ answers: ConditionExplained[]; also: Record<string, Answer> } | undefined> {
+  const conditions = Object.entries(when);
+  const asked = await ask(view, rule, idType, asOf, {
+    ...Object.fromEntries(conditions.map(([, sql], n) => [`c${n}`, sql])),
+    ...Object.assign({}, ...conditions.map(([, sql], n) => seen(rule, sql, `c${n}_`))),
+    ...also,
+  });
+  return (
+    asked && {
+      answers: conditions.map(([condition, sql], n) => ({
+        condition,
+        met: asked[`c${n}`]!.value === true,
+        values: shown(view, rule, sql, asked, `c${n}_`, asOf),
+        error: asked[`c${n}`]!.error ?? null,
+      })),
+      also: asked,
+    }
+  );
 }
 
 const noRow = (rule: Rule) =>

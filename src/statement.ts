@@ -182,6 +182,19 @@ const expected = (rule: Rule, rules: Rule[], base: string) =>
   `${aliasOf(rule)}.id::text as id, ${momentOf(rule, base)} as moment, ${rule.at} as due_at,
     ${rule.wrong ? `(${rule.wrong})` : 'null'}::text as wrong, ${preceded(rule, rules, base)} as preceded`;
 
+/** The next row of the same key that the rule acts on, and which it will change: what then becomes of this one. */
+export function nextBeside(rule: Rule, idType: string): string {
+  const alias = aliasOf(rule);
+  const { key } = rule.each!;
+  const moment = momentOf(rule, NOW);
+  return `select ${alias}.id::text as id, scheduler.iso(${moment}) as at from ${rule.row}
+    where ${conditionsAt(rule, moment).join(' and ')} and ${rule.at} < 'infinity' and not ${waiting(`${alias}.id`)}
+      and ${alias}.id <> :id::text::${idType}
+      and ${key} = (select ${key} from ${rule.row} where ${alias}.id = :id::text::${idType})
+      and ${rule.wrong ? `(${rule.wrong})` : 'null'} is null
+    order by ${rule.at}, ${alias}.id limit 1`;
+}
+
 const OWN = 'filter (where not preceded)';
 const first = (column: string) => `(array_agg(${column} order by due_at, length(id), id) ${OWN})[1]`;
 
