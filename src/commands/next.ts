@@ -58,7 +58,7 @@ function standingStill(held: Outlook['held']): string[] {
   return [
     ...reasons.map((why) => {
       const names = jobs.filter((each) => each.why === why).map(({ job }) => job);
-      return `${names.join(', ')} ${names.length === 1 ? 'is' : 'are'} ${why}.`;
+      return `${new Intl.ListFormat('en').format(names)} ${names.length === 1 ? 'is' : 'are'} ${why}.`;
     }),
     ...parts.map(({ job, transition, why }) => `${job} cannot do "${transition}": ${why}`),
   ];
