@@ -1,14 +1,28 @@
 import { readable, relative } from './calendar.ts';
 import type { Settings } from './config.ts';
-import { type Database, sqlState, type Values } from './db.ts';
+import { type Database, sqlState } from './db.ts';
 import { parameters } from './engine.ts';
 import { OperatorError, usageError } from './errors.ts';
 import { type Event, findEvents } from './events.ts';
 import { type Failure, listFailures } from './failures.ts';
-import { maskPhone } from './gateways/secrets.ts';
 import { aliasOf, type Job, type Rule, tableOf } from './job.ts';
 import { readStanding } from './runs.ts';
-import { conditionsOf, dueBeside, look, nextBeside } from './statement.ts';
+import {
+  type Answer,
+  answerAll,
+  ask,
+  type ConditionExplained,
+  columnsIn,
+  describe,
+  isOfTheData,
+  type Look,
+  type Seen,
+  seen,
+  shown,
+  text,
+  values,
+} from './seen.ts';
+import { conditionsOf, dueBeside, nextBeside } from './statement.ts';
 import { type JobStatus, readStatus } from './status.ts';
 
 /**
@@ -42,13 +56,6 @@ export interface TransitionExplained {
   beside: string[];
 }
 
-export interface ConditionExplained {
-  condition: string;
-  met: boolean;
-  values: Seen;
-  error: string | null;
-}
-
 export interface Verdict {
   /**
    * now: the next tick does it; later: at `at`; fails, fails later: would be a failure, with the sentence that says why;
@@ -60,21 +67,8 @@ export interface Verdict {
   sentence: string;
 }
 
-/** Columns and settings that an expression mentions, as it saw them. */
-export type Seen = Record<string, string | null>;
-
 const EVENTS_SHOWN = 5;
 const BESIDE_SHOWN = 5;
-
-interface Look {
-  db: Database;
-  settings: Settings;
-  job: Job;
-  id: string;
-  now: string;
-  state: JobStatus;
-  failure: Failure | null;
-}
 
 export async function explain(
   db: Database,
@@ -89,18 +83,17 @@ export async function explain(
     now: standing!.now,
   });
   const installed = standing!.missing.length === 0;
-  const idTypes = [...new Set(job.rules.map((rule) => rule.idType ?? standing!.idType!))];
-  const id = installed ? await canonicalId(db, job, given.id, idTypes) : given.id;
+  const typeOf = (rule: Rule) => rule.idType ?? standing!.idType!;
+  const id = installed ? await canonicalId(db, job, given.id, typeOf(job.rules[0]!)) : given.id;
   const [failure] = await listFailures(db, { job: job.name, id });
   const view: Look = { db, settings, job, id, now: clock!.now, state: state!, failure: failure ?? null };
   const transitions: TransitionExplained[] = [];
   let found = !installed;
   for (const rule of installed ? job.rules : []) {
-    const idType = rule.idType ?? standing!.idType!;
-    const explained = await explainRule(view, rule, idType);
+    const explained = await explainRule(view, rule, typeOf(rule));
     found ||= explained.found;
     transitions.push(explained.transition);
-    if (explained.found && rule.each?.others) transitions.push(await explainOthers(view, rule, idType));
+    if (explained.found && rule.each?.others) transitions.push(await explainOthers(view, rule, typeOf(rule)));
   }
   if (!found) throw usageError(`There is no row with the id ${given.id} in ${tableOf(job)}.`);
   const next = firstOf(transitions);
@@ -114,13 +107,13 @@ export async function explain(
 }
 
 /** The id as failures and events know it, whichever way it was typed. */
-async function canonicalId(db: Database, job: Job, id: string, types: string[]): Promise<string> {
+async function canonicalId(db: Database, job: Job, id: string, type: string): Promise<string> {
   try {
-    const [row] = await db.query<{ id: string }>(`select (:id::text::${types[0]!})::text as id`, { id });
+    const [row] = await db.query<{ id: string }>(`select (:id::text::${type})::text as id`, { id });
     return row!.id;
   } catch (error) {
     if (!/^2[23]/.test(sqlState(error) ?? '')) throw error;
-    throw usageError(`"${id}" is not an id of ${tableOf(job)}, whose ids are of the type ${types[0]}.`);
+    throw usageError(`"${id}" is not an id of ${tableOf(job)}, whose ids are of the type ${type}.`);
   }
 }
 
@@ -216,7 +209,9 @@ function alongWith({ now }: Look, rule: Rule, ids: string[], wrong: string | nul
 async function explainOthers(view: Look, rule: Rule, idType: string): Promise<TransitionExplained> {
   const { transition, when } = rule.each!.others!;
   const { now } = view;
-  const [beside] = await view.db.query<{ id: string; at: string }>(nextBeside(rule, idType), values(view, now));
+  const [beside] = await view.db
+    .query<{ id: string; at: string }>(nextBeside(rule, idType), values(view, now))
+    .catch(noneIfUnanswerable);
   const asOf = beside?.at ?? now;
   const conditions = await answerAll(view, rule, idType, asOf, when);
   const explained = {
@@ -248,34 +243,6 @@ async function explainOthers(view: Look, rule: Rule, idType: string): Promise<Tr
   return { ...explained, verdict: obstacle ? heldBy(obstacle, expected) : expected };
 }
 
-/** Each condition by its name, as of a moment; with them what else is asked. */
-async function answerAll(
-  view: Look,
-  rule: Rule,
-  idType: string,
-  asOf: string,
-  when: Record<string, string>,
-  also: Record<string, string> = {},
-): Promise<{ answers: ConditionExplained[]; also: Record<string, Answer> } | undefined> {
-  const conditions = Object.entries(when);
-  const asked = await ask(view, rule, idType, asOf, {
-    ...Object.fromEntries(conditions.map(([, sql], n) => [`c${n}`, sql])),
-    ...Object.assign({}, ...conditions.map(([, sql], n) => seen(rule, sql, `c${n}_`))),
-    ...also,
-  });
-  return (
-    asked && {
-      answers: conditions.map(([condition, sql], n) => ({
-        condition,
-        met: asked[`c${n}`]!.value === true,
-        values: shown(view, rule, sql, asked, `c${n}_`, asOf),
-        error: asked[`c${n}`]!.error ?? null,
-      })),
-      also: asked,
-    }
-  );
-}
-
 const noRow = (rule: Rule) =>
   /^\w+(\.\w+)? /.test(rule.row) ? `${rule.row.split(' ')[0]} has no such row` : 'there is no such row';
 
@@ -298,11 +265,6 @@ const inBrackets = (values: Seen): string => {
   const text = describe(values);
   return text ? ` (${text})` : '';
 };
-
-export const describe = (values: Seen): string =>
-  Object.entries(values)
-    .map(([name, value]) => `${name} = ${value === null ? 'null' : value === '' ? "''" : readable(value)}`)
-    .join(', ');
 
 /** What happens to a row that is one for the transition, if nothing outside is in the way. */
 function freeVerdict(
@@ -331,7 +293,7 @@ function freeVerdict(
 async function obstacleTo(view: Look, rule: Rule, idType: string, free: Verdict): Promise<string | undefined> {
   const { settings, job, state, failure, now } = view;
   if (failure?.quarantined_at) {
-    return `it is in quarantine since ${readable(failure.quarantined_at)}, after ${failure.attempts} attempts (${failure.error}) until "scheduler failures retry --job ${job.name} --id ${view.id}"`;
+    return `it is in quarantine since ${readable(failure.quarantined_at)}, after ${failure.attempts} attempts (${failure.error}), until somebody runs "scheduler failures retry --job ${job.name} --id ${view.id}"`;
   }
   if (state.state === 'paused' || state.state === 'switched off') return `${job.name} is ${state.state}: ${state.why}`;
   try {
@@ -343,7 +305,9 @@ async function obstacleTo(view: Look, rule: Rule, idType: string, free: Verdict)
   const holder = free.kind === 'now' || free.kind === 'fails' ? await holderOf(view, rule, idType) : undefined;
   if (!holder) return undefined;
   const { pid, user, program, state: does, since } = holder;
-  return `its row is locked by process ${pid}${program ? ` ("${program}"` : ' ('}${program && user ? ', ' : ''}${user ?? ''}${does ? `, ${does}` : ''}${since ? `, since ${readable(since)}` : ''}): a tick leaves it alone until that transaction ends`;
+  // What another role does, not everybody may know.
+  const known = [program && `"${program}"`, user, does, since && `since ${readable(since)}`].filter(Boolean).join(', ');
+  return `its row is locked by process ${pid}${known && ` (${known})`}: a tick leaves it alone until that transaction ends`;
 }
 
 interface Holder {
@@ -370,123 +334,14 @@ async function holderOf({ db, id }: Look, rule: Rule, idType: string): Promise<H
 }
 
 async function besides(view: Look, rule: Rule, idType: string): Promise<string[]> {
-  const rows = await view.db.query<{ id: string }>(dueBeside(rule, idType), {
-    ...values(view, view.now),
-    most: BESIDE_SHOWN,
-  });
+  const rows = await view.db
+    .query<{ id: string }>(dueBeside(rule, idType), { ...values(view, view.now), most: BESIDE_SHOWN })
+    .catch(noneIfUnanswerable);
   return rows.map((row) => row.id);
 }
 
-const values = ({ settings, job, id, failure }: Look, now: string): Values => ({
-  ...parameters(settings, now),
-  job: job.name,
-  id,
-  next: failure?.next_attempt_at ?? null,
-});
-
-interface Answer {
-  value?: unknown;
-  error?: string;
-}
-
-const text = (answer: Answer | undefined): string | null => (typeof answer?.value === 'string' ? answer.value : null);
-
-/** The pieces' values on the row; one that raises an error is told apart, so that the others are still answered. */
-async function ask(
-  view: Look,
-  rule: Rule,
-  idType: string,
-  now: string,
-  pieces: Record<string, string>,
-): Promise<Record<string, Answer> | undefined> {
-  const read = async (some: Record<string, string>) => {
-    const rows = await view.db.transaction(async (tx) => {
-      await tx.query('set transaction read only');
-      return tx.query(look(rule, idType, some), values(view, now));
-    });
-    return rows[0] && Object.fromEntries(Object.keys(some).map((name) => [name, { value: rows[0]![name] }]));
-  };
-  try {
-    return await read(pieces);
-  } catch (error) {
-    if (!isOfTheData(error)) throw error;
-  }
-  const answers: Record<string, Answer> = {};
-  for (const [name, sql] of Object.entries(pieces)) {
-    try {
-      const answer = await read({ [name]: sql });
-      if (!answer) return undefined;
-      Object.assign(answers, answer);
-    } catch (error) {
-      if (!isOfTheData(error)) throw error;
-      answers[name] = { error: withoutNumbers((error as Error).message) };
-    }
-  }
-  return answers;
-}
-
-/** Not a lost connection, a time-out or a missing right. */
-const isOfTheData = (error: unknown) =>
-  /^(2[1-7]|3[89B]|4[24]|P0|XX|[6-9G-OQ-W])/.test(sqlState(error) ?? '') && sqlState(error) !== '42501';
-
-// An error may quote what it stumbled over.
-const withoutNumbers = (message: string) => message.replace(/\+?\d{9,15}/g, maskPhone);
-
-const PHONE = /phone|msisdn|mobile|whatsapp/i;
-const SECRET = /password|passwd|secret|token|(^|_)(code|pin|otp|key|value)$/i;
-const LONGEST = 80;
-
-/** Columns that an expression mentions, by their name, and how it reads each: an instant as the instant it stands for. */
-function columnsIn(rule: Rule, sql: string): Record<string, string> {
-  const alias = aliasOf(rule);
-  const columns: Record<string, string> = {};
-  for (const [reference, quoted, plain] of sql.matchAll(
-    new RegExp(`(?<![\\w."])${alias}\\.(?:"([^"]+)"|([a-z_]\\w*))`, 'g'),
-  )) {
-    const instant = `scheduler.at(${reference}, :dbZone::text)`;
-    columns[(quoted ?? plain)!] = sql.includes(instant)
-      ? `scheduler.iso(${instant})`
-      : `to_jsonb(${reference}) #>> '{}'`;
-  }
-  return columns;
-}
-
-/** What to ask for, so that `shown` can tell; secrets are never even read. */
-function seen(rule: Rule, sql: string, prefix: string): Record<string, string> {
-  const asked = Object.entries(columnsIn(rule, sql)).map(([name, column], n) => [
-    `${prefix}${n}`,
-    SECRET.test(name) ? `case when ${column} is not null then '(not shown)' end` : column,
-  ]);
-  return Object.fromEntries(asked);
-}
-
-function shown(
-  { settings, job, now }: Look,
-  rule: Rule,
-  sql: string,
-  answers: Record<string, Answer> | undefined,
-  prefix: string,
-  asOf: string,
-): Seen {
-  const found: Seen = {};
-  for (const [n, name] of Object.keys(columnsIn(rule, sql)).entries()) {
-    const answer = answers?.[`${prefix}${n}`];
-    found[name] = answer?.error === undefined ? presentable(name, text(answer)) : '(cannot be read)';
-  }
-  for (const [, name] of sql.matchAll(/(?<![:\w]):([a-z][A-Za-z]*)/g)) {
-    if (name === 'now') found[asOf === now ? 'now' : 'then'] = asOf;
-    else if (name === 'zone') found.SCHEDULER_TIMEZONE = settings.timezone;
-    else {
-      const variable = job.settings?.[name!];
-      if (variable && !variable.secret) found[variable.env] = String(settings.job[name!]);
-    }
-  }
-  return found;
-}
-
-function presentable(name: string, value: string | null): string | null {
-  if (value === null) return null;
-  if (PHONE.test(name) || (/name$/i.test(name) && /^\s*\+?[\d\s-]{9,18}$/.test(value))) return maskPhone(value);
-  const plain = value.replace(/^(\d+-\d\d-\d\dT[\d:.]+)\+00:00$/, '$1Z');
-  return plain.length > LONGEST ? `${plain.slice(0, LONGEST)}…` : plain;
+/** What cannot be asked of other rows is told with the condition that says why. */
+function noneIfUnanswerable(error: unknown): never[] {
+  if (isOfTheData(error)) return [];
+  throw error;
 }

@@ -65,7 +65,7 @@ test('a row is listed once: what may be left to do afterwards depends on what co
   await using db = await database();
   await aPackage(db, { scheduled_activation_time: at(1) });
   await aPackage(db, { scheduled_activation_time: at(-1) });
-  await aPackage(db, { scheduled_activation_time: at(-3) });
+  await aPackage(db, { scheduled_activation_time: at(-4) });
   const { transitions } = await outlook(db);
   assert.deepEqual(transitions.map(brief), [
     ['packages', 'miss', 1, '3', true],
@@ -78,8 +78,14 @@ test('conditions are asked as of the time that they will count', async () => {
   await using db = await database();
   // It stops before it starts: then its end will have come.
   await aPackage(db, { scheduled_activation_time: at(2), scheduled_deactivation_time: at(1) });
+  // The access will be over when the SMS could be sent.
+  const sms = { username: 'u', phone_number: '254712345678', sms_next_attempt_at: at(3) };
+  await db.insert('hotspot_credentials', { ...sms, expires_at: at(2) });
   const { transitions } = await outlook(db);
-  assert.deepEqual(transitions.map(brief), [['packages', 'miss', 1, '1', false]]);
+  assert.deepEqual(transitions.map(brief), [
+    ['packages', 'miss', 1, '1', false],
+    ['credentials', 'give up', 1, '1', false],
+  ]);
 });
 
 test('only of one job, and only as far ahead as asked', async () => {
@@ -112,10 +118,13 @@ test('no more lines than asked for, and it is said that there is more', async ()
 
 test('counts are whole, also in the last minute shown', async () => {
   await using db = await database();
+  const soon = `date_trunc('minute', now()) + interval '5 minutes'`;
   await db.query(`
-    insert into vouchers (code, expires_at) select 'a' || n, date_trunc('minute', now()) + interval '5 minutes' from generate_series(1, 3) n;
-    insert into vouchers (code, expires_at) select 'b' || n, date_trunc('minute', now()) + interval '5 minutes 59 seconds' from generate_series(1, 4) n;
-    insert into packages (name, enable_schedule, scheduled_activation_time) select 'n', true, date_trunc('minute', now()) + interval '5 minutes 30 seconds' from generate_series(1, 5)`);
+    insert into packages (name, enable_schedule, scheduled_activation_time) values ('a', true, ${soon} + interval '10 seconds');
+    insert into packages (name, enable_schedule, status, scheduled_activation_time, activated_at, scheduled_deactivation_time)
+      values ('b', true, 'active', '2026-01-01', '2026-01-01', ${soon} + interval '30 seconds');
+    insert into vouchers (code, expires_at) select 'a' || n, ${soon} from generate_series(1, 3) n;
+    insert into vouchers (code, expires_at) select 'b' || n, ${soon} + interval '59 seconds' from generate_series(1, 4) n`);
   const { transitions, more } = await outlook(db, { limit: 1 });
   assert.deepEqual(transitions.map(brief), [['vouchers', 'expire', 7, '1', false]]);
   assert.ok(more);

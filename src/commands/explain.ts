@@ -2,10 +2,11 @@ import type { Command } from 'commander';
 import { parseInstant, readable, relative } from '../calendar.ts';
 import type { CommonOptions, Context } from '../context.ts';
 import { EXIT } from '../errors.ts';
-import { describe, type Explanation, explain, type TransitionExplained } from '../explain.ts';
+import { type Explanation, explain, type TransitionExplained } from '../explain.ts';
 import type { Failure } from '../failures.ts';
 import type { Job } from '../job.ts';
 import { print, printHeading, printJson, printTable } from '../output.ts';
+import { describe } from '../seen.ts';
 import { command, jobName, withSchema } from './command.ts';
 
 interface Options extends CommonOptions {
@@ -77,7 +78,6 @@ function tellTransition(explained: TransitionExplained, now: string): void {
   const { transition, verdict, due, dueValues, asOf, conditions, beside } = explained;
   printHeading(`${transition} ${verdict.sentence}.`);
   if (conditions.length === 0) return;
-  const isDue = due !== null && (due === '-infinity' || Date.parse(due) <= Date.parse(now));
   printTable(
     [asOf === now ? 'met' : 'met then', 'condition', 'as seen'],
     [
@@ -86,14 +86,17 @@ function tellTransition(explained: TransitionExplained, now: string): void {
         condition,
         error ?? describe(values),
       ]),
-      [
-        due === null ? 'no' : isDue ? 'yes' : 'not yet',
-        due === null ? 'it has a due time' : `due ${readable(due)}, ${relative(due, now)}`,
-        describe(dueValues),
-      ],
+      ...(due === null && Object.keys(dueValues).length === 0 ? [] : [[...dueTime(due, now), describe(dueValues)]]),
     ],
   );
   if (beside.length > 0 && verdict.kind !== 'along') print(`Rows of the same key are due too: ${beside.join(', ')}.`);
 }
 
 const yesOrNo = (met: boolean) => (met ? 'yes' : 'no');
+
+function dueTime(due: string | null, now: string): [string, string] {
+  if (due === null) return ['no', 'it has a due time'];
+  if (due === '-infinity') return ['yes', 'due at once'];
+  const isDue = Date.parse(due) <= Date.parse(now);
+  return [isDue ? 'yes' : 'not yet', due === 'infinity' ? 'due never' : `due ${readable(due)}, ${relative(due, now)}`];
+}
