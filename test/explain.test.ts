@@ -10,6 +10,7 @@ import { conditionsOf } from '../src/statement.ts';
 import { CLEAR, DUE_ROWS, NOW } from './due-rows.ts';
 import { database, type TestDatabase } from './harness.ts';
 import { explained, outlook, transitionOf } from './looking.ts';
+import { fill, JOBS, KINDS } from './plans.ts';
 
 const kinds = (explanation: Explanation) => explanation.transitions.map(({ verdict }) => verdict.kind);
 const acts = (explanation: Explanation) => kinds(explanation).some((kind) => kind === 'now' || kind === 'along');
@@ -467,6 +468,22 @@ test('columns without a zone are shown as the instants they stand for', async ()
   const { due, dueValues } = transitionOf(await explained(db, 'vouchers', 1, { env }), 'expire');
   assert.equal(due, '2026-03-01T09:00:00Z');
   assert.deepEqual(dueValues, { expires_at: '2026-03-01T09:00:00Z' });
+});
+
+test('adopted tables are explained alike: ids, statuses and times of their own types', async () => {
+  const kind = KINDS['adopted tables'];
+  await using db = await fill(kind, 100, true);
+  const env = { SCHEDULER_DB_TIMEZONE: kind.dbZone, SCHEDULER_TIMEZONE: 'Africa/Nairobi' };
+  for (const { name, tables } of JOBS) {
+    const rows = await db.query(`select id from ${Object.keys(tables)[0]} order by random() limit 20`);
+    for (const { id } of rows) {
+      const upper = id.toUpperCase();
+      const said = await explained(db, name, upper, { at: NOW, env });
+      assert.equal(said.id, id);
+      assert.ok(said.transitions.every(({ conditions }) => conditions.every(({ error }) => error === null)));
+    }
+  }
+  assert.ok((await outlook(db, { env })).transitions.length > 0);
 });
 
 test('no password, secret or whole phone number is shown, whatever a condition looks at', async () => {
