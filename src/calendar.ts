@@ -5,18 +5,27 @@ import { usageError } from './errors.ts';
  * with the first time that somebody wrote, so that an idle tick does not pay for it.
  */
 
-const AGE = /^(\d{1,6})\s*(s|m|h|d|w)$/;
+const SPAN = /^(\d{1,6})\s*(s|m|h|d|w|seconds?|min|minutes?|hours?|days?|weeks?)$/;
 const SECONDS = { s: 1, m: 60, h: 3600, d: 86_400, w: 604_800 };
 
-const ageInSeconds = (text: string): number | undefined => {
-  const match = AGE.exec(text.trim());
-  return match ? Number(match[1]) * SECONDS[match[2] as keyof typeof SECONDS] : undefined;
+const spanInSeconds = (text: string): number | undefined => {
+  const match = SPAN.exec(text.trim().toLowerCase());
+  return match ? Number(match[1]) * SECONDS[match[2]![0] as keyof typeof SECONDS] : undefined;
 };
+
+/** A span of time as somebody types it: 90m, 24h, 7d, "2 hours". */
+export function parseSpan(text: string, option: string): number {
+  const seconds = spanInSeconds(text);
+  if (seconds === undefined) {
+    throw usageError(`${option} is "${text}", which is not a span of time; valid: 90m, 24h, 7d, "2 hours".`);
+  }
+  return seconds;
+}
 
 /** An instant as somebody types it: ISO 8601 (without an offset: in the given zone), or an age such as 90m, 2h, 7d. */
 export async function parseInstant(text: string, option: string, zone: string): Promise<string> {
   const { DateTime } = await import('luxon');
-  const age = ageInSeconds(text);
+  const age = spanInSeconds(text);
   const at =
     age === undefined
       ? DateTime.fromISO(text.trim().replace(' ', 'T'), { zone })
@@ -50,4 +59,12 @@ export function inWords(seconds: number): string {
     if (count > 0) words.push(`${count} ${unit}`);
   }
   return words.slice(0, 2).join(' ') || '0 s';
+}
+
+/** Where an instant lies: "in 3 h", "5 min ago", "now". */
+export function relative(instant: string, now: string): string {
+  const seconds = (Date.parse(instant) - Date.parse(now)) / 1000;
+  if (Number.isNaN(seconds)) return instant === '-infinity' ? 'at once' : 'never';
+  if (Math.abs(seconds) < 0.5) return 'now';
+  return seconds > 0 ? `in ${inWords(seconds)}` : `${inWords(-seconds)} ago`;
 }

@@ -188,7 +188,7 @@ async function isAnythingDue(
   }
 }
 
-const parameters = (settings: Settings, now: string) => ({
+export const parameters = (settings: Settings, now: string) => ({
   ...settings.job,
   now,
   zone: settings.timezone,

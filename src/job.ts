@@ -39,6 +39,8 @@ export interface Rule {
   row: string;
   /** The type of its id, where it is not a row of the job's first table. */
   idType?: string;
+  /** Where `row` is only the part of a table that is worth looking at: all of it, for explaining, and what the part stands for. */
+  whole?: { row: string; part: string };
   /** The due time, as an expression on the row that an index holds in order. */
   at: string;
   /** Named conditions that must all hold, besides the due time having come. */
@@ -50,7 +52,7 @@ export interface Rule {
    * (id, due_at, key and what is carried) which nobody else holds and answers them as `key`. With `family` all due rows of
    * a key change together instead, and with them its other rows that meet this condition.
    */
-  each?: { key: string; lock: string; family?: string };
+  each?: { key: string; lock: string; family?: string; others?: Others };
   /** More columns of the row as it was before the change, for `todo` and for a query that locks. */
   carry?: string;
   /**
@@ -62,6 +64,12 @@ export interface Rule {
   act?: Act;
   /** More parameters for the change, made anew for each batch of up to so many rows: secrets, say, which SQL must not make. */
   make?(rows: number): Record<string, unknown>;
+}
+
+/** A transition that a change makes of the other rows of the key that meet these conditions. For explaining. */
+export interface Others {
+  transition: string;
+  when: Record<string, string>;
 }
 
 /**

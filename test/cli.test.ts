@@ -8,8 +8,13 @@ import { test } from 'node:test';
 import { loadJobs } from '../src/jobs.ts';
 import { cli, database, type Finished, LAUNCHER } from './harness.ts';
 
-const OWN = 'tick status history events failures listen start stop activate-now migrate prune embedded demo'.split(' ');
+const OWN =
+  'tick status next explain history events failures listen start stop activate-now migrate prune embedded demo'.split(
+    ' ',
+  );
 const commands = async () => [...OWN, ...(await loadJobs()).map((job) => job.name)];
+/** What a command does not go without. */
+const NEEDED: Record<string, string[]> = { stop: ['--reason', 'x'], explain: ['packages', '1'] };
 
 /** Asserts the exit code, and that what was said is sentences for an operator and nothing else. */
 function refused({ code, out, err }: Finished, expected: number, ...said: RegExp[]): void {
@@ -183,9 +188,8 @@ test('all faults of the configuration are named at once, and exit 78', async () 
   };
   for (const command of await commands()) {
     if (['embedded', 'demo'].includes(command)) continue; // they have nothing to do with any of it
-    const args = command === 'stop' ? ['stop', '--reason', 'x'] : [command];
     refused(
-      await cli(args, { env }),
+      await cli([command, ...(NEEDED[command] ?? [])], { env }),
       78,
       /SCHEDULER_TIMEZONE is "Mars\/Olympus"; valid: .*Africa\/Nairobi/,
       /SCHEDULER_DB_TIMEZONE is "\+3"/,
@@ -257,7 +261,7 @@ test('a server that refuses the role, the password or the database exits 78, and
 test('a schema that was never made, or is too old, is a sentence with exit code 78 for every command', async () => {
   await using db = await database({ empty: true });
   const all = (await commands()).filter((name) => !['migrate', 'embedded', 'demo'].includes(name));
-  const args = (name: string) => (name === 'stop' ? ['stop', '--reason', 'x'] : [name]);
+  const args = (name: string) => [name, ...(NEEDED[name] ?? [])];
   for (const name of all) {
     refused(
       await db.cli(args(name)),

@@ -11,7 +11,7 @@ import { database, type TestDatabase } from './harness.ts';
 export const NOW = '2026-03-01T12:00:00Z';
 export const DUE = 10;
 
-const INDEXES: Record<string, string> = {
+export const INDEXES: Record<string, string> = {
   activate: 'to_activate',
   miss: 'to_miss',
   deactivate: 'to_deactivate',
@@ -115,7 +115,7 @@ interface Node {
   Plans?: Node[];
 }
 
-async function explain(db: TestDatabase, sql: string, parameters: Record<string, unknown>): Promise<Node[]> {
+export async function explain(db: TestDatabase, sql: string, parameters: Record<string, unknown>): Promise<Node[]> {
   const bound = bind(`explain (analyze, format json) ${sql}`, parameters);
   const { 'QUERY PLAN': plan } = await db.one(bound.text, bound.values);
   const flatten = (node: Node): Node[] => [node, ...(node.Plans ?? []).flatMap(flatten)];
@@ -138,7 +138,7 @@ async function explainClaim(
   }
 }
 
-const scansOf = (nodes: Node[], table: string) => nodes.filter((node) => node['Relation Name'] === table);
+export const scansOf = (nodes: Node[], table: string) => nodes.filter((node) => node['Relation Name'] === table);
 const rowsRead = (scan: Node) =>
   scan['Actual Loops'] *
   (scan['Actual Rows'] + (scan['Rows Removed by Filter'] ?? 0) + (scan['Rows Removed by Index Recheck'] ?? 0));

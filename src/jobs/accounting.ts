@@ -149,6 +149,7 @@ const SYNC_SHORT: Rule = {
   row: RADACCT(`
       where radacctid > ${LOOKED_AT} and acctstoptime is not null and ${NEVER_COUNTED('radacctid')}
       order by radacctid limit ${AT_A_TIME}`),
+  whole: { row: RADACCT(), part: 'it came since all before it was counted, and is one of the first' },
   when: {
     'it is closed': 'r.acctstoptime is not null',
     'it was never counted': NEVER_COUNTED('r.id'),

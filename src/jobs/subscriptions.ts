@@ -55,19 +55,25 @@ const EVENT = `
     'message', message
   ) as data`;
 
+const ACTIVE = { 'it is active': "c.status = 'ACTIVE'" };
+
 const ACTIVATE: Rule = {
   name: 'activate',
   row: 'customer_packages c',
   at: START,
   when: { 'it is scheduled': "c.status = 'SCHEDULED'" },
   wrong: UNANSWERABLE,
-  each: { key: `coalesce(c."userId"::text, 'nobody, ' || c.id::text)`, lock: LOCK_CUSTOMERS },
+  each: {
+    key: `coalesce(c."userId"::text, 'nobody, ' || c.id::text)`,
+    lock: LOCK_CUSTOMERS,
+    others: { transition: 'expire previous', when: ACTIVE },
+  },
   carry: 'c."userId"',
   change: `
     replaced as (
       update customer_packages c
       set status = 'EXPIRED', "isActive" = false, "updatedAt" = :now::timestamptz
-      from todo where c."userId" = todo."userId" and c.status = 'ACTIVE'
+      from todo where c."userId" = todo."userId" and ${Object.values(ACTIVE).join(' and ')}
       returning todo.id as replaced_by, todo.due_at, ${DETAILS}
     ),
     -- The first comparison makes the old one end before the new one starts, as an index on "one ACTIVE each" demands.
@@ -101,7 +107,7 @@ const END_EXPIRED: Rule = {
   row: 'customer_packages c',
   at: END,
   when: {
-    'it is active': "c.status = 'ACTIVE'",
+    ...ACTIVE,
     'ending is not switched off': ':endSubscriptions::boolean',
     // Otherwise this rule could take the row from a runner that is replacing it, and the replacement would wait a tick.
     'no other one is about to replace it': `not exists (

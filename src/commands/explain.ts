@@ -1,0 +1,102 @@
+import type { Command } from 'commander';
+import { parseInstant, readable, relative } from '../calendar.ts';
+import type { CommonOptions, Context } from '../context.ts';
+import { EXIT } from '../errors.ts';
+import { type Explanation, explain, type TransitionExplained } from '../explain.ts';
+import type { Failure } from '../failures.ts';
+import type { Job } from '../job.ts';
+import { print, printHeading, printJson, printTable } from '../output.ts';
+import { describe } from '../seen.ts';
+import { command, jobName, withSchema } from './command.ts';
+
+interface Options extends CommonOptions {
+  at?: string;
+  json?: boolean;
+}
+
+export function explainCommand(jobs: Job[]): Command {
+  return command('explain', 'why a row did or did not change, and what comes next', {
+    examples: [
+      'scheduler explain packages 17',
+      'scheduler explain subscriptions cs_456 --json',
+      'scheduler explain packages 17 --at 2026-12-24T18:00',
+    ],
+  })
+    .argument('<job>', 'the job that should change the row', jobName(jobs))
+    .argument('<id>', 'the id of the row')
+    .option('--at <time>', 'as if it were this time, with the row as it is now')
+    .option('--json', 'print the result as JSON')
+    .action(
+      withSchema<Options>(async ({ db, settings, jobs }, options, [name, id]) => {
+        const job = jobs.find((each) => each.name === name)!;
+        const explanation = await explain(db, settings, jobs, job, { id: id!, at: options.at });
+        if (options.json) printJson(explanation);
+        else tell(explanation);
+        return EXIT.done;
+      }, resolveAt),
+    );
+}
+
+async function resolveAt({ settings }: Context, options: Options): Promise<void> {
+  if (options.at !== undefined) options.at = await parseInstant(options.at, '--at', settings.timezone);
+}
+
+function tell(explanation: Explanation): void {
+  const { job, id, now, state, why, failure, transitions, next, events } = explanation;
+  const outlook = next ? `"${next.transition}" comes next, ${when(next.at, now)}` : 'as it is, nothing comes next';
+  print(`${job} ${id}, at ${readable(now)}: ${outlook}.`);
+  if (state !== 'running') print(state === 'no tick' ? `No tick does ${job}: ${why}.` : `${job} is ${state}: ${why}.`);
+  if (failure) print(inProse(failure));
+  const isComing = ({ verdict }: TransitionExplained) => verdict.kind !== 'not';
+  for (const each of transitions.filter(isComing)) tellTransition(each, now);
+  for (const each of transitions.filter((each) => !isComing(each))) tellTransition(each, now);
+  if (events.length === 0) return;
+  printHeading('What happened to it before');
+  printTable(
+    ['at', 'job', 'event', 'due', 'message'],
+    events.map((event) => [
+      readable(event.occurred_at),
+      event.job,
+      event.type,
+      readable(event.due_at),
+      typeof event.data.message === 'string' ? event.data.message : '',
+    ]),
+  );
+}
+
+const when = (at: string, now: string) => (at === now ? 'now' : `at ${readable(at)} (${relative(at, now)})`);
+
+function inProse({ transition, attempts, last_failed_at, error, quarantined_at, next_attempt_at }: Failure): string {
+  const times = attempts === 1 ? 'once' : `${attempts} times`;
+  const prospect = quarantined_at
+    ? `In quarantine since ${readable(quarantined_at)}`
+    : `Next attempt: ${next_attempt_at === '-infinity' ? 'with the next tick' : readable(next_attempt_at)}`;
+  return `"${transition}" failed ${times}, the last time at ${readable(last_failed_at)}: ${error}. ${prospect}.`;
+}
+
+function tellTransition(explained: TransitionExplained, now: string): void {
+  const { transition, verdict, due, dueValues, asOf, conditions, beside } = explained;
+  printHeading(`${transition} ${verdict.sentence}.`);
+  if (conditions.length === 0) return;
+  printTable(
+    [asOf === now ? 'met' : 'met then', 'condition', 'as seen'],
+    [
+      ...conditions.map(({ condition, met, values, error }) => [
+        error === null ? yesOrNo(met) : 'error',
+        condition,
+        error ?? describe(values),
+      ]),
+      ...(due === null && Object.keys(dueValues).length === 0 ? [] : [[...dueTime(due, now), describe(dueValues)]]),
+    ],
+  );
+  if (beside.length > 0 && verdict.kind !== 'along') print(`Rows of the same key are due too: ${beside.join(', ')}.`);
+}
+
+const yesOrNo = (met: boolean) => (met ? 'yes' : 'no');
+
+function dueTime(due: string | null, now: string): [string, string] {
+  if (due === null) return ['no', 'it has a due time'];
+  if (due === '-infinity') return ['yes', 'due at once'];
+  const isDue = Date.parse(due) <= Date.parse(now);
+  return [isDue ? 'yes' : 'not yet', due === 'infinity' ? 'due never' : `due ${readable(due)}, ${relative(due, now)}`];
+}

@@ -1,0 +1,81 @@
+import type { Command } from 'commander';
+import { parseSpan, readable, relative } from '../calendar.ts';
+import type { CommonOptions } from '../context.ts';
+import { EXIT } from '../errors.ts';
+import type { Job } from '../job.ts';
+import { type Coming, type Outlook, readNext } from '../next.ts';
+import { print, printJson, printTable } from '../output.ts';
+import { command, jobName, wholeNumber, withSchema } from './command.ts';
+
+interface Options extends CommonOptions {
+  within: number;
+  limit: number;
+  json?: boolean;
+}
+
+const DAY = 86_400;
+
+export function nextCommand(jobs: Job[]): Command {
+  return command('next', 'what will happen and when, soonest first; what is overdue is done by the next tick', {
+    examples: ['scheduler next', 'scheduler next --within 7d', 'scheduler next packages --within "2 hours" --json'],
+  })
+    .argument('[job]', 'only of this job', jobName(jobs))
+    .option('--within <span>', 'so far ahead: 90m, 24h, 7d (default: 24h)', (text) => parseSpan(text, '--within'), DAY)
+    .option('--limit <count>', 'the soonest so many lines', wholeNumber(1, 10_000), 50)
+    .option('--json', 'print the result as JSON')
+    .action(
+      withSchema<Options>(async ({ db, settings, jobs }, options, [name]) => {
+        const wanted = name === undefined ? jobs : jobs.filter((job) => job.name === name);
+        const outlook = await readNext(db, settings, wanted, options);
+        if (options.json) printJson(outlook);
+        else tell(outlook, options.limit);
+        return EXIT.done;
+      }),
+    );
+}
+
+function tell({ now, until, transitions, more, held, quarantined, notRunning }: Outlook, limit: number): void {
+  if (transitions.length === 0) print(`Nothing will happen until ${readable(until)}.`);
+  else
+    printTable(
+      ['when', '', 'job', 'transition', 'rows', 'row', 'remark'],
+      transitions.map((each) => row(each, now)),
+    );
+  const notes = [
+    ...(more ? [`There is more in that time: these are the first ${limit}; see --limit.`] : []),
+    ...standingStill(held),
+    ...(quarantined > 0 ? [`In quarantine, and so left out: ${quarantined}; see "scheduler failures".`] : []),
+    ...(notRunning ? [`${notRunning}.`] : []),
+  ];
+  if (notes.length > 0) print(`\n${notes.join('\n')}`);
+}
+
+/** Jobs that stand still for the same reason, in one sentence. */
+function standingStill(held: Outlook['held']): string[] {
+  const jobs = held.filter(({ transition }) => transition === null);
+  const reasons = [...new Set(jobs.map(({ why }) => why))];
+  const parts = held.filter(({ transition }) => transition !== null);
+  return [
+    ...reasons.map((why) => {
+      const names = jobs.filter((each) => each.why === why).map(({ job }) => job);
+      return `${new Intl.ListFormat('en').format(names)} ${names.length === 1 ? 'is' : 'are'} ${why}.`;
+    }),
+    ...parts.map(({ job, transition, why }) => `${job} cannot do "${transition}": ${why}`),
+  ];
+}
+
+function row({ job, transition, at, overdue, rows, orMore, id, wouldFail, retry }: Coming, now: string) {
+  const remarks = [
+    ...(retry === null ? [] : [`tried again after: ${retry}`]),
+    ...(wouldFail === 0 ? [] : [rows === 1 ? 'would fail: see "scheduler explain"' : `${wouldFail} would fail`]),
+  ];
+  return [
+    at === '-infinity' ? '' : readable(at),
+    overdue ? `overdue, ${at === '-infinity' ? 'at once' : relative(at, now)}` : relative(at, now),
+    job,
+    transition,
+    orMore ? `${rows}+` : rows,
+    rows === 1 ? id : `${id} …`,
+    remarks.join('; '),
+  ];
+}

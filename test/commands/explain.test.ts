@@ -1,0 +1,94 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { database } from '../harness.ts';
+
+const HOUR = 3_600_000;
+const at = (hours: number) => new Date(Date.now() + hours * HOUR).toISOString();
+
+const sale = { name: 'Weekend', enable_schedule: true, status: 'active', validity: '2 hours' };
+
+test('it answers "why was this not activated?" in words', async () => {
+  await using db = await database();
+  await db.insert('packages', { ...sale, scheduled_activation_time: at(-1), activated_at: at(-1) });
+  const { code, out, err } = await db.cli(['explain', 'packages', '1']);
+  assert.equal(code, 0, err);
+  assert.equal(err, '');
+  assert.match(
+    out,
+    /^packages 1, at \d{4}-\d\d-\d\d [\d:]+Z: "deactivate" comes next, at .* \(in (1 h|59 min).*\)\.$/m,
+  );
+  assert.match(out, /^No tick does packages: none has ever come\.$/m);
+  assert.match(
+    out,
+    /^activate cannot happen because it is not true that it is off sale \(status = active\), nor that /m,
+  );
+  assert.match(out, /^met +condition +as seen$/m);
+  assert.match(out, /^yes +the schedule is enabled +enable_schedule = true$/m);
+  assert.match(out, /^no +it is off sale +status = active$/m);
+  assert.match(out, /^yes +due .*, 1 h.* ago +scheduled_activation_time = /m);
+  assert.ok(
+    out.indexOf('deactivate will happen') < out.indexOf('activate cannot happen'),
+    'what comes first is said first',
+  );
+});
+
+test('with --json it is one object', async () => {
+  await using db = await database();
+  await db.insert('packages', { ...sale, status: 'inactive', scheduled_activation_time: at(-1) });
+  const { code, out } = await db.cli(['explain', 'packages', '01', '--json']);
+  assert.equal(code, 0);
+  const answer = JSON.parse(out);
+  assert.equal(answer.id, '1', 'the id is as the table has it');
+  assert.equal(answer.next.transition, 'activate');
+  assert.equal(
+    answer.transitions.find((each: { transition: string }) => each.transition === 'activate').verdict.kind,
+    'now',
+  );
+});
+
+test('an unknown job, an unknown row and what is no id are sentences, exit 2', async () => {
+  await using db = await database();
+  await db.query('alter table special_packages alter id drop identity');
+  await db.query('alter table special_packages alter id type uuid using gen_random_uuid()');
+  for (const [args, said] of [
+    [
+      ['explain', 'bananas', '1'],
+      /^scheduler: "bananas" is not a job; valid: packages, special-packages, .*vouchers\.$/,
+    ],
+    [['explain', 'packages', '17'], /^scheduler: There is no row with the id 17 in packages\.$/],
+    [['explain', 'packages', 'abc'], /^scheduler: "abc" is not an id of packages, whose ids are of the type bigint\.$/],
+    [['explain', 'packages', '99999999999999999999'], /^scheduler: "9+" is not an id of packages/],
+    [
+      ['explain', 'special-packages', 'abc'],
+      /^scheduler: "abc" is not an id of special_packages, whose ids are of the type uuid\.$/,
+    ],
+    [['explain', 'packages'], /^scheduler explain: missing required argument 'id'/],
+    [['explain', 'packages', '1', '--at', 'soon'], /^scheduler: --at is "soon", which is not a time/],
+  ] as const) {
+    const { code, out, err } = await db.cli([...args]);
+    assert.equal(code, 2, err);
+    assert.equal(out, '');
+    assert.match(err.trimEnd(), said);
+  }
+});
+
+test('a failure, what holds a job, and what happened before are said', async () => {
+  await using db = await database();
+  await db.insert('packages', { ...sale, status: 'inactive', scheduled_activation_time: at(-1) });
+  await db.tick(undefined, { only: ['packages'] });
+  await db.query(`update packages set validity = 'banana'`);
+  await db.tick(undefined, { only: ['packages'] });
+  await db.cli(['stop', 'packages', '--reason', 'prices are wrong']);
+  const { out } = await db.cli(['explain', 'packages', '1']);
+  assert.match(out, /^packages is paused: stopped by .*: prices are wrong\.$/m);
+  assert.match(out, /^"deactivate" failed once, the last time at .*: validity 'banana' .* Next attempt: \d/m);
+  assert.match(out, /^What happened to it before$/m);
+  assert.match(out, /package\.status\.changed .*status changed from inactive to active$/m);
+});
+
+test('on a schema that was never migrated it says what to do', async () => {
+  await using db = await database({ empty: true });
+  const { code, err } = await db.cli(['explain', 'packages', '1']);
+  assert.equal(code, 78);
+  assert.match(err, /Run "scheduler migrate" once/);
+});

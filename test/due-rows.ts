@@ -1,0 +1,272 @@
+/**
+ * Of each transition of each job a row with the id 1 that is due at NOW, and for each of its conditions what to do so that
+ * just this one is not met any more.
+ */
+
+export const NOW = '2026-03-01T12:00:00Z';
+
+export interface Due {
+  make: string;
+  /** By the name of the condition: a statement, or a setting of the environment. */
+  breaks: Record<string, string | { env: Record<string, string> }>;
+}
+
+const ago = (minutes: number) => `(timestamptz '${NOW}' - interval '${minutes} minutes')`;
+const set = (table: string, assignment: string) => `update ${table} set ${assignment}`;
+
+const aPackage = (status: string, start: string, validity: string, activated: string) => `
+  insert into packages (name, enable_schedule, status, scheduled_activation_time, validity, activated_at)
+  values ('Weekend', true, '${status}', ${start}, '${validity}', ${activated})`;
+const aSpecial = (columns: string, values: string) =>
+  `insert into special_packages (name, ${columns}) values ('Spa', ${values})`;
+const aSession = (columns: string, values: string) => `
+  insert into subscriptions (user_id, text_sessions_remaining) values (5, 10);
+  insert into text_sessions (patient_id, doctor_id, ${columns}) values (5, 9, ${values})`;
+const anSms = (attempts: number) => `
+  insert into hotspot_credentials (username, phone_number, sms_attempts, sms_next_attempt_at)
+  values ('u1', '254712345678', ${attempts}, ${ago(1)})`;
+const aDisconnect = (attempts: number) => `
+  insert into session_disconnections (username, nas_ip_address, attempts, next_attempt_at)
+  values ('u1', '10.0.0.1', ${attempts}, ${ago(1)})`;
+const aUse = (stopped: string, updated: string) => `
+  insert into radius_sessions (username, status) values ('u1', 'active');
+  insert into radacct (acctsessionid, acctuniqueid, username, nasipaddress, acctstarttime, acctupdatetime, acctstoptime,
+    acctsessiontime, acctinputoctets, acctoutputoctets)
+  values ('1', '1', 'u1', '10.0.0.1', ${ago(600)}, ${updated}, ${stopped}, 60, 1000, 2000)`;
+const counted = (closed: boolean, changed: string) =>
+  `insert into scheduler.accounted values (1, 1000, 2000, 60, ${closed}, ${changed})`;
+
+const ENABLED = { 'the schedule is enabled': set('packages', 'enable_schedule = false') };
+const OFF_SALE = { 'it is off sale': set('packages', `status = 'active'`) };
+const ON_SALE = { 'it is on sale': set('packages', `status = 'inactive'`) };
+const NOT_ACTIVATED = {
+  'it was not yet activated for this start': set('packages', 'activated_at = scheduled_activation_time'),
+};
+const NOT_CLOSED = {
+  'this window was not yet closed': set('packages', `deactivated_at = timestamptz '${NOW}' + interval '2 days'`),
+};
+const AWAITED = {
+  'it is scheduled': set('special_packages', 'scheduled = false'),
+  'it switches on by itself': set('special_packages', 'auto_activate = false'),
+};
+const SWITCHES_OFF = { 'it switches off by itself': set('special_packages', 'auto_deactivate = false') };
+const DAY_NOT_ACTED_ON = {
+  'its last day was not yet acted on': set('special_packages', `deactivated_at = '2026-02-27'`),
+};
+const OPEN = { 'it is open': set('radacct', `acctstoptime = ${ago(1)}`) };
+const OURS = { 'it belongs to a hotspot user': 'delete from radius_sessions' };
+
+export const DUE_ROWS: Record<string, Record<string, Due>> = {
+  packages: {
+    deactivate: {
+      make: aPackage('active', ago(180), '2 hours', ago(180)),
+      breaks: {
+        ...ENABLED,
+        ...ON_SALE,
+        ...NOT_CLOSED,
+        'it was not switched on after its end': set('packages', `activated_at = ${ago(30)}`),
+      },
+    },
+    miss: {
+      make: aPackage('inactive', ago(180), '2 hours', 'null'),
+      breaks: {
+        ...ENABLED,
+        ...OFF_SALE,
+        ...NOT_ACTIVATED,
+        ...NOT_CLOSED,
+        'it has a start': set('packages', `scheduled_activation_time = null, scheduled_deactivation_time = ${ago(60)}`),
+        'it has an end': set('packages', 'validity = null'),
+      },
+    },
+    settle: {
+      make: aPackage('inactive', ago(180), '2 hours', ago(180)),
+      breaks: {
+        ...ENABLED,
+        ...OFF_SALE,
+        'it was activated for this start': set('packages', 'activated_at = null'),
+        ...NOT_CLOSED,
+      },
+    },
+    activate: {
+      make: aPackage('inactive', ago(60), '1 day', 'null'),
+      breaks: {
+        ...ENABLED,
+        ...OFF_SALE,
+        ...NOT_ACTIVATED,
+        ...NOT_CLOSED,
+        'its end has not come': set('packages', `validity = '60 minutes'`),
+      },
+    },
+    keep: {
+      make: aPackage('active', ago(60), '1 day', 'null'),
+      breaks: { ...ENABLED, ...ON_SALE, ...NOT_ACTIVATED, ...NOT_CLOSED },
+    },
+  },
+  'special-packages': {
+    activate: {
+      make: aSpecial('scheduled, auto_activate, schedule_date', `true, true, '2026-03-01'`),
+      breaks: { ...AWAITED, 'its last day is not over': set('special_packages', `valid_until = '2026-02-28'`) },
+    },
+    miss: {
+      make: aSpecial('scheduled, auto_activate, schedule_date, valid_until', `true, true, '2026-02-20', '2026-02-25'`),
+      breaks: {
+        ...AWAITED,
+        'it has a start': set('special_packages', 'schedule_date = null'),
+        'it has a last day': set('special_packages', 'valid_until = null'),
+      },
+    },
+    deactivate: {
+      make: aSpecial('is_active, auto_deactivate, valid_until', `true, true, '2026-02-25'`),
+      breaks: { 'it is on': set('special_packages', 'is_active = false'), ...SWITCHES_OFF, ...DAY_NOT_ACTED_ON },
+    },
+    settle: {
+      make: aSpecial('is_active, auto_deactivate, valid_until', `false, true, '2026-02-25'`),
+      breaks: {
+        'it is off': set('special_packages', 'is_active = true'),
+        'it does not wait for its start': set('special_packages', 'scheduled = true, auto_activate = true'),
+        ...SWITCHES_OFF,
+        ...DAY_NOT_ACTED_ON,
+      },
+    },
+  },
+  subscriptions: {
+    activate: {
+      make: `insert into customer_packages (id, "userId", status, "scheduledStartDate") values ('1', 'u', 'SCHEDULED', ${ago(5)})`,
+      breaks: { 'it is scheduled': set('customer_packages', `status = 'CANCELLED'`) },
+    },
+    end: {
+      make: `insert into customer_packages (id, "userId", status, "endDate") values ('1', 'u', 'ACTIVE', ${ago(5)})`,
+      breaks: {
+        'it is active': set('customer_packages', `status = 'CANCELLED'`),
+        'ending is not switched off': { env: { SCHEDULER_END_SUBSCRIPTIONS: 'false' } },
+        'no other one is about to replace it': `
+          insert into customer_packages (id, "userId", status, "scheduledStartDate") values ('2', 'u', 'SCHEDULED', ${ago(5)})`,
+      },
+    },
+  },
+  deductions: {
+    deduct: {
+      make: aSession('status, activated_at, sessions_remaining_before_start', `'active', ${ago(15)}, 3`),
+      breaks: {
+        'it is active': set('text_sessions', `status = 'ended'`),
+        'its time allows another block': set('text_sessions', 'sessions_remaining_before_start = 0'),
+      },
+    },
+  },
+  'session-endings': {
+    end: {
+      make: aSession('status, activated_at, sessions_remaining_before_start', `'active', ${ago(40)}, 3`),
+      breaks: { 'it is active': set('text_sessions', `status = 'ended'`) },
+    },
+    expire: {
+      make: aSession('status, doctor_response_deadline', `'waiting_for_doctor', ${ago(1)}`),
+      breaks: { 'the doctor has not answered': set('text_sessions', `status = 'ended'`) },
+    },
+  },
+  payments: {
+    provision: {
+      make: `insert into packages (name, price, duration) values ('1 Hour', 50, '1 hour');
+        insert into payments (phone_number, package_id, amount, transaction_id, status, updated_at)
+        values ('254712345678', 1, 50, 'T1', 'completed', ${ago(1)})`,
+      breaks: {
+        'it is completed': set('payments', `status = 'pending'`),
+        'it was not provisioned': set('payments', `provisioned_at = ${ago(1)}`),
+      },
+    },
+  },
+  credentials: {
+    'give up': {
+      make: anSms(3),
+      breaks: {
+        'it waits to be sent': set('hotspot_credentials', 'sms_next_attempt_at = null'),
+        'no try is left': set('hotspot_credentials', 'sms_attempts = 2'),
+      },
+    },
+    send: {
+      make: anSms(0),
+      breaks: {
+        'it waits to be sent': set('hotspot_credentials', 'sms_next_attempt_at = null'),
+        'a try is left': set('hotspot_credentials', 'sms_attempts = 3'),
+        'the access is not over': set('hotspot_credentials', `expires_at = ${ago(1)}`),
+      },
+    },
+  },
+  accounting: {
+    sync: {
+      make: aUse('null', ago(1)),
+      breaks: { ...OPEN, 'it brings news': counted(false, ago(1)), ...OURS },
+    },
+    'close silent': {
+      make: `${aUse('null', ago(60))}; ${counted(false, ago(60))}`,
+      breaks: {
+        ...OPEN,
+        'we heard nothing new for as long': set('scheduler.accounted', `changed_at = ${ago(1)}`),
+        ...OURS,
+      },
+    },
+    'sync closed': {
+      make: `${aUse(ago(1), ago(1))}; ${counted(false, ago(60))}`,
+      breaks: {
+        'it was open': set('scheduler.accounted', 'closed = true'),
+        'it is open no more': set('radacct', 'acctstoptime = null'),
+      },
+    },
+    'sync short': {
+      make: aUse(ago(1), ago(1)),
+      breaks: {
+        'it is closed': set('radacct', 'acctstoptime = null'),
+        'it was never counted': counted(true, ago(1)),
+        'it came since all before it was counted, and is one of the first': set(
+          'scheduler.accounted_up_to',
+          'id = 1000',
+        ),
+      },
+    },
+  },
+  'hotspot-sessions': {
+    expire: {
+      make: `insert into radius_sessions (username, status, expected_end) values ('u1', 'active', ${ago(1)})`,
+      breaks: { 'it is active': set('radius_sessions', `status = 'expired'`) },
+    },
+    exhaust: {
+      make: `insert into hotspot_users (username, phone_number, data_used, data_limit) values ('u1', '254712345678', 1000, 500);
+        insert into radius_sessions (username, hotspot_user_id, status, total_bytes, data_limit, updated_at)
+        values ('u1', 1, 'active', 1000, 500, ${ago(1)})`,
+      breaks: {
+        'it is active': set('radius_sessions', `status = 'expired'`),
+        'its data is used up': set('radius_sessions', 'total_bytes = 499'),
+        "its user's data is used up too": set('hotspot_users', 'data_limit = 2000'),
+      },
+    },
+  },
+  disconnects: {
+    'give up': {
+      make: aDisconnect(3),
+      breaks: {
+        'it waits to be sent': set('session_disconnections', 'next_attempt_at = null'),
+        'no try is left': set('session_disconnections', 'attempts = 2'),
+      },
+    },
+    send: {
+      make: aDisconnect(0),
+      breaks: {
+        'it waits to be sent': set('session_disconnections', 'next_attempt_at = null'),
+        'a try is left': set('session_disconnections', 'attempts = 3'),
+      },
+    },
+  },
+  vouchers: {
+    expire: {
+      make: `insert into vouchers (code, expires_at) values ('SECRET-CODE', ${ago(1)})`,
+      breaks: { 'it is unused or active': set('vouchers', `status = 'used'`) },
+    },
+  },
+};
+
+/** Removes all rows of all jobs, and of what the engine remembers. */
+export const CLEAR = `
+  truncate packages, special_packages, customer_packages, text_sessions, subscriptions, doctor_wallets, wallet_transactions,
+    text_session_deductions, payments, hotspot_users, radius_sessions, hotspot_credentials, session_disconnections,
+    data_usage_logs, vouchers, radacct, radcheck, radreply, nas, scheduler.accounted, scheduler.failures, scheduler.events,
+    scheduler.runs, scheduler.controls restart identity cascade;
+  update scheduler.accounted_up_to set id = 0`;

@@ -1,0 +1,57 @@
+import { readSettings } from '../src/config.ts';
+import { jobVariables } from '../src/context.ts';
+import { Database } from '../src/db.ts';
+import { type Explanation, explain } from '../src/explain.ts';
+import type { Job } from '../src/job.ts';
+import { loadJobs } from '../src/jobs.ts';
+import { Log } from '../src/log.ts';
+import { type Outlook, readNext } from '../src/next.ts';
+import type { TestDatabase } from './harness.ts';
+
+/** "explain" and "next" inside this process. */
+
+interface Asked {
+  at?: string;
+  env?: Record<string, string>;
+  /** Instead of those there are. */
+  jobs?: Job[];
+}
+
+async function looking<T>(
+  { url }: TestDatabase,
+  { env = {}, jobs }: Asked,
+  work: (db: Database, settings: ReturnType<typeof readSettings>, jobs: Job[]) => Promise<T>,
+): Promise<T> {
+  const all = jobs ?? (await loadJobs());
+  const settings = readSettings(env, jobVariables(all), { databaseUrl: url });
+  const db = new Database(settings, new Log('silent'));
+  try {
+    return await work(db, settings, all);
+  } finally {
+    await db.close();
+  }
+}
+
+export const explained = (db: TestDatabase, job: string, id: unknown, asked: Asked = {}): Promise<Explanation> =>
+  looking(db, asked, (database, settings, jobs) =>
+    explain(database, settings, jobs, jobs.find(({ name }) => name === job)!, { id: String(id), at: asked.at }),
+  );
+
+export const outlook = (
+  db: TestDatabase,
+  { within = 86_400, limit = 50, job, ...asked }: Asked & { within?: number; limit?: number; job?: string } = {},
+): Promise<Outlook> =>
+  looking(db, asked, (database, settings, jobs) =>
+    readNext(
+      database,
+      settings,
+      jobs.filter(({ name }) => job === undefined || name === job),
+      { within, limit },
+    ),
+  );
+
+export function transitionOf(explanation: Explanation, name: string) {
+  const found = explanation.transitions.find(({ transition }) => transition === name);
+  if (!found) throw new Error(`${explanation.job} has no transition ${name}`);
+  return found;
+}
