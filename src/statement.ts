@@ -134,3 +134,21 @@ export function probe(jobs: Job[], anyFailures: boolean): string {
   );
   return checks.length === 0 ? 'false' : checks.join('\n or ');
 }
+
+/** What is due of each job and not done: how many rows, of each rule counted no further than a bound, and since when. */
+export function backlog(jobs: Job[]): string {
+  const parts = jobs.flatMap((job) =>
+    job.rules.map(
+      (rule) => `
+      select '${job.name}' as job, count(*) as rows, min(due_at) filter (where isfinite(due_at)) as oldest
+      from (
+        select ${rule.at} as due_at from ${rule.row} where ${isDue(rule).replaceAll(':job::text', `'${job.name}'`)}
+        order by ${rule.at}, ${aliasOf(rule)}.id limit :most::integer
+      ) as due`,
+    ),
+  );
+  return `
+    select job, sum(rows)::integer as rows, scheduler.iso(min(oldest)) as since,
+      extract(epoch from :now::timestamptz - min(oldest))::double precision as seconds
+    from (${parts.join('\n      union all')}) as parts group by job`;
+}
