@@ -17,6 +17,7 @@ function commands(jobs: Job[]): Record<string, Record<string, Make>> {
     ),
     'Looking:': {
       status: async () => (await import('./commands/status.ts')).statusCommand(),
+      doctor: async () => (await import('./commands/doctor.ts')).doctorCommand(),
       history: async () => (await import('./commands/history.ts')).historyCommand(jobs),
       events: async () => (await import('./commands/events.ts')).eventsCommand(jobs),
       failures: async () => (await import('./commands/failures.ts')).failuresCommand(jobs),
