@@ -18,6 +18,7 @@ import {
   checkFailures,
   checkJob,
   checkLastTick,
+  checkLock,
   checkNotifications,
   missingOf,
   readTables,
@@ -84,6 +85,7 @@ export async function diagnose(db: Database, settings: Settings, jobs: Job[], pr
       await one(job.name, () => checkJob(exam, job, tables, ofJob));
     }
     await one('indexes', () => checkIndexes(exam, installed));
+    await one('lock', () => checkLock(exam));
     if (status) {
       checks.push(checkLastTick(exam, status), checkBacklog(exam, status), checkFailures(exam, status));
     }

@@ -113,8 +113,10 @@ function attention(jobs: JobStatus[], now: string): string[] {
   const allPaused = jobs.every(({ state }) => state !== 'running' && state !== 'no tick');
   if (!allPaused && runningOf(jobs).length === 0) found.push(`${message(jobs)}.`);
   const forgotten = new Set<string>();
-  for (const { job, state, paused, lastRun, failing, quarantined, backlog, intervalMinutes } of jobs) {
-    if (paused && Date.parse(now) - Date.parse(paused.at) > PAUSED_TOO_LONG_SECONDS * 1000) {
+  for (const { job, state, why, paused, lastTick, lastRun, failing, quarantined, backlog, intervalMinutes } of jobs) {
+    // Who wants it so says so with "scheduler stop".
+    if (state === 'not installed' && lastTick && !paused) found.push(`${job} is no longer installed: ${why}.`);
+    if (state === 'paused' && paused && Date.parse(now) - Date.parse(paused.at) > PAUSED_TOO_LONG_SECONDS * 1000) {
       // One word may have paused them all.
       if (!forgotten.has(paused.at)) found.push(`${job} was ${whyPaused(paused)}, which is more than a day ago.`);
       forgotten.add(paused.at);

@@ -57,7 +57,7 @@ test('all is well: one line per check, exit code 0', async () => {
   const jobs = (await loadJobs()).map((job) => job.name);
   const checks = [
     ...['settings', 'connection', 'version', 'writable', 'pooler', 'clock', 'schema', 'rights', ...jobs, 'indexes'],
-    ...['last tick', 'backlog', 'failures', 'notifications'],
+    ...['lock', 'last tick', 'backlog', 'failures', 'notifications'],
   ];
   assert.deepEqual(
     lines.slice(0, checks.length).map((line) => /^ok {7}(\S+( \S+)?) {2}/.exec(line)?.[1]),
@@ -393,6 +393,26 @@ test('no tick for ten minutes is a failure, with the line for the crontab', asyn
   const { failed, of } = await doctor(db);
   assert.deepEqual(failed, ['last tick']);
   assert.match(of('last tick').message, /^10 min \d+ s ago, at \S+ \S+Z: nobody calls "scheduler tick"$/);
+});
+
+test('a run that hangs with the lock is found', async () => {
+  await using db = await database();
+  await db.cli(['tick']);
+  const holder = new pg.Client(`${db.url}&application_name=hanging`);
+  holder.on('error', () => {});
+  await holder.connect();
+  try {
+    await holder.query(`begin; select pg_advisory_xact_lock(8314034311083879525)`);
+    const { pid } = (await holder.query('select pg_backend_pid() as pid')).rows[0];
+    assert.match(
+      (await doctor(db)).of('lock').message,
+      new RegExp(`^held by process ${pid} \\(hanging, user postgres\\), for \\d s$`),
+    );
+    assert.equal((await doctor(db)).of('lock').outcome, 'ok');
+  } finally {
+    await holder.end();
+  }
+  assert.equal((await doctor(db)).of('lock').message, 'free');
 });
 
 const age = (db: TestDatabase, interval: string) =>

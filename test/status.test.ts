@@ -119,6 +119,15 @@ test('--check asks for a person when a job was stopped by an error', async () =>
   assert.match((await check(db)).join(), /packages was stopped by an error: The tables of packages do not fit/);
 });
 
+test('--check asks for a person when a job is no longer installed, until somebody stops it', async () => {
+  await using db = await database();
+  await db.cli(['tick']);
+  await db.query('alter table vouchers drop column code');
+  assert.deepEqual(await check(db), ['vouchers is no longer installed: vouchers.code missing.']);
+  await db.cli(['stop', 'vouchers', '--reason', 'we sell none']);
+  assert.deepEqual(await check(db), []);
+});
+
 test('--check asks for a person when rows have been due for more than ten minutes', async () => {
   await using db = await database();
   await db.cli(['tick']);

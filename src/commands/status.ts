@@ -18,7 +18,7 @@ export function statusCommand(): Command {
   })
     .option(
       '--check',
-      'end with 1 when a person has to look: no tick comes, a job was stopped by an error or paused for more than a day, ' +
+      'end with 1 when a person has to look: no tick comes, a job is no longer installed, was stopped by an error or paused for more than a day, ' +
         'rows are in quarantine, more than 100 fail, or rows have been due for more than ten minutes',
     )
     .option('--json', 'print the result as JSON')

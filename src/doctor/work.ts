@@ -1,6 +1,7 @@
 import { inWords, readable } from '../calendar.ts';
 import { sqlState } from '../db.ts';
 import type { Job, Rule } from '../job.ts';
+import { LOCK_KEY, missingFrom } from '../runs.ts';
 import { claim, claimByKey, complete, picked } from '../statement.ts';
 import { graceSeconds, type JobStatus, rows, type Status } from '../status.ts';
 import { type Exam, type Finding, failed, ok, warning } from './finding.ts';
@@ -32,13 +33,8 @@ export function readTables({ db, jobs }: Exam): Promise<Table[]> {
   );
 }
 
-/** The tables and columns of a job that this database does not have. */
-export function missingOf(job: Job, tables: Table[]): string[] {
-  return Object.entries(job.tables).flatMap(([name, needed]) => {
-    const columns = tables.find((table) => table.name === name)?.columns;
-    return columns ? needed.filter((each) => !columns.includes(each)).map((each) => `${name}.${each}`) : [name];
-  });
-}
+export const missingOf = (job: Job, tables: Table[]): string[] =>
+  missingFrom(job, (name) => tables.find((table) => table.name === name)?.columns ?? undefined);
 
 export function checkJob(
   exam: Exam,
@@ -75,7 +71,8 @@ function notInstalled(
     '# It makes missing tables, and completes one that is recognisably of this job; a table of another kind is left alone.',
     exam.program.command('migrate'),
   ];
-  return status?.lastTick
+  // Who wants it so says so with "scheduler stop".
+  return status?.lastTick && !status.paused
     ? failed(
         job.name,
         `was installed and ran until ${readable(status.lastTick)}, and is no more: ${names} missing`,
@@ -129,7 +126,10 @@ export function checkLastTick({ program, server }: Exam, { jobs, scheduler }: St
       'last tick',
       'cannot be told: every job is paused, switched off or not installed, and leaves no trace',
     );
-  const cron = ['# With "crontab -e" add:', program.crontab];
+  const cron = [
+    '# With "crontab -e" add (the settings are in that file, which only its owner may read):',
+    program.crontab,
+  ];
   if (!last) return warning('last tick', 'none has ever come', cron);
   const seconds = (Date.now() - Date.parse(last)) / 1000 - server.clockAhead;
   const missed = !scheduler.isRunning;
@@ -141,6 +141,30 @@ export function checkLastTick({ program, server }: Exam, { jobs, scheduler }: St
       ...cron,
     ]);
   return missed ? warning('last tick', `${message}: a minute or two were missed`) : ok('last tick', message);
+}
+
+// Twice as long as a tick works by default, and longer than its lock outlives a machine that vanished.
+const HELD_SECONDS = 300;
+
+/** The lock goes with its holder. One that hangs keeps every other run from the work, and none of them leaves a trace. */
+export async function checkLock({ db }: Exam): Promise<Finding> {
+  const [holder] = await db.query<{ pid: number; who: string; seconds: number | null }>(
+    `select pid, concat_ws(', ', nullif(application_name, ''), 'user ' || usename, 'from ' || host(client_addr)) as who,
+       extract(epoch from clock_timestamp() - xact_start)::double precision as seconds
+     from pg_locks join pg_stat_activity using (pid)
+     where locktype = 'advisory' and objsubid = 1 and granted
+       and database = (select oid from pg_database where datname = current_database())
+       and (classid::bigint << 32) | objid::bigint = ${LOCK_KEY}`,
+  );
+  if (!holder) return ok('lock', 'free');
+  const { pid, who, seconds } = holder;
+  const message = `held by process ${pid} (${who})${seconds === null ? '' : `, for ${inWords(seconds)}`}`;
+  return (seconds ?? 0) > HELD_SECONDS
+    ? warning('lock', `${message}: if no run works that long, that one hangs`, [
+        '-- What it has not committed is rolled back, and the next tick does it:',
+        `select pg_terminate_backend(${pid});`,
+      ])
+    : ok('lock', message);
 }
 
 export function checkBacklog({ program }: Exam, { jobs }: Status): Finding {
@@ -188,7 +212,7 @@ export async function checkNotifications({ db }: Exam): Promise<Finding> {
   if (usage < FULL_QUEUE) return ok('notifications', `the queue is ${full} full`);
   const sleepers = await db.query<{ pid: number; who: string; seconds: number }>(
     `select pid, concat_ws(', ', nullif(application_name, ''), 'user ' || usename, 'database ' || datname,
-         'from ' || client_addr, state) as who,
+         'from ' || host(client_addr), state) as who,
        extract(epoch from clock_timestamp() - xact_start)::double precision as seconds
      from pg_stat_activity
      where xact_start is not null and pid <> pg_backend_pid() and backend_type = 'client backend' and state like 'idle in transaction%'
