@@ -98,12 +98,13 @@ export async function checkRights({ db, jobs, server }: Exam, installed: string[
   if (lacking.length === 0) return ok('rights', `${server.role} may do all that the jobs need`);
   const role = quoteName(server.role);
   const owners = [...new Set(lacking.map(({ owner }) => owner))];
-  return failed(
-    'rights',
-    `${server.role} lacks ${lacking.map(({ rights, object }) => `${rights} on ${object}`).join('; ')}`,
-    [
-      `-- As ${owners.join(', ')} or a superuser:`,
-      ...lacking.map(({ rights, object }) => `grant ${rights} on ${object} to ${role};`),
-    ],
-  );
+  // So many at once are one mistake, and the SQL names each.
+  const named =
+    lacking.length < 4
+      ? lacking.map(({ rights, object }) => `${rights} on ${object}`).join('; ')
+      : `rights on ${lacking.length} objects`;
+  return failed('rights', `${server.role} lacks ${named}`, [
+    `-- As ${owners.join(', ')} or a superuser:`,
+    ...lacking.map(({ rights, object }) => `grant ${rights} on ${object} to ${role};`),
+  ]);
 }
