@@ -19,6 +19,7 @@ function commands(jobs: Job[]): Record<string, Record<string, Make>> {
       status: async () => (await import('./commands/status.ts')).statusCommand(),
       next: async () => (await import('./commands/next.ts')).nextCommand(jobs),
       explain: async () => (await import('./commands/explain.ts')).explainCommand(jobs),
+      doctor: async () => (await import('./commands/doctor.ts')).doctorCommand(),
       history: async () => (await import('./commands/history.ts')).historyCommand(jobs),
       events: async () => (await import('./commands/events.ts')).eventsCommand(jobs),
       failures: async () => (await import('./commands/failures.ts')).failuresCommand(jobs),

@@ -79,6 +79,22 @@ function count(
   };
 }
 
+export const METRICS_FILE: Variable<string> = {
+  env: 'SCHEDULER_METRICS_FILE',
+  fallback: '',
+  // Cron starts in a home directory, and the collector reads no other name.
+  valid: 'an absolute path that ends in ".prom"',
+  parse: (text) => (text === '' || /^\/.*[^/]\.prom$/.test(text) ? text : undefined),
+};
+
+export const PING_URL: Variable<string> = {
+  env: 'SCHEDULER_PING_URL',
+  fallback: '',
+  valid: 'a URL such as https://hc-ping.com/<uuid>',
+  parse: (text) => (text === '' || (/^https?:\/\/[^/?#]/i.test(text) && URL.canParse(text)) ? text : undefined),
+  secret: true,
+};
+
 const VARIABLES = {
   timezone: zone('SCHEDULER_TIMEZONE'),
   dbTimezone: zone('SCHEDULER_DB_TIMEZONE'),
@@ -98,6 +114,8 @@ const VARIABLES = {
     valid: LOG_LEVELS.join(', '),
     parse: (text: string) => LOG_LEVELS.find((level) => level === text.toLowerCase()),
   } satisfies Variable<LogLevel>,
+  metricsFile: METRICS_FILE,
+  pingUrl: PING_URL,
   /** For the tests of exactly-once only: proves that correctness does not lean on the lock. */
   withoutLock: flag('SCHEDULER_TEST_WITHOUT_LOCK', false),
   /** For the tests of a killed runner only: at which step to die. */

@@ -11,6 +11,16 @@ export const EXIT = {
 
 export type ExitCode = (typeof EXIT)[keyof typeof EXIT];
 
+export const MEANINGS: Record<number, string> = {
+  [EXIT.done]: 'done',
+  [EXIT.rowsFailed]: 'done, but some rows failed',
+  [EXIT.usage]: 'wrong usage',
+  [EXIT.unreachable]: 'the database cannot be reached',
+  [EXIT.defect]: 'a defect of this program',
+  [EXIT.stopped]: 'stopped by the deadline or a signal, work is left',
+  [EXIT.configuration]: 'configuration or schema is not right',
+};
+
 /** A sentence for the operator: what was tried, what is wrong, what to do. */
 export class OperatorError extends Error {
   readonly exitCode: ExitCode;

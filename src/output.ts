@@ -48,6 +48,13 @@ export function printHeading(text: string): void {
   print(`\n${paint('bold', text)}`);
 }
 
+const VERDICTS: Record<string, Style> = { ok: 'green', warning: 'yellow', failed: 'red', skipped: 'gray' };
+
+/** A line that begins with how it went. */
+export function printVerdict(verdict: string, text: string): void {
+  print(`${paint(VERDICTS[verdict] ?? 'reset', verdict.padEnd(7))}  ${text}`);
+}
+
 let nobodyReads = (): void => process.exit(process.exitCode ?? 0);
 
 /** A write to a pipe whose reader has gone (`| head`) ends the output, not the program with a stack trace. */

@@ -23,7 +23,14 @@ export interface Standing {
 }
 
 // Any number will do, as long as nothing else in the database takes it: "schedule" in ASCII.
-const LOCK_KEY = '8314034311083879525';
+export const LOCK_KEY = '8314034311083879525';
+
+/** The tables and columns of a job that are not there, of those found. */
+export const missingFrom = (job: Job, find: (table: string) => string[] | undefined): string[] =>
+  Object.entries(job.tables).flatMap(([table, names]) => {
+    const present = find(table);
+    return present ? names.filter((name) => !present.includes(name)).map((name) => `${table}.${name}`) : [table];
+  });
 
 interface Found {
   now: string;
@@ -80,10 +87,7 @@ export async function readStanding(
 }
 
 function standingOf(job: Job, { now, minute, locked, level, taken, anyFailures, controls, columns }: Found): Standing {
-  const missing = Object.entries(job.tables).flatMap(([table, names]) => {
-    const present = columns[table];
-    return present ? names.filter((name) => !(name in present)).map((name) => `${table}.${name}`) : [table];
-  });
+  const missing = missingFrom(job, (table) => (columns[table] ? Object.keys(columns[table]) : undefined));
   const slot = String(BigInt(minute) / BigInt(job.everyMinutes));
   const control = latestControl(controls, job.name);
   return {

@@ -189,7 +189,7 @@ export function nextBeside(rule: Rule, idType: string): string {
   const { key } = rule.each!;
   const moment = momentOf(rule, NOW);
   return `select ${alias}.id::text as id, scheduler.iso(${moment}) as at from ${rule.row}
-    where ${conditionsAt(rule, moment).join(' and ')} and ${rule.at} < 'infinity' and not ${waiting(`${alias}.id`)}
+    where ${conditionsAt(rule, moment).join(' and ')} and ${rule.at} < 'infinity' and ${mayBeTried(`${alias}.id`)}
       and ${alias}.id <> :id::text::${idType}
       and ${key} = (select ${key} from ${rule.row} where ${alias}.id = :id::text::${idType})
       and ${rule.wrong ? `(${rule.wrong})` : 'null'} is null
@@ -225,7 +225,7 @@ export const coming = (rule: Rule, rules: Rule[]): string =>
   `${summed(
     `select ${expected(rule, rules, NOW)}, null as reason from ${rule.row}
     where ${conditionsAt(rule, rule.at).join(' and ')} and ${rule.at} > :from::timestamptz and ${rule.at} <= :until::timestamptz
-      and not ${waiting(`${aliasOf(rule)}.id`)}
+      and ${mayBeTried(`${aliasOf(rule)}.id`)}
     ${inOrder(rule)}`,
     'moment',
   )}
@@ -250,4 +250,22 @@ export function triedAgain(rule: Rule, rules: Rule[], idType: string): string {
     'moment',
   )}
   ${BY_MINUTE}`;
+}
+
+/** What is due of each job and not done: how many rows, of each rule counted no further than a bound, and since when. */
+export function backlog(jobs: Job[]): string {
+  const parts = jobs.flatMap((job) =>
+    job.rules.map(
+      (rule) => `
+      select '${job.name}' as job, count(*) as rows, min(due_at) filter (where isfinite(due_at)) as oldest
+      from (
+        select ${rule.at} as due_at from ${rule.row} where ${isDue(rule).replaceAll(':job::text', `'${job.name}'`)}
+        order by ${rule.at}, ${aliasOf(rule)}.id limit :most::integer
+      ) as due`,
+    ),
+  );
+  return `
+    select job, sum(rows)::integer as rows, scheduler.iso(min(oldest)) as since,
+      extract(epoch from :now::timestamptz - min(oldest))::double precision as seconds
+    from (${parts.join('\n      union all')}) as parts group by job`;
 }

@@ -1,3 +1,5 @@
+import { type Backlog, MOST, readBacklog } from './backlog.ts';
+import { inWords } from './calendar.ts';
 import type { Settings } from './config.ts';
 import { type Control, isPaused, whyPaused } from './controls.ts';
 import type { Database } from './db.ts';
@@ -24,11 +26,15 @@ export interface JobStatus {
   lastRun: LastRun['run'];
   failing: number;
   quarantined: number;
+  /** What is due and not done. */
+  backlog: Pick<Backlog, 'rows' | 'since' | 'seconds'>;
 }
 
 export interface Status {
   scheduler: SchedulerState;
   message: string;
+  /** What a person has to look at, a sentence each; nothing else makes "status --check" fail. */
+  attention: string[];
   jobs: JobStatus[];
 }
 
@@ -37,16 +43,34 @@ export async function readStatus(db: Database, settings: Settings, jobs: Job[]):
     const standing = await readStanding(tx, jobs, { lock: false });
     return { standing, last: await readLastRuns(tx, jobs, standing) };
   });
-  const states = jobs.map((job) =>
-    jobStatus(job, settings, standing.find((row) => row.job === job.name)!, last.find((row) => row.job === job.name)!),
+  const installed = jobs.filter((job) =>
+    standing.some(({ job: name, missing }) => name === job.name && !missing.length),
   );
-  return { scheduler: schedulerState(states), message: message(states), jobs: states };
+  const backlogs = await readBacklog(db, settings, installed, standing[0]!.now);
+  const of = <T extends { job: string }>(rows: T[], job: Job) => rows.find((row) => row.job === job.name);
+  const states = jobs.map((job) =>
+    jobStatus(job, settings, of(standing, job)!, of(last, job)!, of(backlogs, job) ?? NOTHING_DUE),
+  );
+  return {
+    scheduler: schedulerState(states),
+    message: message(states),
+    attention: attention(states, standing[0]!.now),
+    jobs: states,
+  };
 }
+
+const NOTHING_DUE = { rows: 0, since: null, seconds: null };
 
 // One tick may come late and one may be missed by a restart; a third means that nobody calls.
 const INTERVALS_OF_SILENCE = 3;
 
-function jobStatus(job: Job, settings: Settings, standing: Standing, last: LastRun): JobStatus {
+function jobStatus(
+  job: Job,
+  settings: Settings,
+  standing: Standing,
+  last: LastRun,
+  { rows, since, seconds }: JobStatus['backlog'],
+): JobStatus {
   const paused = isPaused(standing.control) ? standing.control : null;
   const off = job.switch && settings.job[job.switch] === false ? job.settings![job.switch]!.env : undefined;
   const silent = last.silentSeconds === null || last.silentSeconds > INTERVALS_OF_SILENCE * 60 * job.everyMinutes;
@@ -71,8 +95,48 @@ function jobStatus(job: Job, settings: Settings, standing: Standing, last: LastR
     lastRun: last.run,
     failing: last.failing,
     quarantined: last.quarantined,
+    backlog: { rows, since, seconds },
   };
 }
+
+// Longer than any deployment or repair should take: whoever paused it may have forgotten.
+const PAUSED_TOO_LONG_SECONDS = 24 * 3600;
+
+// Two ticks may be lost to a restart or a slow batch; what is still waiting after this will not go away by itself.
+const LATE_SECONDS = 600;
+
+/** How long rows of a job may be due before they are late: one cadence, and one more minute. */
+export const graceSeconds = ({ intervalMinutes }: { intervalMinutes: number }): number => (intervalMinutes + 1) * 60;
+
+function attention(jobs: JobStatus[], now: string): string[] {
+  const found: string[] = [];
+  const allPaused = jobs.every(({ state }) => state !== 'running' && state !== 'no tick');
+  if (!allPaused && runningOf(jobs).length === 0) found.push(`${message(jobs)}.`);
+  const forgotten = new Set<string>();
+  for (const { job, state, why, paused, lastTick, lastRun, failing, quarantined, backlog, intervalMinutes } of jobs) {
+    // Who wants it so says so with "scheduler stop".
+    if (state === 'not installed' && lastTick && !paused) found.push(`${job} is no longer installed: ${why}.`);
+    if (state === 'paused' && paused && Date.parse(now) - Date.parse(paused.at) > PAUSED_TOO_LONG_SECONDS * 1000) {
+      // One word may have paused them all.
+      if (!forgotten.has(paused.at)) found.push(`${job} was ${whyPaused(paused)}, which is more than a day ago.`);
+      forgotten.add(paused.at);
+    }
+    if (quarantined > 0) found.push(`${job} has ${rows(quarantined)} in quarantine: see "scheduler failures".`);
+    else if (failing > FAILING) found.push(`${job} has ${rows(failing)} that fail: see "scheduler failures".`);
+    if (lastRun?.error) found.push(`${job} was stopped by an error: ${lastRun.error}`);
+    const late = Math.max(LATE_SECONDS, graceSeconds({ intervalMinutes }));
+    if ((state === 'running' || state === 'no tick') && (backlog.seconds ?? 0) > late)
+      found.push(`${job} has ${rows(backlog.rows)} due, the oldest for ${inWords(backlog.seconds!)}.`);
+  }
+  return found;
+}
+
+// A few rows are tried again by themselves, and end in quarantine if that does not help; so many at once are no accident.
+const FAILING = 100;
+
+/** 1 → "1 row", 1000 → "1000 rows or more". */
+export const rows = (count: number): string =>
+  count === 1 ? '1 row' : `${count} rows${count >= MOST ? ' or more' : ''}`;
 
 /** A tick calls all jobs: where a more frequent one has heard none, a rarer one has only not missed it yet. */
 function runningOf(jobs: JobStatus[]): JobStatus[] {

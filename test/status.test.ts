@@ -66,12 +66,89 @@ test('after three intervals without a tick it is not running, and says since whe
   assert.ok(status.message.includes(at.slice(0, 19)), status.message);
 });
 
-test('--exit-code makes a scheduler that is not running an exit code of 1', async () => {
+// ── status --check
+
+async function check(db: TestDatabase, env: Record<string, string> = {}) {
+  const { code, out } = await db.cli(['status', '--check', '--json'], { env });
+  const { attention } = JSON.parse(out) as { attention: string[] };
+  assert.equal(code, attention.length > 0 ? 1 : 0);
+  return attention;
+}
+
+test('--check ends with 1 when no tick comes, and says so', async () => {
   await using db = await database();
   assert.equal((await db.cli(['status'])).code, 0);
-  assert.equal((await db.cli(['status', '--exit-code'])).code, 1);
+  const never = await db.cli(['status', '--check']);
+  assert.equal(never.code, 1);
+  assert.match(
+    never.out,
+    /\nA person has to look:\nScheduler is not running: no tick has ever come; check that cron .*\.\n$/,
+  );
   await db.cli(['tick']);
-  assert.equal((await db.cli(['status', '--exit-code'])).code, 0);
+  assert.deepEqual(await check(db), []);
+  await age(db, '4 minutes');
+  assert.match((await check(db)).join(), /no tick has come since/);
+});
+
+test('--check leaves a fresh pause alone, and asks about one that is older than a day', async () => {
+  await using db = await database();
+  await db.cli(['stop', '--reason', 'moving the database']);
+  assert.deepEqual(await check(db), []);
+  await db.query(`update scheduler.controls set at = at - interval '25 hours'`);
+  const [only, ...others] = await check(db);
+  assert.match(only!, /stopped by \S+ at \S+: moving the database, which is more than a day ago\.$/);
+  assert.deepEqual(others, []);
+});
+
+test('--check asks for a person when rows are in quarantine, not while they are tried again', async () => {
+  await using db = await database();
+  await db.insert('packages', bad);
+  await db.cli(['tick']);
+  assert.deepEqual(await check(db), []);
+  await db.query(`update scheduler.failures set quarantined_at = now(), next_attempt_at = 'infinity'`);
+  assert.deepEqual(await check(db), ['packages has 1 row in quarantine: see "scheduler failures".']);
+});
+
+test('--check asks for a person when a job was stopped by an error', async () => {
+  await using db = await database();
+  await db.insert('packages', due);
+  await db.query(
+    'alter table packages alter column is_active drop default, alter column is_active type integer using 0',
+  );
+  await db.cli(['tick']);
+  assert.match((await check(db)).join(), /packages was stopped by an error: The tables of packages do not fit/);
+});
+
+test('--check asks for a person when a job is no longer installed, until somebody stops it', async () => {
+  await using db = await database();
+  await db.cli(['tick']);
+  await db.query('alter table vouchers drop column code');
+  assert.deepEqual(await check(db), ['vouchers is no longer installed: vouchers.code missing.']);
+  await db.cli(['stop', 'vouchers', '--reason', 'we sell none']);
+  assert.deepEqual(await check(db), []);
+});
+
+test('--check asks for a person when rows have been due for more than ten minutes', async () => {
+  await using db = await database();
+  await db.cli(['tick']);
+  await db.insert('packages', { ...due, scheduled_activation_time: new Date(Date.now() - 9 * 60_000) });
+  assert.deepEqual(await check(db), []);
+  await db.insert('packages', { ...due, scheduled_activation_time: new Date(Date.now() - 12 * 60_000) });
+  assert.match((await check(db)).join(), /^packages has 2 rows due, the oldest for 12 min( \d+ s)?\.$/);
+  await db.cli(['tick']);
+  assert.deepEqual(await check(db), []);
+});
+
+test('status tells what is due of each job, and since when', async () => {
+  await using db = await database();
+  const nothing = jobOf(await json(db, ['status']), 'packages').backlog;
+  assert.deepEqual(nothing, { rows: 0, since: null, seconds: null });
+  await db.insert('packages', due);
+  await db.insert('packages', { ...due, scheduled_activation_time: '2026-03-01T11:00:00Z' });
+  await db.insert('packages', { ...due, scheduled_activation_time: new Date(Date.now() + 3_600_000) });
+  const { rows, since } = jobOf(await json(db, ['status']), 'packages').backlog;
+  assert.deepEqual([rows, since], [2, '2026-03-01T10:00:00Z']);
+  assert.match((await db.cli(['status'])).out, /^packages +no tick +2 +0 +0$/m);
 });
 
 test('each job tells of its last run: when, what it did, how late; and of the rows that fail', async () => {
@@ -92,7 +169,10 @@ test('each job tells of its last run: when, what it did, how late; and of the ro
 
   const { out } = await db.cli(['status']);
   assert.match(out, /^Scheduler is running; the next tick is due at \d{4}-\d\d-\d\d \d\d:\d\d:00Z\.\n/);
-  assert.match(out, /^packages +running +\d{4}-\d\d-\d\d \d\d:\d\d:\d\dZ +activate 1, failed 3 +1 min \d+ s +2 +1$/m);
+  assert.match(
+    out,
+    /^packages +running +\d{4}-\d\d-\d\d \d\d:\d\d:\d\dZ +activate 1, failed 3 +1 min \d+ s +0 +2 +1$/m,
+  );
   assert.match(out, /"scheduler failures"/);
   assert.ok(Math.max(...out.split('\n').map((line) => line.length)) <= 120);
 });

@@ -1,19 +1,9 @@
 import { Command, InvalidArgumentError } from 'commander';
 import { parseInstant } from '../calendar.ts';
 import { type CommonOptions, type Context, withContext } from '../context.ts';
-import { EXIT, type ExitCode, usageError } from '../errors.ts';
+import { EXIT, type ExitCode, MEANINGS, usageError } from '../errors.ts';
 import type { Job } from '../job.ts';
 import { explainSchemaError, requireLevel } from '../schema.ts';
-
-const MEANINGS: Record<number, string> = {
-  [EXIT.done]: 'done',
-  [EXIT.rowsFailed]: 'done, but some rows failed',
-  [EXIT.usage]: 'wrong usage',
-  [EXIT.unreachable]: 'the database cannot be reached',
-  [EXIT.defect]: 'a defect of this program',
-  [EXIT.stopped]: 'stopped by the deadline or a signal, work is left',
-  [EXIT.configuration]: 'configuration or schema is not right',
-};
 
 export interface Help {
   examples: string[];

@@ -2,21 +2,25 @@ import type { Command } from 'commander';
 import { inWords, readable } from '../calendar.ts';
 import type { CommonOptions } from '../context.ts';
 import { EXIT } from '../errors.ts';
-import { print, printJson, printTable } from '../output.ts';
+import { print, printHeading, printJson, printTable } from '../output.ts';
 import { type JobStatus, readStatus } from '../status.ts';
 import { command, withSchema } from './command.ts';
 
 interface Options extends CommonOptions {
   json?: boolean;
-  exitCode?: boolean;
+  check?: boolean;
 }
 
 export function statusCommand(): Command {
   return command('status', 'whether the scheduler runs, and how each job is', {
-    examples: ['scheduler status', 'scheduler status --json', 'scheduler status --exit-code || alert'],
-    exits: { [EXIT.rowsFailed]: 'with --exit-code: the scheduler is not running' },
+    examples: ['scheduler status', 'scheduler status --json', 'scheduler status --check || alert'],
+    exits: { [EXIT.rowsFailed]: 'with --check: something needs a person, which it names' },
   })
-    .option('--exit-code', 'end with 1 when the scheduler is not running')
+    .option(
+      '--check',
+      'end with 1 when a person has to look: no tick comes, a job is no longer installed, was stopped by an error or paused for more than a day, ' +
+        'rows are in quarantine, more than 100 fail, or rows have been due for more than ten minutes',
+    )
     .option('--json', 'print the result as JSON')
     .action(
       withSchema<Options>(async ({ db, settings, jobs }, options) => {
@@ -26,21 +30,29 @@ export function statusCommand(): Command {
           const { nextCheck } = status.scheduler;
           print(`${status.message}${nextCheck ? `; the next tick is due at ${readable(nextCheck)}` : ''}.`);
           print('');
-          printTable(['job', 'state', 'last run', 'did', 'late by', 'failing', 'quarantined'], status.jobs.map(row));
+          printTable(
+            ['job', 'state', 'last run', 'did', 'late by', 'due', 'failing', 'quarantined'],
+            status.jobs.map(row),
+          );
           printWhys(status.jobs);
+          if (options.check && status.attention.length > 0) {
+            printHeading('A person has to look:');
+            for (const sentence of status.attention) print(sentence);
+          }
         }
-        return options.exitCode && !status.scheduler.isRunning ? EXIT.rowsFailed : EXIT.done;
+        return options.check && status.attention.length > 0 ? EXIT.rowsFailed : EXIT.done;
       }),
     );
 }
 
-function row({ job, state, lastRun, failing, quarantined }: JobStatus) {
+function row({ job, state, lastRun, backlog, failing, quarantined }: JobStatus) {
   return [
     job,
     state,
     readable(lastRun?.at ?? null),
     lastRun ? whatItDid(lastRun) : '',
     lastRun && Object.keys(lastRun.changed).length > 0 ? inWords(lastRun.lateSeconds) : '',
+    backlog.rows,
     failing,
     quarantined,
   ];

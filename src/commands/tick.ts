@@ -1,13 +1,15 @@
 import type { Command } from 'commander';
 import { inWords, isFuture, parseInstant } from '../calendar.ts';
+import { METRICS_FILE, PING_URL, type Variable } from '../config.ts';
 import type { CommonOptions, Context } from '../context.ts';
 import { whoami } from '../controls.ts';
 import { type Request, type RunResult, run } from '../engine.ts';
-import { EXIT, type ExitCode, usageError } from '../errors.ts';
+import { EXIT, usageError } from '../errors.ts';
 import type { Job } from '../job.ts';
 import { isTerminal, print, printJson, printTable } from '../output.ts';
 import type { JobResult } from '../runs.ts';
 import { Stop } from '../stop.ts';
+import { watched } from '../watch.ts';
 import { command, PASS_EXITS, wholeNumber, withDatabase } from './command.ts';
 
 export interface PassOptions extends CommonOptions {
@@ -18,6 +20,11 @@ export interface PassOptions extends CommonOptions {
   json?: boolean;
 }
 
+interface TickOptions extends PassOptions {
+  metricsFile?: string;
+  pingUrl?: string;
+}
+
 export function tickCommand(): Command {
   return passOptions(
     command('tick', 'do everything whose time has come; this is what cron calls', {
@@ -26,10 +33,29 @@ export function tickCommand(): Command {
         'scheduler tick --dry-run',
         'scheduler tick --dry-run --at 2026-12-24T18:00',
         'scheduler tick --debug',
+        'scheduler tick --metrics-file /var/lib/prometheus/node-exporter/scheduler.prom',
       ],
       exits: PASS_EXITS,
     }),
-  ).action(withDatabase<PassOptions>((context, options) => pass(context, options, context.jobs, {})));
+  )
+    .option(
+      '--metrics-file <path>',
+      `write figures for the textfile collector of Prometheus's node_exporter; else ${METRICS_FILE.env}`,
+      checked('--metrics-file', METRICS_FILE),
+    )
+    .option(
+      '--ping-url <url>',
+      `tell a monitor such as Healthchecks of the start and of the exit code; else ${PING_URL.env}`,
+      checked('--ping-url', PING_URL),
+    )
+    .action(
+      withDatabase<TickOptions>((context, options) => {
+        const { metricsFile, pingUrl } = { ...context.settings, ...options };
+        return watched(context, options.dryRun ? {} : { metricsFile, pingUrl }, () =>
+          pass(context, options, context.jobs, {}),
+        );
+      }),
+    );
 }
 
 export function jobCommand(job: Job): Command {
@@ -38,8 +64,20 @@ export function jobCommand(job: Job): Command {
       examples: [`scheduler ${job.name}`, `scheduler ${job.name} --dry-run --debug`],
       exits: PASS_EXITS,
     }),
-  ).action(withDatabase<PassOptions>((context, options) => pass(context, options, [job], { by: whoami() })));
+  ).action(
+    withDatabase<PassOptions>(async (context, options) => {
+      const { exitCode } = await pass(context, options, [job], { by: whoami() });
+      return exitCode;
+    }),
+  );
 }
+
+/** The parser of an option that may also be given as a setting. */
+const checked = (option: string, variable: Variable<string>) => (text: string) => {
+  const value = variable.parse(text);
+  if (value !== undefined) return value;
+  throw usageError(`${option} is ${variable.secret ? 'not usable' : `"${text}"`}; valid: ${variable.valid}.`);
+};
 
 export function passOptions(command: Command): Command {
   return command
@@ -61,10 +99,10 @@ export function passOptions(command: Command): Command {
 
 type Extra = Pick<Request, 'by' | 'evenIfPaused'>;
 
-async function pass(context: Context, options: PassOptions, jobs: Job[], extra: Extra): Promise<ExitCode> {
+async function pass(context: Context, options: PassOptions, jobs: Job[], extra: Extra): Promise<RunResult> {
   const result = await runPass(context, options, jobs, extra);
   tell(context, options, result, extra.by !== undefined);
-  return result.exitCode;
+  return result;
 }
 
 /** A pass as the command line asks for it: its options, and its signals. */

@@ -1,0 +1,49 @@
+import type { Settings } from './config.ts';
+import { type Database, sqlState } from './db.ts';
+import type { Job } from './job.ts';
+import { backlog } from './statement.ts';
+
+/** What is due and not done. Rows that wait for another attempt, or for an operator, are failures and not counted here. */
+export interface Backlog {
+  job: string;
+  /** No more than MOST of each rule are counted. */
+  rows: number;
+  /** When the oldest became due; null where nothing is due, or where rows are due at once and carry no time. */
+  since: string | null;
+  seconds: number | null;
+}
+
+// To tell "a few" from "a thousand or more" is enough, and costs the same with ten million rows.
+export const MOST = 1000;
+
+/** A job whose tables do not answer is left out: what is wrong with it is another question's answer. */
+export async function readBacklog(db: Database, settings: Settings, jobs: Job[], now: string): Promise<Backlog[]> {
+  const read = (some: Job[]) =>
+    some.length === 0
+      ? Promise.resolve([])
+      : db.transaction(
+          (tx) =>
+            tx.query<Backlog>(backlog(some), {
+              ...settings.job,
+              now,
+              zone: settings.timezone,
+              dbZone: settings.dbTimezone,
+              most: MOST,
+            }),
+          { inIndexOrder: true },
+        );
+  try {
+    return await read(jobs);
+  } catch (error) {
+    if (!sqlState(error)?.startsWith('42')) throw error;
+  }
+  const found: Backlog[] = [];
+  for (const job of jobs) {
+    try {
+      found.push(...(await read([job])));
+    } catch (error) {
+      if (!sqlState(error)?.startsWith('42')) throw error;
+    }
+  }
+  return found;
+}

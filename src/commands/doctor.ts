@@ -1,0 +1,59 @@
+import type { Command } from 'commander';
+import { withoutPassword } from '../config.ts';
+import type { CommonOptions } from '../context.ts';
+import { diagnose, type Finding, type Program } from '../doctor.ts';
+import { EXIT } from '../errors.ts';
+import { print, printJson, printVerdict } from '../output.ts';
+import { command, withDatabase } from './command.ts';
+
+interface Options extends CommonOptions {
+  json?: boolean;
+}
+
+export function doctorCommand(): Command {
+  return command('doctor', 'check everything that a tick relies on, and say what mends it', {
+    examples: ['scheduler doctor', 'scheduler doctor --env-file /etc/scheduler.env', 'scheduler doctor --json'],
+    exits: {
+      [EXIT.done]: 'nothing failed; there may be warnings',
+      [EXIT.rowsFailed]: 'a check failed; below it stands what mends it',
+    },
+  })
+    .option('--json', 'print the result as JSON')
+    .action(
+      withDatabase<Options>(async ({ db, settings, jobs }, options) => {
+        const diagnosis = await diagnose(db, settings, jobs, program(options));
+        if (options.json) printJson(diagnosis);
+        else tell(diagnosis.checks);
+        if (diagnosis.unreachable) return EXIT.unreachable;
+        return diagnosis.ok ? EXIT.done : EXIT.rowsFailed;
+      }),
+    );
+}
+
+function tell(checks: Finding[]): void {
+  const width = Math.max(...checks.map(({ check }) => check.length));
+  for (const { check, outcome, message, remedy } of checks) {
+    printVerdict(outcome, `${check.padEnd(width)}  ${message}`);
+    // Without anything before them, so that a line is copied as it stands.
+    for (const line of remedy ?? []) print(line);
+    if (remedy) print('');
+  }
+  const count = (outcome: Finding['outcome']) => checks.filter((each) => each.outcome === outcome).length;
+  print(`\n${count('failed')} failed, ${count('warning')} to be known, ${count('ok')} fine.`);
+}
+
+const quoted = (text: string) => (/^[\w@%+=:,./-]+$/.test(text) ? text : `'${text.replaceAll("'", `'\\''`)}'`);
+
+function program({ envFile, databaseUrl, embedded }: Options): Program {
+  const options = [
+    ...(envFile ? [`--env-file ${quoted(envFile)}`] : []),
+    ...(embedded ? ['--embedded'] : []),
+    ...(databaseUrl ? [`--database-url ${quoted(withoutPassword(databaseUrl))}`] : []),
+  ];
+  const cron = envFile ? options : [...options, ...(options.length > 0 ? [] : ['--env-file /etc/scheduler.env'])];
+  return {
+    command: (name) => ['scheduler', name, ...options].join(' '),
+    // Cron reads a percent sign as the end of the line.
+    crontab: ['* * * * *', quoted(process.argv[1]!), 'tick', ...cron].join(' ').replaceAll('%', '\\%'),
+  };
+}
