@@ -1,4 +1,5 @@
 // Bundles the program into one file. A run that cron starts every minute must not spend its time on finding modules.
+import { execFileSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
 import { existsSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
@@ -89,3 +90,6 @@ writeFileSync(
 
 // The launcher's last resort in an environment whose PATH has no node: the one that built this.
 writeFileSync(path('dist/node-path'), `${process.execPath}\n`);
+
+// "npm install --global" puts it where man(1) looks.
+writeFileSync(path('dist/scheduler.1'), execFileSync(process.execPath, [path('bin/scheduler.js'), 'man']));

@@ -8,8 +8,8 @@ import { removeServer, startServer } from '../src/embedded.ts';
 import { makeTemplate } from './harness.ts';
 
 const HERE = import.meta.dirname;
-// Only on request: they take minutes, or install a RADIUS server first.
-const ON_REQUEST = ['slow', 'hotspot', 'speed'];
+// Only on request: they take minutes, or install a RADIUS server or other packages of Debian first.
+const ON_REQUEST = ['slow', 'hotspot', 'speed', 'debian'];
 
 const given = process.argv.slice(2);
 const options = given.filter((arg) => arg.startsWith('--'));
