@@ -52,6 +52,10 @@ const lazyModules = {
   },
 };
 
+// As reproducible builds have it: who sets this gets the same bytes on another day.
+const { SOURCE_DATE_EPOCH } = process.env;
+const today = SOURCE_DATE_EPOCH ? new Date(SOURCE_DATE_EPOCH * 1000) : new Date();
+
 rmSync(path('dist'), { recursive: true, force: true });
 await esbuild.build({
   entryPoints: [path('src/cli.ts')],
@@ -66,6 +70,7 @@ await esbuild.build({
   define: {
     'import.meta.url': 'bundleUrl',
     JOB_FILES: JSON.stringify(modulesIn('src/jobs').join()),
+    BUILD_DATE: JSON.stringify(today.toISOString().slice(0, 10)),
     SAMPLE_FILES: JSON.stringify(modulesIn('src/samples').join()),
     // pg asks whether it runs in somebody's edge runtime by looking at this global, and Node loads its whole HTTP client
     // to answer.

@@ -1,3 +1,4 @@
+import { isDeepStrictEqual } from 'node:util';
 import type { CommandEntry, CommandLine, OptionLine } from './command-line.ts';
 
 interface EnvironmentVariable {
@@ -6,34 +7,41 @@ interface EnvironmentVariable {
   valid: string;
 }
 
+interface Edition {
+  version: string;
+  date: string;
+}
+
 /** What depends on where it is asked, and not on where the page was made. */
 const FALLBACKS: Record<string, string> = { SCHEDULER_LOG_LEVEL: 'info on a terminal, else warn' };
 
 /** The manual page, in the macros of man(7). */
-export function manualPage(line: CommandLine, variables: EnvironmentVariable[], version: string): string {
+export function manualPage(line: CommandLine, variables: EnvironmentVariable[], { version, date }: Edition): string {
   const { name, summary, commands, options } = line;
   // Those of the tick, which has them all; a command that means something else by one says so itself.
   const exits: Record<string, string> = commands[0]!.exits;
   const section = (title: string, ...lines: string[]) => [`.SH ${title}`, ...lines];
   return [
-    `.TH ${name.toUpperCase()} 1 "" ${argument(`${name} ${version}`)} "User Commands"`,
-    ...section('NAME', `${name} \\- ${text(firstSentence(summary))}`),
+    `.TH ${name.toUpperCase()} 1 "${date}" ${argument(`${name} ${version}`)} "User Commands"`,
+    ...section('NAME', `${name} \\- ${text(synopsis(summary))}`),
     ...section('SYNOPSIS', `.B ${name}`, `.RI [ options ]`, '.I command', `.RI [ argument " ...]"`),
     ...section(
       'DESCRIPTION',
-      text(summary),
-      'A run makes one pass over everything whose time has come, tells listeners through NOTIFY, records what it did, and ends.',
-      'Running it twice, or by twenty machines at once, does everything once.',
+      ...paragraph(summary),
+      ...paragraph(
+        'A run makes one pass over everything whose time has come, tells listeners through NOTIFY, records what it did, and ends. Running it twice, or by twenty machines at once, does everything once.',
+      ),
       '.PP',
-      'Results go to standard output, warnings and errors to standard error.',
-      'A run that changed nothing prints nothing unless it is on a terminal.',
+      ...paragraph(
+        'Results go to standard output, warnings and errors to standard error. A run that changed nothing prints nothing unless it is on a terminal.',
+      ),
     ),
     ...section('OPTIONS', 'These are for every command.', ...options.flatMap(definition)),
     ...section(
       'COMMANDS',
       ...commands.flatMap((each, n) => [
         ...(each.group === commands[n - 1]?.group ? [] : heading(each.group)),
-        ...described(each, exits),
+        ...described(each, exits, commands.slice(0, n)),
       ]),
     ),
     ...section('EXIT STATUS', ...Object.entries(exits).flatMap(([code, meaning]) => tagged(`.B ${code}`, meaning))),
@@ -63,16 +71,17 @@ export function manualPage(line: CommandLine, variables: EnvironmentVariable[], 
 
 const heading = (group: string) => [`.SS ${argument(group.replace(/:$/, ''))}`];
 
-function described(command: CommandEntry, usual: Record<string, string>): string[] {
+function described(command: CommandEntry, usual: Record<string, string>, before: CommandEntry[]): string[] {
   const { name, usage, summary, args, options, examples } = command;
+  const alike = before.find((each) => options.length > 1 && isDeepStrictEqual(each.options, options));
   const ownExits = Object.entries(command.exits).filter(([code, meaning]) => usual[code] !== meaning);
   return [
     '.TP',
     `.B ${text(`${name} ${usage}`.trim())}`,
-    text(`${capital(summary)}.`),
+    ...paragraph(`${capital(summary)}.`),
     '.RS',
     ...args.filter((each) => each.summary).flatMap((each) => tagged(`.I ${text(each.name)}`, withChoices(each))),
-    ...options.flatMap(definition),
+    ...(alike ? ['.PP', `Its options are those of \\fB${text(alike.name)}\\fR.`] : options.flatMap(definition)),
     ...ownExits.flatMap(([code, meaning]) => tagged(`Exit status \\fB${code}\\fR`, `${capital(meaning)}.`)),
     '.PP',
     'Examples:',
@@ -94,11 +103,12 @@ function definition(option: OptionLine): string[] {
 const withChoices = ({ summary, choices }: { summary: string; choices: string[] }) =>
   `${capital(summary)}.${choices.length > 0 ? ` One of: ${choices.join(', ')}.` : ''}`;
 
-const tagged = (tag: string, words: string) => ['.TP', tag, text(words)];
+const tagged = (tag: string, words: string) => ['.TP', tag, ...paragraph(words)];
 
 const capital = (words: string) => words.charAt(0).toUpperCase() + words.slice(1);
 
-const firstSentence = (words: string) => words.slice(0, words.indexOf('. '));
+/** As whatis(1) lists it: the first sentence, as a remark. */
+const synopsis = (words: string) => words.charAt(0).toLowerCase() + words.slice(1, words.indexOf('. '));
 
 /** Words as they are: a hyphen can be copied, and no line begins with what roff takes for a command. */
 function text(words: string): string {
@@ -111,6 +121,14 @@ function text(words: string): string {
     .replaceAll('~', '\\(ti')
     .replaceAll('…', '\\&...');
   return /^[.']/.test(escaped) ? `\\&${escaped}` : escaped;
+}
+
+// As mandoc(1) likes them; roff fills its lines anew.
+const LONGEST_LINE = 78;
+
+function paragraph(words: string): string[] {
+  const lines = text(words).match(new RegExp(`\\S(.{0,${LONGEST_LINE - 2}}\\S)?(?=\\s|$)`, 'g')) ?? [];
+  return lines.map((line) => (/^[.']/.test(line) ? `\\&${line}` : line));
 }
 
 /** Of a macro: in quotes of roff. */

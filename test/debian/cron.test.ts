@@ -72,7 +72,10 @@ test('cron ticks each minute, silently, as a user without rights; what goes wron
   assert.ok(mails.length >= 2, 'each failing tick is mailed');
   for (const mail of mails) {
     assert.match(mail, /^To: alice$/m, `the tick that changed something said nothing: ${mail}`);
-    assert.match(mail, /\n\nscheduler: The database at postgresql:\/\/u:\*\*\*@127\.0\.0\.1:1\/d cannot be reached: .*\n/);
+    assert.match(
+      mail,
+      /\n\nscheduler: The database at postgresql:\/\/u:\*\*\*@127\.0\.0\.1:1\/d cannot be reached: .*\n/,
+    );
     assert.doesNotMatch(mail, /hunter2/);
   }
   // Compiled code is kept in the home of a user who may not write beside the program.
@@ -134,16 +137,19 @@ test('everybody else gets one block of lines in their own crontab, replaced and 
   await m.must('crontab -', { ...alice, input: before });
   await m.must('scheduler install --cron --write', alice);
   await m.must('crontab -', { ...alice, input: `${await crontab()}6 5 * * * echo after\n` });
-  const again = await m.must(`scheduler install --cron --write --env-file '/home/alice/50% of $it.env'`, alice).catch(
-    (error) => error.message,
-  );
+  const again = await m
+    .must(`scheduler install --cron --write --env-file '/home/alice/50% of $it.env'`, alice)
+    .catch((error) => error.message);
   assert.match(again, /which is not there/);
   await m.must(`: > '/home/alice/50% of $it.env'`);
   const replaced = await m.must(`scheduler install --cron --write --env-file '/home/alice/50% of $it.env'`, alice);
   assert.match(replaced, /^Replaced it in your crontab/);
   const lines = (await crontab()).split('\n').filter((line) => /^[^#]/.test(line));
   assert.equal(lines.length, 4);
-  assert.match(lines[3]!, /^\* \* \* \* \* \/\S+ \/\S+ tick --env-file '\/home\/alice\/50\\% of \$it\.env' >\/dev\/null$/);
+  assert.match(
+    lines[3]!,
+    /^\* \* \* \* \* \/\S+ \/\S+ tick --env-file '\/home\/alice\/50\\% of \$it\.env' >\/dev\/null$/,
+  );
   await m.must('scheduler install --cron --remove', alice);
   assert.equal(await crontab(), `${before}6 5 * * * echo after\n`);
   const { code, err } = await m.run('scheduler install --systemd --write', alice);

@@ -52,11 +52,25 @@ chmod 755 usr/sbin/policy-rc.d
 exec sleep infinity`;
 
 export async function machine(): Promise<Machine> {
-  if (process.getuid?.() !== 0) throw new Error('These tests make a machine inside this one: run them as root, on Debian.');
+  if (process.getuid?.() !== 0)
+    throw new Error('These tests make a machine inside this one: run them as root, on Debian.');
   const folder = mkdtempSync(join(tmpdir(), 'sch-debian-'));
   const holder = spawn(
     'unshare',
-    ['--mount', '--pid', '--fork', '--kill-child', '--propagation', 'private', 'sh', '-c', SETUP, 'sh', folder, CHECKOUT],
+    [
+      '--mount',
+      '--pid',
+      '--fork',
+      '--kill-child',
+      '--propagation',
+      'private',
+      'sh',
+      '-c',
+      SETUP,
+      'sh',
+      folder,
+      CHECKOUT,
+    ],
     { stdio: ['ignore', 'ignore', 'pipe'] },
   );
   const init = await readyInside(holder, folder);
@@ -79,7 +93,8 @@ export async function machine(): Promise<Machine> {
     run: (script, options) => finished(enter(script, options), options?.input),
     async must(script, options) {
       const { code, out, err } = await made.run(script, options);
-      if (code !== 0) throw new Error(`"${script.slice(0, 200)}" ended with ${code}: ${(err || out).trim().slice(-2000)}`);
+      if (code !== 0)
+        throw new Error(`"${script.slice(0, 200)}" ended with ${code}: ${(err || out).trim().slice(-2000)}`);
       return out;
     },
     start: (script) => void enter(script).unref(),
