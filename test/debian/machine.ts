@@ -1,5 +1,14 @@
 import { type ChildProcess, spawn } from 'node:child_process';
-import { mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
+import {
+  existsSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  readlinkSync,
+  rmdirSync,
+  rmSync,
+  writeFileSync,
+} from 'node:fs';
 import { copyFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
@@ -23,6 +32,8 @@ export interface Machine extends AsyncDisposable {
   /** This project as npm would publish it, for everybody: the checkout cannot be seen from inside. */
   installPackage(): Promise<void>;
   put(path: string, text: string, mode?: string): Promise<void>;
+  /** Systemd, with its journal and nothing else; what runs afterwards runs beside it. */
+  boot(): Promise<void>;
 }
 
 interface RunOptions {
@@ -49,15 +60,45 @@ mount -t tmpfs tmpfs ".$2"
 printf '#!/bin/sh\\nexit 101\\n' > usr/sbin/policy-rc.d
 chmod 755 usr/sbin/policy-rc.d
 : > tmp/.ready
-exec sleep infinity`;
+exec chroot . sleep infinity`;
+
+// It gets devices, a /run and a tree of control groups of its own, and may not change the kernel's settings, which are
+// those of the machine around it.
+const BOOT = `
+read go
+exec unshare --pid --fork --cgroup --mount --propagation private --kill-child sh -c '
+set -e
+mount -t proc proc /proc
+mount --bind /proc/sys /proc/sys
+mount -o remount,bind,ro /proc/sys
+mount -t tmpfs tmpfs /sys
+mkdir -p /sys/fs/cgroup
+mount -t cgroup2 cgroup2 /sys/fs/cgroup
+mount -t tmpfs -o mode=755 tmpfs /run
+umount -R /dev
+mount -t tmpfs -o mode=755 tmpfs /dev
+mknod -m 666 /dev/null c 1 3; mknod -m 666 /dev/zero c 1 5; mknod -m 666 /dev/full c 1 7
+mknod -m 666 /dev/random c 1 8; mknod -m 666 /dev/urandom c 1 9; mknod -m 666 /dev/tty c 5 0
+mkdir /dev/shm /dev/pts
+ln -s /proc/self/fd /dev/fd
+: >/dev/console
+rm -rf /lib/systemd/system/*.wants /etc/systemd/system/*.wants /usr/lib/systemd/system/*.wants
+ln -sf /lib/systemd/system/timers.target /etc/systemd/system/default.target
+mkdir -p /etc/systemd/system/timers.target.wants
+ln -sf /lib/systemd/system/systemd-journald.service /etc/systemd/system/timers.target.wants/
+export container=test
+exec /lib/systemd/systemd --system'`;
 
 export async function machine(): Promise<Machine> {
   if (process.getuid?.() !== 0)
     throw new Error('These tests make a machine inside this one: run them as root, on Debian.');
   const folder = mkdtempSync(join(tmpdir(), 'sch-debian-'));
   const holder = spawn(
-    'unshare',
+    'setpriv',
     [
+      // However the test ends, the machine goes with it.
+      '--pdeathsig=KILL',
+      'unshare',
       '--mount',
       '--pid',
       '--fork',
@@ -73,16 +114,14 @@ export async function machine(): Promise<Machine> {
     ],
     { stdio: ['ignore', 'ignore', 'pipe'] },
   );
-  const init = await readyInside(holder, folder);
-  const inside = join(`/proc/${init}/root`, folder, 'root');
+  let init = await readyInside(holder);
+  let groups = '';
   const enter = (script: string, { user, env = {} }: RunOptions = {}) =>
     spawn(
       'nsenter',
       [
-        `--target=${init}`,
-        '--mount',
-        '--pid',
-        ...['chroot', join(folder, 'root'), 'env', '-i', `PATH=${PATH}`, 'LC_ALL=C.UTF-8'],
+        ...[`--target=${init}`, '--mount', '--pid', '--cgroup', '--root', '--wd'],
+        ...['env', '-i', `PATH=${PATH}`, 'LC_ALL=C.UTF-8'],
         ...Object.entries(env).map(([name, value]) => `${name}=${value}`),
         ...(user === undefined ? ['HOME=/root', 'sh', '-c', script] : ['su', '-s', '/bin/sh', '-c', script, user]),
       ],
@@ -106,17 +145,31 @@ export async function machine(): Promise<Machine> {
     },
     async installPackage() {
       const tarball = await pack(folder);
-      await copyFile(tarball, join(inside, 'tmp/package.tgz'));
+      await copyFile(tarball, `/proc/${init}/root/tmp/package.tgz`);
       rmSync(tarball);
       await made.must('npm install --global --omit=dev --omit=optional --no-audit --no-fund /tmp/package.tgz');
     },
     async put(path, text, mode = '644') {
       await made.must(`cat > '${path}' && chmod ${mode} '${path}'`, { input: text });
     },
+    async boot() {
+      groups = mkdtempSync(join(controlGroups(), 'sch-debian-'));
+      const starting = enter(BOOT);
+      const shell = await childOf(starting.pid!);
+      writeFileSync(join(groups, 'cgroup.procs'), shell);
+      starting.stdin.write('go\n');
+      init = await childOf(Number(shell));
+      for (const deadline = Date.now() + PATIENCE_MS; ; await sleep(100)) {
+        const { out, err } = await made.run('systemctl is-system-running');
+        if (out.trim() === 'running') return;
+        if (Date.now() > deadline) throw new Error(`Systemd does not come up: ${out}${err}`);
+      }
+    },
     async [Symbol.asyncDispose]() {
       const gone = new Promise((resolve) => holder.once('close', resolve));
       holder.kill('SIGKILL');
       await gone;
+      if (groups) await removeControlGroups(groups);
       rmSync(folder, { recursive: true, force: true });
     },
   };
@@ -124,15 +177,23 @@ export async function machine(): Promise<Machine> {
 }
 
 /** The process number, seen from outside, of the one that keeps the machine alive. */
-async function readyInside(holder: ChildProcess, folder: string): Promise<string> {
+async function readyInside(holder: ChildProcess): Promise<string> {
   let said = '';
   holder.stderr!.setEncoding('utf8').on('data', (text) => (said += text));
   for (const deadline = Date.now() + PATIENCE_MS; Date.now() < deadline; await sleep(20)) {
     if (holder.exitCode !== null) throw new Error(`No machine can be made inside this one: ${said.trim()}`);
     const init = childrenOf(holder.pid!)[0];
-    if (init && isReady(init, folder)) return init;
+    if (init && isReady(init)) return init;
   }
   throw new Error('The machine inside this one was not made in time.');
+}
+
+async function childOf(pid: number): Promise<string> {
+  for (const deadline = Date.now() + PATIENCE_MS; Date.now() < deadline; await sleep(10)) {
+    const [child] = childrenOf(pid);
+    if (child) return child;
+  }
+  throw new Error(`Process ${pid} has started nothing.`);
 }
 
 function childrenOf(pid: number): string[] {
@@ -143,11 +204,38 @@ function childrenOf(pid: number): string[] {
   }
 }
 
-function isReady(init: string, folder: string): boolean {
+/** The root of its files is the machine's once it has nothing left to set up. */
+function isReady(init: string): boolean {
   try {
-    return readdirSync(join(`/proc/${init}/root`, folder, 'root/tmp')).includes('.ready');
+    return readlinkSync(`/proc/${init}/root`) !== '/' && existsSync(`/proc/${init}/root/tmp/.ready`);
   } catch {
     return false;
+  }
+}
+
+function controlGroups(): string {
+  const mounted = readFileSync('/proc/mounts', 'utf8')
+    .split('\n')
+    .map((line) => line.split(' '))
+    .find(([, , kind]) => kind === 'cgroup2');
+  if (!mounted) throw new Error('Systemd needs the control groups of version 2, which are not mounted here.');
+  return mounted[1]!;
+}
+
+/** The processes in them have been killed, and are gone in a moment. */
+async function removeControlGroups(top: string): Promise<void> {
+  const below = readdirSync(top, { recursive: true, withFileTypes: true })
+    .filter((entry) => entry.isDirectory())
+    .map((entry) => join(entry.parentPath, entry.name));
+  for (const each of [top, ...below].sort((a, b) => b.length - a.length)) {
+    for (const deadline = Date.now() + PATIENCE_MS; ; await sleep(20)) {
+      try {
+        rmdirSync(each);
+        break;
+      } catch (error) {
+        if (Date.now() > deadline) throw error;
+      }
+    }
   }
 }
 
