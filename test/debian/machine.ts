@@ -1,14 +1,5 @@
 import { type ChildProcess, spawn } from 'node:child_process';
-import {
-  existsSync,
-  mkdtempSync,
-  readdirSync,
-  readFileSync,
-  readlinkSync,
-  rmdirSync,
-  rmSync,
-  writeFileSync,
-} from 'node:fs';
+import { existsSync, mkdtempSync, readdirSync, readFileSync, rmdirSync, rmSync, writeFileSync } from 'node:fs';
 import { copyFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
@@ -60,7 +51,10 @@ mount -t tmpfs tmpfs ".$2"
 printf '#!/bin/sh\\nexit 101\\n' > usr/sbin/policy-rc.d
 chmod 755 usr/sbin/policy-rc.d
 : > tmp/.ready
-exec chroot . sleep infinity`;
+pivot_root . mnt
+cd /
+umount -l /mnt
+exec sleep infinity`;
 
 // It gets devices, a /run and a tree of control groups of its own, and may not change the kernel's settings, which are
 // those of the machine around it.
@@ -80,6 +74,8 @@ mount -t tmpfs -o mode=755 tmpfs /dev
 mknod -m 666 /dev/null c 1 3; mknod -m 666 /dev/zero c 1 5; mknod -m 666 /dev/full c 1 7
 mknod -m 666 /dev/random c 1 8; mknod -m 666 /dev/urandom c 1 9; mknod -m 666 /dev/tty c 5 0
 mkdir /dev/shm /dev/pts
+mount -t devpts -o newinstance,ptmxmode=0666 devpts /dev/pts
+ln -s pts/ptmx /dev/ptmx
 ln -s /proc/self/fd /dev/fd
 : >/dev/console
 rm -rf /lib/systemd/system/*.wants /etc/systemd/system/*.wants /usr/lib/systemd/system/*.wants
@@ -204,10 +200,10 @@ function childrenOf(pid: number): string[] {
   }
 }
 
-/** The root of its files is the machine's once it has nothing left to set up. */
+/** It does nothing but wait once there is nothing left to set up. */
 function isReady(init: string): boolean {
   try {
-    return readlinkSync(`/proc/${init}/root`) !== '/' && existsSync(`/proc/${init}/root/tmp/.ready`);
+    return existsSync(`/proc/${init}/root/tmp/.ready`) && readFileSync(`/proc/${init}/comm`, 'utf8') === 'sleep\n';
   } catch {
     return false;
   }

@@ -59,21 +59,28 @@ test('systemd ticks each minute, as a user that exists for as long, and tells a 
   assert.match(await m.must('ls /var/cache/private/scheduler/duetick'), /\.code$/m, 'compiled code is kept');
   assert.equal((await m.must(`stat -c '%u' /var/cache/private/scheduler/duetick/*.code`)).trim() === '0', false);
 
+  const quiet = await m.must('journalctl -u scheduler.service -o cat --no-pager');
+  assert.match(quiet, /^job +transition +rows +late by up to\npackages +activate +1 .*\n$/, 'the journal has what changed');
+
   const result = async () => (await m.must('systemctl show -P Result scheduler.service')).trim();
   const start = async () => (await m.run('systemctl start scheduler.service')).code;
   await m.must('systemctl stop scheduler.timer');
   assert.deepEqual([await start(), await result()], [0, 'success']);
-  const ending = async (code: number) => {
-    await m.put(
-      '/etc/systemd/system/scheduler.service.d/end.conf',
-      `[Service]\nExecStart=\nExecStart=/bin/sh -c 'exit ${code}'\n`,
-    );
+  const changed = async (settings: string) => {
+    await m.put('/etc/systemd/system/scheduler.service.d/changed.conf', `[Service]\n${settings}\n`);
     await m.must('systemctl daemon-reload');
     return [await start(), await result()];
   };
+  const ending = (code: number) => changed(`ExecStart=\nExecStart=/bin/sh -c 'exit ${code}'`);
   await m.must('mkdir /etc/systemd/system/scheduler.service.d');
   assert.deepEqual(await ending(75), [0, 'success']);
   assert.deepEqual(await ending(1), [1, 'exit-code']);
+  // What the unit says of its one weak point.
+  const [denied] = await changed('MemoryDenyWriteExecute=yes');
+  assert.equal(denied, 1);
+  const launcher = (await m.must('realpath "$(command -v scheduler)"')).trim();
+  const jitless = `ExecStart=\nExecStart=${process.execPath} --jitless --no-expose-wasm ${launcher} tick`;
+  assert.deepEqual(await changed(`MemoryDenyWriteExecute=yes\n${jitless}`), [0, 'success']);
   await m.must('rm -r /etc/systemd/system/scheduler.service.d && systemctl daemon-reload');
 
   await m.put('/etc/scheduler.env', 'DATABASE_URL=postgresql://u:hunter2@127.0.0.1:1/d\n', '600');
