@@ -1,5 +1,7 @@
 import assert from 'node:assert/strict';
-import { readFileSync } from 'node:fs';
+import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { dirname, join } from 'node:path';
 import { test } from 'node:test';
 import { loadJobs } from '../src/jobs.ts';
 import { loadSamples } from '../src/samples.ts';
@@ -96,8 +98,9 @@ test('the rights in deploy/roles.sql are enough for every command but migrate', 
     await run(['failures', 'drop', '--all']);
     await run(['prune']);
     await run(['migrate', '--status']);
-    // A reader that goes away after the first line ends it.
-    const heard = await run(['listen', '--since', '0', '--exec', 'kill -TERM $PPID']);
-    assert.match(heard, /"type":/);
+    const heard = join(mkdtempSync(join(tmpdir(), 'rights-')), 'heard');
+    await run(['listen', '--since', '0', '--exec', `cat > ${heard}; kill -TERM $PPID`]);
+    assert.match(readFileSync(heard, 'utf8'), /"type":/);
+    rmSync(dirname(heard), { recursive: true });
   });
 });

@@ -28,7 +28,9 @@ export function installCommand(): Command {
       ],
     },
   )
-    .addOption(new Option('--cron', '/etc/cron.d/scheduler for root, else your own crontab').conflicts('systemd'))
+    .addOption(
+      new Option('--cron', 'a line in /etc/cron.d/scheduler for root, else in your own crontab').conflicts('systemd'),
+    )
     .option('--systemd', 'a service and its timer in /etc/systemd/system')
     .addOption(new Option('--write', 'put it in place; without it, only print').conflicts('remove'))
     .option('--remove', 'take away what --write put in place')

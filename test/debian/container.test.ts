@@ -5,7 +5,7 @@ import { test } from 'node:test';
 import { fileURLToPath } from 'node:url';
 import { ROOT } from '../../src/version.ts';
 import { database } from '../harness.ts';
-import { type Machine, machine } from './machine.ts';
+import { type Machine, machine, NETWORK } from './machine.ts';
 
 // The steps of the Containerfile, one by one and as they are written, without an engine for containers: the first stage
 // is the machine with its Node, the second a minimal Debian in a folder, which is what the slim image is made from.
@@ -38,7 +38,8 @@ async function build(m: Machine): Promise<void> {
   await m.must(
     `mkdir ${folder} && tar -xzf /tmp/context.tgz -C ${folder}; [ -e /usr/local/bin/node ] || ln -s "$(command -v node)" /usr/local/bin/node`,
   );
-  for (const { rest } of first.filter(({ word }) => word === 'RUN')) await m.must(`cd ${folder} && ${rest}`);
+  for (const { rest } of first.filter(({ word }) => word === 'RUN'))
+    await m.must(`cd ${folder} && ${rest}`, { env: NETWORK });
 }
 
 async function assemble(m: Machine, image: string): Promise<void> {

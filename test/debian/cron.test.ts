@@ -124,6 +124,21 @@ test('root installs a table for cron, which is replaced but never written over a
   assert.match(await m.must(`scheduler install ${install} --force`), /^Replaced /);
 });
 
+test('the logrotate snippet rotates a log that ticks were sent to', async () => {
+  await using m = await withCron();
+  await m.install('logrotate');
+  await m.must(
+    'cp "$(npm root -g)/duetick/deploy/logrotate" /etc/logrotate.d/scheduler; chmod 644 /etc/logrotate.d/scheduler',
+  );
+  await m.must('echo something > /var/log/scheduler.log');
+  const { code, err } = await m.run('logrotate --force /etc/logrotate.d/scheduler');
+  assert.deepEqual([code, err], [0, '']);
+  assert.equal(
+    await m.must(`cd /var/log && stat -c '%n %a %U %s' scheduler.log*`),
+    'scheduler.log 640 scheduler 0\nscheduler.log.1 644 root 10\n',
+  );
+});
+
 test('everybody else gets one block of lines in their own crontab, replaced and removed without a trace', async () => {
   await using m = await withCron();
   const alice = { user: 'alice' };

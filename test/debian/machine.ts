@@ -37,6 +37,13 @@ const CHECKOUT = fileURLToPath(ROOT);
 const PATH = `${dirname(process.execPath)}:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin`;
 const PATIENCE_MS = 20_000;
 
+/** How the machine around it reaches npm's registry; cron and systemd know nothing of it. */
+export const NETWORK = Object.fromEntries(
+  Object.entries(process.env).filter(([name]) =>
+    /^(NODE_EXTRA_CA_CERTS|SSL_CERT_\w+|npm_config_(registry|cafile)|(https?|no)_proxy)$/i.test(name),
+  ),
+) as Record<string, string>;
+
 // No service may be started or stopped by a package that is installed: only what a test starts itself runs.
 const SETUP = `
 set -e
@@ -143,7 +150,9 @@ export async function machine(): Promise<Machine> {
       const tarball = await pack(folder);
       await copyFile(tarball, `/proc/${init}/root/tmp/package.tgz`);
       rmSync(tarball);
-      await made.must('npm install --global --omit=dev --omit=optional --no-audit --no-fund /tmp/package.tgz');
+      await made.must('npm install --global --omit=dev --omit=optional --no-audit --no-fund /tmp/package.tgz', {
+        env: NETWORK,
+      });
     },
     async put(path, text, mode = '644') {
       await made.must(`cat > '${path}' && chmod ${mode} '${path}'`, { input: text });

@@ -60,7 +60,11 @@ test('systemd ticks each minute, as a user that exists for as long, and tells a 
   assert.equal((await m.must(`stat -c '%u' /var/cache/private/scheduler/duetick/*.code`)).trim() === '0', false);
 
   const quiet = await m.must('journalctl -u scheduler.service -o cat --no-pager');
-  assert.match(quiet, /^job +transition +rows +late by up to\npackages +activate +1 .*\n$/, 'the journal has what changed');
+  assert.match(
+    quiet,
+    /^job +transition +rows +late by up to\npackages +activate +1 .*\n$/,
+    'the journal has what changed',
+  );
 
   const result = async () => (await m.must('systemctl show -P Result scheduler.service')).trim();
   const start = async () => (await m.run('systemctl start scheduler.service')).code;
