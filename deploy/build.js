@@ -1,4 +1,5 @@
 // Bundles the program into one file. A run that cron starts every minute must not spend its time on finding modules.
+import { execFileSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
 import { existsSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
@@ -51,6 +52,10 @@ const lazyModules = {
   },
 };
 
+// As reproducible builds have it: who sets this gets the same bytes on another day.
+const { SOURCE_DATE_EPOCH } = process.env;
+const today = SOURCE_DATE_EPOCH ? new Date(SOURCE_DATE_EPOCH * 1000) : new Date();
+
 // A tick that changes nothing writes no line and reads no time that a person typed: what does that stays apart.
 const APART = ['luxon', 'pino'];
 
@@ -91,6 +96,7 @@ const { outputFiles } = await esbuild.build({
     'import.meta.url': 'undefined',
     PACKAGE_VERSION: JSON.stringify(JSON.parse(readFileSync(path('package.json'), 'utf8')).version),
     JOB_FILES: JSON.stringify(modulesIn('src/jobs').join()),
+    BUILD_DATE: JSON.stringify(today.toISOString().slice(0, 10)),
     SAMPLE_FILES: JSON.stringify(modulesIn('src/samples').join()),
     // pg asks whether it runs in somebody's edge runtime by looking at this global, and Node loads its whole HTTP client
     // to answer.
@@ -113,3 +119,6 @@ writeFileSync(
 
 // The launcher's last resort in an environment whose PATH has no node: the one that built this.
 writeFileSync(path('dist/node-path'), `${process.execPath}\n`);
+
+// "npm install --global" puts it where man(1) looks.
+writeFileSync(path('dist/scheduler.1'), execFileSync(process.execPath, [path('bin/scheduler.js'), 'man']));

@@ -35,6 +35,9 @@ function commands(jobs: Job[]): Record<string, Record<string, Make>> {
       prune: async () => (await import('./commands/prune.ts')).pruneCommand(),
       embedded: async () => (await import('./commands/embedded.ts')).embeddedCommand(),
       demo: async () => (await import('./commands/demo.ts')).demoCommand(),
+      install: async () => (await import('./commands/install.ts')).installCommand(),
+      completion: async () => (await import('./commands/completion.ts')).completionCommand(() => buildProgram()),
+      man: async () => (await import('./commands/man.ts')).manCommand(() => buildProgram(), jobs),
     },
   };
 }
@@ -51,7 +54,8 @@ class UsageFault extends Error {
   }
 }
 
-async function buildProgram(): Promise<Command> {
+/** With the name of a command only that one is made. */
+async function buildProgram(only?: string): Promise<Command> {
   const program = new Command('scheduler')
     .description(
       'Does on time what your PostgreSQL tables say is due. Cron or a systemd timer starts "scheduler tick" every minute.',
@@ -72,7 +76,7 @@ async function buildProgram(): Promise<Command> {
     .configureOutput({ writeOut: (text) => print(text.trimEnd()), writeErr: () => {} });
   const groups = commands(await loadJobs());
   // Of a run that says at once which command it wants, the others need not be made: cron's says so every minute.
-  const wanted = Object.values(groups).some((group) => process.argv[2]! in group) ? process.argv[2] : undefined;
+  const wanted = Object.values(groups).some((group) => only! in group) ? only : undefined;
   for (const [group, members] of Object.entries(groups)) {
     for (const [name, make] of Object.entries(members)) {
       if (wanted !== undefined && wanted !== name) continue;
@@ -90,7 +94,7 @@ async function buildProgram(): Promise<Command> {
 /** The one place where errors become sentences and exit codes. */
 async function main(): Promise<void> {
   try {
-    const program = await buildProgram();
+    const program = await buildProgram(process.argv[2]);
     await program.parseAsync();
   } catch (error) {
     process.exitCode = report(error);

@@ -151,6 +151,13 @@ export function readEnvironment(envFile?: string): Environment {
   return process.env;
 }
 
+/** Every variable that the program reads itself; libpq's are for pg. */
+export function allVariables(
+  jobVariables: Record<string, Variable<string | boolean>>,
+): Pick<Variable<unknown>, 'env' | 'fallback' | 'valid'>[] {
+  return [...Object.values(VARIABLES), ...Object.values(jobVariables)].filter(({ env }) => !env.includes('_TEST_'));
+}
+
 /** Reads every setting, and names every fault at once. */
 export function readSettings(
   env: Environment,

@@ -11,3 +11,7 @@ export const VERSION: string =
   typeof PACKAGE_VERSION === 'undefined'
     ? JSON.parse(readFileSync(join(ROOT, 'package.json'), 'utf8')).version
     : PACKAGE_VERSION;
+
+declare const BUILD_DATE: string | undefined;
+/** The day of the build; unknown to the sources. */
+export const BUILT = typeof BUILD_DATE === 'undefined' ? '' : BUILD_DATE;

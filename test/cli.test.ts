@@ -8,10 +8,12 @@ import { test } from 'node:test';
 import { loadJobs } from '../src/jobs.ts';
 import { cli, database, type Finished, LAUNCHER } from './harness.ts';
 
-const OWN =
-  'tick status next explain history events failures listen start stop activate-now migrate prune embedded demo'.split(
-    ' ',
-  );
+const OWN = [
+  ...['tick', 'status', 'next', 'explain', 'history', 'events', 'failures', 'listen', 'start', 'stop', 'activate-now'],
+  ...['migrate', 'prune', 'embedded', 'demo', 'install', 'completion', 'man'],
+];
+/** They have nothing to do with a database that somebody names. */
+const WITHOUT_DATABASE = ['embedded', 'demo', 'install', 'completion', 'man'];
 const commands = async () => [...OWN, ...(await loadJobs()).map((job) => job.name)];
 /** What a command does not go without. */
 const NEEDED: Record<string, string[]> = { stop: ['--reason', 'x'], explain: ['packages', '1'] };
@@ -139,7 +141,7 @@ test('what is wrong on the command line is named, with what would be valid, and 
   const jobs = (await loadJobs()).map((job) => job.name).join(', ');
   const nowhere = { env: { DATABASE_URL: 'postgresql://nobody@127.0.0.1:1/none' } };
   const cases: [string[], ...RegExp[]][] = [
-    [['nosuch'], /unknown command 'nosuch'/, /valid: tick, .*status.*demo\./],
+    [['nosuch'], /unknown command 'nosuch'/, /valid: tick, .*status.*man\./],
     [['--nosuch'], /unknown option '--nosuch'/, /valid: .*--database-url.*--help\./],
     [['tick', '--nosuch'], /scheduler tick: unknown option '--nosuch'/, /valid: --dry-run, --at.*--debug, --help\./],
     [['tick', '--at'], /scheduler tick: option '--at <time>' argument missing/],
@@ -187,7 +189,7 @@ test('all faults of the configuration are named at once, and exit 78', async () 
     PGCONNECT_TIMEOUT: '-1',
   };
   for (const command of await commands()) {
-    if (['embedded', 'demo'].includes(command)) continue; // they have nothing to do with any of it
+    if (WITHOUT_DATABASE.includes(command)) continue;
     refused(
       await cli([command, ...(NEEDED[command] ?? [])], { env }),
       78,
@@ -260,7 +262,7 @@ test('a server that refuses the role, the password or the database exits 78, and
 
 test('a schema that was never made, or is too old, is a sentence with exit code 78 for every command', async () => {
   await using db = await database({ empty: true });
-  const all = (await commands()).filter((name) => !['migrate', 'embedded', 'demo'].includes(name));
+  const all = (await commands()).filter((name) => !['migrate', ...WITHOUT_DATABASE].includes(name));
   const args = (name: string) => [name, ...(NEEDED[name] ?? [])];
   for (const name of all) {
     refused(

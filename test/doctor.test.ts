@@ -174,7 +174,7 @@ test('a right to write the columns that a job writes does as well; on others it 
 });
 
 test('the rights that are checked are those that deploy/roles.sql grants', () => {
-  const text = readFileSync(new URL('deploy/roles.sql', ROOT), 'utf8');
+  const text = readFileSync(join(ROOT, 'deploy/roles.sql'), 'utf8');
   const granted: Record<string, string> = {};
   for (const [, name, rights] of text.matchAll(/^ +\('(\w+)', '([\w, ]+)'\),?$/gm)) granted[name!] = rights!;
   assert.deepEqual(RIGHTS, granted);

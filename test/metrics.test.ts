@@ -242,7 +242,7 @@ test('label values are escaped', () => {
 
 // ── what is built on them
 
-const deployed = (name: string) => readFileSync(new URL(`deploy/${name}`, ROOT), 'utf8');
+const deployed = (name: string) => readFileSync(join(ROOT, `deploy/${name}`), 'utf8');
 const named = (text: string) => [...new Set(text.match(/\bscheduler_\w+/g))].sort();
 
 test('the alerts are well formed, and ask only for metrics that are written', () => {

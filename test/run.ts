@@ -9,7 +9,7 @@ import { makeTemplate } from './harness.ts';
 import { startPgBouncer } from './pgbouncer.ts';
 
 const HERE = import.meta.dirname;
-// Only on request: they take minutes, or fetch a RADIUS server or a pooler first.
+// Only on request: they take minutes, or install a RADIUS server or other packages of Debian first.
 const ON_REQUEST = ['slow', 'hotspot', 'speed', 'debian', 'faults'];
 
 const given = process.argv.slice(2);

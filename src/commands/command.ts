@@ -11,6 +11,11 @@ export interface Help {
   exits?: Record<number, string>;
 }
 
+const helps = new WeakMap<Command, Required<Help>>();
+
+/** What its --help says at the end. */
+export const helpOf = (command: Command): Required<Help> => helps.get(command)!;
+
 /** A command with its examples and exit codes in --help. */
 export function command(name: string, summary: string, help: Help): Command {
   const codes: Record<number, string> = {
@@ -19,7 +24,9 @@ export function command(name: string, summary: string, help: Help): Command {
     ),
     ...help.exits,
   };
-  return new Command(name)
+  const made = new Command(name);
+  helps.set(made, { examples: help.examples, exits: codes });
+  return made
     .description(summary)
     .addHelpText(
       'after',
@@ -77,12 +84,13 @@ export function wholeNumber(least: number, most: number) {
   };
 }
 
-/** The parser of an argument or option that must be one of some names. */
-export function oneOf(noun: string, names: string[]) {
-  return (text: string): string => {
-    if (names.includes(text)) return text;
-    throw usageError(`"${text}" is not ${noun}; valid: ${names.join(', ')}.`);
+/** The parser of an argument or option that must be one of some names; they are kept with it, for completion. */
+export function oneOf(noun: string, choices: string[]) {
+  const parse = (text: string): string => {
+    if (choices.includes(text)) return text;
+    throw usageError(`"${text}" is not ${noun}; valid: ${choices.join(', ')}.`);
   };
+  return Object.assign(parse, { choices });
 }
 
 export const jobName = (jobs: Job[]) =>
