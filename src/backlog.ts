@@ -1,5 +1,5 @@
 import type { Settings } from './config.ts';
-import { type Database, sqlState } from './db.ts';
+import { blamesRow, type Database, sqlState } from './db.ts';
 import type { Job } from './job.ts';
 import { backlog } from './statement.ts';
 
@@ -15,6 +15,9 @@ export interface Backlog {
 
 // To tell "a few" from "a thousand or more" is enough, and costs the same with ten million rows.
 export const MOST = 1000;
+
+// A table that has changed, and a row whose value a condition cannot read.
+const isOfTheTables = (error: unknown) => sqlState(error)?.startsWith('42') || blamesRow(error);
 
 /** A job whose tables do not answer is left out: what is wrong with it is another question's answer. */
 export async function readBacklog(db: Database, settings: Settings, jobs: Job[], now: string): Promise<Backlog[]> {
@@ -35,14 +38,14 @@ export async function readBacklog(db: Database, settings: Settings, jobs: Job[],
   try {
     return await read(jobs);
   } catch (error) {
-    if (!sqlState(error)?.startsWith('42')) throw error;
+    if (!isOfTheTables(error)) throw error;
   }
   const found: Backlog[] = [];
   for (const job of jobs) {
     try {
       found.push(...(await read([job])));
     } catch (error) {
-      if (!sqlState(error)?.startsWith('42')) throw error;
+      if (!isOfTheTables(error)) throw error;
     }
   }
   return found;

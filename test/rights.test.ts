@@ -35,7 +35,7 @@ async function asRole(
     const url = new URL(db.url.replace('postgres@', `${role}@`));
     await work(async (args, env = {}) => {
       const { code, out, err } = await db.cli(args, { env: { ...env, DATABASE_URL: url.href } });
-      assert.ok(code === 0 || (code === 1 && args[0] !== 'status'), `${args.join(' ')}: ${err}`);
+      assert.ok(code === 0 || (code === 1 && args[0] !== 'status'), `${args.join(' ')} ended with ${code}: ${err}`);
       assert.doesNotMatch(out + err, /permission denied/, args.join(' '));
       return out;
     });
@@ -99,7 +99,7 @@ test('the rights in deploy/roles.sql are enough for every command but migrate', 
     await run(['prune']);
     await run(['migrate', '--status']);
     const heard = join(mkdtempSync(join(tmpdir(), 'rights-')), 'heard');
-    await run(['listen', '--since', '0', '--exec', `cat > ${heard}; kill -TERM $PPID`]);
+    await run(['listen', '--since', '0', '--exec', `cat > ${heard}; kill -TERM $PPID; sleep 1`]);
     assert.match(readFileSync(heard, 'utf8'), /"type":/);
     rmSync(dirname(heard), { recursive: true });
   });
