@@ -385,7 +385,7 @@ test('no tick for ten minutes is a failure, with the line for the crontab', asyn
   assert.equal(never.outcome, 'warning');
   assert.match(
     never.remedy!.at(-1)!,
-    /^\* \* \* \* \* \/\S+\/bin\/scheduler\.js tick --env-file \/etc\/scheduler\.env$/,
+    /^\* \* \* \* \* \/\S+\/bin\/scheduler(\.js)? tick --env-file \/etc\/scheduler\.env$/,
   );
   await db.cli(['tick']);
   await age(db, '9 minutes');
