@@ -9,7 +9,7 @@ import { ROOT } from '../src/version.ts';
 
 const listed = (folder: string) => readdirSync(join(ROOT, `${folder}/`)).map((name) => `${folder}/${name}`);
 
-test('the package holds the program, its migrations, its manual page and the files to deploy it, and nothing else', () => {
+test('the package holds the program, its migrations, its documentation and the files to deploy it, and nothing else', () => {
   const json = execFileSync('npm', ['pack', '--dry-run', '--json', '--ignore-scripts'], {
     cwd: ROOT,
     encoding: 'utf8',
@@ -19,6 +19,7 @@ test('the package holds the program, its migrations, its manual page and the fil
   const expected = [
     ...['README.md', 'package.json', 'bin/package.json', 'bin/scheduler.js', 'dist/scheduler.cjs', 'dist/scheduler.1'],
     ...listed('migrations'),
+    ...listed('docs'),
     ...['roles.sql', 'crontab', 'scheduler.service', 'scheduler.timer', 'scheduler.env'].map(
       (name) => `deploy/${name}`,
     ),
