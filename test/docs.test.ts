@@ -63,7 +63,9 @@ test('every command and option that is named exists, also in sentences and where
     const { blocks, inline } = readPage(name);
     const lines = [...blocks.filter(({ language }) => language === 'sh' || !language).flatMap(commandsOf), ...inline];
     for (const line of lines) {
-      for (const [, words] of line.matchAll(/(?:^|[ /;&|(])scheduler(?:\.js)? ([a-z-][^|;&)>]*)/g)) {
+      for (const [, words] of line.matchAll(
+        /(?:^|[;&|(] ?|sudo |\* |bin\/|[A-Z_]+=(?:"[^"]*"|\S+) )scheduler(?:\.js)? ([a-z][^|;&)>]*)/g,
+      )) {
         const [command = '', ...rest] = words!.trim().split(/\s+/);
         // The example of docs/jobs.md is a command only once it has been built: test/slow/writing-a-job.test.ts.
         if (command === 'reminders') continue;

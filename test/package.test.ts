@@ -17,13 +17,22 @@ test('the package holds the program, its migrations, its documentation and the f
   });
   const [{ files }] = JSON.parse(json) as [{ files: { path: string }[] }];
   const expected = [
-    ...['README.md', 'package.json', 'bin/package.json', 'bin/scheduler.js', 'dist/scheduler.cjs', 'dist/scheduler.1'],
+    ...[
+      'README.md',
+      'package.json',
+      'bin/package.json',
+      'bin/scheduler.js',
+      'dist/scheduler.cjs',
+      'dist/scheduler.1',
+      'dist/luxon.cjs',
+      'dist/pino.cjs',
+    ],
     ...listed('migrations'),
     ...listed('docs'),
     ...['roles.sql', 'crontab', 'scheduler.service', 'scheduler.timer', 'scheduler.env'].map(
       (name) => `deploy/${name}`,
     ),
-    ...['Containerfile', 'cronjob.yaml', 'logrotate'].map((name) => `deploy/${name}`),
+    ...['Containerfile', 'cronjob.yaml', 'logrotate', 'alerts.yml', 'grafana.json'].map((name) => `deploy/${name}`),
   ];
   assert.deepEqual(files.map(({ path }) => path).sort(), expected.sort());
 });

@@ -33,7 +33,7 @@ const isLacking = (command: string) => TOOLS.some((tool) => new RegExp(`\\b${too
 
 // A listener goes on until somebody ends it.
 const ended = (command: string) =>
-  /^scheduler listen [^|]*$/.test(command) ? `timeout --preserve-status 5 ${command}` : command;
+  /^scheduler listen [^|]*$/.test(command) ? `timeout --foreground --preserve-status 5 ${command}` : command;
 
 /** A folder in which "scheduler" is a command, and which holds what the package brings. */
 export const folder = mkdtempSync(join(tmpdir(), 'sch-docs-'));
@@ -69,17 +69,20 @@ export interface Stage {
   env: Record<string, string>;
   /** Commands that may end otherwise than with 0, by how they begin. */
   codes?: Record<string, number>;
+  /** Another folder to be in, and another place of the command. */
+  cwd?: string;
+  path?: string;
 }
 
 /** Runs the blocks of a section as a reader would, and answers all that was printed. */
-export async function play({ blocks }: Section, { db, env, codes = {} }: Stage): Promise<string> {
+export async function play({ blocks }: Section, { db, env, codes = {}, cwd, path }: Stage): Promise<string> {
   let printed = '';
   for (const block of blocks) {
     if (block.file) continue;
     if (block.language === 'sql') printed += JSON.stringify(await db.query(block.text));
     if (block.language !== 'sh') continue;
     for (const command of commandsOf(block).filter((each) => isHere(each) && !isLacking(each))) {
-      const { code, out, err } = await shell(ended(command), env);
+      const { code, out, err } = await shell(ended(command), env, cwd, path);
       const [, expected = 0] = Object.entries(codes).find(([start]) => command.startsWith(start)) ?? [];
       assert.equal(code, expected, `${command}\n${out}${err}`);
       printed += out + err;
