@@ -94,6 +94,20 @@ test('a partition made later has the indexes, and looking for what is due reads 
   }
 });
 
+test('an index that was built on a partition beforehand is taken over by the one that migrate makes', async () => {
+  await using db = await adopted(BY_MONTH);
+  const { def } = await db.one(
+    `select indexdef as def from pg_indexes where tablename = 'packages_2026_01' and indexdef ~ 'GREATEST'`,
+  );
+  await db.query('drop index packages_to_miss');
+  await db.query(def.replace(/INDEX \S+/i, 'INDEX CONCURRENTLY built_beforehand'));
+  await db.migrate();
+  const indexes = await db.query(
+    `select indexname as name from pg_indexes where tablename = 'packages_2026_01' and indexdef ~ 'GREATEST'`,
+  );
+  assert.deepEqual(indexes, [{ name: 'built_beforehand' }]);
+});
+
 test('doctor finds nothing amiss with a partitioned table', async () => {
   await using db = await adopted(BY_MONTH);
   const { out } = await db.cli(['doctor', '--json']);
@@ -102,4 +116,14 @@ test('doctor finds nothing amiss with a partitioned table', async () => {
     checks.filter(({ outcome }: { outcome: string }) => outcome === 'failed'),
     [],
   );
+});
+
+test('a partitioned table of payments stops migrate with a sentence that says why, and stays as it was', async () => {
+  await using db = await database({ empty: true });
+  await db.query(`create table payments (id bigint, phone_number text, package_id bigint, amount numeric, transaction_id text,
+    mpesa_receipt text, status text, created_at timestamptz not null) partition by range (created_at)`);
+  const { code, err } = await db.cli(['migrate']);
+  assert.notEqual(code, 0);
+  assert.match(err, /unique constraint on partitioned table must include all partitioning columns/);
+  assert.equal((await db.query(`select from pg_indexes where tablename = 'payments'`)).length, 0);
 });

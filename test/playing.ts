@@ -33,7 +33,7 @@ const isLacking = (command: string) => TOOLS.some((tool) => new RegExp(`\\b${too
 
 // A listener goes on until somebody ends it.
 const ended = (command: string) =>
-  /^scheduler listen [^|]*$/.test(command) ? `timeout --foreground --preserve-status 5 ${command}` : command;
+  /^scheduler listen [^|]*$/.test(command) ? `timeout --foreground --preserve-status 4 ${command}` : command;
 
 /** A folder in which "scheduler" is a command, and which holds what the package brings. */
 export const folder = mkdtempSync(join(tmpdir(), 'sch-docs-'));

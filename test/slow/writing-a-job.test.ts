@@ -56,7 +56,13 @@ test('the job of docs/jobs.md is two files and nothing else, and does what the p
     symlinkSync(join(copy, 'bin/scheduler.js'), join(copy, 'scheduler'));
     let printed = '';
     for (const section of page.sections) {
-      const stage = { db, env: { DATABASE_URL: db.url }, codes: { 'scheduler reminders': 1, 'scheduler tick': 1 }, cwd: copy, path: copy };
+      const stage = {
+        db,
+        env: { DATABASE_URL: db.url },
+        codes: { 'scheduler reminders': 1, 'scheduler tick': 1 },
+        cwd: copy,
+        path: copy,
+      };
       printed += await play(section, stage);
     }
     assert.deepEqual(await db.query(`select title from reminders where reminded_at is not null`), [
