@@ -9,7 +9,7 @@ import { ROOT } from '../src/version.ts';
 
 const listed = (folder: string) => readdirSync(join(ROOT, `${folder}/`)).map((name) => `${folder}/${name}`);
 
-test('the package holds the program, its migrations, its manual page and the files to deploy it, and nothing else', () => {
+test('the package holds the program, its migrations, its documentation and the files to deploy it, and nothing else', () => {
   const json = execFileSync('npm', ['pack', '--dry-run', '--json', '--ignore-scripts'], {
     cwd: ROOT,
     encoding: 'utf8',
@@ -20,6 +20,7 @@ test('the package holds the program, its migrations, its manual page and the fil
     ...['README.md', 'package.json', 'bin/package.json', 'bin/scheduler.js', 'dist/scheduler.cjs', 'dist/scheduler.1'],
     ...['dist/luxon.cjs', 'dist/pino.cjs'],
     ...listed('migrations'),
+    ...listed('docs'),
     ...['roles.sql', 'crontab', 'scheduler.service', 'scheduler.timer', 'scheduler.env'].map(
       (name) => `deploy/${name}`,
     ),

@@ -195,7 +195,7 @@ export function checkFailures({ program }: Exam, { jobs }: Status): Finding {
     [
       '# Why; and, once the rows are mended, again:',
       program.command('failures'),
-      ...quarantined.map(({ job }) => program.command(`failures retry ${job}`)),
+      ...quarantined.map(({ job }) => program.command(`failures retry --job ${job}`)),
     ],
   );
 }

@@ -1,0 +1,242 @@
+import assert from 'node:assert/strict';
+import { spawn } from 'node:child_process';
+import { existsSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { dirname, join, normalize } from 'node:path';
+import { test } from 'node:test';
+import { setTimeout as sleep } from 'node:timers/promises';
+import pg from 'pg';
+import { type Job, tableOf } from '../src/job.ts';
+import { ROOT } from '../src/version.ts';
+import { cli, database, type TestDatabase } from './harness.ts';
+import { commandsOf, PAGES, readPage } from './markdown.ts';
+import { folder, isHere, NOT_HERE, play } from './playing.ts';
+
+/** Every command that the documentation shows is run, and every name in it exists. */
+
+const MIGRATIONS = readdirSync(join(ROOT, 'migrations'))
+  .map((name) => readFileSync(join(ROOT, 'migrations', name), 'utf8'))
+  .join('\n');
+
+// ---- Form
+
+test('every block says what it is, and the exemptions are in use', () => {
+  const blocks = PAGES.flatMap((name) => readPage(name).blocks.map((block) => ({ name, block })));
+  for (const { name, block } of blocks) {
+    assert.match(block.language, /^(sh|sql|ts|text|)$/, `${name}, line ${block.line}`);
+    if (block.language === '') assert.deepEqual(commandsOf(block).filter(isHere), [], `${name}, line ${block.line}`);
+  }
+  const commands = blocks.flatMap(({ block }) => (block.language === 'sh' || !block.language ? commandsOf(block) : []));
+  for (const [pattern, why] of NOT_HERE)
+    assert.ok(
+      commands.some((each) => pattern.test(each)),
+      why,
+    );
+});
+
+test('links lead somewhere', () => {
+  const anchors = new Map(PAGES.map((name) => [name, readPage(name).anchors]));
+  for (const name of PAGES) {
+    for (const link of readPage(name).links.filter((each) => !/^https?:/.test(each))) {
+      const [path, hash] = link.split('#');
+      const target = path ? normalize(join(dirname(name), path)) : name;
+      assert.ok(existsSync(join(ROOT, target)), `${name}: ${link}`);
+      if (hash) assert.ok(anchors.get(target)?.includes(hash), `${name}: ${link}`);
+    }
+  }
+});
+
+test('README leads to every page', () => {
+  const { links } = readPage('README.md');
+  for (const name of PAGES.slice(1)) assert.ok(links.includes(name), name);
+});
+
+test('every command and option that is named exists, also in sentences and where it cannot run here', async () => {
+  const helps = new Map<string, string>();
+  const help = async (command: string) => {
+    const known = helps.get(command) ?? (await cli([...(command ? [command] : []), '--help'])).out;
+    helps.set(command, known);
+    return known;
+  };
+  const all = await help('');
+  let seen = 0;
+  for (const name of PAGES) {
+    const { blocks, inline } = readPage(name);
+    const lines = [...blocks.filter(({ language }) => language === 'sh' || !language).flatMap(commandsOf), ...inline];
+    for (const line of lines) {
+      for (const [, words] of line.matchAll(
+        /(?:^|[;&|(] ?|sudo |\* |bin\/|[A-Z_]+=(?:"[^"]*"|\S+) )scheduler(?:\.js)? ([a-z][^|;&)>]*)/g,
+      )) {
+        const [command = '', ...rest] = words!.trim().split(/\s+/);
+        // The example of docs/jobs.md is a command only once it has been built: test/slow/writing-a-job.test.ts.
+        if (command === 'reminders') continue;
+        assert.match(all, new RegExp(`^  ${command} `, 'm'), `${name}: ${line}`);
+        const text = await help(command);
+        for (const [option] of rest.join(' ').matchAll(/(?<![\w-])--[a-z][a-z-]*/g)) {
+          assert.match(text, new RegExp(`${option}(?![a-z-])`), `${name}: ${line}`);
+        }
+        seen++;
+      }
+    }
+  }
+  assert.ok(seen > 60, `${seen}`);
+});
+
+// ---- Page by page, as somebody reads it
+
+const story = (name: string, db: TestDatabase, env: Record<string, string> = {}) => {
+  const { sections } = readPage(name);
+  return {
+    async all() {
+      for (const section of sections) await play(section, { db, env: { DATABASE_URL: db.url, ...env } });
+    },
+    block: (file: string) => sections.flatMap(({ blocks }) => blocks).find((block) => block.file === file)!,
+  };
+};
+
+const sales = (db: TestDatabase, count: number) =>
+  db.query(`insert into packages (name, enable_schedule, scheduled_activation_time, status)
+    select 'p' || n, true, now() - interval '1 hour', 'inactive' from generate_series(1, ${count}) as n`);
+
+test('README.md', async () => {
+  await using db = await database();
+  await story('README.md', db).all();
+});
+
+test('adopting.md, in a database as Laravel makes it', async () => {
+  await using db = await database({ empty: true });
+  await db.query(`
+    create table migrations (id serial primary key, migration varchar(255) not null, batch integer not null);
+    create table packages (
+      id bigserial primary key, name varchar(255) not null, type varchar(20), status varchar(20) not null default 'inactive',
+      enable_schedule boolean not null default false, scheduled_activation_time timestamp(0), validity varchar(50),
+      is_active boolean not null default false, created_at timestamp(0), updated_at timestamp(0))`);
+  await sales(db, 3);
+  try {
+    await story('docs/adopting.md', db).all();
+    assert.equal((await db.query(`select from packages where status = 'active'`)).length, 3);
+    const roles = await db.query(`select from pg_roles where rolname = 'scheduler_tick'`);
+    if (roles.length > 0) {
+      const [can] = await db.query(`select has_table_privilege('scheduler_tick', 'packages', 'update') as update,
+        has_table_privilege('scheduler_tick', 'packages', 'delete') as delete`);
+      assert.deepEqual(can, { update: true, delete: false });
+    }
+  } finally {
+    await db.query(`do $$ begin if exists (select from pg_roles where rolname = 'scheduler_tick') then
+      drop owned by scheduler_tick; drop role scheduler_tick; end if; end $$`);
+  }
+});
+
+test('adopting.md: the columns that make a table recognisable are those that the migrations ask for', async () => {
+  const rows = readPage('docs/adopting.md').text.matchAll(/^\| (`[a-z-]+`(?:, `[a-z-]+`)?) \| `(\w+)` \| (.*) \|$/gm);
+  const asked = [...MIGRATIONS.matchAll(/scheduler\.has_columns\(to_regclass\('(\w+)'\), ('[^)]*')\)/g)];
+  let seen = 0;
+  for (const [, names, table, columns] of rows) {
+    const { job } = (await import(`../src/jobs/${names!.split('`')[1]}.ts`)) as { job: Job };
+    assert.equal(tableOf(job), table);
+    const words = [...columns!.matchAll(/`(\w+)`/g)].map(([, word]) => `'${word}'`).join(', ');
+    assert.ok(
+      asked.some(([, name, list]) => name === table && list === words),
+      `${table}: ${words}`,
+    );
+    seen++;
+  }
+  assert.equal(seen, 9);
+});
+
+test('events.md', async () => {
+  await using db = await database();
+  await sales(db, 3);
+  await db.tick();
+  await story('docs/events.md', db).all();
+  assert.equal((await db.query('select from heard_events')).length, 3);
+  const types = join(folder, 'types.txt');
+  if (existsSync(types)) assert.equal(readFileSync(types, 'utf8'), 'package.status.changed\n'.repeat(3));
+});
+
+test('events.md: the listener hears each event once: from before, live, over a lost connection', async () => {
+  await using db = await database();
+  const { text } = story('docs/events.md', db).block('listener.ts');
+  const file = join(folder, 'listener.ts');
+  writeFileSync(file, text);
+  await db.query('create table heard_events (id bigint primary key)');
+  await sales(db, 2);
+  await db.tick();
+  const child = spawn(process.execPath, ['--import', 'tsx', file], {
+    cwd: folder,
+    env: { ...process.env, DATABASE_URL: db.url },
+  });
+  let [out, err] = ['', ''];
+  child.stdout.on('data', (chunk) => (out += chunk));
+  child.stderr.on('data', (chunk) => (err += chunk));
+  const heard = async (count: number) => {
+    for (let n = 0; n < 400 && out.split('\n').length <= count; n++) await sleep(25);
+    const lines = out.trim().split('\n');
+    assert.equal(lines.length, count, out + err);
+    assert.equal(new Set(lines).size, count);
+    for (const line of lines)
+      assert.match(line, /^\d+ package\.status\.changed Package 'p\d' status changed from inactive to active$/);
+  };
+  try {
+    await heard(2);
+    const live = performance.now();
+    await sales(db, 1);
+    await db.tick();
+    await heard(3);
+    assert.ok(performance.now() - live < 8000, 'woken, and not by its ten seconds');
+    await db.query(
+      `select pg_terminate_backend(pid) from pg_stat_activity where datname = current_database() and pid <> pg_backend_pid()`,
+    );
+    await sales(db, 3);
+    await db.tick();
+    await heard(6);
+  } finally {
+    child.kill();
+  }
+});
+
+test('events.md: the inbox loses no event whose transaction commits after a later one', async () => {
+  await using db = await database();
+  const inbox = readPage('docs/events.md')
+    .blocks.filter(({ language }) => language === 'sql')
+    .map(({ text }) => text);
+  await db.query(inbox[0]!);
+  const event = `insert into scheduler.events (type, job, transition, entity_id, occurred_at, channels, data)
+    values ('package.status.changed', 'packages', 'activate', '1', now(), array['private-packages'], '{}')`;
+  const slow = new pg.Client({ connectionString: db.url });
+  await slow.connect();
+  try {
+    await slow.query(`begin; ${event}`);
+    await db.query(event);
+    const ids = async () => (await db.query(inbox[1]!)).map(({ id }) => Number(id));
+    assert.deepEqual(await ids(), [2]);
+    await slow.query('commit');
+    assert.deepEqual(await ids(), [1]);
+    assert.deepEqual(await ids(), []);
+  } finally {
+    await slow.end();
+  }
+});
+
+test('events.md names every type and its channels', () => {
+  const { text } = readPage('docs/events.md');
+  const sources = ['jobs', 'business'].flatMap((place) =>
+    readdirSync(join(ROOT, 'src', place)).map((name) => readFileSync(join(ROOT, 'src', place, name), 'utf8')),
+  );
+  const found = sources.flatMap((source) => [
+    ...source.matchAll(
+      /'((?:package|special_package|subscription|text_session)(?:\.[a-z]+)+|[A-Z][a-z]+(?:[A-Z][a-z]+)+)'(?= as type|,? '| end as type|, \w+::text|, array|, id)/g,
+    ),
+  ]);
+  const types = new Set(found.map(([, type]) => type!).filter((type) => type !== 'Cleartext'));
+  const table = text.split('\n').filter((line) => /^\| `[a-z-]+`/.test(line) && line.split('|').length === 5);
+  const named = new Set(
+    table.flatMap((line) => [...line.split('|')[2]!.matchAll(/`([^`]+)`/g)].map(([, type]) => type!)),
+  );
+  assert.deepEqual([...named].sort(), [...types].sort());
+});
+
+test('scaling.md', async () => {
+  await using db = await database();
+  await sales(db, 30);
+  await story('docs/scaling.md', db).all();
+});
