@@ -107,7 +107,7 @@ class Lingering {
     } catch (error) {
       const known = explainFault(error);
       if (!(known instanceof OperatorError) || !isPassing(known)) throw known;
-      if (known.message !== this.#fault?.message) this.#log.warn(`${known.message} Trying again every second.`);
+      if (!this.#fault) this.#log.warn(`${known.message} This run tries again every second.`);
       this.#fault = known;
       return LOOK_MS;
     }
@@ -130,7 +130,17 @@ class Lingering {
     return didSomething(pass) && pass.exitCode !== EXIT.stopped ? 0 : LOOK_MS;
   }
 
-  #look(): Promise<Look> {
+  async #look(): Promise<Look> {
+    // A connection whose other end has vanished keeps silent for much longer than this run is to last.
+    const over = setTimeout(() => this.#guard.abandon(), Math.max(0, this.#leftMs()) + LOOK_MS);
+    try {
+      return await this.#lookNow();
+    } finally {
+      clearTimeout(over);
+    }
+  }
+
+  #lookNow(): Promise<Look> {
     return this.#guard.transaction(
       async (tx) => {
         const { jobs } = this.#request;
@@ -159,7 +169,8 @@ class Lingering {
           return { minute, due: mine, waitMs: 0 };
         }
       },
-      { inIndexOrder: true },
+      // The next look is the next attempt.
+      { inIndexOrder: true, attempts: 1 },
     );
   }
 
