@@ -44,7 +44,7 @@ test('runs of each minute that linger for longer than it lasts leave no gap betw
   await using listener = await listenTo(db);
   const due = await goingOnSale(
     db,
-    Array.from({ length: 200 }, (_, n) => 3 + n * 0.2),
+    Array.from({ length: 190 }, (_, n) => 3 + n * 0.2),
   );
   // Minutes of ten seconds.
   const runs = [];
