@@ -117,8 +117,8 @@ class Lingering {
   async #tick(minute: string): Promise<number> {
     this.#stopped.clear();
     const pass = await this.#pass(this.#request.jobs, false);
-    // Another run does it; should that one die, the next look takes over.
-    if (pass.locked) return LOOK_MS;
+    // Another run does it; should that one die, the next look takes over. So it does when the deadline ended this one.
+    if (pass.locked || pass.jobs.some(isUnfinished)) return LOOK_MS;
     this.#minute = minute;
     return 0;
   }
@@ -127,7 +127,7 @@ class Lingering {
     if (due.length === 0) return waitMs;
     const pass = await this.#pass(due, true);
     // What was done may have made something else due. What could not be done is held by somebody.
-    return didSomething(pass) && pass.exitCode !== EXIT.stopped ? 0 : LOOK_MS;
+    return didSomething(pass) && !pass.jobs.some(isUnfinished) ? 0 : LOOK_MS;
   }
 
   async #look(): Promise<Look> {
@@ -147,10 +147,12 @@ class Lingering {
         const standing = await readStanding(tx, jobs, { lock: false });
         const { now, level, anyFailures } = standing[0]!;
         checkLevel(level);
-        const minute = standing.find(({ job }) => jobs.find(({ name }) => name === job)!.everyMinutes === 1)!.slot;
-        const mine = plan({ settings: this.#settings, request: this.#request }, standing)
-          .planned.map(({ job }) => job)
-          .filter((job) => job.everyMinutes === 1 && !this.#stopped.has(job.name));
+        const minutely = jobs.filter((job) => job.everyMinutes === 1);
+        const minute = standing.find(({ job }) => job === minutely[0]!.name)!.slot;
+        const { planned } = plan({ settings: this.#settings, request: this.#request }, standing);
+        const mine = planned
+          .map(({ job }) => job)
+          .filter((job) => minutely.includes(job) && !this.#stopped.has(job.name));
         if (minute !== this.#minute || mine.length === 0) return { minute, due: [], waitMs: LOOK_MS };
         try {
           const coming = await tx.query<{ job: string; seconds: number }>(
@@ -158,6 +160,7 @@ class Lingering {
             parameters(this.#settings, now),
           );
           const due = coming.filter(({ seconds }) => seconds === 0).map(({ job }) => job);
+          for (const { job } of this.#sum?.jobs.filter(isUnfinished) ?? []) due.push(job);
           return {
             minute,
             due: mine.filter(({ name }) => due.includes(name)),
@@ -192,7 +195,7 @@ class Lingering {
         timeoutSeconds: Math.max(1, Math.min(timeoutSeconds, Math.ceil(leftMs / 1000))),
       });
       for (const { job, errorCode } of pass.jobs) {
-        if (errorCode !== undefined && errorCode !== EXIT.stopped) this.#stopped.add(job);
+        if (errorCode !== undefined) this.#stopped.add(job);
       }
       this.#sum = add(this.#sum, pass);
       if (didSomething(pass) || (!between && this.#minute !== undefined)) await this.#tell(pass);
@@ -207,6 +210,9 @@ const isPassing = ({ exitCode }: OperatorError) => exitCode === EXIT.unreachable
 
 /** Of its tables, say; not what the database does to anybody. */
 const isOfOneJob = (error: unknown) => sqlState(error) !== undefined && !/^(08|25|40|53|55|57)/.test(sqlState(error)!);
+
+/** Until its next pass says otherwise. */
+const isUnfinished = ({ workLeft }: JobResult) => workLeft;
 
 const didSomething = ({ jobs }: RunResult) => jobs.some(({ changed, failed }) => total(changed) > 0 || failed > 0);
 

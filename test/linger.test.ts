@@ -20,6 +20,9 @@ async function untilItLingers(db: TestDatabase): Promise<void> {
   while ((await db.query(done)).length === 0) await sleep(20);
 }
 
+const SLOW = `create function slow() returns trigger language plpgsql as $$ begin perform pg_sleep(0.05); return new; end $$;
+  create trigger slow before update on packages for each row execute function slow()`;
+
 const backends = (db: TestDatabase) =>
   db.query(
     `select pid, state from pg_stat_activity where datname = current_database() and application_name like 'scheduler%'`,
@@ -129,8 +132,7 @@ describe('tick --linger', { concurrency: 3 }, () => {
 
   test('SIGTERM during one of its passes ends it with 75, and the rest stays', async () => {
     await using db = await database();
-    await db.query(`create function slow() returns trigger language plpgsql as $$ begin perform pg_sleep(0.05); return new; end $$;
-      create trigger slow before update on packages for each row execute function slow()`);
+    await db.query(SLOW);
     const run = startLingering(db, 60, ['--batch-size', '2']);
     await untilItLingers(db);
     await goingOnSale(
@@ -146,6 +148,19 @@ describe('tick --linger', { concurrency: 3 }, () => {
     assert.ok(performance.now() - began < 2000);
     const done = (await changed(db)).length;
     assert.ok(done > 0 && done < 100, String(done));
+  });
+
+  test('a pass that reaches its --timeout is gone on with, by every job that had to wait', async () => {
+    await using db = await database();
+    await db.query(SLOW);
+    await goingOnSale(
+      db,
+      Array.from({ length: 60 }, () => -1),
+    );
+    const { code, err } = await startLingering(db, 7, ['--batch-size', '2', '--timeout', '2']).ended;
+    assert.deepEqual([code, err], [0, '']);
+    assert.equal((await changed(db)).length, 60);
+    assert.deepEqual(await db.query('select job from scheduler.runs where work_left or finished_at is null'), []);
   });
 
   test('heeds a stop while it lingers', async () => {

@@ -60,3 +60,17 @@ test('runs of each minute that linger for longer than it lasts leave no gap betw
   const slots = await db.query(`select slot, count(*) from scheduler.runs where job = 'packages' group by slot`);
   for (const { count } of slots) assert.equal(Number(count), 1);
 });
+
+test('one that lingers for longer than a minute ticks in each, and is on record with it', async () => {
+  await using db = await database();
+  await using listener = await listenTo(db);
+  const due = await goingOnSale(db, [30, 62, 68]);
+  const { code, err } = await startLingering(db, 72).ended;
+  assert.deepEqual([code, err], [0, '']);
+  assert.ok(lateness(due, listener.heard).at(-1)! < 1000);
+  const slots = await db.query(
+    `select slot, count(*) from scheduler.runs where finished_at is not null and job in ('packages', 'vouchers') group by slot`,
+  );
+  assert.ok(slots.length >= 2);
+  for (const { count } of slots) assert.equal(Number(count), 2);
+});
