@@ -27,6 +27,10 @@ export interface Request {
   /** One line per row, however many there are. */
   debug: boolean;
   stop: Stop;
+  /** A connection for the lock that outlives the run. */
+  guard?: Database;
+  /** One of the passes between two ticks: it is known that something is due, and old history can wait for the tick. */
+  between?: boolean;
 }
 
 export interface RunResult {
@@ -75,11 +79,13 @@ export async function run(db: Database, settings: Settings, log: Log, request: R
   try {
     return request.dryRun ? await rehearse(context) : await withLock(context);
   } catch (error) {
-    throw interruption('The run', error) ?? explainSchemaError(error);
+    throw explainFault(error);
   } finally {
     clearTimeout(deadline);
   }
 }
+
+export const explainFault = (error: unknown) => interruption('The run', error) ?? explainSchemaError(error);
 
 /** The same pass in one transaction that is rolled back. It takes no lock: it must not keep a real tick from its work. */
 function rehearse(context: Context): Promise<RunResult> {
@@ -94,8 +100,8 @@ function rehearse(context: Context): Promise<RunResult> {
 /** An idle run needs only the connection that holds the lock; work is done on a second one while the first one waits. */
 async function withLock(context: Context): Promise<RunResult> {
   const { db, settings, request } = context;
-  const guard = db.another('scheduler lock');
-  let probing = true;
+  const guard = request.guard ?? db.another('scheduler lock');
+  let probing = !request.between && !request.debug;
   let result: RunResult | undefined;
   const attempt = () =>
     guard.transaction(
@@ -106,7 +112,7 @@ async function withLock(context: Context): Promise<RunResult> {
         if (!standing[0]?.locked)
           return { locked: true, now: standing[0]?.now ?? '', jobs: [], skipped: [], exitCode: EXIT.done };
         const { planned } = plan(context, standing);
-        if (probing && !request.debug && !(await isAnythingDue(context, tx, planned, standing[0].anyFailures)))
+        if (probing && !(await isAnythingDue(context, tx, planned, standing[0].anyFailures)))
           return recordNothing(context, tx, standing);
         result = await passAll(context, standing);
         return result;
@@ -123,7 +129,7 @@ async function withLock(context: Context): Promise<RunResult> {
       return attempt();
     });
   } finally {
-    await guard.close();
+    if (guard !== request.guard) await guard.close();
   }
 }
 
@@ -135,8 +141,9 @@ async function look({ request }: Context, tx: Transaction, lock: boolean): Promi
   return standing;
 }
 
-function plan(
-  { settings, request }: Context,
+/** Which jobs a run may do now. */
+export function plan(
+  { settings, request }: Pick<Context, 'settings' | 'request'>,
   standing: Standing[],
 ): { planned: Planned[]; skipped: RunResult['skipped'] } {
   const planned: Planned[] = [];
@@ -222,13 +229,14 @@ async function passAll(context: Context, standing: Standing[]): Promise<RunResul
   const now = standing[0]!.now;
   const jobs: JobResult[] = [];
   for (const each of planned) jobs.push(await passJob(context, each));
-  if (request.by === undefined && !request.stop.reason) await prune(db, settings, now, request.stop);
+  if (request.by === undefined && !request.between && !request.stop.reason)
+    await prune(db, settings, now, request.stop);
   const result: RunResult = { locked: false, now, jobs, skipped, exitCode: exitCode(jobs) };
   if (request.stop.reason && jobs.some((job) => job.workLeft)) result.stopped = request.stop.reason;
   return result;
 }
 
-function exitCode(jobs: JobResult[]): ExitCode {
+export function exitCode(jobs: JobResult[]): ExitCode {
   const worst = jobs.find((job) => job.errorCode !== undefined)?.errorCode;
   if (worst !== undefined) return worst;
   if (jobs.some((job) => job.workLeft)) return EXIT.stopped;
@@ -336,7 +344,7 @@ function nextSize(size: number, batch: Batch, tookMs: number): number {
 }
 
 // Who wants every failure finds it in the table; a run keeps enough of them to show.
-const FAILURES_SHOWN = 100;
+export const FAILURES_SHOWN = 100;
 
 function tally(result: JobResult, rule: Rule, done: Tally, refused: Refusal[]): void {
   result.changed = sum([result.changed, done.changed]);

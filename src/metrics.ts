@@ -66,10 +66,13 @@ export const METRICS: Record<string, { type: 'gauge' | 'counter'; help: string }
 };
 
 export interface TickReport {
-  exitCode: number;
+  /** None yet: it lingers, and this was one of its passes. */
+  exitCode?: number;
   /** What the tick did; none when it ended before its pass did. */
   result?: RunResult | undefined;
   seconds: number;
+  /** Its passes have told already what they did. */
+  counted?: boolean;
 }
 
 interface Context {
@@ -123,19 +126,25 @@ export function collect(before: Samples, report: TickReport, database: Looked | 
   for (const [name, { type }] of Object.entries(METRICS)) {
     if (type === 'counter') samples.set(name, new Map(before.get(name)));
   }
-  const { exitCode, result, seconds } = report;
+  const { exitCode, result, seconds, counted } = report;
   const locked = result?.locked === true;
+  const outcome = exitCode ?? result?.exitCode;
 
   set('scheduler_build_info', 1, { version: VERSION });
   set('scheduler_last_tick_timestamp_seconds', now);
   const success =
-    exitCode === EXIT.done && !locked ? now : before.get('scheduler_last_success_timestamp_seconds')?.get('');
+    outcome === EXIT.done && !locked ? now : before.get('scheduler_last_success_timestamp_seconds')?.get('');
   if (success !== undefined) set('scheduler_last_success_timestamp_seconds', success);
-  set('scheduler_tick_duration_seconds', seconds);
-  set('scheduler_tick_exit_code', exitCode);
-  set('scheduler_tick_locked', Number(locked));
-  add('scheduler_ticks_total', 1, { exit_code: String(exitCode) });
-  for (const { job, changed, failed, unsent } of result?.jobs ?? []) {
+  if (exitCode === undefined) {
+    for (const name of ['scheduler_tick_duration_seconds', 'scheduler_tick_exit_code', 'scheduler_tick_locked'])
+      samples.set(name, new Map(before.get(name)));
+  } else {
+    set('scheduler_tick_duration_seconds', seconds);
+    set('scheduler_tick_exit_code', exitCode);
+    set('scheduler_tick_locked', Number(locked));
+    add('scheduler_ticks_total', 1, { exit_code: String(exitCode) });
+  }
+  for (const { job, changed, failed, unsent } of (!counted && result?.jobs) || []) {
     for (const [transition, count] of Object.entries(changed))
       add('scheduler_transitions_total', count, { job_name: job, transition });
     add('scheduler_failed_rows_total', failed, { job_name: job });

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { bind } from '../src/db.ts';
 import { claim } from '../src/statement.ts';
-import { DUE, fill, JOBS, KINDS, readsNothing, readsOnlyItsIndex, values } from './plans.ts';
+import { DUE, fill, JOBS, KINDS, looksAheadInVain, readsNothing, readsOnlyItsIndex, values } from './plans.ts';
 
 /** Finding what is due must cost what is due, not what the table holds: each rule reads its own index and no other row. */
 
@@ -36,5 +36,10 @@ for (const [name, kind] of Object.entries(KINDS)) {
   test(`in ${name}, an idle tick reads no row of any table`, async () => {
     await using db = await fill(kind, ROWS, false);
     for (const job of JOBS) await readsNothing(db, kind, job);
+  });
+
+  test(`in ${name}, looking whether anything comes due within two seconds reads no row of any table`, async () => {
+    await using db = await fill(kind, ROWS, false);
+    for (const job of JOBS) await looksAheadInVain(db, kind, job);
   });
 }

@@ -1,4 +1,4 @@
-import type { Command } from 'commander';
+import { type Command, Option } from 'commander';
 import { inWords, isFuture, parseInstant } from '../calendar.ts';
 import { METRICS_FILE, PING_URL, type Variable } from '../config.ts';
 import type { CommonOptions, Context } from '../context.ts';
@@ -21,6 +21,7 @@ export interface PassOptions extends CommonOptions {
 }
 
 interface TickOptions extends PassOptions {
+  linger?: number;
   metricsFile?: string;
   pingUrl?: string;
 }
@@ -33,11 +34,17 @@ export function tickCommand(): Command {
         'scheduler tick --dry-run',
         'scheduler tick --dry-run --at 2026-12-24T18:00',
         'scheduler tick --debug',
+        'scheduler tick --linger 55',
         'scheduler tick --metrics-file /var/lib/prometheus/node-exporter/scheduler.prom',
       ],
       exits: PASS_EXITS,
     }),
   )
+    .addOption(
+      new Option('--linger <seconds>', 'stay for so long, and do what comes due meanwhile when it does, to the second')
+        .argParser(wholeNumber(1, 3600))
+        .conflicts(['dryRun', 'at']),
+    )
     .option(
       '--metrics-file <path>',
       `write figures for the textfile collector of Prometheus's node_exporter; else ${METRICS_FILE.env}`,
@@ -50,10 +57,11 @@ export function tickCommand(): Command {
     )
     .action(
       withDatabase<TickOptions>((context, options) => {
-        const { metricsFile, pingUrl } = { ...context.settings, ...options };
-        return watched(context, options.dryRun ? {} : { metricsFile, pingUrl }, () =>
-          pass(context, options, context.jobs, {}),
-        );
+        const { linger, metricsFile, pingUrl } = { ...context.settings, ...options };
+        return watched(context, options.dryRun ? {} : { metricsFile, pingUrl }, async (told) => {
+          const way = linger === undefined ? run : (await import('../linger.ts')).lingering(linger, told);
+          return pass(context, options, context.jobs, {}, way);
+        });
       }),
     );
 }
@@ -99,14 +107,20 @@ export function passOptions(command: Command): Command {
 
 type Extra = Pick<Request, 'by' | 'evenIfPaused'>;
 
-async function pass(context: Context, options: PassOptions, jobs: Job[], extra: Extra): Promise<RunResult> {
-  const result = await runPass(context, options, jobs, extra);
+async function pass(context: Context, options: PassOptions, jobs: Job[], extra: Extra, way = run): Promise<RunResult> {
+  const result = await runPass(context, options, jobs, extra, way);
   tell(context, options, result, extra.by !== undefined);
   return result;
 }
 
 /** A pass as the command line asks for it: its options, and its signals. */
-export async function runPass(context: Context, options: PassOptions, jobs: Job[], extra: Extra): Promise<RunResult> {
+export async function runPass(
+  context: Context,
+  options: PassOptions,
+  jobs: Job[],
+  extra: Extra,
+  way = run,
+): Promise<RunResult> {
   const { db, settings, log } = context;
   const at = options.at === undefined ? undefined : await parseInstant(options.at, '--at', settings.timezone);
   if (at !== undefined && !options.dryRun && isFuture(at)) {
@@ -117,7 +131,7 @@ export async function runPass(context: Context, options: PassOptions, jobs: Job[
   const stop = new Stop();
   const release = heedSignals(stop, context);
   try {
-    return await run(db, settings, log, {
+    return await way(db, settings, log, {
       jobs,
       ...extra,
       ...(at !== undefined && { at }),
