@@ -2,13 +2,13 @@
 -- A piece that fails is undone and halved until its first failing row stands alone; what comes after that row goes back to
 -- the rest. Here in the server, as each trial would otherwise cost four round trips and the planning of the statement anew.
 --
--- The statement is one of the program's own, never data. Of its parameters $1 are the places and $2 the ids of a piece. The
+-- The statement is one of the program's own, never data, and answers one text. Of its parameters $1 are the places and $2 the ids of a piece. The
 -- answer tells of consecutive rows, from the first one on: so many as one piece, or one with the error that it alone met.
 -- It ends when patience does: what is not told of was not touched.
 create function scheduler.try_pieces(
   statement text, parameters text[], places text[], ids text[], piece integer, keep boolean, blames_row text, patience interval
 )
-returns table (rows integer, error text, result json)
+returns table (rows integer, error text, result text)
 language plpgsql
 -- Planned once for all pieces; a plan for each would cost more than the piece.
 set plan_cache_mode = force_generic_plan
@@ -23,7 +23,7 @@ declare
   first integer := 1;
   -- So many rows from the first one on have failed together.
   suspects integer := 0;
-  answer record;
+  answer text;
   clean boolean;
 begin
   -- Prepared statements outlive a transaction. One may be left where a pooler has let go of a connection that broke.
@@ -56,20 +56,20 @@ begin
     end;
     if clean then
       error := null;
-      result := case when keep then to_json(answer) end;
+      result := case when keep then answer end;
       return next;
       first := first + rows;
       if suspects > 0 then
         suspects := suspects - rows;
       else
-        size := least(2 * size, total);
+        size := size + 4;
       end if;
     elsif rows = 1 then
       result := null;
       return next;
       first := first + 1;
       suspects := 0;
-      -- The more rows fail, the smaller the pieces.
+      -- Small steps up and halving down: that settles on pieces that suit how many rows fail.
       size := greatest(size / 2, 1);
     else
       suspects := rows;
