@@ -1,8 +1,17 @@
-import { blamesRow, type Database, NOTIFY_QUEUE_FULL, sqlState, type Transaction, type Values } from './db.ts';
-import { noteRefused, type Refusal } from './failures.ts';
+import {
+  BLAMING_STATES,
+  bind,
+  blamesRow,
+  type Database,
+  NOTIFY_QUEUE_FULL,
+  sqlState,
+  type Transaction,
+  type Values,
+} from './db.ts';
+import type { Refusal } from './failures.ts';
 import type { Job, Outcome, Rule } from './job.ts';
 import type { Log } from './log.ts';
-import { type Cursor, changed, claim, claimByKey, complete, picked } from './statement.ts';
+import { begin, type Cursor, claim, claimByKey, complete, finish, picked, trial } from './statement.ts';
 
 export interface Tally {
   changed: Record<string, number>;
@@ -33,6 +42,8 @@ export interface Pass {
   /** With more rows than this in a batch, they are only counted. None: tell of each. */
   detail: number | null;
   notify: boolean;
+  /** The last batch had failing rows, so the next one is likely to. */
+  careful: boolean;
 }
 
 // Below this, a queue that was full a moment ago has got room again.
@@ -81,26 +92,42 @@ export function nextBatch(db: Database, pass: Pass, rule: Rule, cursor: Cursor |
       limit: batchSize,
       detail: pass.detail,
     };
-    try {
-      if (rule.each) return await db.transaction((tx) => oneByKey(tx, rule, idType, cursor, values, false), IN_ORDER);
-      const sql = complete(rule, claim(rule, idType, cursor));
-      const [batch] = await db.transaction((tx) => tx.query<Batch>(sql, values), IN_ORDER);
-      return { ...batch!, more: batch!.claimed === batchSize };
-    } catch (error) {
-      if (!blamesRow(error)) throw error;
+    if (!pass.careful) {
+      try {
+        if (rule.each)
+          return await db.transaction((tx) => oneByKey(tx, rule, idType, cursor, values, undefined), IN_ORDER);
+        const sql = complete(rule, claim(rule, idType, cursor));
+        const [batch] = await db.transaction((tx) => tx.query<Batch>(sql, values), IN_ORDER);
+        return { ...batch!, more: batch!.claimed === batchSize };
+      } catch (error) {
+        if (!blamesRow(error)) throw error;
+      }
     }
     // Some row of this batch cannot be changed. Once more, looking for it.
-    return db.transaction(async (tx) => {
-      await tx.query(`select set_config('lock_timeout', '${CAREFUL_LOCK_TIMEOUT}', true)`);
-      if (rule.each) return oneByKey(tx, rule, idType, cursor, values, true);
-      const rows = await tx.query<Claimed>(
-        `select id::text as id, place::text as place, due_at::text as due_at from (${claim(rule, idType, cursor)}) as claimed`,
-        values,
-      );
-      return { ...(await changeRows(tx, rule, idType, rows, values, true)), more: rows.length === batchSize };
-    }, IN_ORDER);
+    const search = (care: Care) =>
+      db.transaction(async (tx) => {
+        await tx.query(`select set_config('lock_timeout', '${CAREFUL_LOCK_TIMEOUT}', true)`);
+        if (rule.each) return oneByKey(tx, rule, idType, cursor, values, care);
+        const rows = await tx.query<Claimed>(
+          `select id::text as id, place::text as place, due_at::text as due_at from (${claim(rule, idType, cursor)}) as claimed`,
+          values,
+        );
+        return { ...(await changeRows(tx, rule, idType, rows, values, care)), more: rows.length === batchSize };
+      }, IN_ORDER);
+    const batch = await search('events together').catch((error) => {
+      if (!blamesRow(error)) throw error;
+      return search('trial first');
+    });
+    pass.careful = batch.refused.length > 0;
+    return batch;
   });
 }
+
+/**
+ * Rows are changed in pieces and their events told together: in pieces, these would cost as much again. That works unless
+ * some row fails only by its event, which a trial of everything then finds first.
+ */
+type Care = 'events together' | 'trial first';
 
 interface Claimed {
   id: string;
@@ -126,19 +153,19 @@ async function oneByKey(
   idType: string,
   cursor: Cursor | undefined,
   values: Values,
-  careful: boolean,
+  care: Care | undefined,
 ): Promise<Batch> {
   const rows = await tx.query<Keyed>(claimByKey(rule, idType, cursor), values);
   const free = rows.filter((row) => row.free);
   const made = { ...values, ...rule.make?.(free.length) };
   if (rule.each!.family) {
     const due = rows.filter((row) => !row.joined);
-    const batch = await changeRows(tx, rule, idType, free, made, careful);
+    const batch = await changeRows(tx, rule, idType, free, made, care);
     return { ...batch, last: toCursor(due.at(-1)), more: due.length === values.limit };
   }
   const seen = new Set<string>();
   const first = free.filter(({ key }) => !seen.has(key) && seen.add(key));
-  const batch = await changeRows(tx, rule, idType, first, made, careful);
+  const batch = await changeRows(tx, rule, idType, first, made, care);
   // The sweep goes on from just before the first row that had to wait for another one of its key.
   const taken = new Set<Claimed>(first);
   const waiting = rows.findIndex((row) => row.free && !taken.has(row));
@@ -152,74 +179,77 @@ async function oneByKey(
 // A row that waits for somebody else's lock does so in every trial that it is part of.
 const CAREFUL_LOCK_TIMEOUT = '300ms';
 
-// A failing batch is first cut into this many pieces: with few bad rows most pieces are clean at once.
-const PIECES = 16;
+// A failing batch is first cut into pieces of so many rows: with one bad row in a hundred most of them are clean.
+const PIECE = 32;
 
-/** Changes the rows just locked. Careful, it finds the failing ones first, so that the others are still done together. */
+/** Changes the rows just locked. With care, it finds the failing ones, and the others are changed all the same. */
 async function changeRows(
   tx: Transaction,
   rule: Rule,
   idType: string,
   rows: Claimed[],
   values: Values,
-  careful: boolean,
+  care: Care | undefined,
 ): Promise<Batch> {
   const pick = picked(rule, idType);
-  const chosen = (some: Claimed[]) => ({
-    ...values,
-    places: some.map((row) => row.place),
-    ids: some.map((row) => row.id),
-  });
-  const batches: Batch[] = [];
-  const change = async (some: Claimed[]) => {
-    const [batch] = await tx.query<Batch>(complete(rule, pick), chosen(some));
-    batches.push(batch!);
-  };
-  const refused: Refusal[] = [];
-  if (careful) {
-    const trial = (some: Claimed[]) =>
-      tx.attempt('undo', async () => {
-        await tx.query(`${changed(rule, pick)} select count(*) from outcome`, chosen(some));
-        await tx.query('set constraints all immediate');
-      });
-    for (const piece of cut(rows, PIECES)) refused.push(...(await bisect(piece, trial)));
-    const bad = new Set(refused.map((row) => row.id));
-    const good = rows.filter((row) => !bad.has(row.id));
-    // Normally one statement; what fails only together with its event is taken apart here.
-    const attempt = (some: Claimed[]) =>
-      tx.attempt('keep', async () => {
-        await change(some);
-        await tx.query('set constraints all immediate');
-      });
-    if (good.length > 0) refused.push(...(await bisect(good, attempt)));
-    await noteRefused(tx, { job: values.job as string, rule: rule.name, now: values.now as string }, refused);
-  } else if (rows.length > 0) {
-    await change(rows);
+  const share = { claimed: rows.length, last: toCursor(rows.at(-1)), more: false };
+  if (rows.length === 0) return { ...addUp([]), ...share, refused: [] };
+  if (!care) {
+    const [batch] = await tx.query<Batch>(complete(rule, pick), { ...values, ...placesOf(rows) });
+    return { ...batch!, ...share };
   }
-  return {
-    ...addUp(batches),
-    claimed: rows.length,
-    last: toCursor(rows.at(-1)),
-    more: false,
-    refused: [...refused, ...batches.flatMap((batch) => batch.refused)],
-  };
+  let good = rows;
+  let piece = PIECE;
+  const refused: Refusal[] = [];
+  // What one statement must change together is tried in pieces, and then changed as one.
+  if (care === 'trial first' || rule.each?.family || rule.make) {
+    const tried = await inPieces(tx, trial(rule, pick), rows, values, { piece, keep: false });
+    refused.push(...tried.refused);
+    const bad = new Set(tried.refused.map((row) => row.id));
+    good = rows.filter((row) => !bad.has(row.id));
+    piece = good.length;
+  }
+  const { parts, refused: more } = await inPieces(tx, begin(rule, pick), good, values, { piece, keep: true });
+  parts.push(JSON.stringify({ outcome: [], refused: [...refused, ...more] }));
+  const [batch] = await tx.query<Batch>(finish, { ...values, claimed: rows.length, parts: `[${parts.join(',')}]` });
+  return { ...batch!, ...share };
+}
+
+const placesOf = (rows: Claimed[]) => ({ places: rows.map((row) => row.place), ids: rows.map((row) => row.id) });
+
+// Well below what a statement may take, as rows that wait for somebody else's lock may fill it.
+const PATIENCE = '10s';
+
+/** Changes rows, or only tries to, in pieces; a piece that fails is taken apart until its bad rows stand alone. */
+async function inPieces(
+  tx: Transaction,
+  sql: string,
+  rows: Claimed[],
+  values: Values,
+  how: { piece: number; keep: boolean },
+): Promise<{ parts: string[]; refused: Refusal[] }> {
+  const { text: statement, values: parameters } = bind(sql, values, ['places', 'ids']);
+  const parts: string[] = [];
+  const refused: Refusal[] = [];
+  for (let from = 0; from < rows.length; ) {
+    const answers = await tx.query<{ rows: number; error: string | null; result: string | null }>(
+      `select * from scheduler.try_pieces(:statement::text, :parameters::text[], :places::text[], :ids::text[],
+         :piece::integer, :keep::boolean, :blames::text, :patience::interval)`,
+      {
+        ...{ ...how, statement, parameters, ...placesOf(rows.slice(from)) },
+        ...{ blames: BLAMING_STATES, patience: PATIENCE },
+      },
+    );
+    for (const { rows: count, error, result } of answers) {
+      if (error !== null) refused.push({ id: rows[from]!.id, error });
+      if (result !== null) parts.push(result);
+      from += count;
+    }
+  }
+  return { parts, refused };
 }
 
 const toCursor = (row: Claimed | undefined): Cursor | null => (row ? { from: row.due_at, after: row.id } : null);
-
-async function bisect(rows: Claimed[], attempt: (rows: Claimed[]) => Promise<unknown>): Promise<Refusal[]> {
-  const error = await attempt(rows);
-  if (!error) return [];
-  if (rows.length === 1) return [{ id: rows[0]!.id, error: (error as Error).message }];
-  const refused: Refusal[] = [];
-  for (const half of cut(rows, 2)) refused.push(...(await bisect(half, attempt)));
-  return refused;
-}
-
-function cut<T>(items: T[], pieces: number): T[][] {
-  const size = Math.max(1, Math.ceil(items.length / pieces));
-  return Array.from({ length: Math.ceil(items.length / size) }, (_, n) => items.slice(n * size, (n + 1) * size));
-}
 
 export function sum(counts: Record<string, number>[]): Record<string, number> {
   const all: Record<string, number> = {};

@@ -14,9 +14,9 @@ export interface Transaction {
   query<T extends object = Row>(sql: string, values?: Values): Promise<T[]>;
   /**
    * Runs the work in a part of the transaction, and answers the error if a row of it was to blame: then that part is undone
-   * and the transaction lives on. With 'undo' it is undone in any case: a trial.
+   * and the transaction lives on.
    */
-  attempt(outcome: 'keep' | 'undo', work: () => Promise<void>): Promise<unknown>;
+  attempt(work: () => Promise<void>): Promise<unknown>;
 }
 
 // Bounds on every transaction, so that one stuck statement cannot hold rows or the run.
@@ -61,8 +61,8 @@ const TRANSIENT = new Set([
 ]);
 
 // One row of a batch can be to blame for these: bad data, a constraint, a trigger that raises, a row beside it that
-// somebody else holds.
-const BLAMES_A_ROW = /^(21|22|23|27|44|45|P0|55P03)/;
+// somebody else holds. Classes that PostgreSQL does not use itself are an application's own, raised by its triggers.
+const BLAMES_A_ROW = /^(21|22|23|27|44|45|P0|55P03|[6-9G-OQ-W])/;
 
 const CONNECTION_FAULTS = new Set([
   'ECONNREFUSED',
@@ -82,10 +82,12 @@ export const sqlState = (error: unknown): string | undefined => {
   return typeof code === 'string' && /^[0-9A-Z]{5}$/.test(code) ? code : undefined;
 };
 
+/** The same for SQL, which reads it as we do. */
+export const BLAMING_STATES = BLAMES_A_ROW.source;
+
 export function blamesRow(error: unknown): boolean {
   const code = sqlState(error);
-  // Classes that PostgreSQL does not use itself are an application's own, raised by its triggers.
-  return code !== undefined && (BLAMES_A_ROW.test(code) || /^[6-9G-OQ-W]/.test(code));
+  return code !== undefined && BLAMES_A_ROW.test(code);
 }
 
 const isTransient = (error: unknown) => {
@@ -96,15 +98,20 @@ const isTransient = (error: unknown) => {
 /** The connection broke under a statement. What it did is unknown, and the guards make doing it again harmless. */
 class ConnectionLost extends Error {}
 
-/** Writes :name parameters as the $n that PostgreSQL understands; a name that has no value is a defect. */
-export function bind(sql: string, values: Values = {}): { text: string; values: unknown[] } {
-  const used: string[] = [];
+/**
+ * Writes :name parameters as the $n that PostgreSQL understands; a name that has no value is a defect. Those given by
+ * `others` come first, and somebody else has their values.
+ */
+export function bind(sql: string, values: Values = {}, others: string[] = []): { text: string; values: unknown[] } {
+  const used = [...others];
   const text = sql.replace(/(?<![:\w]):([a-z][A-Za-z]*)/g, (_, name: string) => {
-    if (!(name in values)) throw new Error(`SQL parameter :${name} has no value`);
-    if (!used.includes(name)) used.push(name);
+    if (!used.includes(name)) {
+      if (!(name in values)) throw new Error(`SQL parameter :${name} has no value`);
+      used.push(name);
+    }
     return `$${used.indexOf(name) + 1}`;
   });
-  return { text, values: used.map((name) => values[name]) };
+  return { text, values: used.slice(others.length).map((name) => values[name]) };
 }
 
 /** Each statement of a run counts twice: when it was sent, and when it was answered. */
@@ -214,7 +221,7 @@ export class Database {
     };
     const tx: Transaction = {
       query: (sql, values) => send(sql, values),
-      attempt: async (outcome, piece) => {
+      attempt: async (piece) => {
         await send('savepoint piece');
         let fault: unknown;
         try {
@@ -223,7 +230,7 @@ export class Database {
           if (!blamesRow(error)) throw error;
           fault = error;
         }
-        await send(fault || outcome === 'undo' ? 'rollback to savepoint piece' : 'release savepoint piece');
+        await send(fault ? 'rollback to savepoint piece' : 'release savepoint piece');
         return fault;
       },
     };

@@ -307,6 +307,7 @@ async function sweep(
     batchSize: request.batchSize ?? BATCH,
     detail: request.debug || rule.act ? null : DETAIL,
     notify: result.unsent === 0,
+    careful: false,
   };
   rule.act?.prepare?.(pass.values);
   let cursor: { from: string; after: string } | undefined;

@@ -1,4 +1,4 @@
-import type { Database, Transaction } from './db.ts';
+import type { Database } from './db.ts';
 
 const ATTEMPTS = 3;
 
@@ -34,13 +34,6 @@ export const CLEAR_SUCCEEDED = `
 export interface Refusal {
   id: string;
   error: string;
-}
-
-export function noteRefused(tx: Transaction, values: { job: string; rule: string; now: string }, refused: Refusal[]) {
-  return tx.query(
-    `with refused as (select id, error from json_to_recordset(:refused::json) as r (id text, error text)) ${NOTE_REFUSED}`,
-    { ...values, refused: JSON.stringify(refused) },
-  );
 }
 
 export interface Failure {

@@ -163,7 +163,7 @@ class Reader {
 
   async readFailing(idType: string): Promise<void> {
     // A failure left over from a table with other ids is nobody's row.
-    await this.#tx.attempt('keep', async () => {
+    await this.#tx.attempt(async () => {
       for (const minute of await this.#query(triedAgain(this.#rule, this.#job.rules, idType))) this.#add(minute);
     });
   }

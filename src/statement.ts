@@ -96,23 +96,6 @@ export const changed = (rule: Rule, due: string) => `
   todo as (select * from due where case when wrong is null then true end),
   ${rule.change}`;
 
-export const complete = (rule: Rule, due: string) => `${changed(rule, due)},
-  ${RECORD_AND_TELL},
-  refused as (
-    select id::text as id, wrong as error from due where wrong is not null
-    union all
-    select id::text, 'nothing was changed: a trigger or a rule of the table suppressed the update'
-    from todo where id::text not in (select entity_id from outcome)
-  ),
-  noted as (${NOTE_REFUSED}),
-  cleared as (${CLEAR_SUCCEEDED})
-  select
-    (select count(*) from due)::integer as claimed,
-    (select json_build_object('from', due_at::text, 'after', id::text)
-     from (select due_at, id from due offset (select greatest(count(*) - 1, 0) from due)) as l) as last,
-    (select coalesce(json_agg(refused), '[]') from refused) as refused,
-    ${TALLY('coalesce((select count(*) from due) <= :detail::integer, true)')}`;
-
 /** What `outcome` amounts to; row by row only when asked. */
 export const TALLY = (detailed: string) => `
     (select coalesce(json_object_agg(transition, count), '{}') from (select transition, count(*) from outcome where transition is not null group by 1) as t) as changed,
@@ -121,6 +104,53 @@ export const TALLY = (detailed: string) => `
     (select count(*) from told)::integer as told,
     (select json_agg(json_build_object('transition', transition, 'step', step, 'entity_id', entity_id, 'data', data) order by due_at, step)
      from outcome where transition is not null and ${detailed}) as outcomes`;
+
+const REFUSED = `
+  refused as (
+    select id::text as id, wrong as error from due where wrong is not null
+    union all
+    select id::text, 'nothing was changed: a trigger or a rule of the table suppressed the update'
+    from todo where id::text not in (select entity_id from outcome)
+  )`;
+
+const FINISH = (claimed: string) => `
+  ${RECORD_AND_TELL},
+  noted as (${NOTE_REFUSED}),
+  cleared as (${CLEAR_SUCCEEDED})
+  select
+    (select coalesce(json_agg(refused), '[]') from refused) as refused,
+    ${TALLY(`coalesce(${claimed} <= :detail::integer, true)`)}`;
+
+export const complete = (rule: Rule, due: string) => `${changed(rule, due)},
+  ${REFUSED},
+  ${FINISH('(select count(*) from due)')},
+    (select count(*) from due)::integer as claimed,
+    (select json_build_object('from', due_at::text, 'after', id::text)
+     from (select due_at, id from due offset (select greatest(count(*) - 1, 0) from due)) as l) as last`;
+
+/** Everything that one row can make fail, to be undone. */
+export const trial = (rule: Rule, due: string) => `${changed(rule, due)},
+  ${RECORD_AND_TELL}
+  select count(*)::text from told`;
+
+/** The change without its events, for `finish`, which completes many pieces at once. */
+export const begin = (rule: Rule, due: string) => `${changed(rule, due)},
+  ${REFUSED}
+  select json_build_object(
+    'outcome', (select coalesce(json_agg(outcome), '[]') from outcome),
+    'refused', (select coalesce(json_agg(refused), '[]') from refused)
+  )::text`;
+
+export const finish = `
+  with part as materialized (select part from json_array_elements(:parts::json) as parts (part)),
+  outcome as materialized (
+    select o.* from part cross join json_to_recordset(part -> 'outcome')
+      as o (step integer, transition text, type text, entity_id text, due_at timestamptz, channels text[], data jsonb)
+  ),
+  refused as materialized (
+    select r.* from part cross join json_to_recordset(part -> 'refused') as r (id text, error text)
+  ),
+  ${FINISH(':claimed::integer')}`;
 
 /**
  * Is anything due? Of all rules at once, in one round trip. Where nothing has failed, no row waits for another attempt:
