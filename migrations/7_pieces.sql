@@ -44,13 +44,14 @@ begin
         raise exception 'undone, as a trial is';
       end if;
     exception
+      -- Raised anew: the context of the first one would tell the server's log all parameters, passwords among them.
       when query_canceled then
         deallocate scheduler_piece;
-        raise;
+        raise exception using errcode = sqlstate, message = sqlerrm;
       when others or assert_failure then
         if not clean and sqlstate !~ blames_row then
           deallocate scheduler_piece;
-          raise;
+          raise exception using errcode = sqlstate, message = sqlerrm;
         end if;
         error := sqlerrm;
     end;
