@@ -13,7 +13,7 @@ if (Number.parseInt(process.versions.node, 10) < 20) {
 }
 
 const root = dirname(__dirname);
-const built = join(root, 'dist', 'scheduler.cjs');
+const built = join(root, 'dist', process.argv[2] === 'tick' ? 'tick.cjs' : 'scheduler.cjs');
 const sources = join(root, 'src', 'cli.ts');
 
 if (existsSync(built)) {

