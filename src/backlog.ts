@@ -1,7 +1,7 @@
 import type { Settings } from './config.ts';
 import { blamesRow, type Database, sqlState } from './db.ts';
 import type { Job } from './job.ts';
-import { backlog } from './statement.ts';
+import { backlog } from './outlook.ts';
 
 /** What is due and not done. Rows that wait for another attempt, or for an operator, are failures and not counted here. */
 export interface Backlog {

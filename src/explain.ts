@@ -6,6 +6,7 @@ import { OperatorError, usageError } from './errors.ts';
 import { type Event, findEvents } from './events.ts';
 import { type Failure, listFailures } from './failures.ts';
 import { aliasOf, type Job, type Rule, tableOf } from './job.ts';
+import { conditionsOf, dueBeside, nextBeside } from './outlook.ts';
 import { readStanding } from './runs.ts';
 import {
   type Answer,
@@ -22,7 +23,6 @@ import {
   text,
   values,
 } from './seen.ts';
-import { conditionsOf, dueBeside, nextBeside } from './statement.ts';
 import { type JobStatus, readStatus } from './status.ts';
 
 /**

@@ -15,9 +15,9 @@ import {
 import { EXIT, OperatorError } from './errors.ts';
 import type { Job } from './job.ts';
 import type { Log } from './log.ts';
+import { soonest } from './outlook.ts';
 import { type JobResult, readStanding } from './runs.ts';
 import { checkLevel } from './schema.ts';
-import { soonest } from './statement.ts';
 import { Stop } from './stop.ts';
 
 /**

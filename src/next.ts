@@ -3,8 +3,8 @@ import type { Database, Transaction } from './db.ts';
 import { parameters } from './engine.ts';
 import { OperatorError } from './errors.ts';
 import type { Job, Rule } from './job.ts';
+import { coming, overdue, triedAgain } from './outlook.ts';
 import { readStanding } from './runs.ts';
-import { coming, overdue, triedAgain } from './statement.ts';
 import { readStatus } from './status.ts';
 
 /** What will happen and when, soonest first, as far as the rows tell today. */

@@ -6,7 +6,7 @@ import type { Explanation } from '../src/explain.ts';
 import { aliasOf, type Job } from '../src/job.ts';
 import { job as credentials } from '../src/jobs/credentials.ts';
 import { loadJobs } from '../src/jobs.ts';
-import { conditionsOf } from '../src/statement.ts';
+import { conditionsOf } from '../src/outlook.ts';
 import { CLEAR, DUE_ROWS, NOW } from './due-rows.ts';
 import { database, type TestDatabase } from './harness.ts';
 import { explained, outlook, transitionOf } from './looking.ts';

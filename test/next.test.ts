@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { loadJobs } from '../src/jobs.ts';
 import type { Coming } from '../src/next.ts';
-import { coming, overdue } from '../src/statement.ts';
+import { coming, overdue } from '../src/outlook.ts';
 import { CLEAR, DUE_ROWS, NOW } from './due-rows.ts';
 import { database, type TestDatabase } from './harness.ts';
 import { explained, outlook } from './looking.ts';

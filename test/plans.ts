@@ -3,7 +3,8 @@ import { bind } from '../src/db.ts';
 import type { Job, Rule } from '../src/job.ts';
 import { job as packages } from '../src/jobs/packages.ts';
 import { job as specialPackages } from '../src/jobs/special-packages.ts';
-import { type Cursor, claim, probe, soonest } from '../src/statement.ts';
+import { soonest } from '../src/outlook.ts';
+import { type Cursor, claim, probe } from '../src/statement.ts';
 import { database, type TestDatabase } from './harness.ts';
 
 /** Large tables of every kind, and what a query reads of them. */
