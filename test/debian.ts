@@ -28,12 +28,12 @@ export async function findPrograms(programs: Programs): Promise<string> {
   throw new Error(`Debian's packages ${programs.packages.join(', ')} do not hold what was looked for in ${cache}.`);
 }
 
-/** Where the unpacked programs find their libraries. */
-export function libraryPath(root: string): string {
+/** Where the unpacked programs find their libraries, some in a folder of their own. */
+export function libraryPath(root: string, own?: string): string {
   if (root === '/') return '';
   return ['usr/lib', 'lib']
     .map((folder) => join(root, folder))
-    .flatMap((folder) => [folder, ...platformFolders(folder)])
+    .flatMap((folder) => [folder, ...(own ? [join(folder, own)] : []), ...platformFolders(folder)])
     .join(':');
 }
 

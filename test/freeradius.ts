@@ -1,12 +1,13 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
 import { createSocket } from 'node:dgram';
-import { accessSync, constants, lstatSync, mkdirSync, readdirSync, readFileSync, renameSync, rmSync } from 'node:fs';
+import { readFileSync } from 'node:fs';
 import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Nas } from '../src/gateways/radius.ts';
+import { findPrograms, lastLines, libraryPath } from './debian.ts';
 import type { TestDatabase } from './harness.ts';
 
 // A real FreeRADIUS on free loopback ports, on the tables of a test's own database. It plays both sides: the server
@@ -40,7 +41,11 @@ export interface Usage {
   cause?: string;
 }
 
-const PACKAGES = ['freeradius', 'freeradius-postgresql', 'freeradius-utils'];
+const PACKAGES = [
+  ...['freeradius', 'freeradius-postgresql', 'freeradius-utils'],
+  // They may be installed, yet with a configuration that only root may read.
+  ...['freeradius-common', 'freeradius-config', 'libfreeradius3'],
+];
 
 const ETC = 'etc/freeradius/3.0';
 const QUERIES = `${ETC}/mods-config/sql/main/postgresql/queries.conf`;
@@ -65,7 +70,7 @@ const ATTEMPTS = 3;
 // ── The server
 
 export async function startFreeRadius(db: TestDatabase): Promise<FreeRadius> {
-  const root = await findPrograms();
+  const root = await findPrograms({ name: 'freeradius', packages: PACKAGES, needed: NEEDED });
   const { stock } = await db.one<{ stock: boolean }>(`select to_regclass('radacct') is not null as stock`);
   if (!stock) await db.query(readFileSync(join(root, SCHEMA), 'utf8'));
 
@@ -336,11 +341,8 @@ interface Running {
 }
 
 function run(root: string, program: string, args: string[]): Running {
-  const libraries = ['usr/lib', 'lib']
-    .map((folder) => join(root, folder))
-    .flatMap((folder) => [join(folder, 'freeradius'), ...platformFolders(folder)]);
   const child = spawn(join(root, program), ['-D', join(root, 'usr/share/freeradius'), ...args], {
-    env: { PATH: '/usr/bin:/bin', LC_ALL: 'C', TZ: 'UTC', LD_LIBRARY_PATH: root === '/' ? '' : libraries.join(':') },
+    env: { PATH: '/usr/bin:/bin', LC_ALL: 'C', TZ: 'UTC', LD_LIBRARY_PATH: libraryPath(root, 'freeradius') },
   });
   let output = '';
   for (const stream of [child.stdout, child.stderr]) stream.setEncoding('utf8').on('data', (text) => (output += text));
@@ -358,90 +360,4 @@ function run(root: string, program: string, args: string[]): Running {
     });
   });
   return { child, ended, output: () => output };
-}
-
-/** Debian's folder for the processor's architecture, such as x86_64-linux-gnu. */
-function platformFolders(folder: string): string[] {
-  const names = lstatSync(folder, { throwIfNoEntry: false }) ? readdirSync(folder) : [];
-  return names.filter((name) => /-linux-/.test(name)).map((name) => join(folder, name));
-}
-
-/** The folder below which the programs are: installed, unpacked before, or unpacked now. */
-async function findPrograms(): Promise<string> {
-  if (isComplete('/')) return '/';
-  const cache = join(tmpdir(), `scheduler-freeradius-${process.getuid?.() ?? 0}`);
-  const found = lstatSync(cache, { throwIfNoEntry: false });
-  if (found && found.uid !== process.getuid?.()) {
-    throw new Error(`${cache} is not a folder of yours: remove it, or set TMPDIR to another folder.`);
-  }
-  if (isComplete(cache)) return cache;
-  await unpackPackages(cache);
-  if (isComplete(cache)) return cache;
-  throw new Error(`Debian's packages ${PACKAGES.join(', ')} do not hold what was looked for in ${cache}.`);
-}
-
-const isComplete = (root: string) =>
-  NEEDED.every((path) => {
-    try {
-      accessSync(join(root, path), constants.R_OK);
-      return true;
-    } catch {
-      return false;
-    }
-  });
-
-async function unpackPackages(into: string): Promise<void> {
-  const folder = await mkdtemp(`${into}-`);
-  try {
-    await download(folder).catch(async () => {
-      // Package lists that are missing or older than the archive.
-      await command('apt-get', ['update'], folder).catch(() => {});
-      await download(folder);
-    });
-    mkdirSync(join(folder, 'root'));
-    for (const file of readdirSync(folder).filter((name) => name.endsWith('.deb'))) {
-      await command('dpkg', ['-x', file, 'root'], folder);
-    }
-    rmSync(into, { recursive: true, force: true });
-    renameSync(join(folder, 'root'), into);
-  } catch (error) {
-    if (isComplete(into)) return; // another test was faster
-    throw new Error(
-      `These tests need FreeRADIUS, which is neither installed here nor could be fetched: ${(error as Error).message}. ` +
-        `Install ${PACKAGES.join(' ')}, or run them as root on Debian or Ubuntu with a network.`,
-    );
-  } finally {
-    rmSync(folder, { recursive: true, force: true });
-  }
-}
-
-/** What is installed already, such as libpq5, is used where it is. */
-async function download(folder: string): Promise<void> {
-  const plan = await command('apt-get', ['install', '--simulate', '--no-install-recommends', ...PACKAGES], folder);
-  const missing = [...plan.matchAll(/^Inst (\S+)/gm)].map(([, name]) => name!);
-  // Packages that are installed, yet whose configuration only root may read, are not in the plan.
-  const wanted = [...new Set([...PACKAGES, 'freeradius-common', 'freeradius-config', 'libfreeradius3', ...missing])];
-  await command('apt-get', ['download', '-o', 'APT::Sandbox::User=root', ...wanted], folder);
-}
-
-function command(program: string, args: string[], cwd: string): Promise<string> {
-  return new Promise((done, fail) => {
-    const child = spawn(program, args, {
-      cwd,
-      stdio: ['ignore', 'pipe', 'pipe'],
-      env: { ...process.env, LC_ALL: 'C' },
-    });
-    let output = '';
-    for (const stream of [child.stdout, child.stderr])
-      stream.setEncoding('utf8').on('data', (text) => (output += text));
-    child.on('error', (error) => fail(new Error(`${program} cannot be run (${error.message})`)));
-    child.on('close', (code) =>
-      code === 0 ? done(output) : fail(new Error(`"${program} ${args[0]}" said: ${lastLines(output)}`)),
-    );
-  });
-}
-
-function lastLines(text: string): string {
-  const lines = text.split('\n').map((line) => line.trim());
-  return lines.filter(Boolean).slice(-6).join(' | ') || 'nothing';
 }
