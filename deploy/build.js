@@ -93,7 +93,7 @@ const program = {
   supported: { 'dynamic-import': false },
   define: {
     'import.meta.dirname': '__dirname',
-    'import.meta.url': 'undefined',
+    'import.meta.filename': '__filename',
     PACKAGE_VERSION: JSON.stringify(JSON.parse(readFileSync(path('package.json'), 'utf8')).version),
     JOB_FILES: JSON.stringify(modulesIn('src/jobs').join()),
     BUILD_DATE: JSON.stringify(today.toISOString().slice(0, 10)),

