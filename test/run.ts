@@ -12,6 +12,10 @@ const HERE = import.meta.dirname;
 // Only on request: they take minutes, or install a RADIUS server or other packages of Debian first.
 const ON_REQUEST = ['slow', 'hotspot', 'speed', 'debian', 'faults'];
 
+// Roles and settings that each test gives its own database are what doctor looks at; a pooler keeps connections from before.
+// What it says of a pooler is in test/debian/pgbouncer.test.ts.
+const NOT_POOLED = ['doctor.test.ts'];
+
 const given = process.argv.slice(2);
 const options = given.filter((arg) => arg.startsWith('--'));
 const named = given.filter((arg) => !arg.startsWith('--'));
@@ -22,6 +26,7 @@ function expand(path: string): string[] {
   return readdirSync(path, { withFileTypes: true, recursive: true })
     .filter((entry) => entry.isFile() && entry.name.endsWith('.test.ts'))
     .filter((entry) => named.length > 0 || !ON_REQUEST.some((folder) => entry.parentPath.endsWith(folder)))
+    .filter((entry) => !process.env.TEST_POOLER || !NOT_POOLED.includes(entry.name))
     .map((entry) => join(entry.parentPath, entry.name))
     .sort();
 }
