@@ -91,7 +91,7 @@ export function picked(rule: Rule, idType: string): string {
 }
 
 // Of "wrong is null" alone the planner expects one row in 200, and then it loops over the whole batch for each of them.
-export const changed = (rule: Rule, due: string) => `
+const changed = (rule: Rule, due: string) => `
   with due as materialized (${due}),
   todo as (select * from due where case when wrong is null then true end),
   ${rule.change}`;

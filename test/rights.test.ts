@@ -93,7 +93,9 @@ test('the rights in deploy/roles.sql are enough for every command but migrate', 
     await run(['activate-now']);
     await run(['stop', 'packages', '--reason', 'a test']);
     await run(['start', 'packages']);
-    for (const command of ['status', 'history', 'events', 'failures']) await run([command]);
+    for (const command of ['status', 'next', 'history', 'events', 'failures', 'doctor']) await run([command]);
+    const { id } = await db.one('select min(id)::text as id from packages');
+    await run(['explain', 'packages', String(id)]);
     await run(['failures', 'retry', '--all']);
     await run(['failures', 'drop', '--all']);
     await run(['prune']);
