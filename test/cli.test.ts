@@ -6,7 +6,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { loadJobs } from '../src/jobs.ts';
-import { cli, database, type Finished, LAUNCHER } from './harness.ts';
+import { cli, database, type Finished, finished, LAUNCHER } from './harness.ts';
 
 const OWN = [
   ...['tick', 'status', 'next', 'explain', 'history', 'events', 'failures', 'listen', 'start', 'stop', 'activate-now'],
@@ -34,19 +34,7 @@ async function folder() {
 
 /** The launcher as a shell would start it: any path to it, any folder, any environment. */
 function shell(script: string, env: Record<string, string> = {}, cwd = '/'): Promise<Finished> {
-  return new Promise((resolve, reject) => {
-    const child = spawn('/bin/sh', ['-c', script], { cwd, env: env as NodeJS.ProcessEnv });
-    let out = '';
-    let err = '';
-    child.stdout.on('data', (chunk) => {
-      out += chunk;
-    });
-    child.stderr.on('data', (chunk) => {
-      err += chunk;
-    });
-    child.on('error', reject);
-    child.on('close', (code) => resolve({ code, out, err }));
-  });
+  return finished(spawn('/bin/sh', ['-c', script], { cwd, env: env as NodeJS.ProcessEnv }));
 }
 
 // ── Help

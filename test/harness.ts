@@ -1,5 +1,6 @@
-import { spawn } from 'node:child_process';
+import { type ChildProcessByStdio, spawn } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
+import type { Readable, Writable } from 'node:stream';
 import { fileURLToPath } from 'node:url';
 import pg from 'pg';
 import { readSettings } from '../src/config.ts';
@@ -184,13 +185,9 @@ async function tickAt(
   }
 }
 
-/** Starts the launcher itself, not through a shell; nothing of this process's environment reaches it. */
-export function cli(
-  args: string[],
-  { env = {}, cwd = '/', input, timeoutMs = 60_000 }: CliOptions = {},
-): Promise<Finished> {
+/** What a process said, and how it ended. */
+export function finished(child: ChildProcessByStdio<Writable | null, Readable, Readable>): Promise<Finished> {
   return new Promise((resolve, reject) => {
-    const child = spawn(LAUNCHER, args, { cwd, env: { PATH: '/usr/bin:/bin', HOME: '/', ...env }, timeout: timeoutMs });
     let out = '';
     let err = '';
     child.stdout.on('data', (chunk) => {
@@ -201,6 +198,15 @@ export function cli(
     });
     child.on('error', reject);
     child.on('close', (code) => resolve({ code, out, err }));
-    child.stdin.end(input ?? '');
   });
+}
+
+/** Starts the launcher itself, not through a shell; nothing of this process's environment reaches it. */
+export function cli(
+  args: string[],
+  { env = {}, cwd = '/', input, timeoutMs = 60_000 }: CliOptions = {},
+): Promise<Finished> {
+  const child = spawn(LAUNCHER, args, { cwd, env: { PATH: '/usr/bin:/bin', HOME: '/', ...env }, timeout: timeoutMs });
+  child.stdin.end(input ?? '');
+  return finished(child);
 }

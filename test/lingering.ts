@@ -1,6 +1,6 @@
 import { spawn } from 'node:child_process';
 import pg from 'pg';
-import { type Finished, LAUNCHER, type TestDatabase } from './harness.ts';
+import { type Finished, finished, LAUNCHER, type TestDatabase } from './harness.ts';
 
 /** The real command, lingering, and what a listener hears of it. */
 
@@ -21,17 +21,7 @@ export function startLingering(
     env: { PATH: '/usr/bin:/bin', HOME: '/', DATABASE_URL: db.programUrl, ...env },
     timeout: 120_000,
   });
-  let out = '';
-  let err = '';
-  child.stdout.on('data', (chunk) => {
-    out += chunk;
-  });
-  child.stderr.on('data', (chunk) => {
-    err += chunk;
-  });
-  const ended = new Promise<Finished & { seconds: number }>((resolve) =>
-    child.on('close', (code) => resolve({ code, out, err, seconds: (performance.now() - began) / 1000 })),
-  );
+  const ended = finished(child).then((end) => ({ ...end, seconds: (performance.now() - began) / 1000 }));
   return { ended, kill: (signal) => void child.kill(signal) };
 }
 
