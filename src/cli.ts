@@ -1,56 +1,45 @@
 import { Command, CommanderError, Option } from 'commander';
-import { withoutPassword } from './config.ts';
-import { EXIT, OperatorError } from './errors.ts';
+import { EXIT } from './errors.ts';
 import type { Job } from './job.ts';
 import { loadJobs } from './jobs.ts';
 import { print } from './output.ts';
+import { complain, report } from './report.ts';
 import { VERSION } from './version.ts';
 
 type Make = () => Promise<Command>;
 
-// Set by the build in the file that the launcher runs for a tick: it holds nothing else, as it is read every minute.
-declare const TICK_ALONE: boolean | undefined;
-
-const TICK = { 'Every minute:': { tick: async () => (await import('./commands/tick.ts')).tickCommand() } };
-
 /** In the order in which --help shows them. Each loads its own code: a tick needs none of the others'. */
 function commands(jobs: Job[]): Record<string, Record<string, Make>> {
-  // As one expression: then the build leaves out what is not wanted.
-  return typeof TICK_ALONE !== 'undefined'
-    ? TICK
-    : {
-        ...TICK,
-        'One job, now:': Object.fromEntries(
-          jobs.map((job): [string, Make] => [
-            job.name,
-            async () => (await import('./commands/tick.ts')).jobCommand(job),
-          ]),
-        ),
-        'Looking:': {
-          status: async () => (await import('./commands/status.ts')).statusCommand(),
-          next: async () => (await import('./commands/next.ts')).nextCommand(jobs),
-          explain: async () => (await import('./commands/explain.ts')).explainCommand(jobs),
-          doctor: async () => (await import('./commands/doctor.ts')).doctorCommand(),
-          history: async () => (await import('./commands/history.ts')).historyCommand(jobs),
-          events: async () => (await import('./commands/events.ts')).eventsCommand(jobs),
-          failures: async () => (await import('./commands/failures.ts')).failuresCommand(jobs),
-          listen: async () => (await import('./commands/listen.ts')).listenCommand(),
-        },
-        'Control:': {
-          start: async () => (await import('./commands/control.ts')).startCommand(jobs),
-          stop: async () => (await import('./commands/control.ts')).stopCommand(jobs),
-          'activate-now': async () => (await import('./commands/activate-now.ts')).activateNowCommand(),
-        },
-        'Setting up and trying out:': {
-          migrate: async () => (await import('./commands/migrate.ts')).migrateCommand(),
-          prune: async () => (await import('./commands/prune.ts')).pruneCommand(),
-          embedded: async () => (await import('./commands/embedded.ts')).embeddedCommand(),
-          demo: async () => (await import('./commands/demo.ts')).demoCommand(),
-          install: async () => (await import('./commands/install.ts')).installCommand(),
-          completion: async () => (await import('./commands/completion.ts')).completionCommand(() => buildProgram()),
-          man: async () => (await import('./commands/man.ts')).manCommand(() => buildProgram(), jobs),
-        },
-      };
+  return {
+    'Every minute:': { tick: async () => (await import('./commands/tick.ts')).tickCommand() },
+    'One job, now:': Object.fromEntries(
+      jobs.map((job): [string, Make] => [job.name, async () => (await import('./commands/tick.ts')).jobCommand(job)]),
+    ),
+    'Looking:': {
+      status: async () => (await import('./commands/status.ts')).statusCommand(),
+      next: async () => (await import('./commands/next.ts')).nextCommand(jobs),
+      explain: async () => (await import('./commands/explain.ts')).explainCommand(jobs),
+      doctor: async () => (await import('./commands/doctor.ts')).doctorCommand(),
+      history: async () => (await import('./commands/history.ts')).historyCommand(jobs),
+      events: async () => (await import('./commands/events.ts')).eventsCommand(jobs),
+      failures: async () => (await import('./commands/failures.ts')).failuresCommand(jobs),
+      listen: async () => (await import('./commands/listen.ts')).listenCommand(),
+    },
+    'Control:': {
+      start: async () => (await import('./commands/control.ts')).startCommand(jobs),
+      stop: async () => (await import('./commands/control.ts')).stopCommand(jobs),
+      'activate-now': async () => (await import('./commands/activate-now.ts')).activateNowCommand(),
+    },
+    'Setting up and trying out:': {
+      migrate: async () => (await import('./commands/migrate.ts')).migrateCommand(),
+      prune: async () => (await import('./commands/prune.ts')).pruneCommand(),
+      embedded: async () => (await import('./commands/embedded.ts')).embeddedCommand(),
+      demo: async () => (await import('./commands/demo.ts')).demoCommand(),
+      install: async () => (await import('./commands/install.ts')).installCommand(),
+      completion: async () => (await import('./commands/completion.ts')).completionCommand(() => buildProgram()),
+      man: async () => (await import('./commands/man.ts')).manCommand(() => buildProgram(), jobs),
+    },
+  };
 }
 
 /** A wrong command line, and the command whose it was. */
@@ -86,7 +75,7 @@ async function buildProgram(only?: string): Promise<Command> {
     .helpCommand(false)
     .configureOutput({ writeOut: (text) => print(text.trimEnd()), writeErr: () => {} });
   const groups = commands(await loadJobs());
-  // Of a run that says at once which command it wants, the others need not be made: cron's says so every minute.
+  // Of a run that says at once which command it wants, the others need not be made.
   const wanted = Object.values(groups).some((group) => only! in group) ? only : undefined;
   for (const [group, members] of Object.entries(groups)) {
     for (const [name, make] of Object.entries(members)) {
@@ -102,32 +91,20 @@ async function buildProgram(only?: string): Promise<Command> {
   return program;
 }
 
-/** The one place where errors become sentences and exit codes. */
 async function main(): Promise<void> {
   try {
     const program = await buildProgram(process.argv[2]);
     await program.parseAsync();
   } catch (error) {
-    process.exitCode = report(error);
+    process.exitCode = reportOfCommandLine(error);
   }
 }
 
-function report(error: unknown): number {
-  const say = (text: string) => process.stderr.write(`${text}\n`);
+function reportOfCommandLine(error: unknown): number {
   if (error instanceof CommanderError) return EXIT.done; // --help and --version
-  if (error instanceof UsageFault) {
-    say(usageSentence(error));
-    return EXIT.usage;
-  }
-  const known = error instanceof OperatorError;
-  const message = (error as Error)?.message ?? String(error);
-  say(
-    known
-      ? `scheduler: ${message}`
-      : `scheduler: an unexpected error, which is a defect: ${withoutPassword(message)}. Please report it with what --debug prints.`,
-  );
-  if (process.argv.includes('--debug') && error instanceof Error) say(withoutPassword(error.stack ?? ''));
-  return known ? error.exitCode : EXIT.defect;
+  if (!(error instanceof UsageFault)) return report(error);
+  complain(usageSentence(error));
+  return EXIT.usage;
 }
 
 function usageSentence({ fault, command }: UsageFault): string {

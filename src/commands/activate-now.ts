@@ -4,10 +4,11 @@ import { whoami } from '../controls.ts';
 import { configurationError, type ExitCode } from '../errors.ts';
 import { job } from '../jobs/subscriptions.ts';
 import { print, printJson } from '../output.ts';
+import { type PassOptions, runPass } from '../pass.ts';
 import type { JobResult } from '../runs.ts';
 import { readStatus, schedulerState } from '../status.ts';
 import { command, PASS_EXITS, withDatabase } from './command.ts';
-import { type PassOptions, passOptions, runPass } from './tick.ts';
+import { passOptions } from './tick.ts';
 
 export function activateNowCommand(): Command {
   return passOptions(

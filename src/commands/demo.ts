@@ -7,11 +7,11 @@ import { EXIT } from '../errors.ts';
 import { findEvents } from '../events.ts';
 import { listFailures } from '../failures.ts';
 import { print, printHeading, printTable, withoutColor } from '../output.ts';
+import { printChanges } from '../pass.ts';
 import { loadSamples, type Sample } from '../samples.ts';
 import { migrate } from '../schema.ts';
 import { Stop } from '../stop.ts';
 import { command } from './command.ts';
-import { printChanges } from './tick.ts';
 
 interface Options extends CommonOptions {
   keep?: boolean;
@@ -171,7 +171,7 @@ function printNextSteps(keep: boolean): void {
       ['export DATABASE_URL=postgresql://user:password@host/db', 'saying where it is'],
       ['scheduler migrate', 'making or adopting the tables'],
       ['scheduler tick --dry-run', 'what a tick would do; nothing is kept'],
-      ['* * * * * scheduler tick', 'the crontab'],
+      ['scheduler install --cron', 'the line that a crontab needs'],
     ],
   );
 }

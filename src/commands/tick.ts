@@ -1,30 +1,10 @@
 import { type Command, Option } from 'commander';
-import { inWords, isFuture, parseInstant } from '../calendar.ts';
 import { METRICS_FILE, PING_URL, type Variable } from '../config.ts';
-import type { CommonOptions, Context } from '../context.ts';
 import { whoami } from '../controls.ts';
-import { type Request, type RunResult, run } from '../engine.ts';
-import { EXIT, usageError } from '../errors.ts';
+import { usageError } from '../errors.ts';
 import type { Job } from '../job.ts';
-import { isTerminal, print, printJson, printTable } from '../output.ts';
-import type { JobResult } from '../runs.ts';
-import { Stop } from '../stop.ts';
-import { watched } from '../watch.ts';
+import { type PassOptions, pass, TIMEOUT_SECONDS, type TickOptions, tick } from '../pass.ts';
 import { command, PASS_EXITS, wholeNumber, withDatabase } from './command.ts';
-
-export interface PassOptions extends CommonOptions {
-  dryRun?: boolean;
-  at?: string;
-  batchSize?: number;
-  timeout: number;
-  json?: boolean;
-}
-
-interface TickOptions extends PassOptions {
-  linger?: number;
-  metricsFile?: string;
-  pingUrl?: string;
-}
 
 export function tickCommand(): Command {
   return passOptions(
@@ -55,15 +35,7 @@ export function tickCommand(): Command {
       `tell a monitor such as Healthchecks of the start and of the exit code; else ${PING_URL.env}`,
       checked('--ping-url', PING_URL),
     )
-    .action(
-      withDatabase<TickOptions>((context, options) => {
-        const { linger, metricsFile, pingUrl } = { ...context.settings, ...options };
-        return watched(context, options.dryRun ? {} : { metricsFile, pingUrl }, async (told) => {
-          const way = linger === undefined ? run : (await import('../linger.ts')).lingering(linger, told);
-          return pass(context, options, context.jobs, {}, way);
-        });
-      }),
-    );
+    .action(withDatabase<TickOptions>(tick));
 }
 
 export function jobCommand(job: Job): Command {
@@ -100,103 +72,7 @@ export function passOptions(command: Command): Command {
       '--timeout <seconds>',
       'finish the batch at hand after this long and leave the rest to the next run',
       wholeNumber(1, 86_400),
-      120,
+      TIMEOUT_SECONDS,
     )
     .option('--json', 'print the result as JSON');
-}
-
-type Extra = Pick<Request, 'by' | 'evenIfPaused'>;
-
-async function pass(context: Context, options: PassOptions, jobs: Job[], extra: Extra, way = run): Promise<RunResult> {
-  const result = await runPass(context, options, jobs, extra, way);
-  tell(context, options, result, extra.by !== undefined);
-  return result;
-}
-
-/** A pass as the command line asks for it: its options, and its signals. */
-export async function runPass(
-  context: Context,
-  options: PassOptions,
-  jobs: Job[],
-  extra: Extra,
-  way = run,
-): Promise<RunResult> {
-  const { db, settings, log } = context;
-  const at = options.at === undefined ? undefined : await parseInstant(options.at, '--at', settings.timezone);
-  if (at !== undefined && !options.dryRun && isFuture(at)) {
-    throw usageError(
-      `--at ${options.at} lies in the future: that is for --dry-run only, as a run would do what is not due yet.`,
-    );
-  }
-  const stop = new Stop();
-  const release = heedSignals(stop, context);
-  try {
-    return await way(db, settings, log, {
-      jobs,
-      ...extra,
-      ...(at !== undefined && { at }),
-      dryRun: options.dryRun === true,
-      batchSize: options.batchSize,
-      timeoutSeconds: options.timeout,
-      debug: options.debug === true,
-      stop,
-    });
-  } finally {
-    release();
-  }
-}
-
-// A batch ends in a fraction of this; a statement that waits for somebody else's lock does not.
-const GRACE_MS = 1500;
-
-/** The first signal ends the run after the batch at hand; the second, or a batch that lasts, ends it at once. */
-function heedSignals(stop: Stop, { db, log }: Context): () => void {
-  const end = () => {
-    db.abandon();
-    process.exitCode = EXIT.stopped;
-    void log.flush().then(() => process.exit(EXIT.stopped));
-  };
-  const heed = () => {
-    if (stop.reason === 'signal') return end();
-    stop.request('signal');
-    setTimeout(end, GRACE_MS).unref();
-  };
-  process.on('SIGTERM', heed).on('SIGINT', heed);
-  return () => process.off('SIGTERM', heed).off('SIGINT', heed);
-}
-
-function tell({ log }: Context, options: PassOptions, result: RunResult, byHand: boolean): void {
-  if (result.locked) log.warn('Another run holds the lock and does the work; this one ends.');
-  if (result.stopped) log.warn(`Stopped by the ${result.stopped} with work left; the next run goes on.`);
-  for (const { job, why } of result.skipped)
-    log.write({ level: byHand ? 'warn' : 'debug', message: `${job} was skipped: ${why}` });
-
-  const busy = result.jobs.filter((job) => Object.keys(job.changed).length > 0 || job.failed > 0);
-  if (options.json) {
-    if (isTerminal() || byHand || busy.length > 0 || options.dryRun)
-      printJson({ dryRun: options.dryRun === true, ...result });
-    return;
-  }
-  if (busy.length === 0) {
-    if (isTerminal() && !result.locked) print(options.dryRun ? 'Nothing would change.' : 'Nothing was due.');
-    return;
-  }
-  if (options.dryRun) print('Dry run: nothing of this was kept.');
-  printChanges(busy);
-}
-
-/** What the jobs of a run changed, a line per transition. */
-export function printChanges(jobs: JobResult[]): void {
-  printTable(
-    ['job', 'transition', 'rows', 'late by up to'],
-    jobs.flatMap((job) => [
-      ...Object.entries(job.changed).map(([transition, count]) => [
-        job.job,
-        transition,
-        count,
-        inWords(job.lateSeconds),
-      ]),
-      ...(job.failed > 0 ? [[job.job, 'failed', job.failed, '']] : []),
-    ]),
-  );
 }

@@ -67,6 +67,9 @@ test('the demo shows the rows before and after a tick and what a listener heard,
   assert.match(next!, /scheduler migrate/);
   const long = out.split('\n').filter((line) => line.length > 100);
   assert.deepEqual(long, [], 'lines of up to 100 characters');
+  // A bare "scheduler tick" does not work from cron, which has next to no environment.
+  assert.match(out, /^scheduler install --cron /m);
+  assert.doesNotMatch(out, /\* \* \* \* \*/);
   await nothingIsLeft();
 });
 

@@ -1,0 +1,17 @@
+import { withoutPassword } from './config.ts';
+import { EXIT, type ExitCode, OperatorError } from './errors.ts';
+
+export const complain = (text: string) => process.stderr.write(`${text}\n`);
+
+/** The one place where errors become sentences and exit codes. */
+export function report(error: unknown): ExitCode {
+  const known = error instanceof OperatorError;
+  const message = (error as Error)?.message ?? String(error);
+  complain(
+    known
+      ? `scheduler: ${message}`
+      : `scheduler: an unexpected error, which is a defect: ${withoutPassword(message)}. Please report it with what --debug prints.`,
+  );
+  if (process.argv.includes('--debug') && error instanceof Error) complain(withoutPassword(error.stack ?? ''));
+  return known ? error.exitCode : EXIT.defect;
+}
