@@ -39,6 +39,7 @@ export async function readBacklog(db: Database, settings: Settings, jobs: Job[],
     return await read(jobs);
   } catch (error) {
     if (!isOfTheTables(error)) throw error;
+    if (jobs.length === 1) return [];
   }
   const found: Backlog[] = [];
   for (const job of jobs) {

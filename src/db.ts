@@ -21,8 +21,9 @@ export interface Transaction {
 
 // Bounds on every transaction, so that one stuck statement cannot hold rows or the run.
 const STATEMENT_TIMEOUT = '60s'; // the largest batch allowed takes a few seconds
-const LOCK_TIMEOUT = '2s'; // claims skip locked rows; only a wallet or a credit shared with the application is waited for
+export const LOCK_TIMEOUT = '2s'; // claims skip locked rows; only a wallet or a credit shared with the application is waited for
 const IDLE_TIMEOUT = '60s'; // a runner that hangs between two statements lets go of its rows
+const WORK_MEMORY = '32MB'; // a batch of the largest size and its events, so that none of it goes to temporary files
 const CLIENT_CHECK = '500ms'; // a backend whose client was killed notices inside a statement
 
 // So long a server that is there never keeps silent. A connection may look open for hours after the other end has gone.
@@ -78,8 +79,9 @@ const CONNECTION_FAULTS = new Set([
 ]);
 
 export const sqlState = (error: unknown): string | undefined => {
-  const code = (error as { code?: unknown } | undefined)?.code;
-  return typeof code === 'string' && /^[0-9A-Z]{5}$/.test(code) ? code : undefined;
+  const { code, syscall } = (error ?? {}) as { code?: unknown; syscall?: unknown };
+  // The operating system's EPIPE, for one, is as long.
+  return typeof code === 'string' && syscall === undefined && /^[0-9A-Z]{5}$/.test(code) ? code : undefined;
 };
 
 /** The same for SQL, which reads it as we do. */
@@ -131,8 +133,6 @@ export class Database {
   #client: pg.Client | undefined;
   #broken = false;
   #rehearsal: Transaction | undefined;
-  /** For the tests of "idle costs little": how often a statement went to the server and back. */
-  roundTrips = 0;
 
   constructor(settings: Settings, log: Log, name = 'scheduler') {
     this.#settings = settings;
@@ -207,10 +207,9 @@ export class Database {
 
   async #once<T>(work: (tx: Transaction) => Promise<T>, options: TransactionOptions): Promise<T> {
     const client = await this.client();
-    const send = async <R extends object>(sql: string, values: Values = {}, patienceMs = SILENCE_MS): Promise<R[]> => {
-      this.roundTrips++;
+    const sent = async <R extends object>(query: pg.QueryConfig, patienceMs = SILENCE_MS): Promise<R[]> => {
       try {
-        const answer = client.query(bind(sql, values));
+        const answer = client.query(query);
         stepOn(this.#settings.killAt);
         const { rows } = await heard(client, answer, options.unbounded ? FOR_EVER_MS : patienceMs);
         stepOn(this.#settings.killAt);
@@ -219,6 +218,7 @@ export class Database {
         throw this.#broken && !sqlState(error) ? new ConnectionLost((error as Error).message, { cause: error }) : error;
       }
     };
+    const send = <R extends object>(sql: string, values?: Values) => sent<R>(bind(sql, values));
     const tx: Transaction = {
       query: (sql, values) => send(sql, values),
       attempt: async (piece) => {
@@ -234,27 +234,9 @@ export class Database {
         return fault;
       },
     };
-    // Here a pooler looks for a connection: no answer is as if there were none.
-    await send('begin', {}, this.#settings.connectTimeout * 1000);
     try {
-      await send(
-        `select set_config('TimeZone', :zone::text, true), set_config('statement_timeout', :statement::text, true),
-           set_config('lock_timeout', :lock::text, true), set_config('idle_in_transaction_session_timeout', :idle::text, true),
-           set_config('client_connection_check_interval', :check::text, true), set_config('jit', 'off', true),
-           set_config('enable_seqscan', :other::text, true), set_config('enable_bitmapscan', :other::text, true),
-           set_config('random_page_cost', :page::text, true), set_config('seq_page_cost', :page::text, true),
-           set_config('search_path', coalesce(quote_ident(:schema::text), current_setting('search_path')), true)`,
-        {
-          zone: this.#settings.dbTimezone,
-          statement: options.unbounded ? '0' : STATEMENT_TIMEOUT,
-          lock: LOCK_TIMEOUT,
-          idle: options.idleTimeout ?? IDLE_TIMEOUT,
-          other: options.inIndexOrder ? 'off' : 'on',
-          page: options.inIndexOrder ? '0.1' : '1',
-          check: CLIENT_CHECK,
-          schema: this.#settings.connection.schema ?? null,
-        },
-      );
+      // Here a pooler looks for a connection: no answer is as if there were none.
+      await sent({ text: begin(this.#settings, options) }, this.#settings.connectTimeout * 1000);
       const result = await work(tx);
       await send('commit');
       return result;
@@ -282,7 +264,6 @@ export class Database {
         if (this.#client === client || !this.#client) this.#broken = true;
       });
       try {
-        this.roundTrips++;
         await client.connect();
         return client;
       } catch (error) {
@@ -311,6 +292,30 @@ export class Database {
       { cause: error },
     );
   }
+}
+
+/** The start of a transaction with its bounds, in one message: each one saved is felt by whoever has nothing to do. */
+function begin({ dbTimezone, connection: { schema } }: Settings, options: TransactionOptions): string {
+  const settings = {
+    TimeZone: dbTimezone,
+    statement_timeout: options.unbounded ? '0' : STATEMENT_TIMEOUT,
+    lock_timeout: LOCK_TIMEOUT,
+    idle_in_transaction_session_timeout: options.idleTimeout ?? IDLE_TIMEOUT,
+    client_connection_check_interval: CLIENT_CHECK,
+    jit: 'off',
+    ...(options.inIndexOrder && {
+      enable_seqscan: 'off',
+      enable_bitmapscan: 'off',
+      random_page_cost: '0.1',
+      seq_page_cost: '0.1',
+      work_mem: WORK_MEMORY,
+    }),
+    ...(schema !== undefined && { search_path: pg.escapeIdentifier(schema) }),
+  };
+  const set = Object.entries(settings).map(
+    ([name, value]) => `set_config('${name}', ${pg.escapeLiteral(value)}, true)`,
+  );
+  return `begin; select ${set.join(', ')}`;
 }
 
 /** The answer; or, when it does not come in time, the end of the connection. */

@@ -8,8 +8,8 @@ import type { Job, Rule } from './job.ts';
 import type { Log } from './log.ts';
 import { workOutside } from './outside.ts';
 import { ANYTHING_EXPIRED, prune } from './retention.ts';
-import { beginRun, finishRun, type JobResult, readStanding, recordIdle, type Standing } from './runs.ts';
-import { checkLevel, explainSchemaError } from './schema.ts';
+import { beginRun, finishRun, type JobResult, readStanding, recordUnlessDue, type Standing } from './runs.ts';
+import { checkLevel, explainSchemaError, whatFits } from './schema.ts';
 import { probe } from './statement.ts';
 import type { Stop, StopReason } from './stop.ts';
 
@@ -111,9 +111,10 @@ async function withLock(context: Context): Promise<RunResult> {
         const standing = await look(context, tx, !settings.withoutLock);
         if (!standing[0]?.locked)
           return { locked: true, now: standing[0]?.now ?? '', jobs: [], skipped: [], exitCode: EXIT.done };
-        const { planned } = plan(context, standing);
-        if (probing && !(await isAnythingDue(context, tx, planned, standing[0].anyFailures)))
-          return recordNothing(context, tx, standing);
+        if (probing) {
+          const idle = await idleRun(context, tx, standing);
+          if (idle) return idle;
+        }
         result = await passAll(context, standing);
         return result;
       },
@@ -123,7 +124,7 @@ async function withLock(context: Context): Promise<RunResult> {
     );
   try {
     return await attempt().catch((error) => {
-      // One job's broken table must not hide the others: without the common question, each job meets its own error.
+      // One job's broken or locked table must not hide the others: without the common question, each job meets its own error.
       if (!(error instanceof ProbeFailed)) throw error;
       probing = false;
       return attempt();
@@ -168,32 +169,41 @@ export function plan(
   return { planned, skipped };
 }
 
-async function isAnythingDue(
-  { settings, request }: Context,
-  tx: Transaction,
-  planned: Planned[],
-  anyFailures: boolean,
-): Promise<boolean> {
-  const now = planned[0]?.now;
-  if (!now) return false;
-  const history = request.by === undefined ? ANYTHING_EXPIRED : 'false';
-  try {
-    const [row] = await tx.query<{ due: boolean }>(
-      `select (${probe(
-        planned.map(({ job }) => job),
-        anyFailures,
-      )} or ${history}) as due`,
-      {
+/** What a run amounts to for which nothing is due, recorded; undefined when something is. */
+async function idleRun(context: Context, tx: Transaction, standing: Standing[]): Promise<RunResult | undefined> {
+  const { settings, log, request } = context;
+  const { planned, skipped } = plan(context, standing);
+  const { now, anyFailures } = standing[0]!;
+  const result = { locked: false, now, jobs: planned.map(({ job }) => emptyResult(job.name)), skipped };
+  if (planned.length > 0 && (await isAnythingDue())) return undefined;
+  for (const { job } of planned) {
+    log.write(job.lines.started);
+    for (const line of job.lines.finished({}, [], 0)) log.write(line);
+  }
+  return { ...result, exitCode: EXIT.done };
+
+  async function isAnythingDue(): Promise<boolean> {
+    const due = probe(
+      planned.map(({ job }) => job),
+      anyFailures,
+    );
+    try {
+      const answer = await recordUnlessDue(tx, request.by === undefined ? `${due} or ${ANYTHING_EXPIRED}` : due, {
         ...parameters(settings, now),
         retention: settings.retentionDays,
-      },
-    );
-    return row!.due;
-  } catch (error) {
-    if (sqlState(error) && !/^(08|40|57|53|55)/.test(sqlState(error)!)) throw new ProbeFailed('', { cause: error });
-    throw error;
+        runs: planned.map(({ job, slot }) => ({ job: job.name, slot })),
+        by: request.by ?? null,
+      });
+      return answer.due;
+    } catch (error) {
+      if (isOfOneJob(error)) throw new ProbeFailed('', { cause: error });
+      throw error;
+    }
   }
 }
+
+/** What a question about all jobs met may be the fault of one of them, such as a locked table; not what would meet any statement. */
+export const isOfOneJob = (error: unknown) => /^(?!08|25006|40|53|55(?!P03)|57)/.test(sqlState(error) ?? '08');
 
 export const parameters = (settings: Settings, now: string) => ({
   ...settings.job,
@@ -201,27 +211,6 @@ export const parameters = (settings: Settings, now: string) => ({
   zone: settings.timezone,
   dbZone: settings.dbTimezone,
 });
-
-async function recordNothing(context: Context, tx: Transaction, standing: Standing[]): Promise<RunResult> {
-  const { planned, skipped } = plan(context, standing);
-  for (const { job } of planned) {
-    context.log.write(job.lines.started);
-    for (const line of job.lines.finished({}, [], 0)) context.log.write(line);
-  }
-  await recordIdle(
-    tx,
-    standing[0]!.now,
-    planned.map(({ job, slot }) => ({ job: job.name, slot })),
-    context.request.by ?? null,
-  );
-  return {
-    locked: false,
-    now: standing[0]!.now,
-    jobs: planned.map(({ job }) => emptyResult(job.name)),
-    skipped,
-    exitCode: EXIT.done,
-  };
-}
 
 async function passAll(context: Context, standing: Standing[]): Promise<RunResult> {
   const { db, settings, request } = context;
@@ -378,10 +367,7 @@ function jobError(job: Job, error: unknown): OperatorError {
     const explained = state === '42501' ? explainSchemaError(error) : undefined;
     return explained instanceof OperatorError
       ? explained
-      : new OperatorError(
-          EXIT.configuration,
-          `The tables of ${job.name} do not fit: ${message}. Run "scheduler migrate" once.`,
-        );
+      : new OperatorError(EXIT.configuration, `The tables of ${job.name} do not fit: ${message}. ${whatFits(error)}`);
   }
   return (
     interruption(job.name, error) ??

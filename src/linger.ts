@@ -1,11 +1,12 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { sum, total } from './batch.ts';
 import type { Settings } from './config.ts';
-import { type Database, sqlState } from './db.ts';
+import type { Database } from './db.ts';
 import {
   exitCode,
   explainFault,
   FAILURES_SHOWN,
+  isOfOneJob,
   parameters,
   plan,
   type Request,
@@ -207,9 +208,6 @@ class Lingering {
 }
 
 const isPassing = ({ exitCode }: OperatorError) => exitCode === EXIT.unreachable || exitCode === EXIT.stopped;
-
-/** Of its tables, say; not what the database does to anybody. */
-const isOfOneJob = (error: unknown) => sqlState(error) !== undefined && !/^(08|25|40|53|55|57)/.test(sqlState(error)!);
 
 /** Until its next pass says otherwise. */
 const isUnfinished = ({ workLeft }: JobResult) => workLeft;

@@ -1,7 +1,7 @@
 import { hostname } from 'node:os';
 import type { Control } from './controls.ts';
 import { LATEST_CONTROLS, latestControl } from './controls.ts';
-import type { Transaction } from './db.ts';
+import type { Transaction, Values } from './db.ts';
 import type { ExitCode } from './errors.ts';
 import { type Job, tableOf } from './job.ts';
 import { VERSION } from './version.ts';
@@ -40,7 +40,7 @@ interface Found {
   taken: string[];
   anyFailures: boolean;
   controls: (Control & { job: string | null; id: number })[];
-  columns: Record<string, Record<string, string> | null>;
+  tables: Record<string, { idType: string | null; columns: string[] | null }>;
 }
 
 /**
@@ -71,10 +71,12 @@ export async function readStanding(
        (select coalesce(json_agg(c), '[]') from (${LATEST_CONTROLS}) as c) as controls,
        (
          select json_object_agg(name, (
-           select json_object_agg(attname, format_type(atttypid, null)) from pg_attribute
-           where attrelid = to_regclass(name) and attnum > 0 and not attisdropped
+           select json_build_object(
+             'idType', max(format_type(atttypid, null)) filter (where attname = 'id'), 'columns', json_agg(attname)
+           )
+           from pg_attribute where attrelid = to_regclass(name) and attnum > 0 and not attisdropped
          )) from unnest(:tables::text[]) as name
-       ) as columns
+       ) as tables
      from run`,
     {
       at: options.at ?? null,
@@ -86,14 +88,14 @@ export async function readStanding(
   return jobs.map((job) => standingOf(job, found!));
 }
 
-function standingOf(job: Job, { now, minute, locked, level, taken, anyFailures, controls, columns }: Found): Standing {
-  const missing = missingFrom(job, (table) => (columns[table] ? Object.keys(columns[table]) : undefined));
+function standingOf(job: Job, { now, minute, locked, level, taken, anyFailures, controls, tables }: Found): Standing {
+  const missing = missingFrom(job, (table) => tables[table]?.columns ?? undefined);
   const slot = String(BigInt(minute) / BigInt(job.everyMinutes));
   const control = latestControl(controls, job.name);
   return {
     ...{ job: job.name, now, level, locked, slot, missing, control, anyFailures },
     slotTaken: taken.includes(job.name),
-    idType: columns[tableOf(job)]?.id ?? null,
+    idType: tables[tableOf(job)]?.idType ?? null,
   };
 }
 
@@ -217,20 +219,27 @@ export async function finishRun(tx: Transaction, id: string, result: JobResult):
   );
 }
 
-/** Runs that found nothing to do, all in one statement. */
-export async function recordIdle(
+/**
+ * Asks whether anything is due, and where nothing is records so for all runs: in one statement, as most runs need no
+ * other.
+ */
+export async function recordUnlessDue(
   tx: Transaction,
-  now: string,
-  runs: { job: string; slot: string | null }[],
-  by: string | null,
-): Promise<void> {
-  if (runs.length === 0) return;
-  await tx.query(
-    `insert into scheduler.runs as r (job, slot, at, finished_at, started_by, host, version)
-     select job, slot, :now::timestamptz, clock_timestamp(), :by::text, :host::text, :version::text
-     from json_to_recordset(:runs::json) as idle (job text, slot bigint)
-     on conflict (job, slot) do update set finished_at = excluded.finished_at, work_left = false
-     where r.finished_at is null or r.work_left`,
-    { now, runs: JSON.stringify(runs), by, ...IDENTITY },
+  question: string,
+  run: { now: string; runs: { job: string; slot: string | null }[]; by: string | null } & Values,
+): Promise<{ due: boolean }> {
+  const [answer] = await tx.query<{ due: boolean }>(
+    `with answer as materialized (select (${question}) as due),
+     recorded as (
+       insert into scheduler.runs as r (job, slot, at, finished_at, started_by, host, version)
+       select job, slot, :now::timestamptz, clock_timestamp(), :by::text, :host::text, :version::text
+       from json_to_recordset(:runs::json) as idle (job text, slot bigint)
+       where not (select due from answer)
+       on conflict (job, slot) do update set finished_at = excluded.finished_at, work_left = false
+       where r.finished_at is null or r.work_left
+     )
+     select due from answer`,
+    { ...run, ...IDENTITY, runs: JSON.stringify(run.runs) },
   );
+  return answer!;
 }

@@ -139,6 +139,24 @@ const CAUSES: Record<string, { sql: string; reason: RegExp }> = {
       alter table packages add constraint allowed foreign key (id, status) references allowed deferrable initially deferred`,
     reason: /violates foreign key constraint "allowed"/,
   },
+  'a row that has what it would take': {
+    sql: `insert into packages (name, status) values ('bad, taken', 'active');
+      create unique index one_bad on packages ((case when name like 'bad%' then 'bad' else id::text end)) where status = 'active'`,
+    reason: /duplicate key value violates unique constraint "one_bad"/,
+  },
+  'a check in a database that counts nothing': {
+    sql: `alter table packages add constraint no_bad check (name not like 'bad%' or status = 'inactive');
+      do $$ begin execute format('alter database %I set track_counts = off', current_database()); end $$`,
+    reason: /no_bad/,
+  },
+  'a check on a table whose trigger writes to it, too': {
+    sql: `insert into packages (name) values ('total');
+      alter table packages add constraint no_bad check (name not like 'bad%' or status = 'inactive');
+      create function total() returns trigger language plpgsql as $$
+        begin update packages set price = price + 1 where name = 'total'; return new; end $$;
+      create trigger total before update on packages for each row when (new.name <> 'total') execute function total()`,
+    reason: /no_bad/,
+  },
   'an index of the application': {
     sql: `create unique index one_bad_active on packages ((case when name like 'bad%' then 1 / (case status when 'active' then 0 else 1 end) end), id)`,
     reason: /division by zero/,
@@ -534,6 +552,21 @@ test('a connection lost during the run is opened again, and nothing is done twic
   assert.deepEqual(run.changed, { activate: 20 });
 });
 
+test('a connection that breaks while something is sent is opened again', async () => {
+  await using db = await database();
+  let attempts = 0;
+  const rows = await withOwn(db, (own) =>
+    own.transaction(async (tx) => {
+      attempts++;
+      const answer = tx.query('select 1 as n');
+      const broken = Object.assign(new Error('write EPIPE'), { code: 'EPIPE', errno: -32, syscall: 'write' });
+      if (attempts === 1) (await own.client()).connection.stream.destroy(broken);
+      return answer;
+    }),
+  );
+  assert.deepEqual([rows, attempts], [[{ n: 1 }], 2]);
+});
+
 test('when the holder of the lock loses its connection, the work is done all the same', async () => {
   await using db = await database();
   await due(db, 20);
@@ -595,6 +628,23 @@ for (const [what, sql] of [
     assert.deepEqual(result.jobs[1]!.changed, { activate: 1 });
   });
 }
+
+test('a job whose table somebody keeps locked is interrupted, and the other one runs', async () => {
+  await using db = await database();
+  await due(db, 1);
+  await alsoSpecial(db);
+  const application = new pg.Client({ connectionString: db.url });
+  await application.connect();
+  try {
+    await application.query('begin; lock table packages in access exclusive mode');
+    const result = await db.tick(START, both);
+    assert.equal(result.exitCode, 75);
+    assert.match(result.jobs[0]!.error!, /^packages was interrupted by the database: .*lock timeout/);
+    assert.deepEqual(result.jobs[1]!.changed, { activate: 1 });
+  } finally {
+    await application.end();
+  }
+});
 
 test('a job that lost a right says which, and the other one runs', async () => {
   await using db = await database();

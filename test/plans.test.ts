@@ -2,7 +2,9 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { bind } from '../src/db.ts';
 import { claim } from '../src/statement.ts';
+import { database } from './harness.ts';
 import { DUE, fill, JOBS, KINDS, looksAheadInVain, readsNothing, readsOnlyItsIndex, values } from './plans.ts';
+import { proxy } from './proxy.ts';
 
 /** Finding what is due must cost what is due, not what the table holds: each rule reads its own index and no other row. */
 
@@ -43,3 +45,13 @@ for (const [name, kind] of Object.entries(KINDS)) {
     for (const job of JOBS) await looksAheadInVain(db, kind, job);
   });
 }
+
+test('an idle tick of all jobs goes to the database and back seven times, three of them to log in with a password', async () => {
+  await using db = await database();
+  using way = await proxy(db.tcpUrl);
+  const { code, err } = await db.cli(['tick'], { env: { DATABASE_URL: way.url } });
+  assert.equal(code, 0, err);
+  const { jobs } = await db.one(`select count(*)::integer as jobs from scheduler.runs where finished_at is not null`);
+  assert.ok(jobs > 5, 'it looked at all jobs');
+  assert.equal(way.roundTrips(), 7);
+});

@@ -8,6 +8,8 @@ export interface Proxy extends Disposable {
   /** Cuts when the server has said so much; once. */
   cutAfter(bytes: number): void;
   mend(): void;
+  /** How often somebody asked and the server answered. */
+  roundTrips(): number;
 }
 
 /** A way to the database that a test can cut or freeze. */
@@ -16,13 +18,20 @@ export async function proxy(databaseUrl: string): Promise<Proxy> {
   const sockets: Socket[] = [];
   let state: 'open' | 'shut' | 'mute' = 'open';
   let allowed = Number.POSITIVE_INFINITY;
+  let roundTrips = 0;
   const server = createServer((client) => {
     if (state === 'shut') return void client.destroy();
     sockets.push(client.on('error', () => {}));
     if (state === 'mute') return void client.pause();
     const upstream = connect(Number(target.port), target.hostname);
     sockets.push(upstream.on('error', () => {}));
+    let asked = false;
+    client.on('data', () => {
+      asked = true;
+    });
     upstream.on('data', (chunk) => {
+      if (asked) roundTrips++;
+      asked = false;
       allowed -= chunk.length;
       if (allowed > 0) return;
       allowed = Number.POSITIVE_INFINITY;
@@ -52,6 +61,7 @@ export async function proxy(databaseUrl: string): Promise<Proxy> {
     mend: () => {
       state = 'open';
     },
+    roundTrips: () => roundTrips,
     [Symbol.dispose]: () => {
       for (const socket of sockets) socket.destroy();
       server.close();
