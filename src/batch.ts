@@ -11,7 +11,7 @@ import {
 import type { Refusal } from './failures.ts';
 import type { Job, Outcome, Rule } from './job.ts';
 import type { Log } from './log.ts';
-import { begin, type Cursor, claim, claimByKey, complete, finish, picked, trial } from './statement.ts';
+import { type Cursor, claim, claimByKey, complete, gradual, type InPieces, picked, trial } from './statement.ts';
 
 export interface Tally {
   changed: Record<string, number>;
@@ -200,19 +200,18 @@ async function changeRows(
   }
   let good = rows;
   let piece = PIECE;
-  const refused: Refusal[] = [];
+  let before: Refusal[] = [];
   // What one statement must change together is tried in pieces, and then changed as one.
   if (care === 'trial first' || rule.each?.family || rule.make) {
-    const tried = await inPieces(tx, trial(rule, pick), rows, values, { piece, keep: false });
-    refused.push(...tried.refused);
-    const bad = new Set(tried.refused.map((row) => row.id));
+    const tried = await inPieces<Part>(tx, rule, trial(rule, pick), rows, values, { piece, keep: false });
+    before = tried.flatMap((part) => part.refused);
+    const bad = new Set(before.map((row) => row.id));
     good = rows.filter((row) => !bad.has(row.id));
     piece = good.length;
   }
-  const { parts, refused: more } = await inPieces(tx, begin(rule, pick), good, values, { piece, keep: true });
-  parts.push(JSON.stringify({ outcome: [], refused: [...refused, ...more] }));
-  const [batch] = await tx.query<Batch>(finish, { ...values, claimed: rows.length, parts: `[${parts.join(',')}]` });
-  return { ...batch!, ...share };
+  const how = { piece, keep: true, claimed: rows.length, before };
+  const parts = await inPieces<Part & Tally>(tx, rule, gradual(rule, pick), good, values, how);
+  return { ...addUp(parts), ...share, refused: parts.flatMap((part) => part.refused) };
 }
 
 const placesOf = (rows: Claimed[]) => ({ places: rows.map((row) => row.place), ids: rows.map((row) => row.id) });
@@ -220,33 +219,37 @@ const placesOf = (rows: Claimed[]) => ({ places: rows.map((row) => row.place), i
 // Well below what a statement may take, as rows that wait for somebody else's lock may fill it.
 const PATIENCE = '10s';
 
+// A part of a table that a rule looks at is a query.
+const named = (rule: Rule) => (rule.row.startsWith('(') ? null : rule.row.split(' ')[0]);
+
+interface Part {
+  rows: number;
+  refused: Refusal[];
+}
+
 /** Changes rows, or only tries to, in pieces; a piece that fails is taken apart until its bad rows stand alone. */
-async function inPieces(
+async function inPieces<T extends Part>(
   tx: Transaction,
-  sql: string,
+  rule: Rule,
+  { piece, whole }: InPieces,
   rows: Claimed[],
   values: Values,
-  how: { piece: number; keep: boolean },
-): Promise<{ parts: string[]; refused: Refusal[] }> {
-  const { text: statement, values: parameters } = bind(sql, values, ['places', 'ids']);
-  const parts: string[] = [];
-  const refused: Refusal[] = [];
-  for (let from = 0; from < rows.length; ) {
-    const answers = await tx.query<{ rows: number; error: string | null; result: string | null }>(
-      `select * from scheduler.try_pieces(:statement::text, :parameters::text[], :places::text[], :ids::text[],
-         :piece::integer, :keep::boolean, :blames::text, :patience::interval)`,
-      {
-        ...{ ...how, statement, parameters, ...placesOf(rows.slice(from)) },
-        ...{ blames: BLAMING_STATES, patience: PATIENCE },
-      },
-    );
-    for (const { rows: count, error, result } of answers) {
-      if (error !== null) refused.push({ id: rows[from]!.id, error });
-      if (result !== null) parts.push(result);
-      from += count;
-    }
-  }
-  return { parts, refused };
+  how: { piece: number; keep: boolean; claimed?: number; before?: Refusal[] },
+): Promise<T[]> {
+  const { text: statement, values: parameters } = bind(piece, values, ['places', 'ids']);
+  const parts: T[] = [];
+  let { before } = how;
+  let from = 0;
+  do {
+    const [part] = await tx.query<T>(whole, {
+      ...{ ...values, ...how, statement, parameters, ...placesOf(rows.slice(from)), before: JSON.stringify(before) },
+      ...{ table: named(rule), blames: BLAMING_STATES, patience: PATIENCE },
+    });
+    parts.push(part!);
+    before = [];
+    from += part!.rows;
+  } while (from < rows.length);
+  return parts;
 }
 
 const toCursor = (row: Claimed | undefined): Cursor | null => (row ? { from: row.due_at, after: row.id } : null);

@@ -69,8 +69,8 @@ export function claimByKey(rule: Rule, idType: string, cursor: Cursor | undefine
 }
 
 /**
- * The same rows again, by their place: within the transaction that locked them they cannot move. The offset keeps the
- * planner from finding them among all that is due, once per batch.
+ * The same rows again, by their place: within the transaction that locked them they neither move nor change, so what was
+ * due still is.
  */
 export function picked(rule: Rule, idType: string): string {
   const alias = aliasOf(rule);
@@ -85,9 +85,10 @@ export function picked(rule: Rule, idType: string): string {
     ) as ${alias}
     where (${isReached(rule)}${rule.each.family ? ` or (${rule.each.family})` : ''})`;
   }
+  // In a partitioned table, rows of several partitions have the same place.
   return `select ${columns(rule)}
-    from (select * from ${rule.row} where ${alias}.ctid = any(:places::tid[]) offset 0) as ${alias}
-    where ${isDue(rule)} and ${alias}.id::text = any(:ids::text[])`;
+    from unnest(:places::tid[], :ids::text[]) as here (place, named)
+    join ${rule.row} on ${alias}.ctid = here.place and ${alias}.id::text = here.named`;
 }
 
 // Of "wrong is null" alone the planner expects one row in 200, and then it loops over the whole batch for each of them.
@@ -128,29 +129,48 @@ export const complete = (rule: Rule, due: string) => `${changed(rule, due)},
     (select json_build_object('from', due_at::text, 'after', id::text)
      from (select due_at, id from due offset (select greatest(count(*) - 1, 0) from due)) as l) as last`;
 
+const IN_PIECES = `
+  with part as materialized (
+    select * from scheduler.try_pieces(
+      :statement::text, :parameters::text[], :places::text[], :ids::text[], :table::regclass, :piece::integer, :keep::boolean,
+      :blames::text, :patience::interval
+    )
+  )`;
+
+const ROWS = '(select coalesce(sum(rows), 0)::integer from part) as rows';
+
+export interface InPieces {
+  /** What is done with a piece. */
+  piece: string;
+  /** The statement that has it done with all of them, as `:statement`, until its patience ends. It answers for how many rows it was. */
+  whole: string;
+}
+
 /** Everything that one row can make fail, to be undone. */
-export const trial = (rule: Rule, due: string) => `${changed(rule, due)},
+export const trial = (rule: Rule, due: string): InPieces => ({
+  piece: `${changed(rule, due)},
   ${RECORD_AND_TELL}
-  select count(*)::text from told`;
+  select null::scheduler.outcome[] as outcome, null::scheduler.refusal[] as refused, count(*) from told`,
+  whole: `${IN_PIECES}
+  select ${ROWS}, (select coalesce(json_agg(r), '[]') from part cross join unnest(refused) as r) as refused`,
+});
 
-/** The change without its events, for `finish`, which completes many pieces at once. */
-export const begin = (rule: Rule, due: string) => `${changed(rule, due)},
+/** The change in pieces, and all their events together. */
+export const gradual = (rule: Rule, due: string): InPieces => ({
+  piece: `${changed(rule, due)},
   ${REFUSED}
-  select json_build_object(
-    'outcome', (select coalesce(json_agg(outcome), '[]') from outcome),
-    'refused', (select coalesce(json_agg(refused), '[]') from refused)
-  )::text`;
-
-export const finish = `
-  with part as materialized (select part from json_array_elements(:parts::json) as parts (part)),
-  outcome as materialized (
-    select o.* from part cross join json_to_recordset(part -> 'outcome')
-      as o (step integer, transition text, type text, entity_id text, due_at timestamptz, channels text[], data jsonb)
-  ),
+  select
+    (select array_agg(row(step, transition, type, entity_id, due_at, channels, data)::scheduler.outcome) from outcome) as outcome,
+    (select array_agg(row(id, error)::scheduler.refusal) from refused) as refused`,
+  whole: `${IN_PIECES},
+  outcome as materialized (select o.* from part cross join unnest(outcome) as o),
   refused as materialized (
-    select r.* from part cross join json_to_recordset(part -> 'refused') as r (id text, error text)
+    select r.* from part cross join unnest(refused) as r
+    union all
+    select r.* from json_to_recordset(:before::json) as r (id text, error text)
   ),
-  ${FINISH(':claimed::integer')}`;
+  ${FINISH(':claimed::integer')}, ${ROWS}`,
+});
 
 /**
  * Is anything due? Of all rules at once, in one round trip. Where nothing has failed, no row waits for another attempt:

@@ -9,9 +9,12 @@ const later = (minutes: number) => new Date(NOW + minutes * 60_000).toISOString(
 const ROWS = 20_000;
 const BAD = ROWS / 100;
 
-// Wanted is 2. Seen on two cores: 2.4 to 3.1, as a change in pieces costs half as much again and each bad row some six
-// trials more.
-const BOUND = 4;
+// How long a tick may last, as a multiple of a clean one. Seen on two quiet cores: 1.5 to 1.7.
+const BOUND = 2;
+
+// On a machine that has other work as well, the fastest of a few runs tells what a run takes. More of them only when in doubt.
+const LEAST_RUNS = 2;
+const MOST_RUNS = 8;
 
 const CAUSES: Record<string, string> = {
   'a trigger that raises': `
@@ -50,7 +53,8 @@ for (const [cause, sql] of Object.entries(CAUSES)) {
     await db.query(sql);
     const clean: number[] = [];
     const poisoned: number[] = [];
-    for (let n = 0; n < 2; n++) {
+    const ratio = () => Math.min(...poisoned) / Math.min(...clean);
+    for (let n = 0; n < LEAST_RUNS || (n < MOST_RUNS && ratio() > BOUND); n++) {
       clean.push((await timed(db, false)).took);
       const { took, code, err } = await timed(db, true);
       poisoned.push(took);
@@ -71,8 +75,7 @@ for (const [cause, sql] of Object.entries(CAUSES)) {
     assert.equal(await count('scheduler.failures where attempts = 3 and quarantined_at is not null'), BAD);
     const after = await db.tick(later(6000), { only: ['packages'] });
     assert.equal(after.jobs[0]!.failed, 0, 'what is quarantined is left alone');
-    const ratio = Math.min(...poisoned) / Math.min(...clean);
-    t.diagnostic(`${ratio.toFixed(2)} times a clean run of ${Math.round(Math.min(...clean))} ms`);
-    assert.ok(ratio <= BOUND, `${ratio.toFixed(2)} times`);
+    t.diagnostic(`${ratio().toFixed(2)} times a clean run of ${Math.round(Math.min(...clean))} ms`);
+    assert.ok(ratio() <= BOUND, `${ratio().toFixed(2)} times`);
   });
 }
