@@ -4,8 +4,22 @@ import type { TestDatabase } from './harness.ts';
 
 /** What scheduler.instant must answer, worked out from the offsets that luxon knows: it does not define these rules itself. */
 
-const MINUTE = 60_000;
-const HOUR = 60 * MINUTE;
+export const MINUTE = 60_000;
+export const HOUR = 60 * MINUTE;
+export const DAY = 24 * HOUR;
+
+/** With changes of every kind: half an hour, two hours, at midnight, by the moon, given up, taken up again; and with none. */
+export const ZONES = [
+  ...['Africa/Cairo', 'Africa/Casablanca', 'Africa/El_Aaiun', 'Africa/Juba', 'Africa/Nairobi', 'America/Asuncion'],
+  ...['America/Havana', 'America/Mexico_City', 'America/New_York', 'America/Nuuk', 'America/Santiago'],
+  ...['America/Sao_Paulo', 'America/Scoresbysund', 'America/St_Johns', 'Antarctica/Casey', 'Antarctica/Troll'],
+  ...['Asia/Almaty', 'Asia/Amman', 'Asia/Beirut', 'Asia/Damascus', 'Asia/Dhaka', 'Asia/Gaza', 'Asia/Kathmandu'],
+  ...['Asia/Kolkata', 'Asia/Pyongyang', 'Asia/Tehran', 'Australia/Adelaide', 'Australia/Lord_Howe', 'Europe/Berlin'],
+  ...['Europe/Dublin', 'Europe/Istanbul', 'Europe/Moscow', 'Europe/Volgograd', 'Pacific/Apia', 'Pacific/Chatham'],
+  ...['Pacific/Easter', 'Pacific/Fiji', 'Pacific/Norfolk', 'Pacific/Pago_Pago'],
+];
+export const FROM = Date.UTC(2020, 0, 1);
+export const TO = Date.UTC(2036, 0, 1);
 
 export interface Change {
   at: number;
@@ -14,7 +28,7 @@ export interface Change {
 }
 
 /** Every instant at which the offset of a zone changes. */
-export function changes(zone: string, from: number, to: number): Change[] {
+export function changes(zone: string, from = FROM, to = TO): Change[] {
   const offset = (at: number) => IANAZone.create(zone).offset(at) * MINUTE;
   const found: Change[] = [];
   for (let start = from; start < to; start += 24 * HOUR) {
@@ -37,6 +51,12 @@ export function expected({ at, before, after }: Change, wall: number): number {
   return late >= at ? late : at;
 }
 
+/** The same in a time with many changes. */
+export function instantOf(zone: string, all: Change[], wall: number): number {
+  const near = all.find(({ at, before }) => Math.abs(wall - before - at) < 2 * DAY);
+  return near ? expected(near, wall) : wall - IANAZone.create(zone).offset(wall) * MINUTE;
+}
+
 const offset = (at: string) =>
   `(extract(epoch from (${at} at time zone $2) - (${at} at time zone 'UTC')) * 1000)::integer`;
 
@@ -49,6 +69,17 @@ export async function agreed(db: TestDatabase, zone: string, all: Change[]): Pro
     [all.map(({ at }) => at), zone],
   );
   return all.filter(({ before, after }, n) => seen[n]!.before === before && seen[n]!.after === after);
+}
+
+/** Times at which PostgreSQL knows another offset than luxon. */
+export async function disputed(db: TestDatabase, zone: string): Promise<number[]> {
+  const days = await db.query<{ ms: string; known: number }>(
+    `select (extract(epoch from at) * 1000)::bigint as ms, ${offset('at')} as known
+     from generate_series($1::timestamptz, $3::timestamptz, interval '12 hours') as at`,
+    [new Date(FROM - 100 * DAY), zone, new Date(TO + 100 * DAY)],
+  );
+  const known = IANAZone.create(zone);
+  return days.filter((day) => known.offset(Number(day.ms)) * MINUTE !== day.known).map(({ ms }) => Number(ms));
 }
 
 /** Compares at each change: both edges of the gap or the repeated stretch, its middle, and hours around it. */

@@ -67,7 +67,9 @@ const closing = (assignments: string, over = 'todo.due_at') => `
       set ${assignments} deactivated_at = :now::timestamptz,
         scheduled_activation_time = coalesce((todo.next).next_start, p.scheduled_activation_time),
         scheduled_deactivation_time = coalesce((todo.next).next_stop, p.scheduled_deactivation_time),
-        repeat_day = coalesce((todo.next).aimed_day, p.repeat_day)
+        repeat_day = coalesce((todo.next).aimed_day, p.repeat_day),
+        repeat_start = (todo.next).aimed_start,
+        repeat_stop = (todo.next).aimed_stop
       from todo where p.id = todo.id
       returning p.id, p.name, p.type as kind, todo.due_at, todo.start, (todo.next).next_start, (todo.next).next_stop,
         ${over} as over
@@ -85,7 +87,8 @@ const REPEATED = `
 const NEXT_WINDOW = `
   ${START} as start,
   case when lower(p.repeats) in ('daily', 'weekly', 'monthly') then
-    scheduler.next_sale(${START}, ${STOP}, p.validity, p.repeats, p.repeat_day, :zone::text, :now::timestamptz) end as next`;
+    scheduler.next_window(${START}, ${STOP}, p.validity, p.repeats, p.repeat_day, p.repeat_start, p.repeat_stop,
+      :zone::text, :now::timestamptz) end as next`;
 
 const DEACTIVATE: Rule = {
   name: 'deactivate',
@@ -197,10 +200,11 @@ export const job: Job = {
         'scheduled_deactivation_time',
         'validity',
       ],
-      ...['repeats', 'repeat_day', 'status', 'is_active', 'activated_at', 'deactivated_at', 'updated_at'],
+      ...['repeats', 'repeat_day', 'repeat_start', 'repeat_stop', 'status', 'is_active', 'activated_at'],
+      ...['deactivated_at', 'updated_at'],
     ],
   },
-  adopt: 'adopt_packages',
+  adopt: 'adopt_repeating_packages',
   // Closing comes first: a window that repeats may be open again, and is then activated in the same pass.
   rules: [DEACTIVATE, MISS, SETTLE, ACTIVATE, KEEP],
   lines: {

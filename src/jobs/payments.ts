@@ -2,13 +2,18 @@ import { newPassword, newUsername } from '../gateways/secrets.ts';
 import { RADIUS_SETTINGS } from '../gateways/settings.ts';
 import { failure, info, type Job, type Rule } from '../job.ts';
 
-const COMPLETED_AT = `coalesce(scheduler.at(pay.updated_at, :dbZone::text), scheduler.at(pay.created_at, :dbZone::text),
-  '-infinity'::timestamptz)`;
+const completedAt = (alias: string) => `coalesce(scheduler.at(${alias}.updated_at, :dbZone::text),
+  scheduler.at(${alias}.created_at, :dbZone::text), '-infinity'::timestamptz)`;
+const COMPLETED_AT = completedAt('pay');
 
+/** Of two that wait, the first is counted: both may be of one batch, or of two runs at once. */
 const COUNTED_BEFORE = (column: string, what: string) => `
-  (select format('the same ${what} was counted before, as payment %s', d.id)
+  (select format('the same ${what} %s, as payment %s', case when d.provisioned_at is null then 'comes first' else 'was counted before' end, d.id)
    from payments d
-   where d.${column} = pay.${column} and d.${column}::text <> '' and d.provisioned_at is not null limit 1)`;
+   where d.${column} = pay.${column} and d.id <> pay.id and d.${column}::text <> '' and (
+     d.provisioned_at is not null or d.status = 'completed' and (${completedAt('d')}, d.id) < (${COMPLETED_AT}, pay.id)
+   )
+   order by d.provisioned_at limit 1)`;
 
 /** Asked once a batch: where the indexes see to it, nothing need be looked up for each payment. */
 const STORED_ONCE = `(
@@ -68,6 +73,10 @@ const PROVISION: Rule = {
     key: "coalesce(pay.phone_number::text, 'nobody, ' || pay.id::text)",
     lock: `select due.key from due join payments pay on pay.id = due.id
       where scheduler.try_hold(60, due.key) for no key update of pay skip locked`,
+  },
+  needs: {
+    free: 'select pay.tableoid, pay.id, pay.xmax from due join payments pay on pay.id = due.id',
+    awaited: 'select u.tableoid, u.id, u.xmax from due join hotspot_users u on u.phone_number = due.phone_number',
   },
   carry: 'pay.phone_number, pay.mac_address, pay.package_id, pay.amount',
   make: (rows) => ({ passwords: some(rows, newPassword), usernames: some(rows + SPARE_NAMES, newUsername) }),

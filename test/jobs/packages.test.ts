@@ -265,6 +265,18 @@ test('a monthly sale on the 30th finds the 29th of February in a leap year', asy
   assert.equal((await windowAfter(db, '2028-02-29T12:00:00Z'))[0], '2028-03-30T10:00:00Z');
 });
 
+for (const [first, second] of [
+  ['2026-04-30', '2026-05-30'],
+  ['2026-02-28', '2026-03-28'],
+  ['2028-02-29', '2028-03-29'],
+]) {
+  test(`a monthly sale begun on the last day of a short month, ${first}, keeps that day: ${second}`, async () => {
+    await using db = await database();
+    await db.insert('packages', sale({ repeats: 'monthly', scheduled_activation_time: `${first}T10:00:00Z` }));
+    assert.equal((await windowAfter(db, `${first}T12:00:00Z`))[0], `${second}T10:00:00Z`);
+  });
+}
+
 test('a monthly sale moved by hand to another day repeats on that day', async () => {
   await using db = await database();
   await db.insert('packages', sale({ repeats: 'monthly', scheduled_activation_time: '2026-01-31T10:00:00Z' }));
@@ -325,6 +337,69 @@ test('an occurrence that a DST change skips begins at the first instant after th
   await db.insert('packages', sale({ repeats: 'daily', validity: '1 hour', ...night }));
   await tick(db, '2026-03-28T01:30:00Z', { env });
   assert.equal((await windowAfter(db, '2026-03-28T03:00:00Z', { env }))[0], '2026-03-29T01:00:00Z');
+  assert.equal((await windowAfter(db, '2026-03-29T02:00:00Z', { env }))[0], '2026-03-30T00:30:00Z');
+  const { repeat_start, repeat_stop } = await theRow(db);
+  assert.deepEqual([repeat_start, repeat_stop], [null, null]);
+});
+
+test('an end that a DST change skips is at its hour again the next time, and so is a start that somebody moves', async () => {
+  await using db = await database();
+  const env = { SCHEDULER_TIMEZONE: 'Europe/Berlin' };
+  const night = {
+    scheduled_activation_time: '2026-03-28T01:00:00+01:00',
+    scheduled_deactivation_time: '2026-03-28T02:30:00+01:00',
+  };
+  await db.insert('packages', sale({ repeats: 'daily', ...night }));
+  assert.deepEqual(await windowAfter(db, '2026-03-28T12:00:00Z', { env }), [
+    '2026-03-29T00:00:00Z',
+    '2026-03-29T01:00:00Z',
+  ]);
+  await db.query(`update packages set scheduled_activation_time = '2026-03-29T01:30:00+01:00'`);
+  assert.deepEqual(await windowAfter(db, '2026-03-29T12:00:00Z', { env }), [
+    '2026-03-29T23:30:00Z',
+    '2026-03-30T00:30:00Z',
+  ]);
+  await db.query(`update packages set repeats = null`);
+  await tick(db, '2026-04-01T12:00:00Z', { env });
+  assert.equal((await theRow(db)).repeat_stop, null);
+});
+
+test('a start that somebody moves to the hour after the gap is meant so', async () => {
+  await using db = await database();
+  const env = { SCHEDULER_TIMEZONE: 'Europe/Berlin' };
+  await db.insert('packages', sale({ repeats: 'daily', scheduled_activation_time: '2026-03-28T02:30:00+01:00' }));
+  await tick(db, '2026-03-28T12:00:00Z', { env });
+  await db.query(`update packages set scheduled_activation_time = '2026-03-29T04:00:00+02:00'`);
+  assert.equal((await windowAfter(db, '2026-03-29T12:00:00Z', { env }))[0], '2026-03-30T02:00:00Z');
+});
+
+test('a sale that a DST change leaves no time for does not take place that day, and is not missed', async () => {
+  await using db = await database();
+  const env = { SCHEDULER_TIMEZONE: 'Europe/Berlin' };
+  const night = {
+    scheduled_activation_time: '2026-03-28T02:10:00+01:00',
+    scheduled_deactivation_time: '2026-03-28T02:50:00+01:00',
+  };
+  await db.insert('packages', sale({ repeats: 'daily', ...night }));
+  await tick(db, '2026-03-28T01:10:00Z', { env });
+  assert.deepEqual(await windowAfter(db, '2026-03-28T01:50:00Z', { env }), [
+    '2026-03-30T00:10:00Z',
+    '2026-03-30T00:50:00Z',
+  ]);
+});
+
+test('a sale between the two times that a clock shows 02:30 lasts as long the next day', async () => {
+  await using db = await database();
+  const env = { SCHEDULER_TIMEZONE: 'Europe/Berlin' };
+  const night = {
+    scheduled_activation_time: '2026-10-25T02:30:00+02:00',
+    scheduled_deactivation_time: '2026-10-25T02:30:00+01:00',
+  };
+  await db.insert('packages', sale({ repeats: 'daily', ...night }));
+  assert.deepEqual(await windowAfter(db, '2026-10-25T12:00:00Z', { env }), [
+    '2026-10-26T01:30:00Z',
+    '2026-10-26T02:30:00Z',
+  ]);
 });
 
 test('who switches a package off inside its window wins, until the schedule is edited', async () => {
