@@ -1,13 +1,14 @@
 import { readable, relative } from './calendar.ts';
 import type { Settings } from './config.ts';
 import { type Database, sqlState } from './db.ts';
-import { parameters } from './engine.ts';
-import { OperatorError, usageError } from './errors.ts';
+import { usageError } from './errors.ts';
 import { type Event, findEvents } from './events.ts';
 import { type Failure, listFailures } from './failures.ts';
 import { aliasOf, type Job, type Rule, tableOf } from './job.ts';
+import { readSurroundings } from './locks.ts';
+import { describeHolder, lockOnTables, obstacleTo } from './obstacles.ts';
 import { conditionsOf, dueBeside, nextBeside } from './outlook.ts';
-import { readStanding } from './runs.ts';
+import { readStanding, type Standing } from './runs.ts';
 import {
   type Answer,
   answerAll,
@@ -15,12 +16,13 @@ import {
   type ConditionExplained,
   columnsIn,
   describe,
-  isOfTheData,
   type Look,
+  noneIfUnanswerable,
   type Seen,
   seen,
   shown,
   text,
+  type Verdict,
   values,
 } from './seen.ts';
 import { type JobStatus, readStatus } from './status.ts';
@@ -37,6 +39,10 @@ export interface Explanation {
   why: string | null;
   nextCheck: string | null;
   failure: Failure | null;
+  /** What concerns the job or the database as a whole at this moment, a sentence each. */
+  remarks: string[];
+  /** Why nothing can be said about the row, if so: somebody keeps everybody from reading the table. */
+  unreadable: string | null;
   transitions: TransitionExplained[];
   /** The soonest of those that will happen or be tried. */
   next: { transition: string; at: string } | null;
@@ -54,17 +60,6 @@ export interface TransitionExplained {
   conditions: ConditionExplained[];
   /** Other rows of the same key (of one customer, say) that are due by this rule, and change before, after or with this one. */
   beside: string[];
-}
-
-export interface Verdict {
-  /**
-   * now: the next tick does it; later: at `at`; fails, fails later: would be a failure, with the sentence that says why;
-   * after: another transition comes first and may leave nothing to do; along: not due, but changes with a row of
-   * the same key that is; held: all is so, and something outside the row is in the way; not: the row is not one for it.
-   */
-  kind: 'now' | 'later' | 'fails' | 'fails later' | 'after' | 'along' | 'held' | 'not';
-  at: string | null;
-  sentence: string;
 }
 
 const EVENTS_SHOWN = 5;
@@ -86,24 +81,64 @@ export async function explain(
   const typeOf = (rule: Rule) => rule.idType ?? standing!.idType!;
   const id = installed ? await canonicalId(db, job, given.id, typeOf(job.rules[0]!)) : given.id;
   const [failure] = await listFailures(db, { job: job.name, id });
-  const view: Look = { db, settings, job, id, now: clock!.now, state: state!, failure: failure ?? null };
-  const transitions: TransitionExplained[] = [];
-  let found = !installed;
-  for (const rule of installed ? job.rules : []) {
-    const explained = await explainRule(view, rule, typeOf(rule));
-    found ||= explained.found;
-    transitions.push(explained.transition);
-    if (explained.found && rule.each?.others) transitions.push(await explainOthers(view, rule, typeOf(rule)));
-  }
+  const surroundings = await readSurroundings(db);
+  const view: Look = {
+    ...{ db, settings, job, id, surroundings, now: clock!.now, earliest: earliestOf(job, standing!, clock!.now) },
+    ...{ state: state!, failure: failure ?? null },
+  };
+  const { found, transitions, unreadable } = installed
+    ? await explainRules(view, typeOf)
+    : { found: true, transitions: [], unreadable: null };
   if (!found) throw usageError(`There is no row with the id ${given.id} in ${tableOf(job)}.`);
   const next = firstOf(transitions);
   return {
     ...{ job: job.name, id, now: view.now, state: state!.state, why: state!.why, nextCheck: state!.nextCheck },
     failure: view.failure,
+    remarks: remarksOf(view),
+    unreadable,
     transitions: inSequence(transitions, next),
     next: next ? { transition: next.transition, at: next.verdict.at! } : null,
     events: await eventsOf(db, jobs, job, id),
   };
+}
+
+/** The beginning of the next slot, if this one is done. */
+function earliestOf({ everyMinutes }: Job, { slot, slotTaken }: Standing, now: string): string {
+  if (!slotTaken || everyMinutes === 1) return now;
+  return new Date((Number(slot) + 1) * everyMinutes * 60_000).toISOString().replace('.000Z', 'Z');
+}
+
+const LOCK_NOT_AVAILABLE = '55P03';
+
+async function explainRules(
+  view: Look,
+  typeOf: (rule: Rule) => string,
+): Promise<{ found: boolean; transitions: TransitionExplained[]; unreadable: string | null }> {
+  const transitions: TransitionExplained[] = [];
+  let found = false;
+  for (const rule of view.job.rules) {
+    try {
+      const explained = await explainRule(view, rule, typeOf(rule));
+      found ||= explained.found;
+      transitions.push(explained.transition);
+      if (explained.found && rule.each?.others) transitions.push(await explainOthers(view, rule, typeOf(rule)));
+    } catch (error) {
+      if (sqlState(error) !== LOCK_NOT_AVAILABLE) throw error;
+      const unreadable = (await lockOnTables(view, rule, typeOf(rule))) ?? `${(error as Error).message}`;
+      return { found: true, transitions: [], unreadable };
+    }
+  }
+  return { found, transitions, unreadable: null };
+}
+
+function remarksOf({ job, state: { lastRun }, surroundings: { run, readOnly } }: Look): string[] {
+  const last = `The last run of ${job.name}, at ${readable(lastRun?.at ?? null)},`;
+  return [
+    ...(readOnly ? [`The database takes no changes: ${readOnly}.`] : []),
+    ...(run ? [`Another run is at work: ${describeHolder(run)}. Until it ends, a tick leaves the work to it.`] : []),
+    ...(lastRun?.error ? [`${last} was stopped by an error: ${lastRun.error}`] : []),
+    ...(lastRun?.workLeft && !lastRun.error ? [`${last} had to end before it was through with what was due.`] : []),
+  ];
 }
 
 /** The id as failures and events know it, whichever way it was typed. */
@@ -149,16 +184,16 @@ async function explainRule(
   rule: Rule,
   idType: string,
 ): Promise<{ found: boolean; transition: TransitionExplained }> {
-  const { now, failure } = view;
+  const { failure } = view;
   const { family } = rule.each ?? {};
-  const due = await ask(view, rule, idType, now, {
+  const due = await ask(view, rule, idType, view.earliest, {
     due: `scheduler.iso(${rule.at})`,
-    moment: `select scheduler.iso(case when isfinite(at) then at else :now::timestamptz end)
-      from (select greatest(${rule.at}, :next::timestamptz, :now::timestamptz) as at) as moment`,
+    moment: `select scheduler.iso(case when isfinite(at) then at else :earliest::timestamptz end)
+      from (select greatest(${rule.at}, :next::timestamptz, :earliest::timestamptz) as at) as moment`,
     ...seen(rule, rule.at, 'd'),
     ...(family && { family }),
   });
-  const asOf = text(due?.moment) ?? now;
+  const asOf = text(due?.moment) ?? view.earliest;
   const asked = await answerAll(view, rule, idType, asOf, conditionsOf(rule, idType), {
     ...(rule.wrong && { wrong: rule.wrong }),
   });
@@ -178,17 +213,10 @@ async function explainRule(
     const isOfFamily = !isDueItself && due.family?.value === true && explained.beside.length > 0 && !failure;
     const expected = isOfFamily ? alongWith(view, rule, explained.beside, text(asked.also.wrong)) : free;
     if (!expected) return { kind: 'not', at: null, sentence: `cannot happen because ${why.join(', and ')}` };
-    const obstacle = await obstacleTo(view, rule, idType, expected);
-    return obstacle ? heldBy(obstacle, expected) : expected;
+    return (await obstacleTo(view, rule, idType, expected)) ?? expected;
   };
   return { found: due !== undefined, transition: { ...explained, verdict: await verdict() } };
 }
-
-const heldBy = (obstacle: string, { at, sentence }: Verdict): Verdict => ({
-  kind: 'held',
-  at,
-  sentence: `cannot happen because ${obstacle}; else it ${sentence}`,
-});
 
 /** The id stands in for a key that is missing. */
 const keyOf = (rule: Rule) =>
@@ -197,12 +225,13 @@ const keyOf = (rule: Rule) =>
     .join(', ');
 
 /** A row that is not due, of a family of which some are. */
-function alongWith({ now }: Look, rule: Rule, ids: string[], wrong: string | null): Verdict {
+function alongWith({ now, earliest }: Look, rule: Rule, ids: string[], wrong: string | null): Verdict {
   const one = ids.length === 1;
   const others = `${ids.join(', ')}, which ${one ? 'is' : 'are'} due and ${one ? 'has' : 'have'} the same ${keyOf(rule)}`;
+  const when = earliest === now ? 'now' : `at ${readable(earliest)}`;
   return wrong === null
-    ? { kind: 'along', at: now, sentence: `is not due, but would happen now along with ${others}` }
-    : { kind: 'fails', at: now, sentence: `would fail now, along with ${others}: ${wrong}` };
+    ? { kind: 'along', at: earliest, sentence: `is not due, but would happen ${when} along with ${others}` }
+    : { kind: 'fails', at: earliest, sentence: `would fail ${when}, along with ${others}: ${wrong}` };
 }
 
 /** What the rule makes of a row when another one of its key is due. */
@@ -210,9 +239,9 @@ async function explainOthers(view: Look, rule: Rule, idType: string): Promise<Tr
   const { transition, when } = rule.each!.others!;
   const { now } = view;
   const [beside] = await view.db
-    .query<{ id: string; at: string }>(nextBeside(rule, idType), values(view, now))
+    .query<{ id: string; at: string }>(nextBeside(rule, idType), values(view, view.earliest))
     .catch(noneIfUnanswerable);
-  const asOf = beside?.at ?? now;
+  const asOf = beside?.at ?? view.earliest;
   const conditions = await answerAll(view, rule, idType, asOf, when);
   const explained = {
     transition,
@@ -240,7 +269,7 @@ async function explainOthers(view: Look, rule: Rule, idType: string): Promise<Tr
     sentence: `${prospect}, along with "${rule.name}" of ${beside.id}`,
   };
   const obstacle = await obstacleTo({ ...view, failure: null }, rule, idType, expected);
-  return { ...explained, verdict: obstacle ? heldBy(obstacle, expected) : expected };
+  return { ...explained, verdict: obstacle ?? expected };
 }
 
 const noRow = (rule: Rule) =>
@@ -272,9 +301,11 @@ function freeVerdict(
   { due, asOf }: Omit<TransitionExplained, 'verdict'>,
   wrong: Answer | undefined,
 ): Verdict {
-  const { now, failure } = view;
+  const { now, earliest, failure, job } = view;
   const isLater = asOf !== now;
-  const when = isLater ? `at ${readable(asOf)} (${relative(asOf, now)})` : 'now';
+  const slot =
+    isLater && asOf === earliest ? `, as ${job.name} looks every ${job.everyMinutes} minutes and has done so` : '';
+  const when = isLater ? `at ${readable(asOf)} (${relative(asOf, now)})${slot}` : 'now';
   const again = failure?.next_attempt_at === asOf ? `, which is its attempt ${failure.attempts + 1}` : '';
   const reason = text(wrong) ?? wrong?.error;
   if (reason !== undefined && reason !== null) {
@@ -289,59 +320,9 @@ function freeVerdict(
   return { kind: 'now', at: now, sentence: `would happen now${since}` };
 }
 
-/** What is in the way of a row that is one for the transition. */
-async function obstacleTo(view: Look, rule: Rule, idType: string, free: Verdict): Promise<string | undefined> {
-  const { settings, job, state, failure, now } = view;
-  if (failure?.quarantined_at) {
-    return `it is in quarantine since ${readable(failure.quarantined_at)}, after ${failure.attempts} attempts (${failure.error}), until somebody runs "scheduler failures retry --job ${job.name} --id ${view.id}"`;
-  }
-  if (state.state === 'paused' || state.state === 'switched off') return `${job.name} is ${state.state}: ${state.why}`;
-  try {
-    rule.act?.prepare?.(parameters(settings, now));
-  } catch (error) {
-    if (!(error instanceof OperatorError)) throw error;
-    return error.message.replace(/\.$/, '');
-  }
-  const holder = free.kind === 'now' || free.kind === 'fails' ? await holderOf(view, rule, idType) : undefined;
-  if (!holder) return undefined;
-  const { pid, user, program, state: does, since } = holder;
-  // What another role does, not everybody may know.
-  const known = [program && `"${program}"`, user, does, since && `since ${readable(since)}`].filter(Boolean).join(', ');
-  return `its row is locked by process ${pid}${known && ` (${known})`}: a tick leaves it alone until that transaction ends`;
-}
-
-interface Holder {
-  pid: number;
-  user: string | null;
-  program: string | null;
-  state: string | null;
-  since: string | null;
-}
-
-/** Who holds the row, told from the transaction that marked it last: asking for the lock would keep a tick from it. */
-async function holderOf({ db, id }: Look, rule: Rule, idType: string): Promise<Holder | undefined> {
-  if (rule.row.startsWith('(')) return undefined;
-  const alias = aliasOf(rule);
-  const [holder] = await db.query<Holder>(
-    `select l.pid, a.usename::text as "user", nullif(a.application_name, '') as program, a.state, scheduler.iso(a.xact_start) as since
-     from (select ${alias}.xmax as holder from ${rule.row} where ${alias}.id = :id::text::${idType} and ${alias}.xmax::text <> '0') as held
-     join pg_locks l on l.locktype = 'transactionid' and l.transactionid = held.holder and l.mode = 'ExclusiveLock' and l.granted
-     left join pg_stat_activity a on a.pid = l.pid
-     limit 1`,
-    { id },
-  );
-  return holder;
-}
-
 async function besides(view: Look, rule: Rule, idType: string): Promise<string[]> {
   const rows = await view.db
-    .query<{ id: string }>(dueBeside(rule, idType), { ...values(view, view.now), most: BESIDE_SHOWN })
+    .query<{ id: string }>(dueBeside(rule, idType), { ...values(view, view.earliest), most: BESIDE_SHOWN })
     .catch(noneIfUnanswerable);
   return rows.map((row) => row.id);
-}
-
-/** What cannot be asked of other rows is told with the condition that says why. */
-function noneIfUnanswerable(error: unknown): never[] {
-  if (isOfTheData(error)) return [];
-  throw error;
 }

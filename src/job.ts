@@ -53,6 +53,12 @@ export interface Rule {
    * a key change together instead, and with them its other rows that meet this condition.
    */
   each?: { key: string; lock: string; family?: string; others?: Others };
+  /**
+   * Rows besides its own that somebody else's lock on keeps it from changing. For explaining: queries from `due` (id, due_at,
+   * key and what is carried) to tableoid, id and xmax. Where one of `free` is locked, the row is left alone; those of
+   * `awaited` are waited for, a moment only, and then the row fails.
+   */
+  needs?: { free?: string; awaited?: string };
   /** More columns of the row as it was before the change, for `todo` and for a query that locks. */
   carry?: string;
   /**

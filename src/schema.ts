@@ -26,6 +26,12 @@ export async function requireLevel(db: Database): Promise<void> {
   checkLevel(found!.level);
 }
 
+/** A table or a column that is gone is made again; what is there keeps its type, so other faults are not mended by migrating. */
+export const whatFits = (error: unknown): string =>
+  ['42P01', '42703'].includes(sqlState(error) ?? '')
+    ? `${MIGRATE}.`
+    : 'Most likely a column has another type since, which "scheduler migrate" does not change: give it one that fits; "scheduler doctor" says more.';
+
 /** Turns "relation does not exist" and "permission denied" on our own tables into what to do about them. */
 export function explainSchemaError(error: unknown): unknown {
   switch (sqlState(error)) {
@@ -37,7 +43,7 @@ export function explainSchemaError(error: unknown): unknown {
     case '42703': // undefined column
     case '42883': // undefined function
       return configurationError(
-        `The schema "scheduler" does not fit this version (${(error as Error).message}). ${MIGRATE}.`,
+        `The schema "scheduler" does not fit this version (${(error as Error).message}). ${whatFits(error)}`,
       );
     case '42501': // insufficient privilege
       return configurationError(
@@ -97,6 +103,7 @@ export async function migrate(
   }
   for (const { id, name } of before) say(`applied ${id}_${name}`);
 
+  let fault: unknown;
   for (const adopt of new Set(jobs.map((job) => job.adopt))) {
     const adopting = db.transaction(
       async (tx) => {
@@ -108,11 +115,20 @@ export async function migrate(
       },
       { unbounded: true },
     );
+    // What one table is in the way of must not keep the others from being ready.
     await adopting.catch((error) => {
-      throw sqlState(error) === '42501' ? notTheOwner(error) : error;
+      if (!sqlState(error)?.startsWith('42')) throw error;
+      const names = jobs.filter((job) => job.adopt === adopt).map(({ name }) => name);
+      fault ??= sqlState(error) === '42501' ? notTheOwner(error) : notFitting(names, error);
     });
   }
+  if (fault) throw fault;
 }
+
+const notFitting = (names: string[], error: Error) =>
+  configurationError(
+    `The tables of ${names.join(', ')} cannot be made to fit: ${error.message}. Most likely a column has a type that does not fit: give it another and run "scheduler migrate" again; docs/adopting.md says what fits.`,
+  );
 
 const notTheOwner = (error: Error) =>
   configurationError(

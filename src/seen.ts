@@ -5,6 +5,7 @@ import { parameters } from './engine.ts';
 import type { Failure } from './failures.ts';
 import { maskPhone } from './gateways/secrets.ts';
 import { aliasOf, type Job, type Rule } from './job.ts';
+import type { Surroundings } from './locks.ts';
 import { look } from './outlook.ts';
 import type { JobStatus } from './status.ts';
 
@@ -16,8 +17,23 @@ export interface Look {
   job: Job;
   id: string;
   now: string;
+  /** When a tick looks at the job's rows again: now, unless it has done so in this slot already. */
+  earliest: string;
   state: JobStatus;
+  surroundings: Surroundings;
   failure: Failure | null;
+}
+
+/** What a tick would make of a row, and when. */
+export interface Verdict {
+  /**
+   * now: the next tick does it; later: at `at`; fails, fails later: would be a failure, with the sentence that says why;
+   * after: another transition comes first and may leave nothing to do; along: not due, but changes with a row of
+   * the same key that is; held: all is so, and something outside the row is in the way; not: the row is not one for it.
+   */
+  kind: 'now' | 'later' | 'fails' | 'fails later' | 'after' | 'along' | 'held' | 'not';
+  at: string | null;
+  sentence: string;
 }
 
 /** Columns and settings that an expression mentions, as it saw them. */
@@ -63,8 +79,9 @@ export async function answerAll(
   );
 }
 
-export const values = ({ settings, job, id, failure }: Look, now: string): Values => ({
+export const values = ({ settings, job, id, failure, earliest }: Look, now: string): Values => ({
   ...parameters(settings, now),
+  earliest,
   job: job.name,
   id,
   next: failure?.next_attempt_at ?? null,
@@ -110,6 +127,12 @@ export async function ask(
     }
   }
   return answers;
+}
+
+/** What cannot be asked of other rows is told with the condition that says why. */
+export function noneIfUnanswerable(error: unknown): never[] {
+  if (isOfTheData(error)) return [];
+  throw error;
 }
 
 /** Not a lost connection, a time-out or a missing right. */

@@ -120,7 +120,7 @@ for (const [what, id, status, idOf] of [
     const added = packages.slice(names.length);
     assert.deepEqual(
       added.map((column) => column.column_name),
-      ['repeats', 'repeat_day', 'activated_at', 'deactivated_at'],
+      ['repeats', 'repeat_day', 'activated_at', 'deactivated_at', 'repeat_start', 'repeat_stop'],
     );
     assert.deepEqual([added[2]!.data_type, added[2]!.datetime_precision], ['timestamp without time zone', 0]);
     await sells(db);
@@ -368,3 +368,35 @@ for (const [what, env] of [
     assert.equal(result.exitCode, 1);
   });
 }
+
+const GIVE_ANOTHER =
+  /Most likely a column has another type since, which "scheduler migrate" does not change: give it one that fits/;
+
+test('a column that was given another type is named as what to mend, as migrate does not mend it', async () => {
+  await using db = await database();
+  await db.insert('packages', { name: 'p', enable_schedule: true, scheduled_activation_time: '2026-03-01T10:00:00Z' });
+  await db.query('alter table packages alter is_active drop default, alter is_active type integer using 0');
+  const { code, err } = await db.cli(['tick']);
+  assert.equal(code, 78);
+  assert.match(err, /The tables of packages do not fit: .*is_active.*integer/);
+  assert.match(JSON.parse(err).msg, GIVE_ANOTHER);
+  await db.query('alter table packages alter is_active type boolean using is_active <> 0');
+  assert.equal((await db.cli(['tick'])).code, 0);
+});
+
+test('a column that no index can be built on stops migrate with what to do, and keeps no other table from being ready', async () => {
+  await using db = await database();
+  await db.query(`drop index packages_to_activate, packages_to_miss, packages_to_deactivate, packages_to_settle, packages_to_keep;
+    alter table packages alter scheduled_activation_time type date`);
+  await db.query('drop index special_packages_to_miss, payments_to_provision');
+  const { code, err } = await db.cli(['migrate']);
+  assert.equal(code, 78);
+  assert.match(
+    err,
+    /The tables of packages cannot be made to fit: .*Most likely a column has a type that does not fit/,
+  );
+  const others = `select indexname from pg_indexes where indexname in ('special_packages_to_miss', 'payments_to_provision')`;
+  assert.equal((await db.query(others)).length, 2);
+  await db.query('alter table packages alter scheduled_activation_time type timestamptz');
+  assert.equal((await db.cli(['migrate'])).code, 0);
+});

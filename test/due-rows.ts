@@ -12,6 +12,9 @@ export interface Due {
 }
 
 const ago = (minutes: number) => `(timestamptz '${NOW}' - interval '${minutes} minutes')`;
+// Ours is never without; an application's may be.
+const WITHOUT_PATIENT =
+  'alter table text_sessions alter patient_id drop not null; update text_sessions set patient_id = null';
 const set = (table: string, assignment: string) => `update ${table} set ${assignment}`;
 
 const aPackage = (status: string, start: string, validity: string, activated: string) => `
@@ -149,6 +152,7 @@ export const DUE_ROWS: Record<string, Record<string, Due>> = {
       make: aSession('status, activated_at, sessions_remaining_before_start', `'active', ${ago(15)}, 3`),
       breaks: {
         'it is active': set('text_sessions', `status = 'ended'`),
+        'it has a patient': WITHOUT_PATIENT,
         'its time allows another block': set('text_sessions', 'sessions_remaining_before_start = 0'),
       },
     },
@@ -156,7 +160,7 @@ export const DUE_ROWS: Record<string, Record<string, Due>> = {
   'session-endings': {
     end: {
       make: aSession('status, activated_at, sessions_remaining_before_start', `'active', ${ago(40)}, 3`),
-      breaks: { 'it is active': set('text_sessions', `status = 'ended'`) },
+      breaks: { 'it is active': set('text_sessions', `status = 'ended'`), 'it has a patient': WITHOUT_PATIENT },
     },
     expire: {
       make: aSession('status, doctor_response_deadline', `'waiting_for_doctor', ${ago(1)}`),

@@ -7,6 +7,8 @@ import { aliasOf, type Job } from '../src/job.ts';
 import { job as credentials } from '../src/jobs/credentials.ts';
 import { loadJobs } from '../src/jobs.ts';
 import { conditionsOf } from '../src/outlook.ts';
+import type { JobResult } from '../src/runs.ts';
+import { LOCK_KEY } from '../src/runs.ts';
 import { CLEAR, DUE_ROWS, NOW } from './due-rows.ts';
 import { database, type TestDatabase } from './harness.ts';
 import { explained, outlook, transitionOf } from './looking.ts';
@@ -397,6 +399,101 @@ test('a row that the application holds locked is left alone by the tick, and tha
     await application.end();
   }
   assert.equal(transitionOf(await explained(db, 'packages', 1, { at: NOW }), 'activate').verdict.kind, 'now');
+});
+
+test('a replacement that cannot be started keeps no subscription from ending, and that is said before a tick has tried', async () => {
+  await using db = await database();
+  const row = { userId: 'u', status: 'SCHEDULED', scheduledStartDate: minutes(-5) };
+  await db.insert('customer_packages', { id: 'old', userId: 'u', status: 'ACTIVE', endDate: minutes(-1) });
+  await db.insert('customer_packages', { ...row, id: 'new', previousSubscriptionId: 'new' });
+  const ends = async () => transitionOf(await explained(db, 'subscriptions', 'old', { at: NOW }), 'end').verdict;
+  const { sentence } = transitionOf(await explained(db, 'subscriptions', 'new', { at: NOW }), 'activate').verdict;
+  assert.equal(sentence, 'would fail now: it names itself as its previous subscription');
+  assert.equal((await ends()).sentence, 'would happen now (due 2026-03-01 11:59:00Z, 1 min ago)');
+  await db.insert('customer_packages', { ...row, id: 'newer' });
+  assert.equal((await ends()).kind, 'not');
+  await db.query(`delete from customer_packages where id = 'newer'`);
+  const [{ changed, failed }] = (await db.tick(NOW, { only: ['subscriptions'] })).jobs as [JobResult];
+  assert.deepEqual([changed, failed], [{ end: 1 }, 1]);
+});
+
+test('a table that nobody can read is said to be locked, and by whom; nothing waits for ever', async () => {
+  await using db = await database();
+  await aPackage(db);
+  const application = new pg.Client({ connectionString: db.url, application_name: 'psql' });
+  await application.connect();
+  try {
+    await application.query('begin; alter table packages add column colour text');
+    const { code, out, err } = await db.cli(['explain', 'packages', '1']);
+    assert.deepEqual([code, err], [0, '']);
+    assert.match(
+      out,
+      /^packages 1, at .*: nobody can read it, as the table packages is locked \(AccessExclusiveLock\) by process \d+ \("psql", .*: a tick waits 2s for it/,
+    );
+    const said = await explained(db, 'packages', 1);
+    assert.deepEqual([said.transitions, said.next], [[], null]);
+  } finally {
+    await application.end();
+  }
+});
+
+test('another run at work is told, and so is how the last one ended', async () => {
+  await using db = await database();
+  await aPackage(db);
+  await db.query(
+    `insert into scheduler.runs (job, slot, at, finished_at, host, version, error)
+    values ('packages', 1, $1, $1, 'h', '0', 'The tables of packages do not fit: so it is.')`,
+    [NOW],
+  );
+  const { remarks } = await explained(db, 'packages', 1, { at: NOW });
+  assert.equal(remarks.length, 1);
+  assert.match(
+    remarks[0]!,
+    /^The last run of packages, at .*Z, was stopped by an error: The tables of packages do not fit/,
+  );
+  const other = new pg.Client({ connectionString: db.url, application_name: 'scheduler lock' });
+  await other.connect();
+  try {
+    await other.query(`begin; select pg_advisory_xact_lock(${LOCK_KEY})`);
+    const [said] = (await explained(db, 'packages', 1, { at: NOW })).remarks;
+    assert.match(
+      said!,
+      /^Another run is at work: process \d+ \("scheduler lock", \w+, idle in transaction, since .*Z\)\. Until it ends, a tick leaves the work to it\.$/,
+    );
+    assert.equal((await db.tick(NOW, { only: ['packages'] })).locked, true);
+  } finally {
+    await other.end();
+  }
+});
+
+test('a database that takes no changes is in the way of everything', async () => {
+  await using db = await database();
+  await aPackage(db);
+  await db.query(`alter database ${db.name} set default_transaction_read_only = on`);
+  const said = await explained(db, 'packages', 1, { at: NOW });
+  assert.deepEqual(said.remarks, ['The database takes no changes: it is set to be read-only.']);
+  const { kind, sentence } = transitionOf(said, 'activate').verdict;
+  assert.equal(kind, 'held');
+  assert.match(
+    sentence,
+    /^cannot happen because the database takes no changes: it is set to be read-only; else it would/,
+  );
+  await assert.rejects(db.tick(NOW, { only: ['packages'] }), /The database takes no changes/);
+});
+
+test('a job that has looked in its slot already comes to the row with the next one', async () => {
+  await using db = await database();
+  const tick = async (at: string) => (await db.tick(at, { only: ['accounting'] })).jobs[0]?.changed ?? {};
+  assert.deepEqual(await tick(NOW), {});
+  await db.query(DUE_ROWS.accounting!.sync!.make);
+  const said = await explained(db, 'accounting', 1, { at: minutes(1) });
+  assert.equal(
+    transitionOf(said, 'sync').verdict.sentence,
+    'will happen at 2026-03-01 12:05:00Z (in 4 min), as accounting looks every 5 minutes and has done so',
+  );
+  assert.deepEqual(said.next, { transition: 'sync', at: '2026-03-01T12:05:00Z' });
+  assert.deepEqual(await tick(minutes(1)), {});
+  assert.deepEqual(await tick(minutes(5)), { sync: 1 });
 });
 
 test('a job that is not installed says why', async () => {

@@ -26,7 +26,11 @@ const ACTIVATED = 'scheduler.at(s.activated_at, :dbZone::text)';
 export const NEXT_BLOCK = `scheduler.next_block_end(${ACTIVATED}, s.auto_deductions_processed, s.sessions_remaining_before_start)`;
 export const TIME_OVER = `scheduler.block_end(${ACTIVATED}, s.sessions_remaining_before_start)`;
 
-export const ACTIVE = { 'it is active': "s.status = 'active'" };
+export const ACTIVE = {
+  'it is active': "s.status = 'active'",
+  // Nobody's credit could pay for one that an application's table holds without.
+  'it has a patient': 's.patient_id is not null',
+};
 export const TIME_FOR_ANOTHER = {
   'its time allows another block':
     '(s.sessions_remaining_before_start is null or coalesce(s.auto_deductions_processed, 0) < s.sessions_remaining_before_start)',
@@ -41,17 +45,17 @@ const UNCOUNTABLE = `case
   when s.auto_deductions_processed < 0 then format('auto_deductions_processed is %s, less than nothing', s.auto_deductions_processed)
 end`;
 
-/** A row lock that lets the application go on referring to a session, from a new message for instance. */
-const LOCK_PATIENTS = `
-  select s.patient_id as key
+const FIRST_OF_PATIENTS = `
   from text_sessions s
   where s.status = 'active' and s.id in (
     select distinct on (f.patient_id) f.id
     from text_sessions f
     where f.status = 'active' and f.patient_id in (select key from due)
     order by f.patient_id, f.id
-  )
-  for no key update of s skip locked`;
+  )`;
+
+/** A row lock that lets the application go on referring to a session, from a new message for instance. */
+const LOCK_PATIENTS = `select s.patient_id as key ${FIRST_OF_PATIENTS} for no key update of s skip locked`;
 
 // A week. Without it, one session forgotten for years by a patient with a flat rate would fill a batch by itself; what is
 // left comes with the next batch.
@@ -66,14 +70,16 @@ export const endedData = (reason: string, at: string) => `
           'timestamp', ${STAMP}
         ) as data`;
 
+/** Also the empty ones: a sale in progress is waited for. */
+const purseOf = (rows: string) =>
+  `from subscriptions u where u.is_active and u.user_id in (select patient_id from ${rows})`;
+
 const settle = (timeEnds: boolean) => `
-    -- Also the empty ones: a sale in progress is waited for.
     purse as materialized (
       select u.id, u.user_id, greatest(u.text_sessions_remaining, 0)::bigint as credits,
         scheduler.at(u.activated_at, :dbZone::text) as since,
         coalesce(scheduler.at(u.expires_at, :dbZone::text), 'infinity') as expires
-      from subscriptions u
-      where u.is_active and u.user_id in (select patient_id from todo)
+      ${purseOf('todo')}
       order by u.id
       for no key update of u
     ),
@@ -218,6 +224,13 @@ export const settling = (
   row: 'text_sessions s',
   wrong: UNCOUNTABLE,
   each: { key: 's.patient_id', lock: LOCK_PATIENTS, family: options.family },
+  needs: {
+    free: `select s.tableoid, s.id, s.xmax ${FIRST_OF_PATIENTS}`,
+    awaited: `
+      select u.tableoid, u.id::text, u.xmax ${purseOf('due')}
+      union all
+      select w.tableoid, w.doctor_id::text, w.xmax from doctor_wallets w where w.doctor_id in (select doctor_id from due)`,
+  },
   carry: `s.patient_id, s.doctor_id, ${ACTIVATED} as activated, coalesce(s.auto_deductions_processed, 0)::bigint as processed,
     ${ALLOWED} as allowed, ${TIME_OVER} as time_over, ${NEW} as new`,
   change: settle(options.timeEnds),

@@ -42,10 +42,15 @@ async function resolveAt({ settings }: Context, options: Options): Promise<void>
 }
 
 function tell(explanation: Explanation): void {
-  const { job, id, now, state, why, failure, transitions, next, events } = explanation;
-  const outlook = next ? `"${next.transition}" comes next, ${when(next.at, now)}` : 'as it is, nothing comes next';
+  const { job, id, now, state, why, failure, remarks, unreadable, transitions, next, events } = explanation;
+  const outlook = unreadable
+    ? `nobody can read it, as ${unreadable}`
+    : next
+      ? `"${next.transition}" comes next, ${when(next.at, now)}`
+      : 'as it is, nothing comes next';
   print(`${job} ${id}, at ${readable(now)}: ${outlook}.`);
   if (state !== 'running') print(state === 'no tick' ? `No tick does ${job}: ${why}.` : `${job} is ${state}: ${why}.`);
+  for (const remark of remarks) print(remark);
   if (failure) print(inProse(failure));
   const isComing = ({ verdict }: TransitionExplained) => verdict.kind !== 'not';
   for (const each of transitions.filter(isComing)) tellTransition(each, now);

@@ -1,7 +1,6 @@
 import type { Settings } from '../config.ts';
 import type { Database } from '../db.ts';
 import type { Job } from '../job.ts';
-import type { Server } from './server.ts';
 
 /** What one check found. */
 export interface Finding {
@@ -11,6 +10,23 @@ export interface Finding {
   message: string;
   /** What mends it: commands and SQL to be copied as they are; a line that starts with "#" or "--" explains. */
   remedy?: string[];
+}
+
+/** The server and the way to it. */
+export interface Server {
+  place: string;
+  role: string;
+  database: string;
+  version: number;
+  versionName: string;
+  inRecovery: boolean;
+  readOnly: boolean;
+  /** Between this program and the server, as PgBouncer is. */
+  pooled: boolean;
+  milliseconds: number;
+  /** How far this machine's clock is ahead of the database's, and by how much that may be wrong. */
+  clockAhead: number;
+  clockError: number;
 }
 
 /** What the checks look at. */

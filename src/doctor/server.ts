@@ -1,24 +1,7 @@
 import { withoutPassword } from '../config.ts';
 import type { Database } from '../db.ts';
 import { EXIT, OperatorError } from '../errors.ts';
-import { type Exam, type Finding, failed, ok, quoteName, skipped, warning } from './finding.ts';
-
-/** The server and the way to it. */
-export interface Server {
-  place: string;
-  role: string;
-  database: string;
-  version: number;
-  versionName: string;
-  inRecovery: boolean;
-  readOnly: boolean;
-  /** Between this program and the server, as PgBouncer is. */
-  pooled: boolean;
-  milliseconds: number;
-  /** How far this machine's clock is ahead of the database's, and by how much that may be wrong. */
-  clockAhead: number;
-  clockError: number;
-}
+import { type Exam, type Finding, failed, ok, quoteName, type Server, skipped, warning } from './finding.ts';
 
 const OLDEST_VERSION = 140000;
 

@@ -16,8 +16,11 @@ const SESSION_OF = (name: string, columns: string) => `
   where scheduler.radius_name(s.username::text) = ${name}
   order by coalesce(scheduler.at(s.session_start, :dbZone::text), '-infinity'::timestamptz) desc limit 1`;
 
+const SESSION_OF_DUE = `due join radacct r on r.radacctid = due.id
+      cross join lateral (${SESSION_OF('r.username', 's.tableoid, s.id, s.xmax, s.hotspot_user_id')}) as s`;
+
 const RADACCT = (where = '') =>
-  `(select ctid, radacctid as id, username, acctstarttime, acctupdatetime, acctstoptime, acctinterval, acctsessiontime,
+  `(select ctid, tableoid, xmax, radacctid as id, username, acctstarttime, acctupdatetime, acctstoptime, acctinterval, acctsessiontime,
       acctinputoctets, acctoutputoctets from radacct ${where}) r`;
 
 const IS_OURS = { 'it belongs to a hotspot user': `coalesce((${SESSION_OF('r.username', 'true')}), false)` };
@@ -26,10 +29,16 @@ const IS_OURS = { 'it belongs to a hotspot user': `coalesce((${SESSION_OF('r.use
  * Counts what each row has beyond what was counted of it before: a second time, that is nothing. What it remembers never
  * shrinks, so that a report that comes late takes nothing back.
  */
-const COUNT: Pick<Rule, 'each' | 'change' | 'idType' | 'at'> = {
+const COUNT: Pick<Rule, 'each' | 'needs' | 'change' | 'idType' | 'at'> = {
   idType: 'bigint',
   at: AT_ONCE,
   each: { key: 'r.id', lock: 'select key from due where scheduler.try_hold(61, key::text)' },
+  needs: {
+    awaited: `
+      select s.tableoid, s.id::text, s.xmax from ${SESSION_OF_DUE}
+      union all
+      select u.tableoid, u.id::text, u.xmax from ${SESSION_OF_DUE} join hotspot_users u on u.id = s.hotspot_user_id`,
+  },
   change: `
     news as materialized (
       select todo.id, todo.due_at, s.id as session_id, s.hotspot_user_id, r.acctupdatetime, r.acctstarttime,

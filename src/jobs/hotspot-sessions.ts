@@ -61,11 +61,17 @@ const expiring = (transition: string, end: string, reason: string) => `
       from ended
     )`;
 
+const USER: Pick<Rule, 'carry' | 'needs'> = {
+  carry: 's.hotspot_user_id',
+  needs: { awaited: 'select u.tableoid, u.id, u.xmax from due join hotspot_users u on u.id = due.hotspot_user_id' },
+};
+
 const EXPIRE: Rule = {
   name: 'expire',
   row: 'radius_sessions s',
   at: END,
   when: ACTIVE,
+  ...USER,
   change: expiring('expire', 'todo.due_at', 'time is up'),
 };
 
@@ -79,6 +85,7 @@ const EXHAUST: Rule = {
     // An operator who gives a user more raises the user's limit.
     "its user's data is used up too": `coalesce((select u.data_used >= u.data_limit ${USER_OF}), true)`,
   },
+  ...USER,
   change: expiring('exhaust', ':now::timestamptz', 'data limit reached'),
 };
 

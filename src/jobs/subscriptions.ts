@@ -5,11 +5,12 @@ import { failure, info, type Job, type Rule } from '../job.ts';
 const START = 'scheduler.at(c."scheduledStartDate", :dbZone::text)';
 const END = 'scheduler.at(c."endDate", :dbZone::text)';
 
-const UNANSWERABLE = `case
-  when c."userId" is null then 'it belongs to no customer'
-  when c."previousSubscriptionId" = c.id then 'it names itself as its previous subscription'
-  when (select p."userId" is distinct from c."userId" from customer_packages p where p.id = c."previousSubscriptionId")
-    then format('its previous subscription %s belongs to another customer', c."previousSubscriptionId")
+const unanswerable = (alias: string) => `case
+  when ${alias}."userId" is null then 'it belongs to no customer'
+  when ${alias}."previousSubscriptionId" = ${alias}.id then 'it names itself as its previous subscription'
+  when (
+    select p."userId" is distinct from ${alias}."userId" from customer_packages p where p.id = ${alias}."previousSubscriptionId"
+  ) then format('its previous subscription %s belongs to another customer', ${alias}."previousSubscriptionId")
 end`;
 
 /**
@@ -18,15 +19,17 @@ end`;
  * holds, the application perhaps, is not waited for: that customer's turn comes with the next tick.
  * "No key update" lets the application go on referring to these rows, from a new invoice for instance.
  */
-const LOCK_CUSTOMERS = `
-  with needed as materialized (
+const NEEDED = `
+  needed as materialized (
     select customer.key, c.id, row_number() over (partition by customer.key order by c.status = 'ACTIVE', ${START}, c.id) as place
     from (select distinct key, "userId" from due) as customer
     join customer_packages c on c."userId" = customer."userId"
     where c.status in ('SCHEDULED', 'ACTIVE') and (c.status = 'ACTIVE' or ${START} <= :now::timestamptz)
     union all
     select key, id, 1 from due where "userId" is null
-  ),
+  )`;
+const LOCK_CUSTOMERS = `
+  with ${NEEDED},
   oldest as materialized (
     select needed.key
     from needed join customer_packages c on c.id = needed.id
@@ -36,10 +39,13 @@ const LOCK_CUSTOMERS = `
   held as materialized (
     select needed.key
     from oldest join needed on needed.key = oldest.key join customer_packages c on c.id = needed.id
-    where c.status in ('SCHEDULED', 'ACTIVE')
+    where needed.place > 1 and c.status in ('SCHEDULED', 'ACTIVE')
     for no key update of c skip locked
   )
-  select key from (select key, 1 as needed from needed union all select key, -1 from held) as rows
+  select key
+  from (
+    select key, 1 as needed from needed union all select key, -1 from oldest union all select key, -1 from held
+  ) as rows
   group by key having sum(needed) = 0`;
 
 const DETAILS = `c.id, c."userId" as user_id, c."packageId" as package_id, c."previousSubscriptionId" as previous,
@@ -62,11 +68,14 @@ const ACTIVATE: Rule = {
   row: 'customer_packages c',
   at: START,
   when: { 'it is scheduled': "c.status = 'SCHEDULED'" },
-  wrong: UNANSWERABLE,
+  wrong: unanswerable('c'),
   each: {
     key: `coalesce(c."userId"::text, 'nobody, ' || c.id::text)`,
     lock: LOCK_CUSTOMERS,
     others: { transition: 'expire previous', when: ACTIVE },
+  },
+  needs: {
+    free: `with ${NEEDED} select c.tableoid, c.id, c.xmax from needed join customer_packages c on c.id = needed.id`,
   },
   carry: 'c."userId"',
   change: `
@@ -110,10 +119,12 @@ const END_EXPIRED: Rule = {
     ...ACTIVE,
     'ending is not switched off': ':endSubscriptions::boolean',
     // Otherwise this rule could take the row from a runner that is replacing it, and the replacement would wait a tick.
+    // One that cannot be started replaces nothing, also in the words of "explain", which is asked before it was tried.
     'no other one is about to replace it': `not exists (
       select from customer_packages n
       where n."userId" = c."userId" and n.status = 'SCHEDULED'
         and scheduler.at(n."scheduledStartDate", :dbZone::text) <= :now::timestamptz
+        and (${unanswerable('n')}) is null
         and not exists (
           select from scheduler.failures f
           where f.job = 'subscriptions' and f.entity_id = n.id::text and f.next_attempt_at > :now::timestamptz

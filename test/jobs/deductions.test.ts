@@ -389,3 +389,13 @@ test('finding nothing to deduct reads an index that holds active sessions alone'
     scheduler.next_block_end(scheduler.at(s.activated_at, 'UTC'), s.auto_deductions_processed, s.sessions_remaining_before_start) <= now()`);
   assert.match(JSON.stringify(plan), /text_sessions_to_look_at/);
 });
+
+test('a session without a patient, which an adopted table may hold, is left alone, and explain says so', async () => {
+  await using db = await database();
+  await db.query('alter table text_sessions alter patient_id drop not null');
+  const { id } = await session(db, { patient_id: null });
+  const [pass] = (await db.tick(at(25), { only })).jobs;
+  assert.deepEqual([pass!.changed, pass!.failed], [{}, 0]);
+  const { out } = await db.cli(['explain', 'deductions', String(id)]);
+  assert.match(out, /it is not true that it has a patient/);
+});
