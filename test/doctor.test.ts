@@ -20,7 +20,7 @@ import { removeServer, startServer, stopServer } from '../src/embedded.ts';
 import { loadJobs } from '../src/jobs.ts';
 import { LEVEL } from '../src/schema.ts';
 import { ROOT } from '../src/version.ts';
-import { type CliOptions, cli, database, type TestDatabase } from './harness.ts';
+import { type CliOptions, cli, database, POSTGRES, type TestDatabase } from './harness.ts';
 
 const due = { name: 'Weekend Special', enable_schedule: true, scheduled_activation_time: '2026-03-01T10:00:00Z' };
 
@@ -329,7 +329,7 @@ test('a standby is found', async () => {
   const home = mkdtempSync(join(tmpdir(), 'sch-doctor-'));
   try {
     chmodSync(home, 0o711); // the servers' user passes through
-    const primary = await startServer({ dir: join(home, 'p') });
+    const primary = await startServer({ dir: join(home, 'p'), ...POSTGRES });
     const env = { DATABASE_URL: primary.url };
     assert.equal((await cli(['migrate'], { env })).code, 0);
     assert.equal((await cli(['tick'], { env })).code, 0);
@@ -337,7 +337,7 @@ test('a standby is found', async () => {
     cpSync(join(home, 'p', 'data'), join(home, 's', 'data'), { recursive: true });
     own(join(home, 'p', 'data'), join(home, 's'));
     writeFileSync(join(home, 's', 'data', 'standby.signal'), '');
-    const standby = await startServer({ dir: join(home, 's') });
+    const standby = await startServer({ dir: join(home, 's'), ...POSTGRES });
     const { failed, of } = await doctor({
       cli: (args, options) => cli(args, { env: { ...options?.env, DATABASE_URL: standby.url } }),
     });
@@ -439,11 +439,16 @@ test('rows that are late, fail or sit in quarantine are counted', async () => {
   assert.equal(of('failures').message, 'packages: 1 row in quarantine; packages: 1 row tried again by themselves');
 });
 
-test('a half-full notification queue is found, and who keeps it', async () => {
+test('a half-full notification queue is found, and who keeps it', async (t) => {
+  {
+    await using db = await database();
+    const { version } = await db.one(`select current_setting('server_version_num')::integer as version`);
+    if (version < 170000) return t.skip('the size of the queue can be set from PostgreSQL 17 on; before, it is 8 GB');
+  }
   const dir = mkdtempSync(join(tmpdir(), 'sch-doctor-'));
   try {
-    // Pages of 8 kB; the setting exists from PostgreSQL 17 on.
-    const server = await startServer({ dir, settings: { max_notify_queue_pages: '64' } });
+    // Pages of 8 kB.
+    const server = await startServer({ dir, ...POSTGRES, settings: { max_notify_queue_pages: '64' } });
     const env = { DATABASE_URL: server.url };
     assert.equal((await cli(['migrate'], { env })).code, 0);
     assert.equal((await cli(['tick'], { env })).code, 0);

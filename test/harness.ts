@@ -16,6 +16,8 @@ import { Stop } from '../src/stop.ts';
 
 export const LAUNCHER = process.env.TEST_LAUNCHER ?? fileURLToPath(new URL('../bin/scheduler.js', import.meta.url));
 const TEMPLATE = 'scheduler_template';
+/** For a server of a test's own: the PostgreSQL that the tests are run on. */
+export const POSTGRES = process.env.TEST_POSTGRES ? { binaries: process.env.TEST_POSTGRES } : {};
 
 // biome-ignore lint/suspicious/noExplicitAny: a test reads columns of any table by name
 type Row = Record<string, any>;

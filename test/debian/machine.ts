@@ -53,7 +53,8 @@ cd "$1/root"
 mount --rbind /dev dev
 mount -t proc proc proc
 mount -t tmpfs -o mode=1777 tmpfs tmp
-mount -t tmpfs tmpfs ".$2"
+# Its own checkout is not to be seen there; one in /tmp no longer is.
+[ ! -d ".$2" ] || mount -t tmpfs tmpfs ".$2"
 printf '#!/bin/sh\\nexit 101\\n' > usr/sbin/policy-rc.d
 chmod 755 usr/sbin/policy-rc.d
 : > tmp/.ready

@@ -4,7 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { removeServer, type Server, startServer } from '../../src/embedded.ts';
-import { makeTemplate } from '../harness.ts';
+import { makeTemplate, POSTGRES } from '../harness.ts';
 
 /** A server of a test's own, which it may stop, kill and start again. */
 export interface OwnServer extends AsyncDisposable {
@@ -19,11 +19,7 @@ export interface OwnServer extends AsyncDisposable {
 export async function ownServer(settings: Record<string, string> = {}): Promise<OwnServer> {
   const dir = mkdtempSync(join(tmpdir(), 'sch-own-'));
   const launch = (more: Record<string, string> = {}) =>
-    startServer({
-      dir,
-      ...(process.env.TEST_POSTGRES ? { binaries: process.env.TEST_POSTGRES } : {}),
-      settings: { fsync: 'off', ...settings, ...more },
-    });
+    startServer({ dir, ...POSTGRES, settings: { fsync: 'off', ...settings, ...more } });
   let running: Server = await launch();
   await makeTemplate(running.url);
   const pid = () => Number.parseInt(readFileSync(join(dir, 'data', 'postmaster.pid'), 'utf8'), 10);
