@@ -44,6 +44,11 @@ export interface Pass {
   notify: boolean;
   /** The last batch had failing rows, so the next one is likely to. */
   careful: boolean;
+  /**
+   * Keys that somebody else held when the sweep came to them: their younger rows are left alone too, as they would overtake
+   * the older ones.
+   */
+  passedBy: Set<string>;
 }
 
 // Below this, a queue that was full a moment ago has got room again.
@@ -95,7 +100,7 @@ export function nextBatch(db: Database, pass: Pass, rule: Rule, cursor: Cursor |
     if (!pass.careful) {
       try {
         if (rule.each)
-          return await db.transaction((tx) => oneByKey(tx, rule, idType, cursor, values, undefined), IN_ORDER);
+          return await db.transaction((tx) => oneByKey(tx, pass, rule, cursor, values, undefined), IN_ORDER);
         const sql = complete(rule, claim(rule, idType, cursor));
         const [batch] = await db.transaction((tx) => tx.query<Batch>(sql, values), IN_ORDER);
         return { ...batch!, more: batch!.claimed === batchSize };
@@ -107,7 +112,7 @@ export function nextBatch(db: Database, pass: Pass, rule: Rule, cursor: Cursor |
     const search = (care: Care) =>
       db.transaction(async (tx) => {
         await tx.query(`select set_config('lock_timeout', '${CAREFUL_LOCK_TIMEOUT}', true)`);
-        if (rule.each) return oneByKey(tx, rule, idType, cursor, values, care);
+        if (rule.each) return oneByKey(tx, pass, rule, cursor, values, care);
         const rows = await tx.query<Claimed>(
           `select id::text as id, place::text as place, due_at::text as due_at from (${claim(rule, idType, cursor)}) as claimed`,
           values,
@@ -149,13 +154,19 @@ interface Keyed extends Claimed {
  */
 async function oneByKey(
   tx: Transaction,
+  pass: Pass,
   rule: Rule,
-  idType: string,
   cursor: Cursor | undefined,
   values: Values,
   care: Care | undefined,
 ): Promise<Batch> {
-  const rows = await tx.query<Keyed>(claimByKey(rule, idType, cursor), values);
+  const idType = rule.idType ?? pass.idType;
+  const passedBy = pass.passedBy.size > 0 ? { passedBy: [...pass.passedBy] } : undefined;
+  const rows = await tx.query<Keyed>(claimByKey(rule, idType, cursor, passedBy !== undefined), {
+    ...values,
+    ...passedBy,
+  });
+  for (const row of rows) if (!row.free) pass.passedBy.add(row.key);
   const free = rows.filter((row) => row.free);
   const made = { ...values, ...rule.make?.(free.length) };
   if (rule.each!.family) {

@@ -1,3 +1,4 @@
+import { setTimeout as sleep } from 'node:timers/promises';
 import { addUp, type Batch, nextBatch, type Pass, sum, type Tally, total } from './batch.ts';
 import type { Settings } from './config.ts';
 import { isPaused, whyPaused } from './controls.ts';
@@ -279,6 +280,13 @@ async function survey({ db, settings, log, request }: Context, { job, now }: Pla
   return rows.length;
 }
 
+// What somebody else holds, another runner most often, is let go of in a moment: it is looked at again before the run ends.
+const LOOKS = 3;
+const PAUSE_MS = 100;
+
+// The ids of so many keys go along with each batch.
+const MANY_KEYS = 10_000;
+
 /** Batch after batch of one rule, oldest first, until nothing is due or the run must end. */
 async function sweep(
   { db, settings, log, request }: Context,
@@ -297,10 +305,12 @@ async function sweep(
     detail: request.debug || rule.act ? null : DETAIL,
     notify: result.unsent === 0,
     careful: false,
+    passedBy: new Set(),
   };
   rule.act?.prepare?.(pass.values);
   let cursor: { from: string; after: string } | undefined;
   let changes = 0;
+  let looks = LOOKS;
   for (;;) {
     if (request.stop.reason) {
       result.workLeft = true;
@@ -319,9 +329,15 @@ async function sweep(
     say(log, job, rule, batch.claimed, done, batch.refused);
     changes += total(batch.changed);
     cursor = batch.last ?? undefined;
-    if (batch.more) continue;
+    if (batch.more && pass.passedBy.size < MANY_KEYS) continue;
+    if (changes > 0) looks = LOOKS;
     // A family may have more to change than fits into a batch: from the start, until there is nothing left of any.
-    if (!rule.each?.family || changes === 0) return;
+    if (!rule.each?.family || changes === 0) {
+      if (pass.passedBy.size === 0 || looks === 0) return;
+      looks--;
+      await sleep(PAUSE_MS);
+    }
+    pass.passedBy.clear();
     cursor = undefined;
     changes = 0;
   }

@@ -39,7 +39,7 @@ export function claim(rule: Rule, idType: string, cursor?: Cursor): string {
 const isFamily = (rule: Rule) => `(${rule.each!.family}) and ${mayBeTried(`${aliasOf(rule)}.id`)}`;
 
 /** The due rows, and whether their keys could be locked: rows of a key that somebody else holds are theirs. */
-export function claimByKey(rule: Rule, idType: string, cursor: Cursor | undefined): string {
+export function claimByKey(rule: Rule, idType: string, cursor: Cursor | undefined, anyPassedBy = false): string {
   const alias = aliasOf(rule);
   const { key, lock, family } = rule.each!;
   const row = `${alias}.id, ${rule.at} as due_at, ${alias}.ctid as place, ${key} as key`;
@@ -56,6 +56,7 @@ export function claimByKey(rule: Rule, idType: string, cursor: Cursor | undefine
       select ${row}${family ? '' : carried(rule)}
       from ${rule.row}
       where ${isDue(rule)} ${beyond(rule, idType, cursor)}
+        ${anyPassedBy ? `and not (${key})::text = any(:passedBy::text[])` : ''}
       order by ${rule.at}, ${alias}.id
       limit :limit::integer
     ),

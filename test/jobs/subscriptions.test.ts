@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import { setTimeout as sleep } from 'node:timers/promises';
 import pg from 'pg';
 import { job } from '../../src/jobs/subscriptions.ts';
 import { database, type Finished, type TestDatabase } from '../harness.ts';
@@ -303,6 +304,30 @@ test('a customer whose row the application holds is left to the next tick; nobod
     await tick(db, '2026-03-01T10:01:30Z');
     assert.deepEqual(await states(db), { a: 'EXPIRED', b: 'ACTIVE', x: 'EXPIRED', y: 'ACTIVE' });
   }
+});
+
+test('a younger subscription does not overtake an older one that the application held for a moment; both start in the same tick', async () => {
+  await using db = await database();
+  await fill(
+    db,
+    ...[active('a'), scheduled('b'), scheduled('c', { scheduledStartDate: '2026-03-01T10:00:20Z' })],
+    scheduled('y', { userId: 'u2', scheduledStartDate: '2026-03-01T10:00:10Z' }),
+  );
+  await db.query(`
+    create function dawdle() returns trigger language plpgsql as $$ begin perform pg_sleep(1); return new; end $$;
+    create trigger dawdle before update on customer_packages for each row when (new.id = 'y') execute function dawdle()`);
+  await using app = await application(db);
+  await app.query(`begin; update customer_packages set "packageId" = 'platinum' where id = 'b'`);
+  const run = db.tick(NOW, { only: ['subscriptions'], batchSize: 1 });
+  const isAtY = `select from pg_stat_activity where datname = current_database() and wait_event = 'PgSleep'`;
+  while ((await db.query(isAtY)).length === 0) await sleep(10);
+  await app.query('commit');
+  await passOf(await run);
+  assert.deepEqual(await states(db), { a: 'EXPIRED', b: 'EXPIRED', c: 'ACTIVE', y: 'ACTIVE' });
+  assert.deepEqual(
+    (await told(db)).filter((event) => event.endsWith('.activated')),
+    ['y', 'b', 'c'].map((id) => `${id} subscription.activated`),
+  );
 });
 
 test('a transaction of the application that only refers to a subscription holds nothing up', async () => {

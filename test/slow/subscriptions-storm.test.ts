@@ -59,4 +59,12 @@ test('so they do with chains, some of whose links are over already', async () =>
     [],
   );
   await assertOnce(db, { activated: 5000, expired: 5500 });
+  const links = await db.query(`
+    select substr(entity_id, 2, 1) as link, lag(substr(entity_id, 2, 1)) over (partition by data ->> 'user_id' order by id) as before
+    from scheduler.events where type = 'subscription.activated'`);
+  assert.deepEqual(
+    links.filter(({ link, before }) => Number(link) !== Number(before ?? 0) + 1),
+    [],
+    'each customer one after the other',
+  );
 });
