@@ -71,8 +71,13 @@ const PROVISION: Rule = {
   wrong: WRONG,
   each: {
     key: "coalesce(pay.phone_number::text, 'nobody, ' || pay.id::text)",
-    lock: `select due.key from due join payments pay on pay.id = due.id
-      where scheduler.try_hold(60, due.key) for no key update of pay skip locked`,
+    lock: `
+      with held as materialized (
+        select due.key from due join payments pay on pay.id = due.id
+        where scheduler.try_hold(60, due.key) for no key update of pay skip locked
+      )
+      select key from (select key, 1 as needed from due union all select key, -1 from held) as rows
+      group by key having sum(needed) = 0`,
   },
   needs: {
     free: 'select pay.tableoid, pay.id, pay.xmax from due join payments pay on pay.id = due.id',

@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import pg from 'pg';
 import { maskPhone } from '../../src/gateways/secrets.ts';
 import { database, type TestDatabase } from '../harness.ts';
 import {
@@ -253,6 +254,28 @@ test('two payments of one phone number in one batch count both, whatever the bat
     ]);
     assert.equal(active.length, 1);
   }
+});
+
+test('a payment that the application holds keeps the later ones of its number waiting, and nobody waits for it', async () => {
+  await using db = await database();
+  const [slow, fast] = [
+    await hotspotPackage(db),
+    await hotspotPackage(db, { upload_speed: '8M', download_speed: '8M' }),
+  ];
+  const held = await pay(db, slow.id);
+  await pay(db, fast.id, { created_at: at(0.5), updated_at: at(0.5) });
+  const app = new pg.Client({ connectionString: db.url });
+  await app.connect();
+  try {
+    await app.query('begin');
+    await app.query('update payments set amount = amount where id = $1', [held.id]);
+    assert.deepEqual((await tick(db, at(1))).changed, {});
+    assert.deepEqual(await failures(db), []);
+  } finally {
+    await app.end();
+  }
+  assert.deepEqual((await tick(db, at(2))).changed, { provision: 1, 'create user': 1, extend: 1 });
+  assert.equal((await repliesOf(db, (await theUser(db)).username))['Mikrotik-Rate-Limit'], '8M/8M');
 });
 
 test('too small an amount fails that row, naming both amounts, and nobody else', async () => {
