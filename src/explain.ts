@@ -3,12 +3,8 @@ import type { Settings } from './config.ts';
 import { type Database, sqlState } from './db.ts';
 import { usageError } from './errors.ts';
 import { type Event, findEvents } from './events.ts';
-import { type Failure, listFailures } from './failures.ts';
-import { aliasOf, type Job, type Rule, tableOf } from './job.ts';
-import { readSurroundings } from './locks.ts';
-import { describeHolder, lockOnTables, obstacleTo } from './obstacles.ts';
-import { conditionsOf, dueBeside, nextBeside } from './outlook.ts';
-import { readStanding, type Standing } from './runs.ts';
+import { readSurroundings } from './explain/locks.ts';
+import { describeHolder, lockOnTables, obstacleTo } from './explain/obstacles.ts';
 import {
   type Answer,
   answerAll,
@@ -24,7 +20,11 @@ import {
   text,
   type Verdict,
   values,
-} from './seen.ts';
+} from './explain/seen.ts';
+import { type Failure, listFailures } from './failures.ts';
+import { aliasOf, type Job, type Rule, tableOf } from './job.ts';
+import { conditionsOf, dueBeside, nextBeside } from './outlook.ts';
+import { readStanding, type Standing } from './runs.ts';
 import { type JobStatus, readStatus } from './status.ts';
 
 /**

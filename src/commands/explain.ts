@@ -2,11 +2,11 @@ import type { Command } from 'commander';
 import { parseInstant, readable, relative } from '../calendar.ts';
 import type { CommonOptions, Context } from '../context.ts';
 import { EXIT } from '../errors.ts';
+import { describe } from '../explain/seen.ts';
 import { type Explanation, explain, type TransitionExplained } from '../explain.ts';
 import type { Failure } from '../failures.ts';
 import type { Job } from '../job.ts';
 import { print, printHeading, printJson, printTable } from '../output.ts';
-import { describe } from '../seen.ts';
 import { command, jobName, withSchema } from './command.ts';
 
 interface Options extends CommonOptions {

@@ -66,7 +66,16 @@ async function seconds(work: () => Promise<unknown>): Promise<number> {
   return Number(process.hrtime.bigint() - begin) / 1e9;
 }
 
-async function measureJob(client: pg.Client, url: string, each: Case, rows: number) {
+interface Result {
+  rows: number;
+  seconds: number;
+  ratio: number;
+  /** How many times longer a loop with a transaction for each row would take. */
+  loop: number;
+  peakMiB: number;
+}
+
+async function measureJob(client: pg.Client, url: string, each: Case, rows: number): Promise<Result> {
   const fill = async (n: number) => {
     await client.query(each.empty);
     await client.query(each.fill.replaceAll(':n', String(n)));
@@ -78,7 +87,7 @@ async function measureJob(client: pg.Client, url: string, each: Case, rows: numb
     if (found[0].n !== n) throw new Error(`${each.job}: ${found[0].n} of ${n} rows were done`);
   };
   // In turn, so that a machine that slows down slows both; small inputs more often, as they vary more.
-  const rounds = rows >= 100_000 ? 2 : 5;
+  const rounds = rows > 100_000 ? 1 : rows === 100_000 ? 2 : 5;
   const bare: number[] = [];
   const ours: Measured[] = [];
   for (let n = 0; n < rounds; n++) {
@@ -98,18 +107,19 @@ async function measureJob(client: pg.Client, url: string, each: Case, rows: numb
   await client.query(each.empty);
 
   const tick = Math.min(...ours.map((run) => run.seconds));
-  const ratio = tick / Math.min(...bare);
-  return [
-    each.job,
+  return {
     rows,
-    Math.round(rows / tick),
-    round(tick),
-    round(ratio),
-    rows >= 100_000 ? each.bound : '',
-    Math.round((loop * rows) / tick),
-    Math.round(Math.max(...ours.map((run) => run.peakMiB))),
-  ];
+    seconds: tick,
+    ratio: tick / Math.min(...bare),
+    loop: (loop * rows) / tick,
+    peakMiB: Math.max(...ours.map((run) => run.peakMiB)),
+  };
 }
+
+const line = ({ job, bound }: Case, { rows, seconds, ratio, loop, peakMiB }: Result, before: Result | undefined) => [
+  ...[job, rows, Math.round(rows / seconds), round(seconds), round(ratio), rows >= 100_000 ? (bound ?? '') : ''],
+  ...[Math.round(loop), Math.round(peakMiB), before ? round(seconds / before.seconds, 1) : ''],
+];
 
 /** Processor seconds of a few runs in a row: a shell adds up what its children used. */
 function cpu(command: string, args: string[], url: string): number {
@@ -141,6 +151,14 @@ async function measureIdle(client: pg.Client, url: string) {
   };
   await time(LAUNCHER, ['tick'], url);
   const empty = await pairs();
+  // Nobody answers: what is left is all that comes before the first word to the database.
+  const nowhere = 'postgresql://nobody@localhost:1/nothing';
+  const startUp = median(
+    Array.from(
+      { length: IDLE_PAIRS },
+      () => cpu(LAUNCHER, ['tick'], nowhere) / cpu(process.execPath, ['-e', '0'], nowhere),
+    ),
+  );
   await client.query(`insert into packages (name, enable_schedule, scheduled_activation_time, validity, status, activated_at, deactivated_at)
     select 'Package ' || n, true, now() + (n - ${MANY / 2}) * interval '1 minute' , '1 minute', 'inactive',
       case when n <= ${MANY / 2} then now() + (n - ${MANY / 2}) * interval '1 minute' end,
@@ -150,6 +168,7 @@ async function measureIdle(client: pg.Client, url: string) {
   const full = await pairs();
   const row = (name: string, each: typeof empty) => [name, round(each.cpu), round(each.wall)];
   return [
+    ['its start-up: nobody answers, and it gives up', round(startUp), ''],
     row('no rows', empty),
     row(`${MANY.toLocaleString('en')} packages waiting or past`, full),
     ['the second beside the first', round(full.cpu / empty.cpu), round(full.wall / empty.wall)],
@@ -174,11 +193,18 @@ try {
     );
     const rows = [];
     for (const each of CASES.filter(({ job }) => !options.job || options.job.includes(job))) {
-      for (const count of options.rows.split(',').map(Number))
-        rows.push(await measureJob(client, server.url, each, count));
+      let before: Result | undefined;
+      for (const count of options.rows.split(',').map(Number)) {
+        const result = await measureJob(client, server.url, each, count);
+        rows.push(line(each, result, before));
+        before = result;
+      }
     }
     printTable(
-      ['job', 'rows', 'rows/s', 'seconds', '× bare SQL', 'bound', 'times faster than the loop', 'peak MiB'],
+      [
+        ...['job', 'rows', 'rows/s', 'seconds', '× bare SQL', 'bound', 'times faster than the loop', 'peak MiB'],
+        '× the line before',
+      ],
       rows,
     );
   } finally {

@@ -1,8 +1,8 @@
-import { readable } from './calendar.ts';
-import { LOCK_TIMEOUT } from './db.ts';
-import { parameters } from './engine.ts';
-import { OperatorError } from './errors.ts';
-import type { Rule } from './job.ts';
+import { readable } from '../calendar.ts';
+import { LOCK_TIMEOUT } from '../db.ts';
+import { parameters } from '../engine.ts';
+import { OperatorError } from '../errors.ts';
+import type { Rule } from '../job.ts';
 import { type HeldRow, type Holder, heldRow, heldTable, type Rows } from './locks.ts';
 import { type Look, noneIfUnanswerable, type Verdict, values } from './seen.ts';
 

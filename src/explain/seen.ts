@@ -1,13 +1,13 @@
-import { readable } from './calendar.ts';
-import type { Settings } from './config.ts';
-import { type Database, sqlState, type Values } from './db.ts';
-import { parameters } from './engine.ts';
-import type { Failure } from './failures.ts';
-import { maskPhone } from './gateways/secrets.ts';
-import { aliasOf, type Job, type Rule } from './job.ts';
+import { readable } from '../calendar.ts';
+import type { Settings } from '../config.ts';
+import { type Database, sqlState, type Values } from '../db.ts';
+import { parameters } from '../engine.ts';
+import type { Failure } from '../failures.ts';
+import { maskPhone } from '../gateways/secrets.ts';
+import { aliasOf, type Job, type Rule } from '../job.ts';
+import { look } from '../outlook.ts';
+import type { JobStatus } from '../status.ts';
 import type { Surroundings } from './locks.ts';
-import { look } from './outlook.ts';
-import type { JobStatus } from './status.ts';
 
 /** One row as the rules of a job see it, with the values that their expressions read, as far as those may be shown. */
 

@@ -1,7 +1,7 @@
-import type { Database, Values } from './db.ts';
-import { aliasOf, type Rule } from './job.ts';
-import { LOCK_KEY } from './runs.ts';
-import { claim, complete } from './statement.ts';
+import type { Database, Values } from '../db.ts';
+import { aliasOf, type Rule } from '../job.ts';
+import { LOCK_KEY } from '../runs.ts';
+import { claim, complete } from '../statement.ts';
 
 /**
  * Who holds what a tick would need. It is read from what PostgreSQL tells about transactions: asking for the locks
