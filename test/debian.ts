@@ -66,7 +66,9 @@ async function unpack(into: string, programs: Programs): Promise<void> {
       await command('dpkg', ['-x', file, 'root'], folder);
     }
     chmodSync(join(folder, 'root'), 0o755); // servers give up root, and still read their libraries
-    rmSync(into, { recursive: true, force: true });
+    // What another test has put there meanwhile is in use. What is not complete is a remnant of an older list of packages.
+    if (!isComplete(into, programs) && lstatSync(into, { throwIfNoEntry: false }))
+      renameSync(into, join(folder, 'remnant'));
     renameSync(join(folder, 'root'), into);
   } catch (error) {
     if (isComplete(into, programs)) return; // another test was faster
