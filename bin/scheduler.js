@@ -20,9 +20,11 @@ if (process.pid === 1) {
 }
 
 const root = dirname(__dirname);
-const isTick = process.argv[2] === 'tick';
-// As cron starts it, without options, it needs a part of the program only.
-const built = join(root, 'dist', isTick && process.argv.length === 3 ? 'tick.cjs' : 'scheduler.cjs');
+const { argv } = process;
+const isTick = argv[2] === 'tick';
+// As cron and systemd start it, with no more than a file of settings, it needs a part of the program only.
+const isPlain = isTick && (argv.length === 3 || (argv.length === 5 && argv[3] === '--env-file'));
+const built = join(root, 'dist', isPlain ? 'tick.cjs' : 'scheduler.cjs');
 const sources = join(root, 'src', 'cli.ts');
 
 if (existsSync(built)) {
@@ -50,7 +52,8 @@ function runBuilt() {
   const module = { exports: {} };
   script.runInThisContext()(module.exports, createRequire(built), module, built, dirname(built));
   if (script.cachedDataRejected !== false && isTick) {
-    process.on('exit', (code) => code === 0 && keep(places, script.createCachedData()));
+    // A run that found no database has compiled nearly all that it needs: an image is built where there is none.
+    process.on('exit', (code) => (code === 0 || code === 69) && keep(places, script.createCachedData()));
   }
 }
 

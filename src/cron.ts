@@ -3,12 +3,14 @@ import { TIMEOUT_SECONDS, tick } from './pass.ts';
 import { report } from './report.ts';
 
 /**
- * What cron starts every minute, "scheduler tick" and no more: there is no command line to understand. In the built program
- * this is a file of its own, with nothing in it that such a run does not need.
+ * What cron and systemd start every minute, "scheduler tick" with no more than "--env-file FILE": there is no command line to
+ * understand. In the built program this is a file of its own, with nothing in it that such a run does not need.
  */
 async function main(): Promise<void> {
+  const [envFile] = process.argv.slice(4);
+  const options = envFile === undefined ? {} : { envFile };
   try {
-    process.exitCode = await withContext({}, (context) => tick(context, { timeout: TIMEOUT_SECONDS }));
+    process.exitCode = await withContext(options, (context) => tick(context, { timeout: TIMEOUT_SECONDS }));
   } catch (error) {
     process.exitCode = report(error);
   }

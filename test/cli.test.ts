@@ -192,6 +192,21 @@ test('all faults of the configuration are named at once, and exit 78', async () 
   }
 });
 
+test('"tick --env-file", as cron starts it, does and says what it does with other options, too', async () => {
+  await using db = await database();
+  await using place = await folder();
+  const file = join(place.path, 'env');
+  await writeFile(file, `DATABASE_URL=${db.url}\n`);
+  await db.insert('packages', { name: 'p', enable_schedule: true, scheduled_activation_time: new Date() });
+  const { code, out, err } = await cli(['tick', '--env-file', file]);
+  assert.deepEqual([code, err], [0, '']);
+  assert.match(out, /packages +activate +1/);
+  for (const more of [[], ['--json']]) {
+    refused(await cli(['tick', '--env-file', '/no/such/file', ...more]), 2, /"\/no\/such\/file" of --env-file cannot/);
+    refused(await cli(['tick', '--env-file', '/dev/null', ...more]), 78, /No database is named/);
+  }
+});
+
 test('an --env-file adds to the environment, which wins', async () => {
   await using db = await database();
   await using place = await folder();
