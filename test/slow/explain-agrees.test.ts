@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { test } from 'node:test';
+import { describe, test } from 'node:test';
 import pg from 'pg';
 import { total } from '../../src/batch.ts';
 import type { Explanation } from '../../src/explain.ts';
@@ -99,71 +99,6 @@ const HOLDS: Record<string, (table: string) => string[]> = {
 
 const TABLE_LOCKS = ['share', 'access exclusive'];
 
-for (const [name, rules] of Object.entries(DUE_ROWS)) {
-  test(`${name}: whoever holds a row or its table, explain and tick agree, and it says who it is`, async () => {
-    const job = (await loadJobs()).find((each) => each.name === name)!;
-    await using db = await database();
-    for (const rule of job.rules) {
-      const table = tableOf(rule.row);
-      const column = where(table).split(' ')[0];
-      await db.query(
-        `create table if not exists refers_${table.replace('.', '_')} as select ${column} as ref from ${table} limit 0`,
-      );
-      await db.query(
-        `alter table refers_${table.replace('.', '_')} drop constraint if exists ref, add constraint ref foreign key (ref) references ${table}`,
-      );
-      const prepare = async () => {
-        await db.query(CLEAR);
-        await db.query(rules[rule.name]!.make);
-        return new Application(db);
-      };
-      for (const [how, hold] of Object.entries(HOLDS)) {
-        await using application = await prepare();
-        await application.begin(...hold(table));
-        const said = await agreed(db, name, `${name}, ${rule.name}: ${how}`);
-        if (!said.acts)
-          assert.match(said.sentences, /process \d+ \("laravel 0"|one of the processes|process \d+ \("laravel 1"/, how);
-      }
-      for (const mode of TABLE_LOCKS) {
-        await using application = await prepare();
-        await application.begin(`lock table ${table} in ${mode} mode`);
-        const said = await ask(db, name, 1);
-        const result = await db.tick(NOW, { only: [name] });
-        const what = `${name}, ${rule.name}, ${mode}: ${said.sentences}\n${JSON.stringify(result.jobs)}`;
-        assert.equal(total(result.jobs[0]!.changed) > 0, said.acts, what);
-        assert.equal(result.jobs[0]!.error !== undefined, !said.acts, what);
-        if (!said.acts)
-          assert.match(said.sentences, /the table [\w.]+ is locked \(\w+\) by process \d+ \("laravel 0"/, what);
-      }
-    }
-  });
-
-  test(`${name}: a failure, a quarantine and a stop are told as the tick takes them`, async () => {
-    const job = (await loadJobs()).find((each) => each.name === name)!;
-    await using db = await database();
-    for (const rule of job.rules) {
-      for (const [next, quarantined] of [
-        ["timestamptz '2026-03-01T12:05:00Z'", 'null'],
-        ["timestamptz '2026-03-01T12:00:00Z'", 'null'],
-        ["'infinity'", "timestamptz '2026-03-01T11:00:00Z'"],
-      ]) {
-        await db.query(CLEAR);
-        await db.query(rules[rule.name]!.make);
-        await db.query(`insert into scheduler.failures
-          (job, entity_id, transition, attempts, error, first_failed_at, last_failed_at, next_attempt_at, quarantined_at)
-          values ('${name}', '1', '${rule.name}', 2, 'so it is', '2026-03-01T11:00:00Z', '2026-03-01T11:00:00Z', ${next}, ${quarantined})`);
-        await agreed(db, name, `${rule.name}, next attempt ${next}`);
-      }
-      await db.query(CLEAR);
-      await db.query(rules[rule.name]!.make);
-      await db.query(
-        `insert into scheduler.controls (job, action, by, reason) values ('${name}', 'stop', 'ann', 'so it is')`,
-      );
-      assert.match((await agreed(db, name, `${rule.name}, stopped`)).sentences, /is paused: stopped by ann/);
-    }
-  });
-}
-
 // ── Rows beside it
 
 const SESSIONS = `
@@ -222,44 +157,116 @@ const BESIDE: [job: string, make: string, held: string, kind: string, said: RegE
   ['accounting', HOTSPOT, 'radius_sessions', 'fails', /the row 1 of radius_sessions, which it needs/],
 ];
 
-test('of a lock on another row that it needs, explain says whose it is and what a tick makes of it', async () => {
-  await using db = await database();
-  for (const [job, make, held, kind, sentence] of BESIDE) {
-    await db.query(CLEAR);
-    await db.query(make);
-    await using application = new Application(db);
-    await application.begin(`select from ${held} for update`);
-    const { explanation, sentences } = await agreed(db, job, `${job}: ${held}`);
-    const what = `${held}\n${sentences}`;
-    assert.ok(
-      explanation.transitions.some(({ verdict }) => verdict.kind === kind && sentence.test(verdict.sentence)),
-      what,
-    );
-    if (kind !== 'now') assert.match(sentences, /by process \d+ \("laravel 0", /, what);
-  }
-});
+// Most of the time they wait for locks.
+describe('explain and tick', { concurrency: 6 }, () => {
+  for (const [name, rules] of Object.entries(DUE_ROWS)) {
+    test(`${name}: whoever holds a row or its table, explain and tick agree, and it says who it is`, async () => {
+      const job = (await loadJobs()).find((each) => each.name === name)!;
+      await using db = await database();
+      for (const rule of job.rules) {
+        const table = tableOf(rule.row);
+        const column = where(table).split(' ')[0];
+        await db.query(
+          `create table if not exists refers_${table.replace('.', '_')} as select ${column} as ref from ${table} limit 0`,
+        );
+        await db.query(
+          `alter table refers_${table.replace('.', '_')} drop constraint if exists ref, add constraint ref foreign key (ref) references ${table}`,
+        );
+        const prepare = async () => {
+          await db.query(CLEAR);
+          await db.query(rules[rule.name]!.make);
+          return new Application(db);
+        };
+        for (const [how, hold] of Object.entries(HOLDS)) {
+          await using application = await prepare();
+          await application.begin(...hold(table));
+          const said = await agreed(db, name, `${name}, ${rule.name}: ${how}`);
+          if (!said.acts)
+            assert.match(
+              said.sentences,
+              /process \d+ \("laravel 0"|one of the processes|process \d+ \("laravel 1"/,
+              how,
+            );
+        }
+        for (const mode of TABLE_LOCKS) {
+          await using application = await prepare();
+          await application.begin(`lock table ${table} in ${mode} mode`);
+          const said = await ask(db, name, 1);
+          const result = await db.tick(NOW, { only: [name] });
+          const what = `${name}, ${rule.name}, ${mode}: ${said.sentences}\n${JSON.stringify(result.jobs)}`;
+          assert.equal(total(result.jobs[0]!.changed) > 0, said.acts, what);
+          assert.equal(result.jobs[0]!.error !== undefined, !said.acts, what);
+          if (!said.acts)
+            assert.match(said.sentences, /the table [\w.]+ is locked \(\w+\) by process \d+ \("laravel 0"/, what);
+        }
+      }
+    });
 
-test('also the second session of a patient, which is waited for, and an old subscription, which is replaced', async () => {
-  await using db = await database();
-  for (const [job, make, id, failed] of [
-    ['deductions', SESSIONS, '2', 1],
-    ['session-endings', SESSIONS, '2', 1],
-    ['subscriptions', CUSTOMER, '2', 0],
-  ] as const) {
-    await db.query(CLEAR);
-    await db.query(make);
-    await using application = new Application(db);
-    await application.begin(
-      `select from ${job === 'subscriptions' ? 'customer_packages' : 'text_sessions'} where id = '${id}' for update`,
-    );
-    const said = await ask(db, job, id);
-    await db.tick(NOW, { only: [job] });
-    assert.deepEqual([said.acts, said.fails], [false, failed === 1], said.sentences);
-    assert.match(said.sentences, /its row is locked by process \d+ \("laravel 0"/);
-    assert.equal(
-      (await db.query('select from scheduler.failures where entity_id = $1', [id])).length,
-      failed,
-      said.sentences,
-    );
+    test(`${name}: a failure, a quarantine and a stop are told as the tick takes them`, async () => {
+      const job = (await loadJobs()).find((each) => each.name === name)!;
+      await using db = await database();
+      for (const rule of job.rules) {
+        for (const [next, quarantined] of [
+          ["timestamptz '2026-03-01T12:05:00Z'", 'null'],
+          ["timestamptz '2026-03-01T12:00:00Z'", 'null'],
+          ["'infinity'", "timestamptz '2026-03-01T11:00:00Z'"],
+        ]) {
+          await db.query(CLEAR);
+          await db.query(rules[rule.name]!.make);
+          await db.query(`insert into scheduler.failures
+          (job, entity_id, transition, attempts, error, first_failed_at, last_failed_at, next_attempt_at, quarantined_at)
+          values ('${name}', '1', '${rule.name}', 2, 'so it is', '2026-03-01T11:00:00Z', '2026-03-01T11:00:00Z', ${next}, ${quarantined})`);
+          await agreed(db, name, `${rule.name}, next attempt ${next}`);
+        }
+        await db.query(CLEAR);
+        await db.query(rules[rule.name]!.make);
+        await db.query(
+          `insert into scheduler.controls (job, action, by, reason) values ('${name}', 'stop', 'ann', 'so it is')`,
+        );
+        assert.match((await agreed(db, name, `${rule.name}, stopped`)).sentences, /is paused: stopped by ann/);
+      }
+    });
   }
+
+  test('of a lock on another row that it needs, explain says whose it is and what a tick makes of it', async () => {
+    await using db = await database();
+    for (const [job, make, held, kind, sentence] of BESIDE) {
+      await db.query(CLEAR);
+      await db.query(make);
+      await using application = new Application(db);
+      await application.begin(`select from ${held} for update`);
+      const { explanation, sentences } = await agreed(db, job, `${job}: ${held}`);
+      const what = `${held}\n${sentences}`;
+      assert.ok(
+        explanation.transitions.some(({ verdict }) => verdict.kind === kind && sentence.test(verdict.sentence)),
+        what,
+      );
+      if (kind !== 'now') assert.match(sentences, /by process \d+ \("laravel 0", /, what);
+    }
+  });
+
+  test('also the second session of a patient, which is waited for, and an old subscription, which is replaced', async () => {
+    await using db = await database();
+    for (const [job, make, id, failed] of [
+      ['deductions', SESSIONS, '2', 1],
+      ['session-endings', SESSIONS, '2', 1],
+      ['subscriptions', CUSTOMER, '2', 0],
+    ] as const) {
+      await db.query(CLEAR);
+      await db.query(make);
+      await using application = new Application(db);
+      await application.begin(
+        `select from ${job === 'subscriptions' ? 'customer_packages' : 'text_sessions'} where id = '${id}' for update`,
+      );
+      const said = await ask(db, job, id);
+      await db.tick(NOW, { only: [job] });
+      assert.deepEqual([said.acts, said.fails], [false, failed === 1], said.sentences);
+      assert.match(said.sentences, /its row is locked by process \d+ \("laravel 0"/);
+      assert.equal(
+        (await db.query('select from scheduler.failures where entity_id = $1', [id])).length,
+        failed,
+        said.sentences,
+      );
+    }
+  });
 });
