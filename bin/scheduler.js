@@ -3,7 +3,6 @@
 
 // The launcher: built code when there is any, else the sources. It relies on no environment and no working directory.
 const { closeSync, existsSync, fstatSync, mkdirSync, openSync, readSync, renameSync, writeFileSync } = require('node:fs');
-const { createRequire } = require('node:module');
 const { dirname, join } = require('node:path');
 const { Script } = require('node:vm');
 
@@ -49,8 +48,10 @@ function runBuilt() {
   const home = process.env.XDG_CACHE_HOME || (process.env.HOME && join(process.env.HOME, '.cache'));
   const places = [join(root, 'dist'), ...(home ? [join(home, 'duetick')] : [])].map((folder) => join(folder, name));
   const script = new Script(source, { filename: built, cachedData: firstReadable(places, room) });
-  const module = { exports: {} };
-  script.runInThisContext()(module.exports, createRequire(built), module, built, dirname(built));
+  const program = { exports: {} };
+  // Of "node:module", which asking for it by name would load, nothing else is needed.
+  const { createRequire } = module.constructor;
+  script.runInThisContext()(program.exports, createRequire(built), program, built, dirname(built));
   if (script.cachedDataRejected !== false && isTick) {
     // A run that found no database has compiled nearly all that it needs: an image is built where there is none.
     process.on('exit', (code) => (code === 0 || code === 69) && keep(places, script.createCachedData()));

