@@ -1,6 +1,7 @@
 import { readFileSync } from 'node:fs';
 import { isatty } from 'node:tty';
 import { parseEnv } from 'node:util';
+import { parse, toClientConfig } from 'pg-connection-string';
 import { configurationError, usageError } from './errors.ts';
 
 /** One environment variable: how its text becomes a value, and what is valid. A parser answers undefined to what it refuses. */
@@ -130,8 +131,12 @@ export type Settings = { -readonly [K in keyof typeof VARIABLES]: Value<(typeof 
 };
 
 /** Where the database is: a URL, or libpq's own variables, which pg reads itself. */
+const VALID_URL = 'postgresql://user:password@host:5432/database';
+
 export interface Connection {
   url?: string;
+  /** What the URL says, with the certificates that it names. */
+  client?: ReturnType<typeof toClientConfig>;
   /** Prisma's ?schema=…, which PostgreSQL calls the search path. */
   schema?: string;
 }
@@ -206,22 +211,25 @@ function readConnection(
     return {};
   }
   const source = given.databaseUrl ? '--database-url' : 'DATABASE_URL';
-  let url: URL;
+  const scheme = /^[a-z][a-z0-9+.-]*:\/\//i.exec(text)?.[0];
+  if (scheme && !/^postgres(ql)?:/i.test(scheme)) {
+    faults.push(`${source} begins with "${scheme}"; valid: ${VALID_URL}.`);
+    return {};
+  }
   try {
-    url = new URL(text.replace(/^(postgres(?:ql)?:\/\/)([^/@]*@)?(%2F[^/]*)/i, '$1$2socket'));
-  } catch {
-    faults.push(`${source} is not a URL; valid: postgresql://user:password@host:5432/database.`);
+    if (!scheme) throw new URIError();
+    // sslmode means what libpq means by it, as everywhere else in the operator's environment.
+    const parsed = parse(text, { useLibpqCompat: !/[?&]uselibpqcompat=/.test(text) });
+    const { schema } = parsed;
+    return { url: text, client: toClientConfig(parsed), ...(typeof schema === 'string' && schema && { schema }) };
+  } catch (error) {
+    faults.push(
+      error instanceof URIError || (error as NodeJS.ErrnoException).code === 'ERR_INVALID_URL'
+        ? `${source} is not a URL; valid: ${VALID_URL}.`
+        : `${source} cannot be used: ${withoutPassword((error as Error).message).replace(/\.$/, '')}.`,
+    );
     return {};
   }
-  if (!/^postgres(ql)?:$/.test(url.protocol)) {
-    faults.push(`${source} begins with "${url.protocol}//"; valid: postgresql://user:password@host:5432/database.`);
-    return {};
-  }
-  if (!url.search) return { url: text };
-  const schema = url.searchParams.get('schema');
-  // sslmode means what libpq means by it, as everywhere else in the operator's environment.
-  const libpq = url.searchParams.has('sslmode') && !url.searchParams.has('uselibpqcompat');
-  return { url: libpq ? `${text}&uselibpqcompat=true` : text, ...(schema ? { schema } : {}) };
 }
 
 /** A text fit to be shown: every connection string in it without its password. */

@@ -1,6 +1,5 @@
 import type { Socket } from 'node:net';
 import pg from 'pg';
-import { parseIntoClientConfig } from 'pg-connection-string';
 import type { Settings } from './config.ts';
 import { withoutPassword } from './config.ts';
 import { EXIT, OperatorError } from './errors.ts';
@@ -250,7 +249,7 @@ export class Database {
     const deadline = Date.now() + this.#settings.connectTimeout * 1000;
     for (let attempt = 1; ; attempt++) {
       const client = new pg.Client({
-        ...(this.#settings.connection.url ? parseIntoClientConfig(this.#settings.connection.url) : {}),
+        ...this.#settings.connection.client,
         application_name: this.#name,
         connectionTimeoutMillis: Math.max(1, deadline - Date.now()),
         keepAlive: true,

@@ -145,7 +145,8 @@ test('each of the libraries, the environment and the standard streams has one ow
       .sort();
   const importing = (name: RegExp) => users(({ imports }) => imports.some(({ from }) => name.test(from)));
   const mentioning = (text: RegExp) => users((source) => text.test(source.text));
-  assert.deepEqual(importing(/^pg(-connection-string)?$/), ['src/db.ts']);
+  assert.deepEqual(importing(/^pg$/), ['src/db.ts']);
+  assert.deepEqual(importing(/^pg-connection-string$/), ['src/config.ts']);
   assert.deepEqual(importing(/^luxon$/), ['src/calendar.ts']);
   assert.deepEqual(importing(/^pino$/), ['src/log.ts']);
   assert.deepEqual(importing(/^postgres-migrations$/), ['src/schema.ts']);

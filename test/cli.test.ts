@@ -217,6 +217,18 @@ test('an --env-file adds to the environment, which wins', async () => {
   assert.equal(code, 0);
 });
 
+test('a certificate that cannot be read, and sslmode=verify-ca without one, exit 78 and are named', async () => {
+  const url = 'postgresql://u:hunter2@db/x?sslmode=verify-ca';
+  for (const [more, what] of [
+    ['&sslrootcert=/no/such/file', /--database-url cannot be used: ENOENT: .*'\/no\/such\/file'\.$/m],
+    ['', /--database-url cannot be used: .*sslmode=verify-ca requires specifying a CA with sslrootcert/],
+  ] as const) {
+    const refusal = await cli(['status', '--database-url', `${url}${more}`]);
+    refused(refusal, 78, what);
+    assert.doesNotMatch(refusal.err, /hunter2/);
+  }
+});
+
 test('a connection string that is none, or not of PostgreSQL, exits 78 without being printed', async () => {
   for (const url of ['postgresql://u:hunter2@[bad/db', 'host=db password=hunter2', 'mysql://u:hunter2@db/x']) {
     const refusal = await cli(['status', '--database-url', url, '--debug']);
