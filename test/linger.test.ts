@@ -280,7 +280,11 @@ describe('tick --linger', { concurrency: 3 }, () => {
     const due = await goingOnSale(db, [1, 2]);
     const { code, err } = await run.ended;
     assert.equal(code, 78);
-    assert.equal(err.match(/vouchers/g)?.length, 1, err);
+    // Where a minute began meanwhile, its tick has met the error, too.
+    const lines = err.trimEnd().split('\n');
+    const minutes = lines.map((line) => JSON.parse(line).time.slice(0, '2026-03-01T10:00'.length));
+    assert.ok(lines.every((line) => line.includes('vouchers')));
+    assert.equal(new Set(minutes).size, lines.length, err);
     assert.equal((await changed(db)).length, due.length);
   });
 
