@@ -31,7 +31,7 @@ test('the monitor hears of the start, then of the exit code, with a summary', as
   assert.ok(monitor.asked.every(({ method }) => method === 'POST'));
   assert.match(
     monitor.asked[1]!.body,
-    /^exit code 0: done, after \d+\.\d s\npackages: activate 1, late by up to \d+ d( \d+ h)?$/,
+    /^exit code 0: done, after \d+\.\d s\npackages: activate 1, late by up to \d+ d( \d+ (h|min))?$/,
   );
 });
 
