@@ -12,10 +12,17 @@ export const ANYTHING_EXPIRED = `
   exists (select from (select occurred_at from scheduler.events order by id limit 1) as oldest where occurred_at ${EXPIRED})
   or exists (select from (select started_at from scheduler.runs order by id limit 1) as oldest where started_at ${EXPIRED})`;
 
-const DELETE = {
-  events: `delete from scheduler.events where id in (select id from scheduler.events where occurred_at ${EXPIRED} order by id limit ${BATCH}) returning 1`,
-  runs: `delete from scheduler.runs where id in (select id from scheduler.runs where started_at ${EXPIRED} order by id limit ${BATCH}) returning 1`,
-};
+// An array is made once. What is "in" a query with a limit may be asked for again with each row, should the table have been
+// empty when PostgreSQL last looked.
+const forget = (table: string, time: string) => `
+  with gone as (
+    delete from scheduler.${table}
+    where id = any(array(select id from scheduler.${table} where ${time} ${EXPIRED} order by id limit ${BATCH}))
+    returning 1
+  )
+  select count(*)::integer as n from gone`;
+
+const FORGET = { events: forget('events', 'occurred_at'), runs: forget('runs', 'started_at') };
 
 export interface Pruned {
   events: number;
@@ -27,12 +34,7 @@ export async function prune(db: Database, settings: Settings, now: string, stop:
   const pruned: Pruned = { events: 0, runs: 0 };
   for (const table of ['events', 'runs'] as const) {
     for (let deleted = BATCH; deleted === BATCH && !stop.reason; ) {
-      deleted = (
-        await db.query(`with gone as (${DELETE[table]}) select count(*)::integer as n from gone`, {
-          now,
-          retention: settings.retentionDays,
-        })
-      )[0]!.n as number;
+      deleted = (await db.query<{ n: number }>(FORGET[table], { now, retention: settings.retentionDays }))[0]!.n;
       pruned[table] += deleted;
     }
   }
