@@ -80,7 +80,14 @@ const PROVISION: Rule = {
       group by key having sum(needed) = 0`,
   },
   needs: {
-    free: 'select pay.tableoid, pay.id, pay.xmax from due join payments pay on pay.id = due.id',
+    free: `
+      select pay.tableoid, pay.id, pay.xmax
+      from due join payments pay on pay.id = due.id or pay.phone_number = due.phone_number
+      where pay.status = 'completed' and pay.provisioned_at is null and ${COMPLETED_AT} <= :now::timestamptz
+        and not exists (
+          select from scheduler.failures f
+          where f.job = 'payments' and f.entity_id = pay.id::text and f.next_attempt_at > :now::timestamptz
+        )`,
     awaited: 'select u.tableoid, u.id, u.xmax from due join hotspot_users u on u.phone_number = due.phone_number',
   },
   carry: 'pay.phone_number, pay.mac_address, pay.package_id, pay.amount',

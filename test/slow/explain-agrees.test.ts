@@ -123,6 +123,10 @@ const HOTSPOT = `
     acctsessiontime, acctinputoctets, acctoutputoctets)
   values ('1', '1', 'u1', '10.0.0.1', timestamptz '${NOW}' - interval '1 hour', '${NOW}', '${NOW}', 60, 1000, 2000)`;
 
+const TWO_PAYMENTS = `${HOTSPOT};
+  insert into payments (phone_number, package_id, amount, transaction_id, status, updated_at)
+  values ('254712345678', 1, 50, 'T2', 'completed', timestamptz '${NOW}')`;
+
 const BESIDE: [job: string, make: string, held: string, kind: string, said: RegExp][] = [
   [
     'subscriptions',
@@ -151,6 +155,7 @@ const BESIDE: [job: string, make: string, held: string, kind: string, said: RegE
     ],
     [job, SESSIONS, 'doctor_wallets', 'fails', /the row 9 of doctor_wallets, which it needs/],
   ]),
+  ['payments', TWO_PAYMENTS, 'payments where id = 2', 'held', /the row 2 of payments, which it needs/],
   ['payments', HOTSPOT, 'hotspot_users', 'fails', /the row 1 of hotspot_users, which it needs/],
   ['hotspot-sessions', HOTSPOT, 'hotspot_users', 'fails', /the row 1 of hotspot_users, which it needs/],
   ['accounting', HOTSPOT, 'hotspot_users', 'fails', /the row 1 of hotspot_users, which it needs/],
