@@ -10,7 +10,10 @@ export const mayBeTried = (
     where f.job = :job::text and f.entity_id = ${id}::text and f.next_attempt_at > :now::timestamptz
   ) else true end`;
 
-/** Expects a relation `refused` (id, error). Growing pauses, then quarantine: an operator has to look. */
+/**
+ * Expects a relation `refused` (id, error). Growing pauses, then quarantine: an operator has to look. Who took a row for due
+ * before another runner noted its failure has not made another attempt.
+ */
 export const NOTE_REFUSED = `
   insert into scheduler.failures (job, entity_id, transition, attempts, error, first_failed_at, last_failed_at, next_attempt_at)
   select :job::text, id, :rule::text, 1, error, :now::timestamptz, :now::timestamptz, :now::timestamptz + interval '5 minutes'
@@ -23,7 +26,9 @@ export const NOTE_REFUSED = `
     next_attempt_at = case failures.attempts + 1
       when 1 then excluded.next_attempt_at -- released after its quarantine
       when 2 then excluded.last_failed_at + interval '30 minutes' else 'infinity' end,
-    quarantined_at = case when failures.attempts + 1 < ${ATTEMPTS} then null else excluded.last_failed_at end`;
+    quarantined_at = case when failures.attempts + 1 < ${ATTEMPTS} then null else excluded.last_failed_at end
+  where failures.next_attempt_at <= excluded.last_failed_at
+  returning entity_id`;
 
 /** Expects a relation `outcome` (entity_id): success clears a failure. */
 export const CLEAR_SUCCEEDED = `

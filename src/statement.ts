@@ -120,7 +120,7 @@ const FINISH = (claimed: string) => `
   noted as (${NOTE_REFUSED}),
   cleared as (${CLEAR_SUCCEEDED})
   select
-    (select coalesce(json_agg(refused), '[]') from refused) as refused,
+    (select coalesce(json_agg(refused), '[]') from refused where id in (select entity_id from noted)) as refused,
     ${TALLY(`coalesce(${claimed} <= :detail::integer, true)`)}`;
 
 export const complete = (rule: Rule, due: string) => `${changed(rule, due)},

@@ -161,6 +161,13 @@ export async function database(options: DatabaseOptions = {}): Promise<TestDatab
   };
 }
 
+/** A second connection, as the application has one. */
+export async function application(db: TestDatabase) {
+  const client = new pg.Client({ connectionString: db.url });
+  await client.connect();
+  return Object.assign(client, { [Symbol.asyncDispose]: () => client.end() });
+}
+
 async function tickAt(
   url: string,
   at: string | undefined,

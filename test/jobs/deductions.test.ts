@@ -1,7 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import pg from 'pg';
-import { database, type TestDatabase } from '../harness.ts';
+import { application, database, type TestDatabase } from '../harness.ts';
 
 const START = '2026-03-01T10:00:00Z';
 const at = (minutes: number) => new Date(Date.parse(START) + minutes * 60_000).toISOString();
@@ -24,12 +23,6 @@ const blocks = (db: TestDatabase) =>
   db.query(
     'select session_id::text, block::integer, subscription_id::integer, due_at from text_session_deductions order by 1, 2',
   );
-
-async function connect(db: TestDatabase) {
-  const client = new pg.Client({ connectionString: db.url });
-  await client.connect();
-  return client;
-}
 
 test('a session costs one credit per full 10 minutes, counted from its activation', async () => {
   await using db = await database();
@@ -250,12 +243,11 @@ test('a session that a person is ending at this moment is left alone, and no fai
   await using db = await database();
   await credits(db, 9);
   await session(db);
-  const person = await connect(db);
+  await using person = await application(db);
   await person.query(`begin; update text_sessions set status = 'ended', reason = 'by_patient'`);
   const tick = db.tick(at(25), { only });
   await new Promise((resolve) => setTimeout(resolve, 200));
   await person.query('commit');
-  await person.end();
   assert.equal((await tick).exitCode, 0);
   await db.tick(at(26), { only });
   assert.deepEqual([(await db.one('select * from text_sessions')).reason, await left(db)], ['by_patient', [9]]);
@@ -266,12 +258,11 @@ test('a credit that is being sold at this moment is waited for', async () => {
   await using db = await database();
   await credits(db, 0);
   await session(db);
-  const shop = await connect(db);
+  await using shop = await application(db);
   await shop.query('begin; update subscriptions set text_sessions_remaining = text_sessions_remaining + 5');
   const tick = db.tick(at(25), { only });
   await new Promise((resolve) => setTimeout(resolve, 300));
   await shop.query('commit');
-  await shop.end();
   await tick;
   assert.deepEqual(await left(db), [3]);
   assert.equal((await db.one('select * from text_sessions')).status, 'active');
@@ -282,12 +273,11 @@ test('a message that the application is writing into a session does not hold its
   await db.query('create table messages (session_id bigint references text_sessions)');
   await credits(db, 9);
   await session(db);
-  const chat = await connect(db);
+  await using chat = await application(db);
   await chat.query('begin; insert into messages values (1)');
   await db.tick(at(25), { only });
   assert.deepEqual(await left(db), [7]);
   await chat.query('commit');
-  await chat.end();
 });
 
 test('a session that cannot be changed harms no other, not even one of the same patient', async () => {

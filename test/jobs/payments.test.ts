@@ -1,8 +1,8 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import pg from 'pg';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { maskPhone } from '../../src/gateways/secrets.ts';
-import { database, type TestDatabase } from '../harness.ts';
+import { application, database, type TestDatabase } from '../harness.ts';
 import {
   at,
   checksOf,
@@ -264,16 +264,12 @@ test('a payment that the application holds keeps the later ones of its number wa
   ];
   const held = await pay(db, slow.id);
   await pay(db, fast.id, { created_at: at(0.5), updated_at: at(0.5) });
-  const app = new pg.Client({ connectionString: db.url });
-  await app.connect();
-  try {
-    await app.query('begin');
-    await app.query('update payments set amount = amount where id = $1', [held.id]);
-    assert.deepEqual((await tick(db, at(1))).changed, {});
-    assert.deepEqual(await failures(db), []);
-  } finally {
-    await app.end();
-  }
+  await using app = await application(db);
+  await app.query('begin');
+  await app.query('update payments set amount = amount where id = $1', [held.id]);
+  assert.deepEqual((await tick(db, at(1))).changed, {});
+  assert.deepEqual(await failures(db), []);
+  await app.query('rollback');
   assert.deepEqual((await tick(db, at(2))).changed, { provision: 1, 'create user': 1, extend: 1 });
   assert.equal((await repliesOf(db, (await theUser(db)).username))['Mikrotik-Rate-Limit'], '8M/8M');
 });
@@ -366,6 +362,29 @@ test('twelve runners at once without the lock count every payment once', async (
   assert.equal((await db.one(`select count(*)::integer as n from radius_sessions where status = 'active'`)).n, 40);
   assert.equal((await db.events()).filter(({ type }) => type === 'PaymentCompleted').length, 120);
   assert.deepEqual(await db.query('select * from scheduler.failures'), []);
+});
+
+test('a payment that two runners found wrong at the same time has failed once, and one of them says so', async () => {
+  await using db = await database();
+  const { id } = await hotspotPackage(db);
+  await pay(db, id, { amount: 5 });
+  await db.query(`
+    create sequence comers;
+    create or replace function scheduler.try_hold(kind integer, key text) returns boolean language plpgsql as $$
+    begin
+      if nextval('comers') = 1 then perform pg_advisory_xact_lock(7); end if;
+      return pg_try_advisory_xact_lock(kind, hashtext(key) & 1023);
+    end $$`);
+  await using app = await application(db);
+  await app.query('begin; select pg_advisory_xact_lock(7)');
+  const without = { env: { SCHEDULER_TEST_WITHOUT_LOCK: 'true' } };
+  const slow = tick(db, NOW, without);
+  const waits = `select from pg_stat_activity where datname = current_database() and wait_event = 'advisory'`;
+  while ((await db.query(waits)).length === 0) await sleep(10);
+  assert.equal((await tick(db, NOW, without)).failed, 1);
+  await app.query('commit');
+  assert.equal((await slow).failed, 0);
+  assert.equal((await db.one('select attempts from scheduler.failures')).attempts, 1);
 });
 
 test('numbers are masked in SQL as they are in TypeScript', async () => {

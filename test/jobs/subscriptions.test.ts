@@ -1,9 +1,8 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
-import pg from 'pg';
 import { job } from '../../src/jobs/subscriptions.ts';
-import { database, type Finished, type TestDatabase } from '../harness.ts';
+import { application, database, type Finished, type TestDatabase } from '../harness.ts';
 
 const NOW = '2026-03-01T10:00:30Z';
 const EARLIER = '2026-02-01T00:00:00Z';
@@ -50,13 +49,6 @@ const passOf = async (result: Awaited<ReturnType<typeof tick>>) => {
   assert.ok(pass && pass.error === undefined, pass?.error);
   return pass;
 };
-
-/** A second connection, as the application has one. */
-async function application(db: TestDatabase) {
-  const client = new pg.Client({ connectionString: db.url });
-  await client.connect();
-  return Object.assign(client, { [Symbol.asyncDispose]: () => client.end() });
-}
 
 const logged = ({ err }: Finished) =>
   err
