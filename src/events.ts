@@ -13,18 +13,18 @@ export const RECORD_AND_TELL = `
     order by due_at, step
     returning id, type, channels, data
   ),
-  messages as materialized (
-    select id, type, channels, json_build_object('id', id, 'event', type, 'data', data)::text as payload
-    from recorded
-    where :notify::boolean
-  ),
   told as (
     select pg_notify(
       channel::name::text,
       case when octet_length(payload) < 8000 then payload
         else json_build_object('id', id, 'event', type, 'truncated', true)::text end
     )
-    from messages cross join unnest(channels) as channel
+    from (
+      select id, type, channels, json_build_object('id', id, 'event', type, 'data', data)::text as payload
+      from recorded
+      where :notify::boolean
+      offset 0
+    ) as message cross join unnest(channels) as channel
   )`;
 
 export interface Event {

@@ -4,7 +4,7 @@ import { RECORD_AND_TELL } from './events.ts';
 import { CLEAR_SUCCEEDED } from './failures.ts';
 import type { Answer, Outcome, Rule, World } from './job.ts';
 import type { Log } from './log.ts';
-import { TALLY } from './statement.ts';
+import { TALLIED, TALLY } from './statement.ts';
 import type { Stop } from './stop.ts';
 
 /** Answers that arrive while others are being recorded are recorded together, but no more than this at a time. */
@@ -16,7 +16,8 @@ const record = (rule: Rule) => `
   ),
   ${rule.act!.record},
   ${RECORD_AND_TELL},
-  cleared as (${CLEAR_SUCCEEDED})
+  cleared as (${CLEAR_SUCCEEDED}),
+  ${TALLIED}
   select ${TALLY('true')}`;
 
 /**

@@ -98,11 +98,15 @@ const changed = (rule: Rule, due: string) => `
   todo as (select * from due where case when wrong is null then true end),
   ${rule.change}`;
 
-/** What `outcome` amounts to; row by row only when asked. */
+/** What `outcome` amounts to, as common table expression and as columns; row by row only when asked. */
+export const TALLIED = `
+  tallied as materialized (
+    select transition, count(*), min(due_at) filter (where isfinite(due_at)) as due_at
+    from outcome where transition is not null group by transition
+  )`;
 export const TALLY = (detailed: string) => `
-    (select coalesce(json_object_agg(transition, count), '{}') from (select transition, count(*) from outcome where transition is not null group by 1) as t) as changed,
-    (select coalesce(max(extract(epoch from :now::timestamptz - due_at)), 0)::double precision from outcome
-     where isfinite(due_at) and transition is not null) as "lateSeconds",
+    (select coalesce(json_object_agg(transition, count), '{}') from tallied) as changed,
+    (select coalesce(extract(epoch from :now::timestamptz - min(due_at)), 0)::double precision from tallied) as "lateSeconds",
     (select count(*) from told)::integer as told,
     (select json_agg(json_build_object('transition', transition, 'step', step, 'entity_id', entity_id, 'data', data) order by due_at, step)
      from outcome where transition is not null and ${detailed}) as outcomes`;
@@ -118,17 +122,19 @@ const REFUSED = `
 const FINISH = (claimed: string) => `
   ${RECORD_AND_TELL},
   noted as (${NOTE_REFUSED}),
-  cleared as (${CLEAR_SUCCEEDED})
+  cleared as (${CLEAR_SUCCEEDED}),
+  ${TALLIED}
   select
     (select coalesce(json_agg(refused), '[]') from refused where id in (select entity_id from noted)) as refused,
     ${TALLY(`coalesce(${claimed} <= :detail::integer, true)`)}`;
 
 export const complete = (rule: Rule, due: string) => `${changed(rule, due)},
   ${REFUSED},
-  ${FINISH('(select count(*) from due)')},
-    (select count(*) from due)::integer as claimed,
+  size as materialized (select count(*)::integer as rows from due),
+  ${FINISH('(select rows from size)')},
+    (select rows from size) as claimed,
     (select json_build_object('from', due_at::text, 'after', id::text)
-     from (select due_at, id from due offset (select greatest(count(*) - 1, 0) from due)) as l) as last`;
+     from (select due_at, id from due offset (select greatest(rows - 1, 0) from size)) as l) as last`;
 
 const IN_PIECES = `
   with part as materialized (

@@ -567,6 +567,36 @@ const UNREADABLE = [
   '9'.repeat(10_240),
 ];
 
+test('the usual spelling of a validity, which is read by a shorter way, means what any other one does', async () => {
+  await using db = await database();
+  const counts = ['', '0', '0000', '7', '07', '365', '9999', '10000', '999999999999', '1.5', '-1', '１'];
+  const units = [
+    'minute',
+    'minutes',
+    'hour',
+    'hours',
+    'day',
+    'days',
+    'week',
+    'weeks',
+    'month',
+    'months',
+    'Days',
+    'year',
+    '',
+  ];
+  const found = await db.query(
+    `select count(*)::integer as tried, count(seconds)::integer as readable, count(*) filter (where seconds is distinct from scheduler.spelled_seconds(v))::integer as different
+     from unnest($1::text[]) as n, unnest($2::text[]) as unit, unnest(array['', ' ', '  ', E'\\t']) as space, unnest(array['', ' ', 's', ' x']) as rest,
+       lateral (select n || space || unit || rest as v) as spelled, lateral (select scheduler.validity_seconds(v) as seconds) as read`,
+    [counts, units],
+  );
+  const { tried, readable, different } = found[0]!;
+  assert.equal(tried, counts.length * units.length * 16);
+  assert.ok(readable > 300, `${readable} can be read`);
+  assert.equal(different, 0);
+});
+
 test('a validity that is not a count and a unit is that row’s failure, naming the value; the others are done', async () => {
   await using db = await database();
   for (const [n, validity] of UNREADABLE.entries()) {
