@@ -41,7 +41,8 @@ export interface TransactionOptions {
   /**
    * Take rows from indexes, in their order. Left to statistics from before a large import or a long pause, PostgreSQL may
    * collect and sort all that is due for every batch of it. And as a batch is small and its rows were read a moment ago,
-   * looking them up costs less than the planner's disks suggest: it would rather scan a middling table whole.
+   * looking them up costs less than the planner's disks suggest: it would rather scan a middling table whole. A cache of what
+   * was looked up is of no use to it, as nearly every key is another one.
    */
   inIndexOrder?: boolean;
 }
@@ -305,6 +306,7 @@ function begin({ dbTimezone, connection: { schema } }: Settings, options: Transa
     ...(options.inIndexOrder && {
       enable_seqscan: 'off',
       enable_bitmapscan: 'off',
+      enable_memoize: 'off',
       random_page_cost: '0.1',
       seq_page_cost: '0.1',
       work_mem: WORK_MEMORY,

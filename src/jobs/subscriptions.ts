@@ -21,25 +21,25 @@ end`;
  */
 const NEEDED = `
   needed as materialized (
-    select customer.key, c.id, row_number() over (partition by customer.key order by c.status = 'ACTIVE', ${START}, c.id) as place
+    select customer.key, c.id, c.ctid as spot, row_number() over (partition by customer.key order by c.status = 'ACTIVE', ${START}, c.id) as place
     from (select distinct key, "userId" from due) as customer
     join customer_packages c on c."userId" = customer."userId"
     where c.status in ('SCHEDULED', 'ACTIVE') and (c.status = 'ACTIVE' or ${START} <= :now::timestamptz)
     union all
-    select key, id, 1 from due where "userId" is null
+    select due.key, c.id, c.ctid, 1 from due join customer_packages c on c.id = due.id where due."userId" is null
   )`;
 const LOCK_CUSTOMERS = `
   with ${NEEDED},
   oldest as materialized (
     select needed.key
-    from needed join customer_packages c on c.id = needed.id
+    from needed join customer_packages c on c.ctid = needed.spot and c.id = needed.id
     where needed.place = 1 and c.status = 'SCHEDULED'
     for no key update of c skip locked
   ),
   held as materialized (
     select needed.key
-    from oldest join needed on needed.key = oldest.key join customer_packages c on c.id = needed.id
-    where needed.place > 1 and c.status in ('SCHEDULED', 'ACTIVE')
+    from needed join customer_packages c on c.ctid = needed.spot and c.id = needed.id
+    where case when needed.place > 1 then needed.key in (select key from oldest) end and c.status in ('SCHEDULED', 'ACTIVE')
     for no key update of c skip locked
   )
   select key
@@ -89,24 +89,24 @@ const ACTIVATE: Rule = {
     switched as (
       update customer_packages c
       set status = 'ACTIVE', "isActive" = true, "startDate" = :now::timestamptz, "updatedAt" = :now::timestamptz
-      from todo where (select count(*) from replaced) >= 0 and c.id = todo.id
-      returning todo.due_at, ${DETAILS}
+      where (select count(*) from replaced) >= 0 and c.id = any(array(select id from todo))
+      returning ${START} as due_at, ${DETAILS}
     ),
     moved as (
-      select id as successor, 'activate' as transition, 'subscription.activated' as type, 'SCHEDULED' as old_status,
+      select case when id in (select replaced_by from replaced) then 1000000 else 1 end as step, 'activate' as transition,
+        'subscription.activated' as type, 'SCHEDULED' as old_status,
         'ACTIVE' as new_status, null as replaced_by, format('Subscription %s is active', id) as message,
         due_at, id, user_id, package_id, previous, scheduled_start, started
       from switched
       union all
-      select replaced_by, 'expire previous', 'subscription.expired', 'ACTIVE', 'EXPIRED', replaced_by,
+      select row_number() over (partition by replaced_by order by id), 'expire previous', 'subscription.expired', 'ACTIVE', 'EXPIRED', replaced_by,
         case when replaced_by in (select id from switched) then format('Subscription %s expired, replaced by %s', id, replaced_by)
           else scheduler.refuse('a trigger or a rule of the table suppressed the update') end,
         due_at, id, user_id, package_id, previous, scheduled_start, started
       from replaced
     ),
     outcome as (
-      select row_number() over (partition by successor order by transition desc, id) as step, transition, type,
-        id::text as entity_id, due_at, ${EVENT}
+      select step, transition, type, id::text as entity_id, due_at, ${EVENT}
       from moved
     )`,
 };
