@@ -59,10 +59,10 @@ interface Planned {
 }
 
 // A tick's usual handful and most backlogs fit into one batch. A longer one is worked off in larger transactions, of which
-// each costs a wait for the disk, as long as they stay so short that nobody notices their locks.
+// each costs a wait for the disk, as long as one takes no more than about a second: so long may somebody wait for a row of it.
 const BATCH = 1000;
 const LARGEST_BATCH = 8 * BATCH;
-const SHORT_MS = 250;
+const SHORT_MS = 500;
 
 // Above this many rows in a batch, their lines drop to debug and one line gives the count.
 const DETAIL = 100;

@@ -45,14 +45,13 @@ const UNCOUNTABLE = `case
   when s.auto_deductions_processed < 0 then format('auto_deductions_processed is %s, less than nothing', s.auto_deductions_processed)
 end`;
 
+// Patient by patient: the planner would rather go through those of everybody for each batch.
 const FIRST_OF_PATIENTS = `
-  from text_sessions s
-  where s.status = 'active' and s.id in (
-    select distinct on (f.patient_id) f.id
-    from text_sessions f
-    where f.status = 'active' and f.patient_id in (select key from due)
-    order by f.patient_id, f.id
-  )`;
+  from (select distinct key from due) as patient
+  cross join lateral (
+    select f.id from text_sessions f where f.status = 'active' and f.patient_id = patient.key order by f.id limit 1
+  ) as first
+  join text_sessions s on s.id = first.id and s.status = 'active'`;
 
 /** A row lock that lets the application go on referring to a session, from a new message for instance. */
 const LOCK_PATIENTS = `select s.patient_id as key ${FIRST_OF_PATIENTS} for no key update of s skip locked`;
@@ -137,7 +136,7 @@ const settle = (timeEnds: boolean) => `
       left join (select session_id, count(*) as paid, max(place) as last_place from charged group by session_id) as c on c.session_id = w.id
       left join rest r on r.user_id = w.patient_id
     ),
-    ending as materialized (
+    ending as (
       select *, case why
         when 'time_expired' then time_over
         when 'insufficient_sessions' then scheduler.block_end(activated, total) end as ends

@@ -40,3 +40,12 @@ begin
   end;
 end
 $$;
+
+-- The planner cannot write the step of an aggregate into a query, and calling SQL costs five times as much as this.
+create or replace function scheduler.draw_on(drawn bigint, credits bigint, reach bigint) returns bigint
+  language plpgsql immutable parallel safe
+as $$
+begin
+  return greatest(drawn, least(drawn + credits, reach));
+end
+$$;
