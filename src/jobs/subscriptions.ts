@@ -21,7 +21,8 @@ end`;
  */
 const NEEDED = `
   needed as materialized (
-    select customer.key, c.id, c.ctid as spot, row_number() over (partition by customer.key order by c.status = 'ACTIVE', ${START}, c.id) as place
+    select customer.key, c.id, c.ctid as spot,
+      row_number() over (partition by customer.key order by c.status = 'ACTIVE', ${START}, c.id) as place
     from (select distinct key, "userId" from due) as customer
     join customer_packages c on c."userId" = customer."userId"
     where c.status in ('SCHEDULED', 'ACTIVE') and (c.status = 'ACTIVE' or ${START} <= :now::timestamptz)
@@ -92,14 +93,15 @@ const ACTIVATE: Rule = {
       where (select count(*) from replaced) >= 0 and c.id = any(array(select id from todo))
       returning ${START} as due_at, ${DETAILS}
     ),
+    -- It starts after all that it replaces, however many a customer had.
     moved as (
       select case when id in (select replaced_by from replaced) then 1000000 else 1 end as step, 'activate' as transition,
-        'subscription.activated' as type, 'SCHEDULED' as old_status,
-        'ACTIVE' as new_status, null as replaced_by, format('Subscription %s is active', id) as message,
-        due_at, id, user_id, package_id, previous, scheduled_start, started
+        'subscription.activated' as type, 'SCHEDULED' as old_status, 'ACTIVE' as new_status, null as replaced_by,
+        format('Subscription %s is active', id) as message, due_at, id, user_id, package_id, previous, scheduled_start, started
       from switched
       union all
-      select row_number() over (partition by replaced_by order by id), 'expire previous', 'subscription.expired', 'ACTIVE', 'EXPIRED', replaced_by,
+      select row_number() over (partition by replaced_by order by id), 'expire previous', 'subscription.expired', 'ACTIVE',
+        'EXPIRED', replaced_by,
         case when replaced_by in (select id from switched) then format('Subscription %s expired, replaced by %s', id, replaced_by)
           else scheduler.refuse('a trigger or a rule of the table suppressed the update') end,
         due_at, id, user_id, package_id, previous, scheduled_start, started
