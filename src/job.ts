@@ -64,7 +64,8 @@ export interface Rule {
   /**
    * Comma-separated common table expressions that change the rows of `todo` (id, due_at and what is carried) and end in
    * `outcome` (step, transition, type, entity_id, due_at, channels, data): one row per transition, in the order of
-   * `step`. A null type is counted without an event; a null transition is bookkeeping, and not counted.
+   * `step`. A null type is counted without an event; a null transition is bookkeeping, and not counted. Rows are best changed
+   * in the order of `todo`: of a batch that fails, the number of those changed tells which row was refused.
    */
   change: string;
   act?: Act;

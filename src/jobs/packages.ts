@@ -50,8 +50,8 @@ const ACTIVATE: Rule = {
     switched as (
       update packages p
       set status = 'active', is_active = true, activated_at = :now::timestamptz, updated_at = :now::timestamptz
-      where p.id = any(array(select id from todo))
-      returning p.id, p.name, p.type as kind, ${START} as start
+      from todo where p.id = todo.id
+      returning p.id, p.name, p.type as kind, todo.due_at as start
     ),
     outcome as (
       select 1 as step, 'activate' as transition, ${STATUS_CHANGED}, id::text as entity_id, start as due_at,

@@ -90,8 +90,8 @@ const ACTIVATE: Rule = {
     switched as (
       update customer_packages c
       set status = 'ACTIVE', "isActive" = true, "startDate" = :now::timestamptz, "updatedAt" = :now::timestamptz
-      where (select count(*) from replaced) >= 0 and c.id = any(array(select id from todo))
-      returning ${START} as due_at, ${DETAILS}
+      from todo where (select count(*) from replaced) >= 0 and c.id = todo.id
+      returning todo.due_at, ${DETAILS}
     ),
     -- It starts after all that it replaces, however many a customer had.
     moved as (
