@@ -17,7 +17,8 @@ end`;
  * A customer is free when nobody else holds a row that matters: the active ones and those that are due. Every runner asks
  * for the oldest due row first, so that one of them gets the whole customer instead of each a part. What somebody else
  * holds, the application perhaps, is not waited for: that customer's turn comes with the next tick.
- * "No key update" lets the application go on referring to these rows, from a new invoice for instance.
+ * "No key update" lets the application go on referring to these rows, from a new invoice for instance. They are locked by
+ * where they lie ("spot"), not by another search for their ids; one that has moved since is as good as held.
  */
 const NEEDED = `
   needed as materialized (
