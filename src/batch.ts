@@ -1,5 +1,6 @@
 import {
-  BLAMING_STATES,
+  BLAMING,
+  BLAMING_OF_TWO,
   bind,
   blamesRow,
   type Database,
@@ -30,8 +31,6 @@ export interface Batch extends Tally {
   refused: Refusal[];
 }
 
-const IN_ORDER = { inIndexOrder: true };
-
 export interface Pass {
   job: Job;
   idType: string;
@@ -41,7 +40,10 @@ export interface Pass {
   batchSize: number;
   /** With more rows than this in a batch, they are only counted. None: tell of each. */
   detail: number | null;
-  notify: boolean;
+  /** Of listeners' notifications; full, it stays so for the rest of the run. */
+  queue: { full: boolean };
+  /** Where two connections share the rows of a rule: the half of this one. What goes wrong there is not tried again there. */
+  half?: 0 | 1;
   /** The last batch had failing rows, so the next one is likely to. */
   careful: boolean;
   /**
@@ -68,16 +70,17 @@ export async function telling<T extends Tally>(
   work: (values: Values) => Promise<T>,
 ): Promise<T> {
   const values = { ...pass.values, job: pass.job.name, run: pass.run };
-  for (let attempt = 1; pass.notify; attempt++) {
+  for (let attempt = 1; !pass.queue.full; attempt++) {
     try {
       return { ...(await work({ ...values, notify: true })), unsent: 0 };
     } catch (error) {
       if (sqlState(error) !== NOTIFY_QUEUE_FULL) throw error;
       if (attempt === 1 && (await isThereRoomNow(db))) continue;
-      log.warn(
-        'The notification queue is full: a listener is stuck. Changes and events are kept; listeners are not woken.',
-      );
-      pass.notify = false;
+      if (!pass.queue.full)
+        log.warn(
+          'The notification queue is full: a listener is stuck. Changes and events are kept; listeners are not woken.',
+        );
+      pass.queue.full = true;
     }
   }
   const done = await work({ ...values, notify: false });
@@ -86,13 +89,17 @@ export async function telling<T extends Tally>(
 
 /** The next batch of a rule, changed, recorded and told in one transaction. */
 export function nextBatch(db: Database, pass: Pass, rule: Rule, cursor: Cursor | undefined, log: Log): Promise<Batch> {
-  const { batchSize } = pass;
+  const { batchSize, half } = pass;
+  const blames = half === undefined ? BLAMING : BLAMING_OF_TWO;
+  const options = { inIndexOrder: true, ...(half !== undefined && { attempts: 1 }) };
   const idType = rule.idType ?? pass.idType;
   return telling(db, pass, log, async (common) => {
     const values = {
       ...common,
       ...(!rule.each && rule.make?.(batchSize)),
       ...cursor,
+      half,
+      blames,
       rule: rule.name,
       limit: batchSize,
       detail: pass.detail,
@@ -100,12 +107,12 @@ export function nextBatch(db: Database, pass: Pass, rule: Rule, cursor: Cursor |
     if (!pass.careful) {
       try {
         if (rule.each)
-          return await db.transaction((tx) => oneByKey(tx, pass, rule, cursor, values, undefined), IN_ORDER);
-        const sql = complete(rule, claim(rule, idType, cursor));
-        const [batch] = await db.transaction((tx) => tx.query<Batch>(sql, values), IN_ORDER);
+          return await db.transaction((tx) => oneByKey(tx, pass, rule, cursor, values, undefined), options);
+        const sql = complete(rule, claim(rule, idType, { cursor, half }));
+        const [batch] = await db.transaction((tx) => tx.query<Batch>(sql, values), options);
         return { ...batch!, more: batch!.claimed === batchSize };
       } catch (error) {
-        if (!blamesRow(error)) throw error;
+        if (!blamesRow(error, blames)) throw error;
       }
     }
     // Some row of this batch cannot be changed. Once more, looking for it.
@@ -114,13 +121,13 @@ export function nextBatch(db: Database, pass: Pass, rule: Rule, cursor: Cursor |
         await tx.query(`select set_config('lock_timeout', '${CAREFUL_LOCK_TIMEOUT}', true)`);
         if (rule.each) return oneByKey(tx, pass, rule, cursor, values, care);
         const rows = await tx.query<Claimed>(
-          `select id::text as id, place::text as place, due_at::text as due_at from (${claim(rule, idType, cursor)}) as claimed`,
+          `select id::text as id, place::text as place, due_at::text as due_at from (${claim(rule, idType, { cursor, half })}) as claimed`,
           values,
         );
         return { ...(await changeRows(tx, rule, idType, rows, values, care)), more: rows.length === batchSize };
-      }, IN_ORDER);
+      }, options);
     const batch = await search('events together').catch((error) => {
-      if (!blamesRow(error)) throw error;
+      if (!blamesRow(error, blames)) throw error;
       return search('trial first');
     });
     pass.careful = batch.refused.length > 0;
@@ -162,7 +169,7 @@ async function oneByKey(
 ): Promise<Batch> {
   const idType = rule.idType ?? pass.idType;
   const passedBy = pass.passedBy.size > 0 ? { passedBy: [...pass.passedBy] } : undefined;
-  const rows = await tx.query<Keyed>(claimByKey(rule, idType, cursor, passedBy !== undefined), {
+  const rows = await tx.query<Keyed>(claimByKey(rule, idType, { cursor, half: pass.half }, passedBy !== undefined), {
     ...values,
     ...passedBy,
   });
@@ -254,7 +261,7 @@ async function inPieces<T extends Part>(
   do {
     const [part] = await tx.query<T>(whole, {
       ...{ ...values, ...how, statement, parameters, ...placesOf(rows.slice(from)), before: JSON.stringify(before) },
-      ...{ table: named(rule), blames: BLAMING_STATES, patience: PATIENCE },
+      ...{ table: named(rule), patience: PATIENCE },
     });
     parts.push(part!);
     before = [];

@@ -61,9 +61,15 @@ const TRANSIENT = new Set([
   '53300', // too many connections
 ]);
 
-// One row of a batch can be to blame for these: bad data, a constraint, a trigger that raises, a row beside it that
-// somebody else holds. Classes that PostgreSQL does not use itself are an application's own, raised by its triggers.
-const BLAMES_A_ROW = /^(21|22|23|27|44|45|P0|55P03|[6-9G-OQ-W])/;
+// One row of a batch can be to blame for these: bad data, a constraint, a trigger that raises. Classes that PostgreSQL does not
+// use itself are an application's own, raised by its triggers.
+const BAD_ROW = '21|22|23|27|44|45|P0|[6-9G-OQ-W]';
+const ROW_HELD = '55P03'; // a row beside it that somebody else holds
+
+/** The states that blame a row, for us and for SQL, which reads such a pattern as we do. */
+export const BLAMING = `^(${BAD_ROW}|${ROW_HELD})`;
+/** The same for who works beside another connection of the same run: what is held may be held by that one. */
+export const BLAMING_OF_TWO = `^(${BAD_ROW})`;
 
 const CONNECTION_FAULTS = new Set([
   'ECONNREFUSED',
@@ -84,12 +90,9 @@ export const sqlState = (error: unknown): string | undefined => {
   return typeof code === 'string' && syscall === undefined && /^[0-9A-Z]{5}$/.test(code) ? code : undefined;
 };
 
-/** The same for SQL, which reads it as we do. */
-export const BLAMING_STATES = BLAMES_A_ROW.source;
-
-export function blamesRow(error: unknown): boolean {
+export function blamesRow(error: unknown, states = BLAMING): boolean {
   const code = sqlState(error);
-  return code !== undefined && BLAMES_A_ROW.test(code);
+  return code !== undefined && new RegExp(states).test(code);
 }
 
 const isTransient = (error: unknown) => {

@@ -1,18 +1,15 @@
-import { setTimeout as sleep } from 'node:timers/promises';
-import { addUp, type Batch, nextBatch, type Pass, sum, type Tally, total } from './batch.ts';
 import type { Settings } from './config.ts';
 import { isPaused, whyPaused } from './controls.ts';
 import { type Database, sqlState, type Transaction } from './db.ts';
 import { EXIT, type ExitCode, OperatorError } from './errors.ts';
-import type { Refusal } from './failures.ts';
-import type { Job, Rule } from './job.ts';
+import type { Job } from './job.ts';
 import type { Log } from './log.ts';
-import { workOutside } from './outside.ts';
 import { ANYTHING_EXPIRED, prune } from './retention.ts';
 import { beginRun, finishRun, type JobResult, readStanding, recordUnlessDue, type Standing } from './runs.ts';
 import { checkLevel, explainSchemaError, whatFits } from './schema.ts';
 import { probe } from './statement.ts';
 import type { Stop, StopReason } from './stop.ts';
+import { sweep } from './sweep.ts';
 
 export interface Request {
   jobs: Job[];
@@ -57,15 +54,6 @@ interface Planned {
   slot: string | null;
   idType: string;
 }
-
-// A tick's usual handful and most backlogs fit into one batch. A longer one is worked off in larger transactions, of which
-// each costs a wait for the disk, as long as one takes no more than about a second: so long may somebody wait for a row of it.
-const BATCH = 1000;
-const LARGEST_BATCH = 8 * BATCH;
-const SHORT_MS = 500;
-
-// Above this many rows in a batch, their lines drop to debug and one line gives the count.
-const DETAIL = 100;
 
 // The lock's transaction idles while the work goes on elsewhere; a bound just beyond the deadline still frees it when
 // the machine that held it has vanished without a word.
@@ -245,7 +233,7 @@ const emptyResult = (job: string): JobResult => ({
 
 async function passJob(context: Context, planned: Planned): Promise<JobResult> {
   const { db, log, request } = context;
-  const { job, now, slot } = planned;
+  const { job, now, slot, idType } = planned;
   const result = emptyResult(job.name);
   if (request.stop.reason) return { ...result, workLeft: true };
   let id: string | undefined;
@@ -255,7 +243,8 @@ async function passJob(context: Context, planned: Planned): Promise<JobResult> {
     if (id === undefined) return result; // another runner has done this slot in the meantime
     log.write(job.lines.started);
     surveyed = await survey(context, planned);
-    for (const rule of job.rules) await sweep(context, planned, rule, id, result);
+    const values = parameters(context.settings, now);
+    for (const rule of job.rules) await sweep(db, log, { ...request, job, rule, idType, values, run: id }, result);
   } catch (error) {
     if (isForAllJobs(error)) throw error;
     const explained = jobError(job, error);
@@ -278,101 +267,6 @@ async function survey({ db, settings, log, request }: Context, { job, now }: Pla
   const rows = await db.query(`${job.survey} limit ${SURVEYED}`, parameters(settings, now));
   for (const row of rows) log.write(job.lines.surveyed!(row));
   return rows.length;
-}
-
-// What somebody else holds, another runner most often, is let go of in a moment: it is looked at again before the run ends.
-const LOOKS = 3;
-const PAUSE_MS = 100;
-
-// The ids of so many keys go along with each batch.
-const MANY_KEYS = 10_000;
-
-/** Batch after batch of one rule, oldest first, until nothing is due or the run must end. */
-async function sweep(
-  { db, settings, log, request }: Context,
-  planned: Planned,
-  rule: Rule,
-  run: string,
-  result: JobResult,
-): Promise<void> {
-  const { job } = planned;
-  const pass: Pass = {
-    job,
-    idType: planned.idType,
-    values: parameters(settings, planned.now),
-    run,
-    batchSize: request.batchSize ?? BATCH,
-    detail: request.debug || rule.act ? null : DETAIL,
-    notify: result.unsent === 0,
-    careful: false,
-    passedBy: new Set(),
-  };
-  rule.act?.prepare?.(pass.values);
-  let cursor: { from: string; after: string } | undefined;
-  let changes = 0;
-  let looks = LOOKS;
-  for (;;) {
-    if (request.stop.reason) {
-      result.workLeft = true;
-      return;
-    }
-    const begun = performance.now();
-    const batch = await nextBatch(db, pass, rule, cursor, log);
-    // A claim for work outside is no larger than what can be under way at once.
-    if (request.batchSize === undefined && !rule.act)
-      pass.batchSize = nextSize(pass.batchSize, batch, performance.now() - begun);
-    // What was only claimed for work outside the database is done when that work has been recorded.
-    const claimed = rule.act && !request.dryRun ? (batch.outcomes ?? []) : undefined;
-    const tallies = claimed ? await workOutside(db, pass, rule, claimed, request.stop, log) : [batch];
-    const done = addUp(tallies);
-    tally(result, rule, done, batch.refused);
-    say(log, job, rule, batch.claimed, done, batch.refused);
-    changes += total(batch.changed);
-    cursor = batch.last ?? undefined;
-    if (batch.more && pass.passedBy.size < MANY_KEYS) continue;
-    if (changes > 0) looks = LOOKS;
-    // A family may have more to change than fits into a batch: from the start, until there is nothing left of any.
-    if (!rule.each?.family || changes === 0) {
-      if (pass.passedBy.size === 0 || looks === 0) return;
-      looks--;
-      await sleep(PAUSE_MS);
-    }
-    pass.passedBy.clear();
-    cursor = undefined;
-    changes = 0;
-  }
-}
-
-/** A failing row costs its batch a second look: then they stay small. */
-function nextSize(size: number, batch: Batch, tookMs: number): number {
-  if (batch.refused.length > 0) return BATCH;
-  return tookMs < SHORT_MS ? Math.min(2 * size, LARGEST_BATCH) : size;
-}
-
-// Who wants every failure finds it in the table; a run keeps enough of them to show.
-export const FAILURES_SHOWN = 100;
-
-function tally(result: JobResult, rule: Rule, done: Tally, refused: Refusal[]): void {
-  result.changed = sum([result.changed, done.changed]);
-  result.failed += refused.length;
-  result.lateSeconds = Math.max(result.lateSeconds, done.lateSeconds);
-  result.unsent += done.unsent;
-  for (const { id, error } of refused) {
-    if (result.failures.length < FAILURES_SHOWN) result.failures.push({ id, rule: rule.name, error });
-  }
-}
-
-function say(log: Log, job: Job, rule: Rule, claimed: number, done: Tally, refused: Refusal[]): void {
-  if (claimed === 0) return;
-  const found = job.lines.found?.(rule.name, claimed);
-  if (found) log.write(found);
-  for (const outcome of done.outcomes ?? []) {
-    for (const line of job.lines.done(outcome)) log.write(claimed > DETAIL ? { ...line, level: 'debug' } : line);
-  }
-  if (claimed > DETAIL) {
-    log.info(`${job.name}: ${rule.name} changed ${total(done.changed)} rows`, { changed: done.changed });
-  }
-  for (const { id, error } of refused) log.write(job.lines.failed(rule.name, id, error));
 }
 
 function jobError(job: Job, error: unknown): OperatorError {

@@ -2,17 +2,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { sum, total } from './batch.ts';
 import type { Settings } from './config.ts';
 import type { Database } from './db.ts';
-import {
-  exitCode,
-  explainFault,
-  FAILURES_SHOWN,
-  isOfOneJob,
-  parameters,
-  plan,
-  type Request,
-  type RunResult,
-  run,
-} from './engine.ts';
+import { exitCode, explainFault, isOfOneJob, parameters, plan, type Request, type RunResult, run } from './engine.ts';
 import { EXIT, OperatorError } from './errors.ts';
 import type { Job } from './job.ts';
 import type { Log } from './log.ts';
@@ -20,6 +10,7 @@ import { soonest } from './outlook.ts';
 import { type JobResult, readStanding } from './runs.ts';
 import { checkLevel } from './schema.ts';
 import { Stop } from './stop.ts';
+import { FAILURES_SHOWN } from './sweep.ts';
 
 /**
  * A tick that stays: it looks once a second what comes due, sleeps until then, and passes for the jobs that have something

@@ -22,15 +22,27 @@ export interface Cursor {
   after: string;
 }
 
-const beyond = (rule: Rule, idType: string, cursor: Cursor | undefined) =>
-  cursor ? `and (${rule.at}, ${aliasOf(rule)}.id) > (:from::timestamptz, :after::text::${idType})` : '';
+/** Which of the due rows a claim may take. */
+export interface Share {
+  /** Those beyond it. */
+  cursor?: Cursor | undefined;
+  /** Half of them: all rows of a key are in the same one, and by the hash of scheduler.try_hold() no two of them want one hold. */
+  half?: 0 | 1 | undefined;
+}
+
+const within = (rule: Rule, idType: string, { cursor, half }: Share) => {
+  const id = `${aliasOf(rule)}.id`;
+  const key = rule.each?.key ?? id;
+  return `${cursor ? `and (${rule.at}, ${id}) > (:from::timestamptz, :after::text::${idType})` : ''}
+      ${half === undefined ? '' : `and case when hashtext((${key})::text) & 1 = :half::integer then true end`}`;
+};
 
 /** The due rows, oldest first, locked: what an index must answer without reading any other row. */
-export function claim(rule: Rule, idType: string, cursor?: Cursor): string {
+export function claim(rule: Rule, idType: string, share: Share = {}): string {
   const alias = aliasOf(rule);
   return `select ${columns(rule)}, ${alias}.ctid as place
     from ${rule.row}
-    where ${isDue(rule)} ${beyond(rule, idType, cursor)}
+    where ${isDue(rule)} ${within(rule, idType, share)}
     order by ${rule.at}, ${alias}.id
     limit :limit::integer
     for update of ${alias} skip locked`;
@@ -39,7 +51,7 @@ export function claim(rule: Rule, idType: string, cursor?: Cursor): string {
 const isFamily = (rule: Rule) => `(${rule.each!.family}) and ${mayBeTried(`${aliasOf(rule)}.id`)}`;
 
 /** The due rows, and whether their keys could be locked: rows of a key that somebody else holds are theirs. */
-export function claimByKey(rule: Rule, idType: string, cursor: Cursor | undefined, anyPassedBy = false): string {
+export function claimByKey(rule: Rule, idType: string, share: Share, anyPassedBy = false): string {
   const alias = aliasOf(rule);
   const { key, lock, family } = rule.each!;
   const row = `${alias}.id, ${rule.at} as due_at, ${alias}.ctid as place, ${key} as key`;
@@ -55,7 +67,7 @@ export function claimByKey(rule: Rule, idType: string, cursor: Cursor | undefine
     with due as materialized (
       select ${row}${family ? '' : carried(rule)}
       from ${rule.row}
-      where ${isDue(rule)} ${beyond(rule, idType, cursor)}
+      where ${isDue(rule)} ${within(rule, idType, share)}
         ${anyPassedBy ? `and not (${key})::text = any(:passedBy::text[])` : ''}
       order by ${rule.at}, ${alias}.id
       limit :limit::integer

@@ -134,7 +134,7 @@ async function inIndexOrder<T>(db: TestDatabase, work: () => Promise<T>): Promis
 }
 
 const explainClaim = (db: TestDatabase, rule: Rule, kind: Kind, parameters: Record<string, unknown>, cursor?: Cursor) =>
-  inIndexOrder(db, () => explain(db, claim(rule, kind.idType, cursor), parameters));
+  inIndexOrder(db, () => explain(db, claim(rule, kind.idType, { cursor }), parameters));
 
 export const scansOf = (nodes: Node[], table: string) => nodes.filter((node) => node['Relation Name'] === table);
 const rowsRead = (scan: Node) =>

@@ -65,7 +65,7 @@ export function passOptions(command: Command): Command {
     .option('--at <time>', 'take this for now; in the future only with --dry-run')
     .option(
       '--batch-size <rows>',
-      'rows per transaction (default: 1000, and more while a backlog lasts)',
+      'rows per transaction, one after the other (default: 1000; up to 4000 in two at a time while a backlog lasts)',
       wholeNumber(1, 100_000),
     )
     .option(

@@ -104,7 +104,7 @@ async function fits(exam: Exam, job: Job, tables: Table[]): Promise<Finding> {
 
 const statements = (rule: Rule, idType: string): string[] =>
   rule.each
-    ? [claimByKey(rule, idType, undefined), complete(rule, picked(rule, idType))]
+    ? [claimByKey(rule, idType, {}), complete(rule, picked(rule, idType))]
     : [complete(rule, claim(rule, idType))];
 
 const valuesOf = ({ settings }: Exam, job: Job, rule: Rule) => ({
