@@ -244,7 +244,7 @@ async function passJob(context: Context, planned: Planned): Promise<JobResult> {
     log.write(job.lines.started);
     surveyed = await survey(context, planned);
     const values = parameters(context.settings, now);
-    for (const rule of job.rules) await sweep(db, log, { ...request, job, rule, idType, values, run: id }, result);
+    for (const rule of job.rules) await sweep(db, { ...request, log, job, rule, idType, values, run: id, result });
   } catch (error) {
     if (isForAllJobs(error)) throw error;
     const explained = jobError(job, error);

@@ -1,14 +1,11 @@
 import type { Database } from './db.ts';
+import { waits } from './job.ts';
 
 const ATTEMPTS = 3;
 
 /** Not waiting for its next attempt, nor quarantined (which waits for ever). Row by row only where any row has failed. */
-export const mayBeTried = (
-  id: string,
-) => `case when exists (select from scheduler.failures where job = :job::text) then not exists (
-    select from scheduler.failures f
-    where f.job = :job::text and f.entity_id = ${id}::text and f.next_attempt_at > :now::timestamptz
-  ) else true end`;
+export const mayBeTried = (id: string) =>
+  `case when exists (select from scheduler.failures where job = :job::text) then not ${waits(':job::text', id)} else true end`;
 
 /**
  * Expects a relation `refused` (id, error). Growing pauses, then quarantine: an operator has to look. Who took a row for due

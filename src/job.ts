@@ -128,6 +128,12 @@ export interface Lines {
   ): Line[];
 }
 
+/** SQL on whether a row that failed waits for its next attempt, or for an operator. Both are given as expressions. */
+export const waits = (job: string, id: string): string => `exists (
+    select from scheduler.failures f
+    where f.job = ${job} and f.entity_id = ${id}::text and f.next_attempt_at > :now::timestamptz
+  )`;
+
 export const tableOf = (job: Job): string => Object.keys(job.tables)[0]!;
 export const aliasOf = (rule: Rule): string => rule.row.split(' ').at(-1)!;
 

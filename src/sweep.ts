@@ -11,6 +11,7 @@ import type { Stop } from './stop.ts';
 
 /** A rule whose due rows are to be done, for a run that is on record. */
 export interface Task {
+  log: Log;
   job: Job;
   rule: Rule;
   idType: string;
@@ -22,6 +23,8 @@ export interface Task {
   debug: boolean;
   dryRun: boolean;
   stop: Stop;
+  /** What the run has done so far; it grows with each batch. */
+  result: JobResult;
 }
 
 /** How far a pass has come. */
@@ -53,17 +56,17 @@ const MANY_KEYS = 10_000;
  * The two are to each other as two runners without the lock: they can do no harm, but they can wait for one another, where a
  * trigger counts in a row of its own, say. So whatever goes wrong there is left to one that goes on alone.
  */
-export async function sweep(db: Database, log: Log, task: Task, result: JobResult): Promise<void> {
+export async function sweep(db: Database, task: Task): Promise<void> {
   task.rule.act?.prepare?.(task.values);
-  const queue = { full: result.unsent > 0 };
+  const queue = { full: task.result.unsent > 0 };
   const alone: Sweep = { pass: newPass(task, queue), cursor: undefined, changes: 0 };
   // Who asks for a size wants one transaction at a time.
   const mayShare = task.batchSize === undefined && !task.rule.act && !task.dryRun;
   if (mayShare) {
-    if (await advance(db, log, task, result, alone, 'a backlog')) return;
-    if (await share(db, log, task, result, alone)) return;
+    if (await advance(db, task, alone, 'a backlog')) return;
+    if (await share(db, task, alone)) return;
   }
-  await advance(db, log, task, result, alone, 'the end');
+  await advance(db, task, alone, 'the end');
 }
 
 const newPass = ({ rule, debug, batchSize, ...task }: Task, queue: Pass['queue']): Pass => ({
@@ -75,28 +78,26 @@ const newPass = ({ rule, debug, batchSize, ...task }: Task, queue: Pass['queue']
 });
 
 /** Whether two connections have done everything from here on. */
-async function share(db: Database, log: Log, task: Task, result: JobResult, begun: Sweep): Promise<boolean> {
+async function share(db: Database, task: Task, begun: Sweep): Promise<boolean> {
   const second = db.another('scheduler');
   const half = (half: 0 | 1): Sweep => ({
     ...begun,
     pass: { ...begun.pass, passedBy: new Set(begun.pass.passedBy), half },
   });
   const halves = await Promise.allSettled([
-    advance(db, log, task, result, half(0), 'the end'),
-    advance(second, log, task, result, half(1), 'the end'),
+    advance(db, task, half(0), 'the end'),
+    advance(second, task, half(1), 'the end'),
   ]);
   await second.close();
   const faults = halves.flatMap((each) => (each.status === 'rejected' ? [(each.reason as Error).message] : []));
-  if (faults.length > 0) log.debug(`${task.job.name}: one connection goes on alone (${faults.join('; ')})`);
+  if (faults.length > 0) task.log.debug(`${task.job.name}: one connection goes on alone (${faults.join('; ')})`);
   return faults.length === 0;
 }
 
 /** Batch after batch, oldest first, until nothing is due or the run must end; or until more is due than one batch holds. */
 async function advance(
   db: Database,
-  log: Log,
-  { job, rule, dryRun, batchSize, stop }: Task,
-  result: JobResult,
+  { log, job, rule, dryRun, batchSize, stop, result }: Task,
   sweep: Sweep,
   until: 'the end' | 'a backlog',
 ): Promise<boolean> {

@@ -35,6 +35,7 @@ const WATCHED = `
       insert into seen select txid_current(), (
         select count(distinct virtualtransaction) - 1 from pg_locks
         where locktype = 'relation' and mode = 'RowExclusiveLock' and relation = 'packages'::regclass
+          and database = (select oid from pg_database where datname = current_database())
       );
       return null;
     end $$;

@@ -1,6 +1,6 @@
 import { newPassword, newUsername } from '../gateways/secrets.ts';
 import { RADIUS_SETTINGS } from '../gateways/settings.ts';
-import { failure, info, type Job, type Rule } from '../job.ts';
+import { failure, info, type Job, type Rule, waits } from '../job.ts';
 
 const completedAt = (alias: string) => `coalesce(scheduler.at(${alias}.updated_at, :dbZone::text),
   scheduler.at(${alias}.created_at, :dbZone::text), '-infinity'::timestamptz)`;
@@ -84,10 +84,7 @@ const PROVISION: Rule = {
       select pay.tableoid, pay.id, pay.xmax
       from due join payments pay on pay.id = due.id or pay.phone_number = due.phone_number
       where pay.status = 'completed' and pay.provisioned_at is null and ${COMPLETED_AT} <= :now::timestamptz
-        and not exists (
-          select from scheduler.failures f
-          where f.job = 'payments' and f.entity_id = pay.id::text and f.next_attempt_at > :now::timestamptz
-        )`,
+        and not ${waits("'payments'", 'pay.id')}`,
     awaited: 'select u.tableoid, u.id, u.xmax from due join hotspot_users u on u.phone_number = due.phone_number',
   },
   carry: 'pay.phone_number, pay.mac_address, pay.package_id, pay.amount',

@@ -1,6 +1,6 @@
 import { flag } from '../config.ts';
 import { STAMP } from '../events.ts';
-import { failure, info, type Job, type Rule } from '../job.ts';
+import { failure, info, type Job, type Rule, waits } from '../job.ts';
 
 const START = 'scheduler.at(c."scheduledStartDate", :dbZone::text)';
 const END = 'scheduler.at(c."endDate", :dbZone::text)';
@@ -128,10 +128,7 @@ const END_EXPIRED: Rule = {
       where n."userId" = c."userId" and n.status = 'SCHEDULED'
         and scheduler.at(n."scheduledStartDate", :dbZone::text) <= :now::timestamptz
         and (${unanswerable('n')}) is null
-        and not exists (
-          select from scheduler.failures f
-          where f.job = 'subscriptions' and f.entity_id = n.id::text and f.next_attempt_at > :now::timestamptz
-        )
+        and not ${waits("'subscriptions'", 'n.id')}
     )`,
   },
   change: `

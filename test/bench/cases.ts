@@ -408,7 +408,7 @@ export const CASES: Case[] = [
       'truncate text_sessions, subscriptions, doctor_wallets, wallet_transactions, text_session_deductions, scheduler.events',
     fill: `with sessions as (
         insert into text_sessions (patient_id, doctor_id, status, activated_at)
-        select n, n % 100, 'active', now() - interval '25 minutes' + n * interval '1 ms' from generate_series(1, :n) as n
+        select n, n % 100, 'active', now() - interval '24 minutes' + n * interval '0.2 ms' from generate_series(1, :n) as n
       ), credits as (
         insert into subscriptions (user_id, text_sessions_remaining) select n, 12 from generate_series(1, :n) as n
       )
