@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
 import { test } from 'node:test';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { database, LAUNCHER, type TestDatabase, type TickOptions } from './harness.ts';
 
 /** A backlog: more due rows than one batch holds. Two connections share it, and no one can tell by the rows. */
@@ -160,21 +161,22 @@ for (const [signal, code] of [
   test(`${signal} in the middle of a backlog leaves whole batches, and the next tick does the rest`, async () => {
     await using db = await database();
     await due(db, 20_000);
+    await db.query(`create function slow() returns trigger language plpgsql as $$ begin perform pg_sleep(0.3); return null; end $$;
+      create trigger slow before update on packages for each statement execute function slow()`);
     const child = spawn(LAUNCHER, ['tick', '--at', START], {
       cwd: '/',
       env: { PATH: '/usr/bin:/bin', DATABASE_URL: db.programUrl },
     });
     const ended = new Promise<number | null>((resolve) => child.on('exit', resolve));
     const done = async () => Number((await db.one('select count(*) as n from scheduler.events')).n);
-    while ((await done()) < 2000);
+    while ((await done()) < 2000) await sleep(5);
     const at = Date.now();
     child.kill(signal);
     assert.equal(await ended, code);
     assert.ok(Date.now() - at < 2000);
     assert.ok((await done()) < 20_000);
     // What the server still has of a killed one is undone within two seconds.
-    for (let tries = 0; tries < 3 && (await tick(db)).jobs.length === 0; tries++)
-      await new Promise((resolve) => setTimeout(resolve, 1000));
+    for (let tries = 0; tries < 3 && (await tick(db)).jobs.length === 0; tries++) await sleep(1000);
     await tick(db);
     await allDone(db, 20_000);
   });
