@@ -205,7 +205,7 @@ const CASES: Record<string, Case> = {
     ],
     elsewhere: { 'Credentials not sent, and given up': 'test/jobs/credentials.test.ts' },
   },
-  'A defect (70)': { elsewhere: { '… stopped on an unexpected error': 'test/engine.test.ts' } },
+  'A defect (70)': { elsewhere: { '… stopped on an unexpected error': 'test/engine/jobs-apart.test.ts' } },
 };
 
 /** As it is read: without the quotes' escapes of JSON, and in one line where a table breaks it. */

@@ -2,18 +2,14 @@ import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
 import { test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { database, LAUNCHER, type TestDatabase, type TickOptions } from './harness.ts';
+import { database, LAUNCHER, type TestDatabase } from '../harness.ts';
+import { due, START, tick } from './packages.ts';
 
 /** A backlog: more due rows than one batch holds. Two connections share it, and no one can tell by the rows. */
 
-const START = '2026-03-01T10:00:00Z';
 const BACKLOG = 5000;
 
-const due = (db: TestDatabase, rows = BACKLOG) =>
-  db.query(`insert into packages (name, enable_schedule, scheduled_activation_time, validity)
-    select 'good ' || n, true, timestamptz '${START}' - n * interval '1 ms', '2 hours' from generate_series(1, ${rows}) as n`);
-
-const tick = (db: TestDatabase, options: TickOptions = {}) => db.tick(START, { only: ['packages'], ...options });
+const backlog = (db: TestDatabase, rows = BACKLOG) => due(db, rows, `- n * interval '1 ms'`);
 
 /** Every row was put on sale, with one event, and none failed. */
 async function allDone(db: TestDatabase, rows = BACKLOG) {
@@ -46,7 +42,7 @@ const together = async (db: TestDatabase) =>
 
 test('a backlog is worked off by two transactions at a time, each row once', async () => {
   await using db = await database();
-  await due(db);
+  await backlog(db);
   await db.query(WATCHED);
   const result = await tick(db);
   assert.deepEqual(result.jobs[0]!.changed, { activate: BACKLOG });
@@ -60,9 +56,9 @@ for (const [what, rows, options] of [
 ] as const) {
   test(`${what} is worked off by one transaction at a time`, async () => {
     await using db = await database();
-    await due(db, rows);
+    await backlog(db, rows);
     await db.query(WATCHED);
-    await tick(db, options);
+    await tick(db, START, options);
     await allDone(db, rows);
     assert.equal(await together(db), 1);
   });
@@ -70,8 +66,8 @@ for (const [what, rows, options] of [
 
 test('a dry run of a backlog reports all of it and keeps nothing', async () => {
   await using db = await database();
-  await due(db);
-  const result = await tick(db, { dryRun: true });
+  await backlog(db);
+  const result = await tick(db, START, { dryRun: true });
   assert.deepEqual(result.jobs[0]!.changed, { activate: BACKLOG });
   assert.deepEqual(await db.events(), []);
 });
@@ -96,7 +92,7 @@ test('subscriptions of one customer in a backlog take over from one another in t
 
 test('bad rows in a backlog fail once each, and all others are done', async () => {
   await using db = await database();
-  await due(db);
+  await backlog(db);
   await db.query(`alter table packages add constraint no_bad check (id % 100 <> 0 or status = 'inactive')`);
   const { exitCode, jobs } = await tick(db);
   assert.equal(exitCode, 1);
@@ -109,14 +105,14 @@ test('bad rows in a backlog fail once each, and all others are done', async () =
 
 test('where the server refuses a second connection for the work, one does all of it', async () => {
   await using db = await database();
-  await due(db);
+  await backlog(db);
   const role = `few_${db.name}`;
   await db.query(`create role ${role} login connection limit 2;
     grant usage on schema scheduler to ${role};
     grant all on all tables in schema public, scheduler to ${role};
     grant all on all sequences in schema public, scheduler to ${role}`);
   try {
-    const { exitCode } = await tick(db, { url: db.url.replace('postgres@', `${role}@`) });
+    const { exitCode } = await tick(db, START, { url: db.url.replace('postgres@', `${role}@`) });
     assert.equal(exitCode, 0);
     await allDone(db);
   } finally {
@@ -145,7 +141,7 @@ for (const [what, trigger, fault] of [
 ] as const) {
   test(`where a trigger ${what}, one connection goes on alone, and no row is to blame`, async () => {
     await using db = await database();
-    await due(db, 2000);
+    await backlog(db, 2000);
     await db.query(trigger);
     const { code, err } = await db.cli(['packages', '--at', START], { env: { SCHEDULER_LOG_LEVEL: 'debug' } });
     assert.equal(code, 0);
@@ -160,7 +156,7 @@ for (const [signal, code] of [
 ] as const) {
   test(`${signal} in the middle of a backlog leaves whole batches, and the next tick does the rest`, async () => {
     await using db = await database();
-    await due(db, 20_000);
+    await backlog(db, 20_000);
     await db.query(`create function slow() returns trigger language plpgsql as $$ begin perform pg_sleep(0.3); return null; end $$;
       create trigger slow before update on packages for each statement execute function slow()`);
     const child = spawn(LAUNCHER, ['tick', '--at', START], {

@@ -1,0 +1,60 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { database } from '../harness.ts';
+import { active, count, due, eachOnce, later, START, tick } from './packages.ts';
+
+/** However many run at the same time. */
+
+const WITHOUT_LOCK = { SCHEDULER_TEST_WITHOUT_LOCK: 'true' };
+
+test('twenty runners at once without the lock do each transition of each row once', async () => {
+  await using db = await database();
+  await due(db, 300);
+  await db.query(`update packages set repeats = 'daily'`);
+  const crowd = (at: string) =>
+    Promise.all(Array.from({ length: 20 }, () => tick(db, at, { env: WITHOUT_LOCK, batchSize: 7 })));
+  await crowd(START);
+  await eachOnce(db, 'activate', 300);
+  const results = await crowd(later(120));
+  await eachOnce(db, 'deactivate', 300);
+  await eachOnce(db, 'repeat', 300);
+  assert.equal(
+    await count(db, `packages where scheduled_activation_time = '${later(1440)}' and status = 'inactive'`),
+    300,
+  );
+  assert.ok(results.every(({ exitCode }) => exitCode === 0));
+});
+
+test('twelve processes without the lock do each transition of each row once', async () => {
+  await using db = await database();
+  await due(db, 200);
+  const args = ['tick', '--at', START, '--batch-size', '7'];
+  const codes = await Promise.all(Array.from({ length: 12 }, () => db.cli(args, { env: WITHOUT_LOCK })));
+  assert.deepEqual(
+    codes.map(({ code, err }) => [code, err]),
+    Array.from({ length: 12 }, () => [0, '']),
+  );
+  await eachOnce(db, 'activate', 200);
+});
+
+test('twenty runners at once with the lock: one does the work, the others say so', async () => {
+  await using db = await database();
+  await due(db, 100);
+  const results = await Promise.all(Array.from({ length: 20 }, () => tick(db, START, { batchSize: 5 })));
+  assert.ok(results.some(({ locked }) => locked));
+  await eachOnce(db, 'activate', 100);
+});
+
+test('when somebody else holds the lock, the run says so in one line and ends well', async () => {
+  await using db = await database();
+  await due(db, 1);
+  await db.query('select pg_advisory_lock(8314034311083879525)');
+  const { code, out, err } = await db.cli(['tick']);
+  assert.equal(code, 0);
+  assert.equal(out, '');
+  assert.match(JSON.parse(err).msg, /Another run holds the lock/);
+  assert.equal(await active(db), 0);
+  await db.query('select pg_advisory_unlock_all()');
+  await tick(db);
+  assert.equal(await active(db), 1);
+});

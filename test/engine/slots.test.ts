@@ -1,0 +1,64 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import type { Job } from '../../src/job.ts';
+import { job as packages } from '../../src/jobs/packages.ts';
+import { Stop } from '../../src/stop.ts';
+import { database, type TestDatabase, type TickOptions } from '../harness.ts';
+import { due, later, START, tick } from './packages.ts';
+
+/** Jobs that run less often than the tick, and ticks that run more often. */
+
+const everyFive: Job = { ...packages, everyMinutes: 5 };
+const fiveMinutely = (db: TestDatabase, at: string, options: TickOptions = {}) =>
+  db.tick(at, { jobs: [everyFive], ...options });
+
+test('a job with a cadence of five minutes runs once a slot, however cron jitters', async () => {
+  await using db = await database();
+  const done: (number | undefined)[] = [];
+  for (const at of ['10:00:02', '10:01:00', '10:04:59.9', '10:05:00.1', '10:09:59', '10:10:00']) {
+    await due(db, 1, `- interval '1 hour'`);
+    const result = await fiveMinutely(db, `2026-03-01T${at}Z`);
+    done.push(result.jobs[0]?.changed.activate);
+  }
+  assert.deepEqual(done, [1, undefined, undefined, 3, undefined, 2]);
+});
+
+test('asked for by name, a job runs whatever its slot', async () => {
+  await using db = await database();
+  await fiveMinutely(db, START);
+  await due(db, 1);
+  const result = await fiveMinutely(db, later(1), { by: 'somebody' });
+  assert.deepEqual(result.jobs[0]!.changed, { activate: 1 });
+});
+
+test('the slot of a run that crashed is taken over by the next tick', async () => {
+  await using db = await database();
+  await due(db, 1);
+  const slot = Date.parse(START) / 300_000;
+  await db.query(
+    `insert into scheduler.runs (job, slot, at, host, version) values ('packages', ${slot}, '${START}', 'gone', '0')`,
+  );
+  assert.deepEqual((await fiveMinutely(db, later(1))).jobs[0]!.changed, { activate: 1 });
+  const run = await db.one('select * from scheduler.runs');
+  assert.ok(run.finished_at);
+});
+
+test('a slot with work left goes on in the next tick', async () => {
+  await using db = await database();
+  await due(db, 3);
+  const stop = new Stop();
+  stop.request('signal');
+  const stopped = await fiveMinutely(db, START, { stop });
+  assert.equal(stopped.exitCode, 75);
+  assert.deepEqual((await fiveMinutely(db, later(1))).jobs[0]!.changed, { activate: 3 });
+});
+
+test('ticks in the same minute add up to one record', async () => {
+  await using db = await database();
+  await due(db, 1);
+  await tick(db);
+  await due(db, 2);
+  await tick(db, later(0.5));
+  const run = await db.one('select * from scheduler.runs');
+  assert.deepEqual(run.changed, { activate: 3 });
+});

@@ -1,0 +1,132 @@
+import assert from 'node:assert/strict';
+import { spawn } from 'node:child_process';
+import { test } from 'node:test';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { database, LAUNCHER, type TestDatabase } from '../harness.ts';
+import { active, due, eachOnce, later, START, tick, withOwn } from './packages.ts';
+
+/** A run that must end early, or whose connection breaks. */
+
+const SLOW = (seconds: number) => `create function slow() returns trigger language plpgsql as $$
+    begin perform pg_sleep(${seconds}); return new; end $$;
+  create trigger slow before update on packages for each row execute function slow()`;
+
+test('when the deadline passes, the batch at hand is finished and the rest stays', async () => {
+  await using db = await database();
+  await due(db, 200);
+  await db.query(SLOW(0.05));
+  const result = await tick(db, START, { batchSize: 2, timeoutSeconds: 2 });
+  assert.equal(result.exitCode, 75);
+  assert.equal(result.stopped, 'deadline');
+  const done = await active(db);
+  assert.ok(done >= 2 && done < 200 && done % 2 === 0, String(done));
+  assert.equal((await db.one('select work_left from scheduler.runs')).work_left, true);
+  await db.query('drop trigger slow on packages');
+  await tick(db, later(1));
+  await eachOnce(db, 'activate', 200);
+});
+
+async function startTick(db: TestDatabase, args: string[]) {
+  const child = spawn(LAUNCHER, ['tick', '--at', START, ...args], {
+    cwd: '/',
+    env: { PATH: '/usr/bin:/bin', DATABASE_URL: db.programUrl },
+  });
+  const ended = new Promise<number | null>((resolve) => child.on('exit', (code) => resolve(code)));
+  while ((await active(db)) === 0) await sleep(20);
+  return { child, ended };
+}
+
+for (const signal of ['SIGTERM', 'SIGINT'] as const) {
+  test(`${signal} ends the run after the batch at hand, and the rest stays`, async () => {
+    await using db = await database();
+    await due(db, 40);
+    await db.query(SLOW(0.05));
+    const { child, ended } = await startTick(db, ['--batch-size', '2']);
+    child.kill(signal);
+    assert.equal(await ended, 75);
+    const done = await active(db);
+    assert.ok(done < 40 && done % 2 === 0, String(done));
+    await db.query('drop trigger slow on packages');
+    await tick(db, later(1));
+    await eachOnce(db, 'activate', 40);
+  });
+}
+
+test('a second signal stops at once and rolls the batch back', async () => {
+  await using db = await database();
+  await due(db, 3);
+  await db.query(
+    `update packages set scheduled_activation_time = scheduled_activation_time - interval '1 minute' where id = 1`,
+  );
+  await db.query(`create function slow() returns trigger language plpgsql as $$
+      begin if old.id > 1 then perform pg_sleep(30); end if; return new; end $$;
+    create trigger slow before update on packages for each row execute function slow()`);
+  const { child, ended } = await startTick(db, ['--batch-size', '1']);
+  child.kill('SIGTERM');
+  await sleep(100);
+  child.kill('SIGTERM');
+  const at = Date.now();
+  assert.equal(await ended, 75);
+  assert.ok(Date.now() - at < 1000);
+  assert.equal(await active(db), 1);
+});
+
+test('a runner killed outright leaves nothing locked: within two seconds another one does the rest', async () => {
+  await using db = await database();
+  await due(db, 40);
+  await db.query(SLOW(0.05));
+  const { child, ended } = await startTick(db, ['--batch-size', '10']);
+  child.kill('SIGKILL');
+  await ended;
+  await db.query('alter table packages disable trigger slow').catch(() => {});
+  await sleep(2000);
+  const result = await tick(db, later(1));
+  assert.equal(result.locked, false);
+  await eachOnce(db, 'activate', 40);
+});
+
+test('a connection lost during the run is opened again, and nothing is done twice', async () => {
+  await using db = await database();
+  await due(db, 20);
+  await db.query(SLOW(0.02));
+  const running = tick(db, START, { batchSize: 2 });
+  while ((await active(db)) < 4) await sleep(10);
+  await db.query(
+    `select pg_terminate_backend(pid) from pg_stat_activity where datname = current_database() and application_name = 'scheduler'`,
+  );
+  const result = await running;
+  assert.equal(result.exitCode, 0);
+  await eachOnce(db, 'activate', 20);
+  const run = await db.one('select * from scheduler.runs');
+  assert.deepEqual(run.changed, { activate: 20 });
+});
+
+test('a connection that breaks while something is sent is opened again', async () => {
+  await using db = await database();
+  let attempts = 0;
+  const rows = await withOwn(db, (own) =>
+    own.transaction(async (tx) => {
+      attempts++;
+      const answer = tx.query('select 1 as n');
+      const broken = Object.assign(new Error('write EPIPE'), { code: 'EPIPE', errno: -32, syscall: 'write' });
+      if (attempts === 1) (await own.client()).connection.stream.destroy(broken);
+      return answer;
+    }),
+  );
+  assert.deepEqual([rows, attempts], [[{ n: 1 }], 2]);
+});
+
+test('when the holder of the lock loses its connection, the work is done all the same', async () => {
+  await using db = await database();
+  await due(db, 20);
+  await db.query(SLOW(0.02));
+  const running = tick(db, START, { batchSize: 2 });
+  while ((await active(db)) < 4) await sleep(10);
+  await db.query(
+    `select pg_terminate_backend(pid) from pg_stat_activity where datname = current_database() and application_name = 'scheduler lock'`,
+  );
+  const result = await running;
+  assert.deepEqual(result.jobs[0]!.changed, { activate: 20 });
+  assert.equal(result.exitCode, 0);
+  await eachOnce(db, 'activate', 20);
+});
