@@ -85,9 +85,8 @@ const failures = (output: string) => output.match(/^ *not ok [\s\S]*?^ *\.\.\.$/
 
 const namesOf = ({ postgres, node }: Pair) => [`postgres-${major(postgres)}`, ...(node ? [`node-${major(node)}`] : [])];
 
-// Of the slow tests those that it may matter to; not the ones of the trial server, of how late a lingering tick is, and of what
-// the documentation says.
-const ELSEWHERE = ['demo', 'embedded', 'linger', 'operating', 'writing-a-job'].map((name) => `${name}.test.ts`);
+// Not the slow tests of the trial server, which is of one version.
+const ELSEWHERE = ['demo', 'embedded'].map((name) => `${name}.test.ts`);
 const SLOW = join('test', 'slow');
 const SUITES: Record<string, string[]> = {
   fast: [],
