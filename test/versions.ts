@@ -85,8 +85,8 @@ const failures = (output: string) => output.match(/^ *not ok [\s\S]*?^ *\.\.\.$/
 
 const namesOf = ({ postgres, node }: Pair) => [`postgres-${major(postgres)}`, ...(node ? [`node-${major(node)}`] : [])];
 
-// Not the slow tests of the trial server, which is of one version.
-const ELSEWHERE = ['demo', 'embedded'].map((name) => `${name}.test.ts`);
+// Not the slow tests of the trial server, which is of one version, nor the one of a copy of this program, which has its own command.
+const ELSEWHERE = ['demo', 'embedded', 'writing-a-job'].map((name) => `${name}.test.ts`);
 const SLOW = join('test', 'slow');
 const SUITES: Record<string, string[]> = {
   fast: [],
