@@ -76,6 +76,7 @@ export async function telling<T extends Tally>(
     } catch (error) {
       if (sqlState(error) !== NOTIFY_QUEUE_FULL) throw error;
       if (attempt === 1 && (await isThereRoomNow(db))) continue;
+      // Where two share a backlog, the other one may have said so.
       if (!pass.queue.full)
         log.warn(
           'The notification queue is full: a listener is stuck. Changes and events are kept; listeners are not woken.',

@@ -90,7 +90,7 @@ async function share(db: Database, task: Task, begun: Sweep): Promise<boolean> {
   ]);
   await second.close();
   const faults = halves.flatMap((each) => (each.status === 'rejected' ? [(each.reason as Error).message] : []));
-  if (faults.length > 0) task.log.debug(`${task.job.name}: one connection goes on alone (${faults.join('; ')})`);
+  if (faults.length > 0) task.log.info(`${task.job.name}: one connection goes on alone (${faults.join('; ')})`);
   return faults.length === 0;
 }
 
