@@ -85,16 +85,22 @@ test('a runner killed outright leaves nothing locked: within two seconds another
   await eachOnce(db, 'activate', 40);
 });
 
-test('a connection lost during the run is opened again, and nothing is done twice', async () => {
-  await using db = await database();
+/** A tick of 20 rows whose connection of this name is ended in the middle of it. */
+async function tickThatLoses(db: TestDatabase, name: string) {
   await due(db, 20);
   await db.query(SLOW(0.02));
   const running = tick(db, START, { batchSize: 2 });
   while ((await active(db)) < 4) await sleep(10);
   await db.query(
-    `select pg_terminate_backend(pid) from pg_stat_activity where datname = current_database() and application_name = 'scheduler'`,
+    `select pg_terminate_backend(pid) from pg_stat_activity where datname = current_database() and application_name = $1`,
+    [name],
   );
-  const result = await running;
+  return running;
+}
+
+test('a connection lost during the run is opened again, and nothing is done twice', async () => {
+  await using db = await database();
+  const result = await tickThatLoses(db, 'scheduler');
   assert.equal(result.exitCode, 0);
   await eachOnce(db, 'activate', 20);
   const run = await db.one('select * from scheduler.runs');
@@ -118,14 +124,7 @@ test('a connection that breaks while something is sent is opened again', async (
 
 test('when the holder of the lock loses its connection, the work is done all the same', async () => {
   await using db = await database();
-  await due(db, 20);
-  await db.query(SLOW(0.02));
-  const running = tick(db, START, { batchSize: 2 });
-  while ((await active(db)) < 4) await sleep(10);
-  await db.query(
-    `select pg_terminate_backend(pid) from pg_stat_activity where datname = current_database() and application_name = 'scheduler lock'`,
-  );
-  const result = await running;
+  const result = await tickThatLoses(db, 'scheduler lock');
   assert.deepEqual(result.jobs[0]!.changed, { activate: 20 });
   assert.equal(result.exitCode, 0);
   await eachOnce(db, 'activate', 20);
