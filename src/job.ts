@@ -134,6 +134,15 @@ export const waits = (job: string, id: string): string => `exists (
     where f.job = ${job} and f.entity_id = ${id}::text and f.next_attempt_at > :now::timestamptz
   )`;
 
+/**
+ * SQL that joins each answer of `read` to the row it is about, as `sent`. One by one: to the planner an index of rows under way
+ * looks empty, and then it would search all of it, with every row of a backlog that was under way before. For the same
+ * reason the update's own guard on the status stands where no index can serve it.
+ */
+export const answeredRow = (table: string, status: string): string => `cross join lateral (
+        select s.id from ${table} s where s.id::text = read.id and s.${status} = 'sending' offset 0
+      ) as sent`;
+
 export const tableOf = (job: Job): string => Object.keys(job.tables)[0]!;
 export const aliasOf = (rule: Rule): string => rule.row.split(' ').at(-1)!;
 

@@ -1,3 +1,4 @@
+import { setImmediate as whatIsAtHand } from 'node:timers/promises';
 import { type Pass, type Tally, telling } from './batch.ts';
 import type { Database } from './db.ts';
 import { RECORD_AND_TELL } from './events.ts';
@@ -7,10 +8,8 @@ import type { Log } from './log.ts';
 import { TALLIED, TALLY } from './statement.ts';
 import type { Stop } from './stop.ts';
 
-/** Answers that arrive while others are being recorded are recorded together, but no more than this at a time. */
-const AT_ONCE = 500;
-
-const record = (rule: Rule) => `
+/** What came of it, written to the rows that were claimed. */
+export const record = (rule: Rule) => `
   with answer as materialized (
     select id, result from json_to_recordset(:answers::json) as a (id text, result jsonb)
   ),
@@ -37,8 +36,11 @@ export async function workOutside(
   const waiting: Answer[] = [];
   let recording: Promise<void> = Promise.resolve();
   const recordWaiting = async () => {
+    if (waiting.length === 0) return;
+    // Answers that arrive at once, or while others are being recorded, are recorded together.
+    await whatIsAtHand();
     while (waiting.length > 0) {
-      const answers = JSON.stringify(waiting.splice(0, AT_ONCE));
+      const answers = JSON.stringify(waiting.splice(0));
       tallies.push(
         await telling(db, pass, log, async (values) => {
           const [tally] = await db.transaction((tx) =>

@@ -1,7 +1,7 @@
 import { STAMP } from '../events.ts';
 import type { Outcome as Sent, Sms } from '../gateways/dialect.ts';
 import { SMS_SETTINGS, smsGateway } from '../gateways/settings.ts';
-import { type Act, failure, info, type Job, type Outcome, type Rule, warning } from '../job.ts';
+import { type Act, answeredRow, failure, info, type Job, type Outcome, type Rule, warning } from '../job.ts';
 
 const DUE = 'scheduler.at(c.sms_next_attempt_at, :dbZone::text)';
 const END = 'scheduler.at(c.expires_at, :dbZone::text)';
@@ -148,8 +148,8 @@ const SEND: Rule = {
         sms_error = read.error,
         plain_password = case when final and kind <> 'logged' then null else c.plain_password end,
         updated_at = :now::timestamptz
-      from read
-      where c.id::text = read.id and c.sms_status = 'sending' and c.sms_attempts = read.attempt
+      from read ${answeredRow('hotspot_credentials', 'sms_status')}
+      where c.id = sent.id and case when c.sms_status = 'sending' then c.sms_attempts = read.attempt end
       returning read.*, c.phone_number, c.sms_status::text as sms_status
     ),
     outcome as (

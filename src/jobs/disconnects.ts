@@ -1,5 +1,5 @@
 import { RADIUS_SETTINGS } from '../gateways/settings.ts';
-import { type Act, info, type Job, type Outcome, type Rule, warning } from '../job.ts';
+import { type Act, answeredRow, info, type Job, type Outcome, type Rule, warning } from '../job.ts';
 
 const DUE = 'scheduler.at(d.next_attempt_at, :dbZone::text)';
 const ATTEMPTS = 3;
@@ -134,8 +134,8 @@ const SEND: Rule = {
         disconnected_at = case came_of_it when 'disconnected' then :now::timestamptz end,
         answer = coalesce(read.said, d.answer),
         updated_at = :now::timestamptz
-      from read
-      where d.id::text = read.id and d.status = 'sending' and d.attempts = read.attempt
+      from read ${answeredRow('session_disconnections', 'status')}
+      where d.id = sent.id and case when d.status = 'sending' then d.attempts = read.attempt end
       returning read.*, d.radius_session_id, d.nas_ip_address
     ),
     outcome as (
