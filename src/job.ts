@@ -41,7 +41,7 @@ export interface Rule {
   idType?: string;
   /** Where `row` is only the part of a table that is worth looking at: all of it, for explaining, and what the part stands for. */
   whole?: { row: string; part: string };
-  /** The due time, as an expression on the row that an index holds in order. */
+  /** The due time, as an expression on the row that an index holds in order; or AT_ONCE. */
   at: string;
   /** Named conditions that must all hold, besides the due time having come. */
   when: Record<string, string>;
@@ -72,6 +72,9 @@ export interface Rule {
   /** More parameters for the change, made anew for each batch of up to so many rows: secrets, say, which SQL must not make. */
   make?(rows: number): Record<string, unknown>;
 }
+
+/** For rows that are due as soon as they meet the conditions, in the order of their ids. */
+export const AT_ONCE = "'-infinity'::timestamptz";
 
 /** A transition that a change makes of the other rows of the key that meet these conditions. For explaining. */
 export interface Others {

@@ -1,6 +1,6 @@
 import { RECORD_AND_TELL } from './events.ts';
 import { CLEAR_SUCCEEDED, mayBeTried, NOTE_REFUSED } from './failures.ts';
-import { aliasOf, type Job, type Rule } from './job.ts';
+import { AT_ONCE, aliasOf, type Job, type Rule } from './job.ts';
 
 /** The SQL around a rule. A job says what changes; everything here is the same for all of them. */
 
@@ -33,7 +33,10 @@ export interface Share {
 const within = (rule: Rule, idType: string, { cursor, half }: Share) => {
   const id = `${aliasOf(rule)}.id`;
   const key = rule.each?.key ?? id;
-  return `${cursor ? `and (${rule.at}, ${id}) > (:from::timestamptz, :after::text::${idType})` : ''}
+  const after = `:after::text::${idType}`;
+  // Of rows that all are due at once, an index holds the ids alone.
+  const beyond = rule.at === AT_ONCE ? `${id} > ${after}` : `(${rule.at}, ${id}) > (:from::timestamptz, ${after})`;
+  return `${cursor ? `and ${beyond}` : ''}
       ${half === undefined ? '' : `and case when hashtext((${key})::text) & 1 = :half::integer then true end`}`;
 };
 

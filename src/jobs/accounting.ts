@@ -1,8 +1,5 @@
 import { RADIUS_SETTINGS } from '../gateways/settings.ts';
-import { failure, info, type Job, type Rule, warning } from '../job.ts';
-
-// What a row of radacct brings is due at once, whenever its router says that it happened: routers' clocks err.
-const AT_ONCE = "'-infinity'::timestamptz";
+import { AT_ONCE, failure, info, type Job, type Rule, warning } from '../job.ts';
 
 // How far back from where everything is counted to look for rows that became visible later: ids are given out before their
 // rows are committed.
@@ -31,6 +28,7 @@ const IS_OURS = { 'it belongs to a hotspot user': `coalesce((${SESSION_OF('r.use
  */
 const COUNT: Pick<Rule, 'each' | 'needs' | 'change' | 'idType' | 'at'> = {
   idType: 'bigint',
+  // Whenever its router says that it happened: routers' clocks err.
   at: AT_ONCE,
   each: { key: 'r.id', lock: 'select key from due where scheduler.try_hold(61, key::text)' },
   needs: {
@@ -40,6 +38,17 @@ const COUNT: Pick<Rule, 'each' | 'needs' | 'change' | 'idType' | 'at'> = {
       select u.tableoid, u.id::text, u.xmax from ${SESSION_OF_DUE} join hotspot_users u on u.id = s.hotspot_user_id`,
   },
   change: `
+    -- Up to the first row that is still to be counted. Open rows of others never are. There is one such mark for all runners:
+    -- what is named first PostgreSQL does last, so that they wait for one another no longer than a commit takes.
+    looked as (
+      update scheduler.accounted_up_to u
+      set id = greatest(u.id, coalesce((
+        select r.id - 1 from ${RADACCT()}
+        where r.id > ${LOOKED_AT} and r.id not in (select id from todo) and ${NEVER_COUNTED('r.id')}
+          and (r.acctstoptime is not null or ${Object.values(IS_OURS)[0]})
+        order by r.id limit 1
+      ), (select max(radacctid) from radacct)))
+    ),
     news as materialized (
       select todo.id, todo.due_at, s.id as session_id, s.hotspot_user_id, r.acctupdatetime, r.acctstarttime,
         r.radacctid is null or r.acctstoptime is not null as closed,
@@ -96,16 +105,6 @@ const COUNT: Pick<Rule, 'each' | 'needs' | 'change' | 'idType' | 'at'> = {
       select hotspot_user_id, session_id, id, more_in, more_out, more_in + more_out, :now::timestamptz
       from news where session_id is not null and more_in + more_out > 0
       order by id
-    ),
-    -- Up to the first row that is still to be counted. Open rows of others never are.
-    looked as (
-      update scheduler.accounted_up_to u
-      set id = greatest(u.id, coalesce((
-        select r.id - 1 from ${RADACCT()}
-        where r.id > ${LOOKED_AT} and r.id not in (select id from todo) and ${NEVER_COUNTED('r.id')}
-          and (r.acctstoptime is not null or ${Object.values(IS_OURS)[0]})
-        order by r.id limit 1
-      ), (select max(radacctid) from radacct)))
     ),
     -- What is closed and further back is never asked for again.
     forgotten as (
