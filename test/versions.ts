@@ -94,6 +94,7 @@ const SUITES: Record<string, string[]> = {
     .filter((name) => !ELSEWHERE.includes(name))
     .map((name) => join(SLOW, name)),
   faults: [join('test', 'faults')],
+  hotspot: [join('test', 'hotspot')],
 };
 
 const wanted = process.argv.slice(2);

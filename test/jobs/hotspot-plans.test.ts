@@ -9,7 +9,7 @@ import { job as sessions } from '../../src/jobs/hotspot-sessions.ts';
 import { job as payments } from '../../src/jobs/payments.ts';
 import { job as vouchers } from '../../src/jobs/vouchers.ts';
 import { record } from '../../src/outside.ts';
-import { claim, probe } from '../../src/statement.ts';
+import { type Cursor, claim, claimByKey, probe } from '../../src/statement.ts';
 import { database, type TestDatabase } from '../harness.ts';
 import { values } from '../plans.ts';
 
@@ -29,8 +29,10 @@ interface Node {
   Plans?: Node[];
 }
 
+const parametersOf = (job: Job) => ({ ...values(job, 'UTC'), job: job.name, radiusInterim: '300' });
+
 async function scans(db: TestDatabase, sql: string, job: Job, more = {}): Promise<Node[]> {
-  const parameters = { ...values(job, 'UTC'), job: job.name, radiusInterim: '300', ...more };
+  const parameters = { ...parametersOf(job), ...more };
   const bound = bind(`explain (analyze, format json) ${sql}`, parameters);
   const { 'QUERY PLAN': plan } = await db.one(bound.text, bound.values);
   const flatten = (node: Node): Node[] => [node, ...(node.Plans ?? []).flatMap(flatten)];
@@ -96,6 +98,20 @@ test('each rule reads the rows that are due and no other', async () => {
     assert.equal(scan?.['Index Name'], index, `${job.name}/${name}`);
     assert.ok(read(scan!) <= DUE && others.length === 0, `${job.name}/${name}: ${JSON.stringify(scan)}`);
   }
+});
+
+test('the next batch of usage to count starts where the last one ended', async () => {
+  await using db = await filled(true);
+  await db.query('update radacct set acctinputoctets = 1 where acctstoptime is null');
+  const rule = accounting.rules.find((each) => each.name === 'sync')!;
+  const batch = (cursor?: Cursor) => claimByKey(rule, 'bigint', { cursor });
+  const all = bind(`select id::text, due_at::text from (${batch()}) as due`, parametersOf(accounting));
+  const [last, ...beyond] = (await db.query(all.text, all.values)).slice(-DUE);
+  const cursor = { from: last!.due_at, after: last!.id };
+  const own = (await scans(db, batch(cursor), accounting, cursor)).filter(
+    (node) => node['Index Name'] === 'radacct_open',
+  );
+  assert.deepEqual(own.map(read), [beyond.length]);
 });
 
 test('an idle tick reads no row of the tables, and of radacct those that are open or recent', async () => {
