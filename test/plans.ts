@@ -124,7 +124,7 @@ export async function explain(db: TestDatabase, sql: string, parameters: Record<
 }
 
 /** As the engine does: see inIndexOrder in src/db.ts. */
-async function inIndexOrder<T>(db: TestDatabase, work: () => Promise<T>): Promise<T> {
+export async function inIndexOrder<T>(db: TestDatabase, work: () => Promise<T>): Promise<T> {
   await db.query('set enable_seqscan = off; set enable_bitmapscan = off');
   try {
     return await work();
@@ -137,7 +137,7 @@ const explainClaim = (db: TestDatabase, rule: Rule, kind: Kind, parameters: Reco
   inIndexOrder(db, () => explain(db, claim(rule, kind.idType, { cursor }), parameters));
 
 export const scansOf = (nodes: Node[], table: string) => nodes.filter((node) => node['Relation Name'] === table);
-const rowsRead = (scan: Node) =>
+export const rowsRead = (scan: Node) =>
   scan['Actual Loops'] *
   (scan['Actual Rows'] + (scan['Rows Removed by Filter'] ?? 0) + (scan['Rows Removed by Index Recheck'] ?? 0));
 
