@@ -17,7 +17,7 @@ const ON_REQUEST = ['slow', 'hotspot', 'speed', 'debian', 'faults'];
 const NOT_POOLED = ['doctor.test.ts'];
 
 const MEMORY = '/dev/shm';
-/** Ten times what the slow tests take at most. */
+/** Five times what the slow tests take at most. */
 const ENOUGH_MEMORY = 3e9;
 
 const given = process.argv.slice(2);

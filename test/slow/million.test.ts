@@ -130,7 +130,7 @@ for (const job of await loadJobs()) {
       const scans = scansOf(nodes, table).filter((node) => !/ModifyTable|LockRows/.test(node['Node Type']));
       assert.ok(scans.length > 0);
       for (const scan of scans) assert.match(scan['Node Type'], /^(Index|Index Only|Tid) Scan$/, JSON.stringify(scan));
-      return { own: scans.filter((scan) => scan['Index Name']!.includes('_to_')), all: scans };
+      return { own: scans.filter((scan) => scan['Index Name']?.includes('_to_')), all: scans };
     };
     await db.query(rows(past, MILLION));
     await db.query(`analyze ${table}`);
