@@ -1,4 +1,4 @@
-import { setImmediate as whatIsAtHand } from 'node:timers/promises';
+import { setImmediate as nextTurn } from 'node:timers/promises';
 import { type Pass, type Tally, telling } from './batch.ts';
 import type { Database } from './db.ts';
 import { RECORD_AND_TELL } from './events.ts';
@@ -38,7 +38,7 @@ export async function workOutside(
   const recordWaiting = async () => {
     if (waiting.length === 0) return;
     // Answers that arrive at once, or while others are being recorded, are recorded together.
-    await whatIsAtHand();
+    await nextTurn();
     while (waiting.length > 0) {
       const answers = JSON.stringify(waiting.splice(0));
       tallies.push(

@@ -143,8 +143,9 @@ test('what was answered is looked up row by row, however many were under way bef
     }));
     const rule = job.rules.find((each) => each.act)!;
     const told = { run: null, rule: rule.name, notify: false, answers: JSON.stringify(answers) };
-    const read = (await scans(db, record(rule), job, told)).filter((node) => node['Relation Name'] === table);
-    const found = read.filter((node) => node['Node Type'] !== 'ModifyTable');
+    const found = (await scans(db, record(rule), job, told)).filter(
+      (node) => node['Relation Name'] === table && node['Node Type'] !== 'ModifyTable',
+    );
     assert.ok(found.length > 0);
     for (const scan of found) assert.ok(scan['Index Cond'], `${job.name}: ${JSON.stringify(scan)}`);
     assert.equal((await db.one(`select count(*)::integer as n from ${table} where ${state} = 'sending'`)).n, 0);
