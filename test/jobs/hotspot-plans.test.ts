@@ -9,7 +9,7 @@ import { job as sessions } from '../../src/jobs/hotspot-sessions.ts';
 import { job as payments } from '../../src/jobs/payments.ts';
 import { job as vouchers } from '../../src/jobs/vouchers.ts';
 import { record } from '../../src/outside.ts';
-import { type Cursor, claim, claimByKey, probe } from '../../src/statement.ts';
+import { type Cursor, claim, claimByKey, complete, probe } from '../../src/statement.ts';
 import { database, type TestDatabase } from '../harness.ts';
 import { values } from '../plans.ts';
 
@@ -124,6 +124,27 @@ test('an idle tick reads no row of the tables, and of radacct those that are ope
   const open = ROWS / 100;
   for (const scan of await scans(db, `select ${probe([accounting], false)}`, accounting)) {
     assert.ok(read(scan) <= 3 * open, `accounting: ${JSON.stringify(scan)}`);
+  }
+});
+
+test('of what RADIUS and the router know, only the rows of those whose time is up are read', async () => {
+  await using db = await filled(false);
+  const users = 10_000;
+  await db.query(`
+    insert into hotspot_users (username, phone_number, has_active_subscription, subscription_expires_at)
+      select 'guest' || n, n, true, case when n <= ${users / 4} then '2025-01-01' else timestamptz '2030-01-01' end from generate_series(1, ${users}) as n;
+    insert into radius_sessions (hotspot_user_id, username, expected_end, status)
+      select id, username, subscription_expires_at, 'active' from hotspot_users;
+    insert into hotspot_credentials (hotspot_user_id, username, phone_number, plain_password) select id, username, phone_number, 'p' from hotspot_users;
+    insert into radcheck (username, attribute, op, value) select username, 'Expiration', ':=', 'x' from hotspot_users;
+    insert into radreply (username, attribute, op, value) select username, 'Session-Timeout', ':=', 'x' from hotspot_users;
+    analyze`);
+  const rule = sessions.rules.find((each) => each.name === 'expire')!;
+  const told = { limit: 4000, run: null, rule: rule.name, notify: false, detail: 0 };
+  const found = await scans(db, complete(rule, claim(rule, 'bigint')), sessions, told);
+  for (const table of ['radcheck', 'radreply', 'hotspot_credentials']) {
+    const reads = found.filter((node) => node['Relation Name'] === table && node['Node Type'] !== 'ModifyTable');
+    assert.deepEqual(reads.map(read), [users / 4], `${table}: ${JSON.stringify(reads)}`);
   }
 });
 
