@@ -11,35 +11,17 @@ import { job as vouchers } from '../../src/jobs/vouchers.ts';
 import { record } from '../../src/outside.ts';
 import { type Cursor, claim, claimByKey, complete, probe } from '../../src/statement.ts';
 import { database, type TestDatabase } from '../harness.ts';
-import { values } from '../plans.ts';
+import { explain, rowsRead, values } from '../plans.ts';
 
 /** Finding what is due must cost what is due, not what the tables hold. */
 
 const ROWS = 20_000;
 const DUE = 5;
 
-interface Node {
-  'Node Type': string;
-  'Relation Name'?: string;
-  'Index Name'?: string;
-  'Index Cond'?: string;
-  'Actual Rows': number;
-  'Actual Loops': number;
-  'Rows Removed by Filter'?: number;
-  Plans?: Node[];
-}
-
 const parametersOf = (job: Job) => ({ ...values(job, 'UTC'), job: job.name, radiusInterim: '300' });
 
-async function scans(db: TestDatabase, sql: string, job: Job, more = {}): Promise<Node[]> {
-  const parameters = { ...parametersOf(job), ...more };
-  const bound = bind(`explain (analyze, format json) ${sql}`, parameters);
-  const { 'QUERY PLAN': plan } = await db.one(bound.text, bound.values);
-  const flatten = (node: Node): Node[] => [node, ...(node.Plans ?? []).flatMap(flatten)];
-  return flatten(plan[0].Plan).filter((node) => node['Relation Name']);
-}
-
-const read = (node: Node) => node['Actual Loops'] * (node['Actual Rows'] + (node['Rows Removed by Filter'] ?? 0));
+const scans = async (db: TestDatabase, sql: string, job: Job, more = {}) =>
+  (await explain(db, sql, { ...parametersOf(job), ...more })).filter((node) => node['Relation Name']);
 
 /** Years of history; of each kind a few that are due when asked for, and the open sessions of a moment. */
 async function filled(due: boolean): Promise<TestDatabase> {
@@ -96,7 +78,7 @@ test('each rule reads the rows that are due and no other', async () => {
       (node) => node['Relation Name'] === table && node['Index Name']?.includes('_to_'),
     );
     assert.equal(scan?.['Index Name'], index, `${job.name}/${name}`);
-    assert.ok(read(scan!) <= DUE && others.length === 0, `${job.name}/${name}: ${JSON.stringify(scan)}`);
+    assert.ok(rowsRead(scan!) <= DUE && others.length === 0, `${job.name}/${name}: ${JSON.stringify(scan)}`);
   }
 });
 
@@ -111,19 +93,19 @@ test('the next batch of usage to count starts where the last one ended', async (
   const own = (await scans(db, batch(cursor), accounting, cursor)).filter(
     (node) => node['Index Name'] === 'radacct_open',
   );
-  assert.deepEqual(own.map(read), [beyond.length]);
+  assert.deepEqual(own.map(rowsRead), [beyond.length]);
 });
 
 test('an idle tick reads no row of the tables, and of radacct those that are open or recent', async () => {
   await using db = await filled(false);
   for (const job of [payments, credentials, sessions, disconnects, vouchers]) {
     for (const scan of await scans(db, `select ${probe([job], false)}`, job)) {
-      assert.equal(read(scan), 0, `${job.name}: ${JSON.stringify(scan)}`);
+      assert.equal(rowsRead(scan), 0, `${job.name}: ${JSON.stringify(scan)}`);
     }
   }
   const open = ROWS / 100;
   for (const scan of await scans(db, `select ${probe([accounting], false)}`, accounting)) {
-    assert.ok(read(scan) <= 3 * open, `accounting: ${JSON.stringify(scan)}`);
+    assert.ok(rowsRead(scan) <= 3 * open, `accounting: ${JSON.stringify(scan)}`);
   }
 });
 
@@ -144,7 +126,7 @@ test('of what RADIUS and the router know, only the rows of those whose time is u
   const found = await scans(db, complete(rule, claim(rule, 'bigint')), sessions, told);
   for (const table of ['radcheck', 'radreply', 'hotspot_credentials']) {
     const reads = found.filter((node) => node['Relation Name'] === table && node['Node Type'] !== 'ModifyTable');
-    assert.deepEqual(reads.map(read), [users / 4], `${table}: ${JSON.stringify(reads)}`);
+    assert.deepEqual(reads.map(rowsRead), [users / 4], `${table}: ${JSON.stringify(reads)}`);
   }
 });
 
