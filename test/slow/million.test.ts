@@ -169,10 +169,8 @@ test('among a million rows, accounting compares the sessions that go on with wha
     analyze`);
   const reads = async (sql: string) => {
     const { now } = await db.one('select now()::text as now');
-    const settings = { zone: 'UTC', dbZone: 'UTC', radiusInterim: 300 };
-    const nodes = await inIndexOrder(db, () =>
-      explain(db, sql, { now, job: accounting.name, limit: 1000, ...settings }),
-    );
+    const parameters = { now, job: accounting.name, limit: 1000, zone: 'UTC', dbZone: 'UTC', radiusInterim: 300 };
+    const nodes = await inIndexOrder(db, () => explain(db, sql, parameters));
     const tables = ['radacct', 'radius_sessions', 'accounted'];
     const scans = tables.flatMap((table) => scansOf(nodes, table));
     assert.ok(scans.length > 0);
