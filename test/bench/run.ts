@@ -61,7 +61,6 @@ function time(command: string, args: string[], url: string): Promise<Measured> {
 }
 
 const median = (numbers: number[]) => [...numbers].sort((a, b) => a - b)[Math.floor(numbers.length / 2)]!;
-const mean = (numbers: number[]) => numbers.reduce((all, each) => all + each, 0) / numbers.length;
 const round = (value: number, digits = 2) => Number(value.toFixed(digits));
 
 async function seconds(work: () => Promise<unknown>): Promise<number> {
@@ -111,8 +110,7 @@ async function measureJob(client: pg.Client, url: string, each: Case, rows: numb
   }
   await client.query(each.empty);
 
-  // Not the median: a run of a million rows meets the machine's slow seconds as well as its fast ones.
-  const tick = mean(ours.map((run) => run.seconds));
+  const tick = median(ours.map((run) => run.seconds));
   return {
     rows,
     seconds: tick,
