@@ -90,7 +90,7 @@ async function measureJob(client: pg.Client, url: string, each: Case, rows: numb
     if (found[0].n !== n) throw new Error(`${each.job}: ${found[0].n} of ${n} rows were done`);
   };
   // In turn, pair by pair, as the speed of a machine that is shared changes by half from one minute to the next.
-  const rounds = Number(options.rounds ?? (rows > 100_000 ? 1 : 5));
+  const rounds = Number(options.rounds ?? (rows > 100_000 ? 3 : 5));
   const bare: number[] = [];
   const ours: Measured[] = [];
   // The loop has the first few of as many rows more than the first statement has.
