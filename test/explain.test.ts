@@ -11,7 +11,7 @@ import type { JobResult } from '../src/runs.ts';
 import { LOCK_KEY } from '../src/runs.ts';
 import { CLEAR, DUE_ROWS, NOW } from './due-rows.ts';
 import { database, type TestDatabase } from './harness.ts';
-import { explained, outlook, transitionOf } from './looking.ts';
+import { allExplained, explained, outlook, transitionOf } from './looking.ts';
 import { fill, JOBS, KINDS } from './plans.ts';
 
 const kinds = (explanation: Explanation) => explanation.transitions.map(({ verdict }) => verdict.kind);
@@ -115,9 +115,8 @@ async function agreesOnMany(name: string, table: string, make: (pick: <T>(...of:
   for (let round = 0; round < 3; round++) {
     await db.query(CLEAR);
     for (let n = 0; n < 40; n++) await db.insert(table, make(pick));
-    const said = new Map<string, Explanation>();
     const before = await snapshot(db, table);
-    for (const id of Object.keys(before)) said.set(id, await explained(db, name, id, { at: NOW }));
+    const said = await allExplained(db, name, Object.keys(before), { at: NOW });
     const result = await db.tick(NOW, { only: [name] });
     assert.equal(result.jobs[0]!.error, undefined);
     const after = await snapshot(db, table);

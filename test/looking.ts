@@ -32,10 +32,23 @@ async function looking<T>(
   }
 }
 
-export const explained = (db: TestDatabase, job: string, id: unknown, asked: Asked = {}): Promise<Explanation> =>
-  looking(db, asked, (database, settings, jobs) =>
-    explain(database, settings, jobs, jobs.find(({ name }) => name === job)!, { id: String(id), at: asked.at }),
-  );
+/** One after another, over one connection. */
+export const allExplained = (
+  db: TestDatabase,
+  name: string,
+  ids: string[],
+  asked: Asked = {},
+): Promise<Map<string, Explanation>> =>
+  looking(db, asked, async (database, settings, jobs) => {
+    const job = jobs.find((each) => each.name === name)!;
+    const said = new Map<string, Explanation>();
+    for (const id of ids) said.set(id, await explain(database, settings, jobs, job, { id, at: asked.at }));
+    return said;
+  });
+
+export async function explained(db: TestDatabase, job: string, id: unknown, asked: Asked = {}): Promise<Explanation> {
+  return [...(await allExplained(db, job, [String(id)], asked)).values()][0]!;
+}
 
 export const outlook = (
   db: TestDatabase,

@@ -1,14 +1,15 @@
 // Starts one real PostgreSQL server for all tests, makes the template their databases are cloned from, runs them, and
-// leaves nothing behind. Arguments: files or folders to run (default: the fast suite), and options of node --test.
+// leaves nothing behind. Arguments: files or folders to run (default: "fast", that suite), and options of node --test.
 import { spawn } from 'node:child_process';
 import { mkdtempSync, readdirSync, rmSync, statfsSync } from 'node:fs';
 import { freemem, tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { removeServer, startServer } from '../src/embedded.ts';
-import { makeTemplate, POSTGRES } from './harness.ts';
+import { cheapestClone, makeTemplate, POSTGRES } from './harness.ts';
 import { startPgBouncer } from './pgbouncer.ts';
 
 const HERE = import.meta.dirname;
+const FAST = 'fast';
 // Only on request: they take minutes, or install a RADIUS server or other packages of Debian first.
 const ON_REQUEST = ['slow', 'hotspot', 'speed', 'debian', 'faults'];
 
@@ -23,13 +24,13 @@ const ENOUGH_MEMORY = 3e9;
 const given = process.argv.slice(2);
 const options = given.filter((arg) => arg.startsWith('--'));
 const named = given.filter((arg) => !arg.startsWith('--'));
-const files = named.length > 0 ? named.flatMap(expand) : expand(HERE);
+const files = named.length > 0 ? named.flatMap(expand) : expand(FAST);
 
 function expand(path: string): string[] {
   if (path.endsWith('.ts')) return [path];
-  return readdirSync(path, { withFileTypes: true, recursive: true })
+  return readdirSync(path === FAST ? HERE : path, { withFileTypes: true, recursive: true })
     .filter((entry) => entry.isFile() && entry.name.endsWith('.test.ts'))
-    .filter((entry) => named.length > 0 || !ON_REQUEST.some((folder) => entry.parentPath.endsWith(folder)))
+    .filter((entry) => path !== FAST || !ON_REQUEST.some((folder) => entry.parentPath.endsWith(folder)))
     .filter((entry) => !process.env.TEST_POOLER || !NOT_POOLED.includes(entry.name))
     .map((entry) => join(entry.parentPath, entry.name))
     .sort();
@@ -64,13 +65,17 @@ try {
   await using pooler = process.env.TEST_POOLER
     ? await startPgBouncer(server.tcpUrl!, { settings: { default_pool_size: 50, max_client_conn: 1000 } })
     : undefined;
-  const environment = { ...process.env, TEST_SERVER: server.url, TEST_SERVER_TCP: server.tcpUrl, TEST_SERVER_DIR: dir };
+  const environment = {
+    ...process.env,
+    ...{ TEST_SERVER: server.url, TEST_SERVER_TCP: server.tcpUrl, TEST_SERVER_DIR: dir },
+    TEST_CLONE: await cheapestClone(server.url),
+  };
   if (pooler) Object.assign(environment, { TEST_POOLER: pooler.url });
   for (const name of Object.keys(environment)) {
     if (/^(PG|SCHEDULER_|DATABASE_URL$|ENABLE_)/.test(name)) delete (environment as Record<string, unknown>)[name];
   }
   code = await new Promise<number>((resolve) => {
-    const node = spawn(process.execPath, ['--import', 'tsx', '--test', '--test-concurrency=3', ...options, ...files], {
+    const node = spawn(process.execPath, ['--import', 'tsx', '--test', '--test-concurrency=4', ...options, ...files], {
       stdio: 'inherit',
       env: environment,
     });

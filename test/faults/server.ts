@@ -1,7 +1,7 @@
 import { execFile } from 'node:child_process';
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import { promisify } from 'node:util';
 import { removeServer, type Server, startServer } from '../../src/embedded.ts';
 import { makeTemplate, POSTGRES } from '../harness.ts';
@@ -17,7 +17,8 @@ export interface OwnServer extends AsyncDisposable {
 }
 
 export async function ownServer(settings: Record<string, string> = {}): Promise<OwnServer> {
-  const dir = mkdtempSync(join(tmpdir(), 'sch-own-'));
+  // Beside the one that all share: see place() in test/run.ts.
+  const dir = mkdtempSync(join(dirname(process.env.TEST_SERVER_DIR!), 'sch-own-'));
   const launch = (more: Record<string, string> = {}) =>
     startServer({ dir, ...POSTGRES, settings: { fsync: 'off', ...settings, ...more } });
   let running: Server = await launch();

@@ -76,23 +76,32 @@ export async function remember(db: TestDatabase): Promise<() => Promise<void>> {
     const { rows } = await db.one(`select count(*)::integer as rows from ${name}`);
     if (rows > 0) kept.push(`insert into ${name} overriding system value select * from saved.t${n}`);
   }
-  const restore = `begin; set local session_replication_role = replica; truncate ${tables.join(', ')}; ${kept.join('; ')}; commit`;
+  // A truncated table has new files, and whoever uses it then must find them.
+  const emptied = tables.map((name) => `delete from ${name}`);
+  const restore = `begin; set local session_replication_role = replica; ${[...emptied, ...kept].join('; ')}; commit`;
   return async () => {
     await db.query(restore);
     await nextIds(db);
   };
 }
 
+const setIds = new WeakMap<TestDatabase, string>();
+
 /** Ids that an undone transaction has used up are given out again, so that two histories can be compared by them. */
 export async function nextIds(db: TestDatabase): Promise<void> {
-  const columns = await db.query(`
-    select c.oid::regclass::text as table, a.attname as column, pg_get_serial_sequence(c.oid::regclass::text, a.attname) as sequence
-    from pg_class c join pg_attribute a on a.attrelid = c.oid
-    where c.relkind = 'r' and c.relnamespace in ('public'::regnamespace, 'scheduler'::regnamespace)
-      and pg_get_serial_sequence(c.oid::regclass::text, a.attname) is not null`);
-  await db.query(
-    `select ${columns.map((each) => `setval('${each.sequence}', (select coalesce(max("${each.column}"), 0) + 1 from ${each.table}), false)`).join(', ')}`,
-  );
+  if (!setIds.has(db)) {
+    const columns = await db.query(`
+      select c.oid::regclass::text as table, a.attname as column, pg_get_serial_sequence(c.oid::regclass::text, a.attname) as sequence
+      from pg_class c join pg_attribute a on a.attrelid = c.oid
+      where c.relkind = 'r' and c.relnamespace in ('public'::regnamespace, 'scheduler'::regnamespace)
+        and pg_get_serial_sequence(c.oid::regclass::text, a.attname) is not null`);
+    const each = columns.map(
+      ({ table, column, sequence }) =>
+        `setval('${sequence}', (select coalesce(max("${column}"), 0) + 1 from ${table}), false)`,
+    );
+    setIds.set(db, `select ${each.join(', ')}`);
+  }
+  await db.query(setIds.get(db)!);
 }
 
 // What may differ between two histories that are the same: how often something outside was tried, and when.
@@ -118,11 +127,12 @@ export async function snapshot(db: TestDatabase): Promise<Snapshot> {
     names.set(username, `the user of ${phone_number}`);
     if (value && value !== 'demo') names.set(value, `the password of ${phone_number}`);
   }
+  const tables = (await db.query<{ name: string }>(TABLES)).map(({ name }) => name);
+  const of = (name: string) => `(select json_agg(to_jsonb(t)) from ${name} as t) as "${name}"`;
   const found: Snapshot = {};
-  for (const { name } of await db.query<{ name: string }>(TABLES)) {
-    if (name === 'scheduler.runs') continue;
-    const rows = await db.query<{ row: Record<string, unknown> }>(`select to_jsonb(t) as row from ${name} as t`);
-    found[name] = rows.map(({ row }) => told(name, row)).sort();
+  const compared = tables.filter((name) => name !== 'scheduler.runs');
+  for (const [name, rows] of Object.entries(await db.one(`select ${compared.map(of).join(', ')}`))) {
+    found[name] = (rows ?? []).map((row: Record<string, unknown>) => told(name, row)).sort();
   }
   return found;
 
