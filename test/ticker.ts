@@ -7,23 +7,27 @@ import { Log } from '../src/log.ts';
 import { Stop } from '../src/stop.ts';
 import type { TestDatabase } from './harness.ts';
 
-/** Thousands of passes of one job, over the same two connections. */
+/** Thousands of passes, over the same two connections. */
 export interface Ticker extends AsyncDisposable {
   at(time: number): Promise<RunResult>;
 }
 
-export async function ticker(db: TestDatabase, job: string, env: Record<string, string>): Promise<Ticker> {
+/** Asked for by a person, several may be in one minute: a cadence lets nobody tick twice in it. */
+export async function ticker(
+  db: TestDatabase,
+  names: string[],
+  { env = {}, by }: { env?: Record<string, string>; by?: string },
+): Promise<Ticker> {
   const all = await loadJobs();
   const settings = readSettings(env, jobVariables(all), { databaseUrl: db.url });
   const log = new Log('silent');
   const [work, guard] = [new Database(settings, log), new Database(settings, log)];
-  const jobs = all.filter(({ name }) => name === job);
+  const jobs = all.filter(({ name }) => names.includes(name));
   return {
     at: (time) =>
       run(work, settings, log, {
         ...{ jobs, guard, stop: new Stop(), dryRun: false, debug: false, timeoutSeconds: 60 },
-        // Asked for by a person: a cadence lets nobody tick twice in a minute.
-        ...{ by: 'the test', at: new Date(time).toISOString() },
+        ...{ at: new Date(time).toISOString(), ...(by && { by }) },
       }),
     async [Symbol.asyncDispose]() {
       await work.close();

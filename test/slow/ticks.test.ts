@@ -1,6 +1,8 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { database } from '../harness.ts';
+import { STRIDE } from '../share.ts';
+import { ticker } from '../ticker.ts';
 
 test('10,000 ticks show exactly one on and one off', async () => {
   await using db = await database();
@@ -9,9 +11,10 @@ test('10,000 ticks show exactly one on and one off', async () => {
       ('already over', true, '2026-01-01T00:00Z', null, '1 hour')`);
   await db.query(`insert into special_packages (name, scheduled, auto_activate, auto_deactivate, schedule_date, schedule_time, valid_until)
     values ('special', true, true, true, '2026-03-02', '23:00', '2026-03-04')`);
+  await using ticks = await ticker(db, ['packages', 'special-packages'], {});
   const start = Date.parse('2026-03-01T00:00:00Z');
-  for (let minute = 0; minute < 10_000; minute++) {
-    await db.tick(new Date(start + minute * 60_000).toISOString(), { only: ['packages', 'special-packages'] });
+  for (let minute = 0; minute < 10_000; minute += STRIDE) {
+    await ticks.at(start + minute * 60_000);
   }
   const seen = await db.query(
     `select data ->> 'package_name' as name, transition, (occurred_at at time zone 'UTC')::text as at from scheduler.events order by id`,

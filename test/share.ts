@@ -1,0 +1,12 @@
+/**
+ * Of the tests that go through hundreds of cases, CI gives each other version of PostgreSQL a fifth, every version another one:
+ * see test/versions.ts. TEST_SHARE is "2/5", say; without it there are all.
+ */
+const [nth, of] = (process.env.TEST_SHARE ?? '1/1').split('/').map(Number) as [number, number];
+
+export const share = <T>(cases: T[]): T[] => cases.filter((_, n) => n % of === nth - 1);
+/** How many of so many that are drawn at random. */
+export const shareOf = (count: number): number => Math.ceil(count / of);
+/** From step to step, where one case follows upon another: the first, and how far it is to the next. */
+export const FIRST = nth;
+export const STRIDE = of;
