@@ -1,5 +1,5 @@
 // Measures what the README claims, as ratios within one run: absolute times of a shared machine say little.
-//   npm run bench                    the idle tick, also beside a million rows; all jobs at 1,000 to 1,000,000 rows: about an hour
+//   npm run bench                    the idle tick, also beside a million rows; all jobs at 1,000 to 1,000,000 rows: more than an hour
 //   npm run bench -- --rows 100000 --no-idle
 //   npm run bench -- --job packages --rounds 9
 import { spawn, spawnSync } from 'node:child_process';
