@@ -86,6 +86,12 @@ function rehearse(context: Context): Promise<RunResult> {
   );
 }
 
+/**
+ * What a statement with parameters saw PostgreSQL keeps until the connection's next statement. The lock's connection asks nothing more
+ * while the run works: every version of a row that it replaces would have to stay, and be read again by each batch.
+ */
+const LET_GO = 'select';
+
 /** An idle run needs only the connection that holds the lock; work is done on a second one while the first one waits. */
 async function withLock(context: Context): Promise<RunResult> {
   const { db, settings, request } = context;
@@ -104,6 +110,7 @@ async function withLock(context: Context): Promise<RunResult> {
           const idle = await idleRun(context, tx, standing);
           if (idle) return idle;
         }
+        await tx.query(LET_GO);
         result = await passAll(context, standing);
         return result;
       },

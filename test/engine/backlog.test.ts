@@ -64,6 +64,25 @@ for (const [what, rows, options] of [
   });
 }
 
+test('what a run replaces can be cleaned up while it works: the holder of the lock keeps no view of what was', async () => {
+  await using db = await database();
+  await backlog(db);
+  await db.query(`
+    create table holders (view text);
+    create function look() returns trigger language plpgsql as $$
+      begin
+        insert into holders select backend_xmin from pg_stat_activity
+          where datname = current_database() and application_name = 'scheduler lock';
+        return null;
+      end $$;
+    create trigger look after update on packages for each statement execute function look()`);
+  await tick(db);
+  await allDone(db);
+  const { seen, views } = await db.one('select count(*)::integer as seen, count(view)::integer as views from holders');
+  assert.ok(seen > 1);
+  assert.equal(views, 0);
+});
+
 test('a dry run of a backlog reports all of it and keeps nothing', async () => {
   await using db = await database();
   await backlog(db);
