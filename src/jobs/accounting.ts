@@ -109,9 +109,9 @@ const COUNT: Pick<Rule, 'each' | 'needs' | 'change' | 'idType' | 'at'> = {
     -- What is closed and further back is never asked for again.
     forgotten as (
       delete from scheduler.accounted
-      where id in (
+      where id = any (array(
         select id from scheduler.accounted where closed and id < ${LOOKED_AT} - ${LOOK_BACK} for update skip locked
-      )
+      ))
     ),
     outcome as (
       select 1 as step, case when session_id is not null then 'sync' end as transition, null as type, '{}'::text[] as channels,

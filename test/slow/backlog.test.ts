@@ -1,0 +1,48 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { total } from '../../src/batch.ts';
+import { CASES, type Case } from '../bench/cases.ts';
+import { database, type TestDatabase } from '../harness.ts';
+import { share } from '../share.ts';
+
+/** A backlog costs what its rows cost: that no batch reads more for those before it, PostgreSQL's own counters tell. */
+
+const BATCH = 200;
+const [SHORT, LONG] = [2_000, 10_000];
+// A few rows are read once for each run.
+const SLACK = 0.1;
+
+/** Rows read of each table and entries of each index, for each row that was due. */
+async function readsPerRow(db: TestDatabase, { job, empty, fill }: Case, rows: number): Promise<Map<string, number>> {
+  for (const sql of [empty, fill.replaceAll(':n', String(rows)), 'vacuum analyze', 'select pg_stat_reset()'])
+    await db.query(sql);
+  const { jobs } = await db.tick(undefined, { only: [job], by: 'the test', batchSize: BATCH });
+  assert.ok(total(jobs[0]!.changed) >= rows);
+  await untilCounted(db);
+  const counts = await db.query<{ name: string; reads: number }>(`
+    select relid::regclass::text as name, seq_tup_read::double precision as reads from pg_stat_user_tables
+    union all
+    select indexrelid::regclass::text, idx_tup_read::double precision from pg_stat_user_indexes`);
+  return new Map(counts.map(({ name, reads }) => [name, reads / rows]));
+}
+
+/** A process counts together what it did when it ends, and PostgreSQL 14 tells what it knew half a second ago. */
+async function untilCounted(db: TestDatabase): Promise<void> {
+  const others = `select from pg_stat_activity where datname = current_database() and pid <> pg_backend_pid()`;
+  while ((await db.query(others)).length > 0) await sleep(20);
+  await sleep(600);
+}
+
+for (const each of share(CASES)) {
+  test(`${each.job}: of a backlog five times as long, no table or index has more read for each row`, async () => {
+    await using db = await database();
+    const short = await readsPerRow(db, each, SHORT);
+    const long = await readsPerRow(db, each, LONG);
+    assert.ok(Math.max(...long.values()) >= 1, 'something was counted');
+    for (const [name, reads] of long) {
+      const most = 1.2 * (short.get(name) ?? 0) + SLACK;
+      assert.ok(reads <= most, `${name}: ${reads} reads for each row, of the shorter backlog ${short.get(name)}`);
+    }
+  });
+}
