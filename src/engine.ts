@@ -1,13 +1,13 @@
 import type { Settings } from './config.ts';
 import { isPaused, whyPaused } from './controls.ts';
-import { type Database, sqlState, type Transaction } from './db.ts';
+import { type Database, sqlState, type Transaction, type Values } from './db.ts';
 import { EXIT, type ExitCode, OperatorError } from './errors.ts';
 import type { Job } from './job.ts';
 import type { Log } from './log.ts';
 import { ANYTHING_EXPIRED, prune } from './retention.ts';
 import { beginRun, finishRun, type JobResult, readStanding, recordUnlessDue, type Standing } from './runs.ts';
 import { checkLevel, explainSchemaError, whatFits } from './schema.ts';
-import { probe } from './statement.ts';
+import { firstDue, probe } from './statement.ts';
 import type { Stop, StopReason } from './stop.ts';
 import { sweep } from './sweep.ts';
 
@@ -213,7 +213,7 @@ async function passAll(context: Context, standing: Standing[]): Promise<RunResul
   const { planned, skipped } = plan(context, standing);
   const now = standing[0]!.now;
   const jobs: JobResult[] = [];
-  for (const each of planned) jobs.push(await passJob(context, each));
+  for (const each of planned) jobs.push(await passJob(context, each, standing[0]!.anyFailures));
   if (request.by === undefined && !request.between && !request.stop.reason)
     await prune(db, settings, now, request.stop);
   const result: RunResult = { locked: false, now, jobs, skipped, exitCode: exitCode(jobs) };
@@ -238,7 +238,7 @@ const emptyResult = (job: string): JobResult => ({
   workLeft: false,
 });
 
-async function passJob(context: Context, planned: Planned): Promise<JobResult> {
+async function passJob(context: Context, planned: Planned, anyFailures: boolean): Promise<JobResult> {
   const { db, log, request } = context;
   const { job, now, slot, idType } = planned;
   const result = emptyResult(job.name);
@@ -251,7 +251,9 @@ async function passJob(context: Context, planned: Planned): Promise<JobResult> {
     log.write(job.lines.started);
     surveyed = await survey(context, planned);
     const values = parameters(context.settings, now);
-    for (const rule of job.rules) await sweep(db, { ...request, log, job, rule, idType, values, run: id, result });
+    const next = (from: number) => nextRule(context, job, from, values, anyFailures || result.failed > 0);
+    for (let n = await next(0); n < job.rules.length; n = await next(n + 1))
+      await sweep(db, { ...request, log, job, rule: job.rules[n]!, idType, values, run: id, result });
   } catch (error) {
     if (isForAllJobs(error)) throw error;
     const explained = jobError(job, error);
@@ -263,6 +265,31 @@ async function passJob(context: Context, planned: Planned): Promise<JobResult> {
   if (!result.error)
     for (const line of job.lines.finished(result.changed, result.failures, result.failed, surveyed)) log.write(line);
   return result;
+}
+
+/**
+ * The next rule that has anything due, from one on. It is asked when all before it are done, as these may have made it so; and
+ * because a question costs the server much less than a change that finds nothing to change. A rule that cannot be asked
+ * meets its error by itself.
+ */
+async function nextRule(
+  { db, request }: Context,
+  job: Job,
+  from: number,
+  values: Values,
+  anyFailures: boolean,
+): Promise<number> {
+  if (from === job.rules.length || request.stop.reason) return from;
+  const question = `select ${firstDue(job, from, anyFailures)} as rule`;
+  try {
+    const [answer] = await db.transaction((tx) => tx.query<{ rule: number | null }>(question, values), {
+      inIndexOrder: true,
+    });
+    return answer!.rule ?? job.rules.length;
+  } catch (error) {
+    if (isOfOneJob(error)) return from;
+    throw error;
+  }
 }
 
 // So many rows are a day's reading.

@@ -195,17 +195,24 @@ export const gradual = (rule: Rule, due: string): InPieces => ({
 });
 
 /**
- * Is anything due? Of all rules at once, in one round trip. Where nothing has failed, no row waits for another attempt:
- * not asking about that halves what an idle tick costs the server, which plans it anew each time. Each rule is asked for its
- * first row, in order: where most of a table was due long ago, the planner expects a due one anywhere, and of "exists" it
- * would find none in another index only after reading all of that.
+ * Whether a rule has a due row. Where nothing has failed, no row waits for another attempt: not asking about that halves what
+ * an idle tick costs the server, which plans it anew each time. It is asked for its first row, in order: where most of a
+ * table was due long ago, the planner expects a due one anywhere, and of "exists" it would find none in another index only
+ * after reading all of that.
  */
+function hasDue(job: Job, rule: Rule, anyFailures: boolean): string {
+  const due = anyFailures ? isDue(rule).replaceAll(':job::text', `'${job.name}'`) : isReached(rule);
+  return `(select true from ${rule.row} where ${due} order by ${rule.at}, ${aliasOf(rule)}.id limit 1)`;
+}
+
+/** Is anything due? Of all rules at once, in one round trip. */
 export function probe(jobs: Job[], anyFailures: boolean): string {
-  const checks = jobs.flatMap((job) =>
-    job.rules.map((rule) => {
-      const due = anyFailures ? isDue(rule).replaceAll(':job::text', `'${job.name}'`) : isReached(rule);
-      return `(select true from ${rule.row} where ${due} order by ${rule.at}, ${aliasOf(rule)}.id limit 1)`;
-    }),
-  );
+  const checks = jobs.flatMap((job) => job.rules.map((rule) => hasDue(job, rule, anyFailures)));
   return `coalesce(${[...checks, 'false'].join(',\n ')})`;
+}
+
+/** The first of a job's rules, from one on, that has anything due: its place, or null. No rule after it is looked at. */
+export function firstDue(job: Job, from: number, anyFailures: boolean): string {
+  const checks = job.rules.slice(from).map((rule, n) => `when ${hasDue(job, rule, anyFailures)} then ${from + n}`);
+  return `case ${checks.join('\n ')} end`;
 }

@@ -1,8 +1,10 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { bind } from '../src/db.ts';
+import { job as packages } from '../src/jobs/packages.ts';
+import { job as vouchers } from '../src/jobs/vouchers.ts';
 import { claim } from '../src/statement.ts';
-import { database } from './harness.ts';
+import { database, type TestDatabase } from './harness.ts';
 import { DUE, fill, JOBS, KINDS, looksAheadInVain, readsNothing, readsOnlyItsIndex, values } from './plans.ts';
 import { proxy } from './proxy.ts';
 
@@ -46,12 +48,32 @@ for (const [name, kind] of Object.entries(KINDS)) {
   });
 }
 
+// It begins, asks and ends.
+const TRANSACTION = 3;
+
+const roundTrips = async (db: TestDatabase, command: string) => {
+  using way = await proxy(db.tcpUrl);
+  const { code, err } = await db.cli([command], { env: { DATABASE_URL: way.url } });
+  assert.equal(code, 0, err);
+  return way.roundTrips();
+};
+
 test('an idle tick of all jobs goes to the database and back seven times, three of them to log in with a password', async () => {
   await using db = await database();
-  using way = await proxy(db.tcpUrl);
-  const { code, err } = await db.cli(['tick'], { env: { DATABASE_URL: way.url } });
-  assert.equal(code, 0, err);
+  assert.equal(await roundTrips(db, 'tick'), 7);
   const { jobs } = await db.one(`select count(*)::integer as jobs from scheduler.runs where finished_at is not null`);
   assert.ok(jobs > 5, 'it looked at all jobs');
-  assert.equal(way.roundTrips(), 7);
+});
+
+test('where one rule of a job has work, its others cost one question, however many they are', async () => {
+  await using db = await database();
+  const voucher = "insert into vouchers (code, status, expires_at) values ('V', 'unused', now() - interval '1 hour')";
+  const sale = `insert into packages (name, enable_schedule, scheduled_activation_time, validity)
+    values ('P', true, now() - interval '1 hour', '1 day')`;
+  await db.query(`${voucher}; ${sale}`);
+  assert.equal(vouchers.rules.length, 1);
+  assert.ok(packages.rules.length > 4);
+  const onlyOne = await roundTrips(db, 'vouchers');
+  assert.equal(await roundTrips(db, 'packages'), onlyOne + TRANSACTION);
+  assert.equal((await db.events()).length, 1);
 });
