@@ -13,7 +13,7 @@ const [SHORT, LONG] = [2_000, 10_000];
 // A few rows are read once for each run.
 const SLACK = 0.1;
 
-/** Rows read of each table and entries of each index, for each row that was due. */
+/** What is read of each table, its indexes' entries in the first place, for each row that was due. */
 async function readsPerRow(db: TestDatabase, { job, empty, fill }: Case, rows: number): Promise<Map<string, number>> {
   for (const sql of [empty, fill.replaceAll(':n', String(rows)), 'vacuum analyze', 'select pg_stat_reset()'])
     await db.query(sql);
@@ -21,9 +21,9 @@ async function readsPerRow(db: TestDatabase, { job, empty, fill }: Case, rows: n
   assert.ok(total(jobs[0]!.changed) >= rows);
   await untilCounted(db);
   const counts = await db.query<{ name: string; reads: number }>(`
-    select relid::regclass::text as name, seq_tup_read::double precision as reads from pg_stat_user_tables
-    union all
-    select indexrelid::regclass::text, idx_tup_read::double precision from pg_stat_user_indexes`);
+    select t.relid::regclass::text as name,
+      (t.seq_tup_read + coalesce((select sum(idx_tup_read) from pg_stat_user_indexes i where i.relid = t.relid), 0))::double precision as reads
+    from pg_stat_user_tables t`);
   return new Map(counts.map(({ name, reads }) => [name, reads / rows]));
 }
 
@@ -35,7 +35,7 @@ async function untilCounted(db: TestDatabase): Promise<void> {
 }
 
 for (const each of share(CASES)) {
-  test(`${each.job}: of a backlog five times as long, no table or index has more read for each row`, async () => {
+  test(`${each.job}: of a backlog five times as long, no table has more read for each row`, async () => {
     await using db = await database();
     const short = await readsPerRow(db, each, SHORT);
     const long = await readsPerRow(db, each, LONG);
