@@ -20,6 +20,8 @@ export const ZONES = [
 ];
 export const FROM = Date.UTC(2020, 0, 1);
 export const TO = Date.UTC(2036, 0, 1);
+// With what begins or ends about then.
+export const [FIRST, LAST] = [Date.UTC(2019, 0, 1), Date.UTC(2037, 0, 1)];
 
 export interface Change {
   at: number;
@@ -28,20 +30,32 @@ export interface Change {
 }
 
 /** Every instant at which the offset of a zone changes. */
-export function changes(zone: string, from = FROM, to = TO): Change[] {
+export const changes = (zone: string, from = FROM, to = TO): Change[] =>
+  allOf(zone).filter(({ at }) => at > from && at <= to);
+
+// Luxon has the offset of an instant formatted, and read again: each is asked for once.
+const found = new Map<string, Change[]>();
+
+function allOf(zone: string): Change[] {
+  const known = found.get(zone);
+  if (known) return known;
   const offset = (at: number) => IANAZone.create(zone).offset(at) * MINUTE;
-  const found: Change[] = [];
-  for (let start = from; start < to; start += 24 * HOUR) {
-    let [early, late] = [start, start + 24 * HOUR];
-    if (offset(early) === offset(late)) continue;
+  const all: Change[] = [];
+  let before = offset(FIRST);
+  for (let day = FIRST; day < LAST; day += DAY) {
+    const after = offset(day + DAY);
+    if (after === before) continue;
+    let [early, late] = [day, day + DAY];
     while (late - early > 1000) {
       const middle = Math.floor((early + late) / 2000) * 1000;
-      if (offset(middle) === offset(early)) early = middle;
+      if (offset(middle) === before) early = middle;
       else late = middle;
     }
-    found.push({ at: late, before: offset(late - 1000), after: offset(late) });
+    all.push({ at: late, before: offset(late - 1000), after: offset(late) });
+    before = after;
   }
-  return found;
+  found.set(zone, all);
+  return all;
 }
 
 /** The first instant at which the clock shows this time; where it jumps over it, the instant after the jump. */
