@@ -1,4 +1,4 @@
-import { newPassword, newUsername } from '../gateways/secrets.ts';
+import { newBeginning, newPassword, newUsername } from '../gateways/secrets.ts';
 import { RADIUS_SETTINGS } from '../gateways/settings.ts';
 import { failure, info, type Job, type Rule, waits } from '../job.ts';
 
@@ -88,7 +88,13 @@ const PROVISION: Rule = {
     awaited: 'select u.tableoid, u.id, u.xmax from due join hotspot_users u on u.phone_number = due.phone_number',
   },
   carry: 'pay.phone_number, pay.mac_address, pay.package_id, pay.amount',
-  make: (rows) => ({ passwords: some(rows, newPassword), usernames: some(rows + SPARE_NAMES, newUsername) }),
+  make: (rows) => {
+    const beginning = newBeginning();
+    return {
+      passwords: some(rows, newPassword),
+      usernames: some(rows + SPARE_NAMES, () => newUsername(beginning)),
+    };
+  },
   change: `
     offers as materialized (
       select p.id as package_id, p.name as package_name, scheduler.validity_seconds(p.duration) as seconds,
