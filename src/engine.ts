@@ -53,6 +53,7 @@ interface Planned {
   now: string;
   slot: string | null;
   idType: string;
+  anyFailures: boolean;
 }
 
 // The lock's transaction idles while the work goes on elsewhere; a bound just beyond the deadline still frees it when
@@ -150,7 +151,10 @@ export function plan(
     const state = standing.find((row) => row.job === job.name)!;
     const why = reasonToSkip();
     if (why) skipped.push({ job: job.name, why });
-    else planned.push({ job, now: state.now, slot: byHand ? null : state.slot, idType: state.idType! });
+    else {
+      const { now, anyFailures } = state;
+      planned.push({ job, now, slot: byHand ? null : state.slot, idType: state.idType!, anyFailures });
+    }
 
     function reasonToSkip(): string | undefined {
       if (state.missing.length > 0) return `not installed: ${state.missing.join(', ')} missing`;
@@ -213,7 +217,7 @@ async function passAll(context: Context, standing: Standing[]): Promise<RunResul
   const { planned, skipped } = plan(context, standing);
   const now = standing[0]!.now;
   const jobs: JobResult[] = [];
-  for (const each of planned) jobs.push(await passJob(context, each, standing[0]!.anyFailures));
+  for (const each of planned) jobs.push(await passJob(context, each));
   if (request.by === undefined && !request.between && !request.stop.reason)
     await prune(db, settings, now, request.stop);
   const result: RunResult = { locked: false, now, jobs, skipped, exitCode: exitCode(jobs) };
@@ -238,9 +242,9 @@ const emptyResult = (job: string): JobResult => ({
   workLeft: false,
 });
 
-async function passJob(context: Context, planned: Planned, anyFailures: boolean): Promise<JobResult> {
+async function passJob(context: Context, planned: Planned): Promise<JobResult> {
   const { db, log, request } = context;
-  const { job, now, slot, idType } = planned;
+  const { job, now, slot, idType, anyFailures } = planned;
   const result = emptyResult(job.name);
   if (request.stop.reason) return { ...result, workLeft: true };
   let id: string | undefined;
