@@ -30,8 +30,10 @@ export interface Change {
 }
 
 /** Every instant at which the offset of a zone changes. */
-export const changes = (zone: string, from = FROM, to = TO): Change[] =>
-  allOf(zone).filter(({ at }) => at > from && at <= to);
+export function changes(zone: string, from = FROM, to = TO): Change[] {
+  assert.ok(from >= FIRST && to <= LAST, 'others are not known');
+  return allOf(zone).filter(({ at }) => at > from && at <= to);
+}
 
 // Luxon has the offset of an instant formatted, and read again: each is asked for once.
 const found = new Map<string, Change[]>();
