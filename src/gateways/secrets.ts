@@ -33,8 +33,8 @@ export const newPassword = (): string => characters(PASSWORD_LENGTH);
 export const newUsername = (beginning = ''): string => beginning + characters(USERNAME_LENGTH - beginning.length);
 
 /**
- * What all usernames of a batch begin with. Each of the indexes that hold them is then written in one place, and not all over:
- * a backlog of a million new users takes a tenth less for it. No more names are alike, as each batch has its own beginning.
+ * What all usernames of a batch begin with. Each of the indexes that hold them is then written in one place, and not all over, of
+ * which a processor keeps little at hand among a million users. No more names are alike, as each batch has its own beginning.
  */
 export const newBeginning = (): string => characters(BEGINNING_LENGTH);
 
