@@ -93,6 +93,7 @@ export function nextBatch(db: Database, pass: Pass, rule: Rule, cursor: Cursor |
   const { batchSize, half } = pass;
   const blames = half === undefined ? BLAMING : BLAMING_OF_TWO;
   const options = { inIndexOrder: true, ...(half !== undefined && { attempts: 1 }) };
+  const patient = { ...options, patient: true };
   const idType = rule.idType ?? pass.idType;
   return telling(db, pass, log, async (common) => {
     const values = {
@@ -108,9 +109,9 @@ export function nextBatch(db: Database, pass: Pass, rule: Rule, cursor: Cursor |
     if (!pass.careful) {
       try {
         if (rule.each)
-          return await db.transaction((tx) => oneByKey(tx, pass, rule, cursor, values, undefined), options);
+          return await db.transaction((tx) => oneByKey(tx, pass, rule, cursor, values, undefined), patient);
         const sql = complete(rule, claim(rule, idType, { cursor, half }));
-        const [batch] = await db.transaction((tx) => tx.query<Batch>(sql, values), options);
+        const [batch] = await db.transaction((tx) => tx.query<Batch>(sql, values), patient);
         return { ...batch!, more: batch!.claimed === batchSize };
       } catch (error) {
         if (!blamesRow(error, blames)) throw error;

@@ -38,6 +38,8 @@ export interface TransactionOptions {
   /** For what may take hours, such as building an index. */
   unbounded?: boolean;
   attempts?: number;
+  /** What somebody else holds for longer than one wait is waited for again by the next attempt. */
+  patient?: boolean;
   /**
    * Take rows from indexes, in their order. Left to statistics from before a large import or a long pause, PostgreSQL may
    * collect and sort all that is due for every batch of it. And as a batch is small and its rows were read a moment ago,
@@ -155,7 +157,8 @@ export class Database {
       try {
         return await this.#once(work, options);
       } catch (error) {
-        if (!isTransient(error) || attempt >= attempts) throw error instanceof ConnectionLost ? lost(error) : error;
+        const passing = isTransient(error) || (options.patient && sqlState(error) === ROW_HELD);
+        if (!passing || attempt >= attempts) throw error instanceof ConnectionLost ? lost(error) : error;
         this.#log.warn(
           `The database interrupted the work (${(error as Error).message}); attempt ${attempt + 1} of ${attempts} follows`,
         );

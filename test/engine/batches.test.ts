@@ -1,7 +1,8 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import { setTimeout as sleep } from 'node:timers/promises';
 import pg from 'pg';
-import { database } from '../harness.ts';
+import { database, type TestDatabase } from '../harness.ts';
 import { due, eachOnce, failures, later, START, tick } from './packages.ts';
 
 /** Due rows in batches, and what happens to one that somebody holds. */
@@ -39,8 +40,8 @@ test('a row that somebody holds is left to the next tick, and waited for by nobo
   assert.deepEqual((await tick(db, later(1))).jobs[0]!.changed, { activate: 1 });
 });
 
-test('a row that needs what somebody else holds fails alone, and is done when it is free', async () => {
-  await using db = await database();
+/** Ten packages, of which the fourth needs what the answered connection holds. */
+async function oneIsHeld(db: TestDatabase): Promise<pg.Client> {
   await due(db, 10);
   await db.query(`create table stock (name text primary key, sold integer not null default 0);
     insert into stock select name from packages;
@@ -50,6 +51,12 @@ test('a row that needs what somebody else holds fails alone, and is done when it
   const holder = new pg.Client({ connectionString: db.url });
   await holder.connect();
   await holder.query(`begin; update stock set sold = 100 where name = 'good 4'`);
+  return holder;
+}
+
+test('a row that needs what somebody else holds fails alone, and is done when it is free', async () => {
+  await using db = await database();
+  const holder = await oneIsHeld(db);
   const result = await tick(db);
   assert.deepEqual(result.jobs[0]!.changed, { activate: 9 });
   assert.deepEqual(
@@ -59,5 +66,17 @@ test('a row that needs what somebody else holds fails alone, and is done when it
   await holder.query('rollback');
   await holder.end();
   assert.deepEqual((await tick(db, later(5))).jobs[0]!.changed, { activate: 1 });
+  await eachOnce(db, 'activate', 10);
+});
+
+test('what somebody else holds for three seconds is waited for, and no row fails', async () => {
+  await using db = await database();
+  const holder = await oneIsHeld(db);
+  const run = tick(db);
+  await sleep(3000);
+  await holder.query('rollback');
+  await holder.end();
+  assert.deepEqual((await run).jobs[0]!.changed, { activate: 10 });
+  assert.deepEqual(await failures(db), []);
   await eachOnce(db, 'activate', 10);
 });
