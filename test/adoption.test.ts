@@ -254,6 +254,35 @@ test('another SCHEDULER_TIMEZONE or SCHEDULER_DB_TIMEZONE rebuilds the indexes t
   assert.equal(await zones(), 0);
 });
 
+/** The columns that more than one index keeps unique. */
+const keptTwice = (db: TestDatabase) =>
+  db.query(`
+    select t.relname as table, a.attname as column from pg_index i
+    join pg_class t on t.oid = i.indrelid and t.relnamespace = to_regnamespace('public')
+    join pg_attribute a on a.attrelid = t.oid and a.attnum = i.indkey[0]
+    where i.indisunique and i.indnkeyatts = 1
+    group by 1, 2 having count(*) > 1`);
+
+test('what an application keeps unique itself gets no second index, and loses one that it had from before', async () => {
+  await using db = await adopted(
+    `create table payments (id serial primary key, phone_number text, package_id bigint, amount numeric, status text, transaction_id text unique)`,
+  );
+  assert.deepEqual(await keptTwice(db), []);
+  await db.query(
+    `create unique index payments_transaction_once on payments (transaction_id) where transaction_id <> ''`,
+  );
+  assert.deepEqual(await keptTwice(db), [{ table: 'payments', column: 'transaction_id' }]);
+  await db.migrate();
+  assert.deepEqual(await keptTwice(db), []);
+  assert.match((await db.cli(['doctor'])).out, /all \d+ indexes in place/);
+
+  await db.query('alter table payments drop constraint payments_transaction_id_key');
+  assert.match((await db.cli(['doctor'])).out, /payments_transaction_once on payments is missing/);
+  await db.migrate();
+  const twice = `insert into payments (phone_number, transaction_id) values ('1', 'T'), ('2', 'T')`;
+  await assert.rejects(db.query(twice), { code: '23505' });
+});
+
 test('an index of that name which an operator built beforehand is kept', async () => {
   await using db = await database({ empty: true });
   await db.query(`${PACKAGES(UUID, CHECKED)} create index packages_to_miss on packages (name)`);

@@ -39,10 +39,10 @@ interface Index {
 /** Those that the adopting functions ensure: their text is the one list of them. */
 const INDEXES = `
   with ensured as (
-    select distinct call[1] as name, call[2] as on
+    select distinct call[1] as kind, call[2] as name, call[3] as on, call[4] as col
     from pg_proc p
     cross join lateral regexp_matches(
-      p.prosrc, 'scheduler\\.ensure_\\w+\\(\\s*''(\\w+)'',\\s*''(\\w+)''', 'g'
+      p.prosrc, 'scheduler\\.ensure_(\\w+)\\(\\s*''(\\w+)'',\\s*''(\\w+)''(?:,\\s*''(\\w+)'')?', 'g'
     ) as call
     where p.pronamespace = to_regnamespace('scheduler') and p.proname like 'adopt\\_%'
   )
@@ -52,6 +52,8 @@ const INDEXES = `
   left join pg_class c on c.relname = e.name and c.relnamespace = t.relnamespace
   left join pg_index i on i.indexrelid = c.oid and i.indrelid = t.oid
   where e.on = any(:tables::text[])
+    -- The application's own will do.
+    and (i.indexrelid is not null or e.kind <> 'once' or not scheduler.stored_once(e.name, t.oid, e.col))
   order by e.on, e.name`;
 
 export async function checkIndexes({ db, settings, program, jobs }: Exam, installed: string[]): Promise<Finding> {

@@ -17,8 +17,8 @@ const COUNTED_BEFORE = (column: string, what: string) => `
 
 /** Asked once a batch: where the indexes see to it, nothing need be looked up for each payment. */
 const STORED_ONCE = `(
-  select count(*) = 2 from pg_index
-  where indexrelid in (to_regclass('payments_transaction_once'), to_regclass('payments_receipt_once')) and indisunique
+  select scheduler.stored_once('payments_transaction_once', 'payments', 'transaction_id')
+    and scheduler.stored_once('payments_receipt_once', 'payments', 'mpesa_receipt')
 )`;
 
 const WRONG = `nullif(coalesce(
