@@ -32,6 +32,8 @@ export async function checkSchema({ db, program }: Exam): Promise<Finding> {
 interface Index {
   name: string;
   on: string;
+  /** It keeps a value from being stored twice, and nothing due is found by it. */
+  unique: boolean;
   definition: string | null;
   valid: boolean | null;
 }
@@ -46,7 +48,7 @@ const INDEXES = `
     ) as call
     where p.pronamespace = to_regnamespace('scheduler') and p.proname like 'adopt\\_%'
   )
-  select e.name, e.on, pg_get_indexdef(i.indexrelid) as definition, i.indisvalid and i.indisready as valid
+  select e.name, e.on, e.kind = 'once' as unique, pg_get_indexdef(i.indexrelid) as definition, i.indisvalid and i.indisready as valid
   from ensured e
   join pg_class t on t.oid = to_regclass(e.on)
   left join pg_class c on c.relname = e.name and c.relnamespace = t.relnamespace
@@ -61,15 +63,20 @@ export async function checkIndexes({ db, settings, program, jobs }: Exam, instal
   const indexes = await db.query<Index>(INDEXES, { tables: [...new Set(tables)] });
   const missing = indexes.filter((index) => index.definition === null);
   const invalid = indexes.filter((index) => index.valid === false);
+  const broken = [...missing, ...invalid];
   const strange = indexes.filter((index) => index.definition && zonesIn(index.definition, settings).length > 0);
   const rebuild =
     '# It waits for, and holds up, writers to that table while it builds. On a large one build it beforehand, by ';
-  if (missing.length + invalid.length > 0) {
+  if (broken.length > 0) {
     const all = [
       ...missing.map(({ name, on }) => `${name} on ${on} is missing`),
       ...invalid.map(({ name, on }) => `${name} on ${on} is invalid`),
     ];
-    return failed('indexes', `${all.join(', ')}: finding what is due would read the whole table`, [
+    const harm = [
+      ...(broken.some(({ unique }) => !unique) ? ['finding what is due would read the whole table'] : []),
+      ...(broken.some(({ unique }) => unique) ? ['what must be stored once may be stored twice'] : []),
+    ];
+    return failed('indexes', `${all.join(', ')}: ${harm.join(', and ')}`, [
       ...invalid.map(({ name }) => `drop index ${name};`),
       `${rebuild}hand with "create index concurrently".`,
       program.command('migrate'),
