@@ -92,8 +92,7 @@ export async function telling<T extends Tally>(
 export function nextBatch(db: Database, pass: Pass, rule: Rule, cursor: Cursor | undefined, log: Log): Promise<Batch> {
   const { batchSize, half } = pass;
   const blames = half === undefined ? BLAMING : BLAMING_OF_TWO;
-  const options = { inIndexOrder: true, ...(half !== undefined && { attempts: 1 }) };
-  const patient = { ...options, patient: true };
+  const options = { inIndexOrder: true, patient: true, ...(half !== undefined && { attempts: 1 }) };
   const idType = rule.idType ?? pass.idType;
   return telling(db, pass, log, async (common) => {
     const values = {
@@ -109,9 +108,9 @@ export function nextBatch(db: Database, pass: Pass, rule: Rule, cursor: Cursor |
     if (!pass.careful) {
       try {
         if (rule.each)
-          return await db.transaction((tx) => oneByKey(tx, pass, rule, cursor, values, undefined), patient);
+          return await db.transaction((tx) => oneByKey(tx, pass, rule, cursor, values, undefined), options);
         const sql = complete(rule, claim(rule, idType, { cursor, half }));
-        const [batch] = await db.transaction((tx) => tx.query<Batch>(sql, values), patient);
+        const [batch] = await db.transaction((tx) => tx.query<Batch>(sql, values), options);
         return { ...batch!, more: batch!.claimed === batchSize };
       } catch (error) {
         if (!blamesRow(error, blames)) throw error;

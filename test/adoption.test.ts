@@ -263,10 +263,11 @@ const keptTwice = (db: TestDatabase) =>
     where i.indisunique and i.indnkeyatts = 1
     group by 1, 2 having count(*) > 1`);
 
+const WITH_OWN_KEY = `create table payments (id serial primary key, phone_number text, package_id bigint, amount numeric,
+  status text, transaction_id text unique)`;
+
 test('what an application keeps unique itself gets no second index, and loses one that it had from before', async () => {
-  await using db = await adopted(
-    `create table payments (id serial primary key, phone_number text, package_id bigint, amount numeric, status text, transaction_id text unique)`,
-  );
+  await using db = await adopted(WITH_OWN_KEY);
   assert.deepEqual(await keptTwice(db), []);
   await db.query(
     `create unique index payments_transaction_once on payments (transaction_id) where transaction_id <> ''`,
@@ -275,7 +276,10 @@ test('what an application keeps unique itself gets no second index, and loses on
   await db.migrate();
   assert.deepEqual(await keptTwice(db), []);
   assert.match((await db.cli(['doctor'])).out, /all \d+ indexes in place/);
+});
 
+test('when an application gives up a unique key of its own, doctor says so, and migrate keeps the column unique', async () => {
+  await using db = await adopted(WITH_OWN_KEY);
   await db.query('alter table payments drop constraint payments_transaction_id_key');
   assert.match(
     (await db.cli(['doctor'])).out,
