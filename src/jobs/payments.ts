@@ -49,11 +49,14 @@ const OUR_CHECKS = `'Expiration', 'Simultaneous-Use'`;
 const OUR_REPLIES = `'Session-Timeout', 'Idle-Timeout', 'Acct-Interim-Interval', 'Mikrotik-Rate-Limit', 'Mikrotik-Total-Limit',
   'Mikrotik-Total-Limit-Gigawords'`;
 
-/** Looked up name by name: joined, a table that PostgreSQL takes for small would be read whole, with what this very batch writes. */
-const DELETE_OLD = (table: string, which: string) => `
-      delete from ${table} where id = any (array(
+/**
+ * Looked up name by name: joined, a table that PostgreSQL takes for small would be read whole, with what this very batch writes.
+ * What is ours is asked of the row that is deleted, too: an operator may have made it his a moment ago.
+ */
+const DELETE_OLD = (table: string, ours: string, replaced = 'true') => `
+      delete from ${table} where (${ours}) and id = any (array(
         select old.id from granted g
-        cross join lateral (select id from ${table} where username = g.radius_name and (${which}) offset 0) as old
+        cross join lateral (select id from ${table} where username = g.radius_name and (${ours}) and (${replaced}) offset 0) as old
         where g.user_id is not null
       ))`;
 
@@ -181,7 +184,11 @@ const PROVISION: Rule = {
         'active', :now::timestamptz, :now::timestamptz
       from granted g join owners o on o.phone_number = g.phone_number
     ),
-    old_checks as (${DELETE_OLD('radcheck', `attribute in (${OUR_CHECKS}) or g.new_password is not null and attribute like '%-Password'`)}),
+    old_checks as (${DELETE_OLD(
+      'radcheck',
+      `attribute in (${OUR_CHECKS}) or attribute like '%-Password'`,
+      "g.new_password is not null or attribute not like '%-Password'",
+    )}),
     old_replies as (${DELETE_OLD('radreply', `attribute in (${OUR_REPLIES})`)}),
     checks as (
       insert into radcheck (username, attribute, op, value)

@@ -343,6 +343,25 @@ test("what an operator gave a user's RADIUS rows stays when the user pays again"
   assert.equal((await repliesOf(db, username))['Framed-Pool'], 'vip');
 });
 
+test("what an operator is just making of a user's RADIUS row stays when the user pays again", async () => {
+  await using db = await database();
+  const { id } = await hotspotPackage(db);
+  await pay(db, id);
+  await tick(db);
+  const { username } = await theUser(db);
+  await using app = await application(db);
+  await app.query(
+    `begin; update radreply set attribute = 'Framed-Pool', value = 'vip' where attribute = 'Idle-Timeout'`,
+  );
+  await pay(db, id, { updated_at: at(1) });
+  const second = tick(db, at(1));
+  const waits = `select from pg_stat_activity where datname = current_database() and wait_event = 'transactionid'`;
+  while ((await db.query(waits)).length === 0) await sleep(10);
+  await app.query('commit');
+  assert.equal((await second).failed, 0);
+  assert.equal((await repliesOf(db, username))['Framed-Pool'], 'vip');
+});
+
 test('twelve runners at once without the lock count every payment once', async () => {
   await using db = await database();
   const { id } = await hotspotPackage(db);
