@@ -20,6 +20,9 @@ import { FAILURES_SHOWN } from './sweep.ts';
 // A row that is written meanwhile is noticed by the next look.
 const LOOK_MS = 1000;
 
+// Whoever holds the lock is most often done in a moment, and may end then: what comes due next is this run's.
+const LOCKED_MS = 250;
+
 /** A run that lasts so many seconds from the start of the process; passes that did something are told of, and ticks after the first. */
 export const lingering =
   (seconds: number, tell: (pass: RunResult) => Promise<void>): typeof run =>
@@ -51,6 +54,8 @@ class Lingering {
   #minute: string | undefined;
   /** Jobs that were stopped by an error, which they would meet again each second. The next tick tries them. */
   readonly #stopped = new Set<string>();
+  /** The last pass found something due, and did none of it. */
+  #inVain = false;
   #sum: RunResult | undefined;
   /** What the database does to everybody for a while. */
   #fault: OperatorError | undefined;
@@ -109,17 +114,27 @@ class Lingering {
   async #tick(minute: string): Promise<number> {
     this.#stopped.clear();
     const pass = await this.#pass(this.#request.jobs, false);
-    // Another run does it; should that one die, the next look takes over. So it does when the deadline ended this one.
-    if (pass.locked || pass.jobs.some(isUnfinished)) return LOOK_MS;
+    // Another run does it; should that one die, the next look takes over.
+    if (pass.locked) return LOCKED_MS;
+    // The deadline ended this one, and the next look goes on.
+    if (pass.jobs.some(isUnfinished)) return LOOK_MS;
     this.#minute = minute;
     return 0;
   }
 
   async #between(due: Job[], waitMs: number): Promise<number> {
-    if (due.length === 0) return waitMs;
+    if (due.length === 0) {
+      this.#inVain = false;
+      return waitMs;
+    }
     const pass = await this.#pass(due, true);
-    // What was done may have made something else due. What could not be done is held by somebody.
-    return didSomething(pass) && !pass.jobs.some(isUnfinished) ? 0 : LOOK_MS;
+    if (pass.locked) return LOCKED_MS;
+    if (pass.jobs.some(isUnfinished)) return LOOK_MS;
+    // Another run may have done it meanwhile. What is due after another look is held by somebody.
+    const isHeld = !didSomething(pass) && this.#inVain;
+    this.#inVain = !didSomething(pass);
+    // What was done may have made something else due.
+    return isHeld ? LOOK_MS : 0;
   }
 
   async #look(): Promise<Look> {

@@ -122,6 +122,23 @@ describe('tick --linger', { concurrency: 3 }, () => {
     assert.equal((await changed(db)).length, 1);
   });
 
+  test('one that finds the lock taken for a moment does what came due in that moment after it', async () => {
+    await using db = await database();
+    await using listener = await listenTo(db);
+    const due = await goingOnSale(db, [2, 3.5, 5]);
+    const run = startLingering(db, 7);
+    for (const { due: at } of due) {
+      await sleep(at - 100 - Date.now());
+      await db.query('begin; select pg_advisory_xact_lock(8314034311083879525)');
+      await sleep(at + 100 - Date.now());
+      await db.query('commit');
+    }
+    const { code, err } = await run.ended;
+    assert.deepEqual([code, err], [0, '']);
+    const late = lateness(due, listener.heard);
+    assert.ok(late[0]! >= 100 && late[1]! < 750, `${late} ms late`);
+  });
+
   test('SIGTERM ends it within two seconds, with 0 when nothing is left', async () => {
     await using db = await database();
     await goingOnSale(db, [-1]);
