@@ -23,7 +23,7 @@ declare
   ours regclass := to_regclass(place || '.' || quote_ident(name));
   definition text := format('(%1$I) where %1$I is not null and %1$I::text <> ''''', col);
 begin
-  -- By no name, only what the application has is found; or an operator, for every row of the table.
+  -- No other one has this name.
   if scheduler.stored_once('', relation, col) then
     if exists (select from pg_index i where i.indexrelid = ours and i.indrelid = relation and i.indpred is not null) then
       execute format('drop index %s', ours);
