@@ -51,12 +51,12 @@ const OUR_REPLIES = `'Session-Timeout', 'Idle-Timeout', 'Acct-Interim-Interval',
 
 /**
  * Looked up name by name: joined, a table that PostgreSQL takes for small would be read whole, with what this very batch writes.
- * What is ours is asked of the row that is deleted, too: an operator may have made it his a moment ago.
+ * What is ours is asked of the row that is deleted: an operator may have made it something else a moment ago.
  */
 const DELETE_OLD = (table: string, ours: string, replaced = 'true') => `
       delete from ${table} where (${ours}) and id = any (array(
         select old.id from granted g
-        cross join lateral (select id from ${table} where username = g.radius_name and (${ours}) and (${replaced}) offset 0) as old
+        cross join lateral (select id from ${table} where username = g.radius_name and (${replaced}) offset 0) as old
         where g.user_id is not null
       ))`;
 
