@@ -114,12 +114,9 @@ class Lingering {
   async #tick(minute: string): Promise<number> {
     this.#stopped.clear();
     const pass = await this.#pass(this.#request.jobs, false);
-    // Another run does it; should that one die, the next look takes over.
-    if (pass.locked) return LOCKED_MS;
-    // The deadline ended this one, and the next look goes on.
-    if (pass.jobs.some(isUnfinished)) return LOOK_MS;
-    this.#minute = minute;
-    return 0;
+    const pauseMs = pauseAfter(pass);
+    if (pauseMs === 0) this.#minute = minute;
+    return pauseMs;
   }
 
   async #between(due: Job[], waitMs: number): Promise<number> {
@@ -128,8 +125,8 @@ class Lingering {
       return waitMs;
     }
     const pass = await this.#pass(due, true);
-    if (pass.locked) return LOCKED_MS;
-    if (pass.jobs.some(isUnfinished)) return LOOK_MS;
+    const pauseMs = pauseAfter(pass);
+    if (pauseMs > 0) return pauseMs;
     // Another run may have done it meanwhile. What is due after another look is held by somebody.
     const isHeld = !didSomething(pass) && this.#inVain;
     this.#inVain = !didSomething(pass);
@@ -217,6 +214,9 @@ const isPassing = ({ exitCode }: OperatorError) => exitCode === EXIT.unreachable
 
 /** Until its next pass says otherwise. */
 const isUnfinished = ({ workLeft }: JobResult) => workLeft;
+
+/** Another run has the work, and may die; or the deadline ended this pass. The next look goes on. */
+const pauseAfter = ({ locked, jobs }: RunResult) => (locked ? LOCKED_MS : jobs.some(isUnfinished) ? LOOK_MS : 0);
 
 const didSomething = ({ jobs }: RunResult) => jobs.some(({ changed, failed }) => total(changed) > 0 || failed > 0);
 
