@@ -31,7 +31,7 @@ const SELDOM = [
   { module: /^\.\/crypto\/utils$/, importer: /pg.lib.client/ },
   { module: /^\.\/utils$/, importer: /pg.lib.crypto.sasl/ },
   // An import statement looks for the names that it wants, so they must be there.
-  { module: /^node:crypto$/, importer: /gateways.secrets/, names: ['randomBytes'] },
+  { module: /^node:crypto$/, importer: /hotspot.secrets/, names: ['randomBytes'] },
 ];
 
 const lazyModules = {
@@ -115,9 +115,13 @@ const program = {
     'import.meta.dirname': '__dirname',
     'import.meta.filename': '__filename',
     PACKAGE_VERSION: JSON.stringify(JSON.parse(readFileSync(path('package.json'), 'utf8')).version),
-    JOB_FILES: JSON.stringify(modulesIn('src/jobs').join()),
+    JOB_FILES: JSON.stringify(readdirSync(path('src/jobs')).join()),
     BUILD_DATE: JSON.stringify(today.toISOString().slice(0, 10)),
-    SAMPLE_FILES: JSON.stringify(modulesIn('src/samples').join()),
+    SAMPLE_FILES: JSON.stringify(
+      modulesIn('src/setup/samples')
+        .filter((name) => name !== 'index')
+        .join(),
+    ),
     // pg asks whether it runs in somebody's edge runtime by looking at this global, and Node loads its whole HTTP client
     // to answer.
     Response: 'undefined',
@@ -129,7 +133,7 @@ const program = {
 // The whole program, and what cron starts: less than half of it to read every minute. That one never shows a stack.
 for (const [file, entry, minifyIdentifiers] of [
   ['scheduler', 'cli', false],
-  ['tick', 'cron', true],
+  ['tick', 'tick', true],
 ]) {
   const { outputFiles } = await esbuild.build({
     ...program,

@@ -1,10 +1,10 @@
 import { Command, CommanderError, Option } from 'commander';
-import { EXIT } from './errors.ts';
-import type { Job } from './job.ts';
-import { loadJobs } from './jobs.ts';
-import { print } from './output.ts';
-import { complain, report } from './report.ts';
-import { VERSION } from './version.ts';
+import { EXIT } from './base/errors.ts';
+import { print } from './base/output.ts';
+import { complain, report } from './base/report.ts';
+import { VERSION } from './base/version.ts';
+import type { Job } from './job/define.ts';
+import { loadJobs } from './jobs/index.ts';
 
 type Make = () => Promise<Command>;
 

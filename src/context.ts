@@ -1,10 +1,10 @@
-import { type LogLevel, readEnvironment, readSettings, type Settings, type Variable } from './config.ts';
-import { Database } from './db.ts';
-import { EXIT, OperatorError } from './errors.ts';
-import type { Job } from './job.ts';
-import { loadJobs } from './jobs.ts';
-import { Log } from './log.ts';
-import { withoutColor } from './output.ts';
+import { type LogLevel, readEnvironment, readSettings, type Settings, type Variable } from './base/config.ts';
+import { EXIT, OperatorError } from './base/errors.ts';
+import { Log } from './base/log.ts';
+import { withoutColor } from './base/output.ts';
+import { Database } from './db/client.ts';
+import type { Job } from './job/define.ts';
+import { loadJobs } from './jobs/index.ts';
 
 /** What every command accepts. */
 export interface CommonOptions {
@@ -55,11 +55,11 @@ export async function runningEmbeddedUrl(): Promise<string> {
   return url;
 }
 
-type Embedded = typeof import('./embedded.ts');
+type Embedded = typeof import('./embedded/server.ts');
 
 /** The embedded server knows nothing of exit codes; what it says when it fails is for the operator all the same. */
 export async function askEmbedded<T>(work: (embedded: Embedded) => T | Promise<T>): Promise<T> {
-  const embedded = await import('./embedded.ts');
+  const embedded = await import('./embedded/server.ts');
   try {
     return await work(embedded);
   } catch (error) {

@@ -5,8 +5,8 @@ import { createServer, type Socket } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'node:test';
-import { loadJobs } from '../src/jobs.ts';
-import { cli, database, type Finished, finished, LAUNCHER } from './harness.ts';
+import { loadJobs } from '../src/jobs/index.ts';
+import { cli, database, type Finished, finished, LAUNCHER } from './support/harness.ts';
 
 const OWN = [
   ...['tick', 'status', 'next', 'explain', 'history', 'events', 'failures', 'listen', 'start', 'stop', 'activate-now'],

@@ -5,11 +5,11 @@ import { dirname, join, normalize } from 'node:path';
 import { test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import pg from 'pg';
-import { type Job, tableOf } from '../src/job.ts';
-import { ROOT } from '../src/version.ts';
-import { cli, database, type TestDatabase } from './harness.ts';
-import { commandsOf, PAGES, readPage } from './markdown.ts';
-import { folder, isHere, NOT_HERE, play } from './playing.ts';
+import { ROOT } from '../src/base/version.ts';
+import { type Job, tableOf } from '../src/job/define.ts';
+import { cli, database, type TestDatabase } from './support/harness.ts';
+import { commandsOf, PAGES, readPage } from './support/markdown.ts';
+import { folder, isHere, NOT_HERE, play } from './support/playing.ts';
 
 /** Every command that the documentation shows is run, and every name in it exists. */
 
@@ -67,7 +67,7 @@ test('every command and option that is named exists, also in sentences and where
         /(?:^|[;&|(] ?|sudo |\* |bin\/|[A-Z_]+=(?:"[^"]*"|\S+) )scheduler(?:\.js)? ([a-z][^|;&)>]*)/g,
       )) {
         const [command = '', ...rest] = words!.trim().split(/\s+/);
-        // The example of docs/jobs.md is a command only once it has been built: test/slow/writing-a-job.test.ts.
+        // The example of docs/jobs.md is a command only once it has been built: test/job/writing-a-job.slow.test.ts.
         if (command === 'reminders') continue;
         assert.match(all, new RegExp(`^  ${command} `, 'm'), `${name}: ${line}`);
         const text = await help(command);

@@ -3,7 +3,7 @@ import { execFileSync } from 'node:child_process';
 import { readdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
-import { ROOT } from '../src/version.ts';
+import { ROOT } from '../src/base/version.ts';
 
 /** What "npm install" of the published package brings. */
 

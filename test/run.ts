@@ -4,14 +4,15 @@ import { spawn } from 'node:child_process';
 import { mkdtempSync, readdirSync, rmSync, statfsSync } from 'node:fs';
 import { freemem, tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { removeServer, startServer } from '../src/embedded.ts';
-import { cheapestClone, makeTemplate, POSTGRES } from './harness.ts';
-import { startPgBouncer } from './pgbouncer.ts';
+import { removeServer, startServer } from '../src/embedded/server.ts';
+import { cheapestClone, makeTemplate, POSTGRES } from './support/harness.ts';
+import { startPgBouncer } from './support/pgbouncer.ts';
 
 const HERE = import.meta.dirname;
+// Suites by name. The slow suite is every *.slow.test.ts; the others on request are folders.
 const FAST = 'fast';
-// Only on request: they take minutes, or install a RADIUS server or other packages of Debian first.
-const ON_REQUEST = ['slow', 'hotspot', 'speed', 'debian', 'faults'];
+const SLOW = 'slow';
+const ON_REQUEST = ['hotspot', 'speed', 'debian', 'faults'].map((folder) => join(HERE, folder));
 
 // Roles and settings that each test gives its own database are what doctor looks at; a pooler keeps connections from before.
 // What it says of a pooler is in test/debian/pgbouncer.test.ts.
@@ -28,9 +29,11 @@ const files = named.length > 0 ? named.flatMap(expand) : expand(FAST);
 
 function expand(path: string): string[] {
   if (path.endsWith('.ts')) return [path];
-  return readdirSync(path === FAST ? HERE : path, { withFileTypes: true, recursive: true })
+  const suite = path === FAST || path === SLOW;
+  return readdirSync(suite ? HERE : path, { withFileTypes: true, recursive: true })
     .filter((entry) => entry.isFile() && entry.name.endsWith('.test.ts'))
-    .filter((entry) => path !== FAST || !ON_REQUEST.some((folder) => entry.parentPath.endsWith(folder)))
+    .filter((entry) => !suite || entry.name.endsWith('.slow.test.ts') === (path === SLOW))
+    .filter((entry) => path !== FAST || !ON_REQUEST.includes(entry.parentPath))
     .filter((entry) => !process.env.TEST_POOLER || !NOT_POOLED.includes(entry.name))
     .map((entry) => join(entry.parentPath, entry.name))
     .sort();

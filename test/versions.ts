@@ -1,6 +1,6 @@
 // The suites on every other PostgreSQL and Node that we promise to work with, and the demo on every Node; those at hand have
 // theirs with "npm test" and the like. Arguments: names such as postgres-14 or node-24, for the pairs that hold these; --fifth,
-// for that share of the cases of tests that have hundreds (test/share.ts). One line for each pair, and what failed.
+// for that share of the cases of tests that have hundreds (test/support/share.ts). One line for each pair, and what failed.
 //
 // The programs come from npm, like the ones at hand, but are no dependencies: as such they would be half a gigabyte in
 // every install. They are kept in the user's cache, as npm ci wipes node_modules.
@@ -43,7 +43,7 @@ function run(program: string, args: string[], env: Record<string, string> = {}):
   return { ok: status === 0, output, reason: error?.message ?? `exit code ${status}` };
 }
 
-/** Fetched once. Its own install scripts are not wanted: what they do, src/embedded.ts does. */
+/** Fetched once. Its own install scripts are not wanted: what they do, src/embedded does. */
 function fetch(name: string, version: string): string {
   const home = join(CACHE, `${name.replace('/', '-')}-${version}`);
   const folder = join(home, 'node_modules', name);
@@ -95,16 +95,21 @@ const failures = (output: string) => output.match(/^ *not ok [\s\S]*?^ *\.\.\.$/
 const namesOf = ({ postgres, node }: Pair) => [`postgres-${major(postgres)}`, ...(node ? [`node-${major(node)}`] : [])];
 
 // Not the slow tests of the trial server, which is of one version, nor the one of a copy of this program, which has its own command.
-const ELSEWHERE = ['demo', 'embedded', 'writing-a-job'].map((name) => `${name}.test.ts`);
+const ELSEWHERE = ['demo', 'embedded', 'writing-a-job'].map((name) => `${name}.slow.test.ts`);
 /** It compares how long two runs take, so others only mislead it. */
 const TIMED = ['poison.test.ts'];
-const filesOf = (folder: string, leftOut: string[]) =>
-  readdirSync(join(ROOT, 'test', folder))
-    .filter((name) => name.endsWith('.test.ts') && !leftOut.includes(name))
-    .map((name) => join('test', folder, name));
+const filesOf = (folder: string, ending: string, leftOut: string[]) =>
+  readdirSync(join(ROOT, 'test', folder), { withFileTypes: true, recursive: true })
+    .filter(({ name }) => name.endsWith(ending) && !leftOut.includes(name))
+    .map(({ parentPath, name }) => join(parentPath, name));
 // All in one run, but for those: some sleep, and others then have the processors.
 const RUNS = [
-  ['fast', ...filesOf('slow', ELSEWHERE), ...filesOf('faults', TIMED), join('test', 'hotspot')],
+  [
+    'fast',
+    ...filesOf('.', '.slow.test.ts', ELSEWHERE),
+    ...filesOf('faults', '.test.ts', TIMED),
+    join(ROOT, 'test', 'hotspot'),
+  ],
   TIMED.map((name) => join('test', 'faults', name)),
 ];
 

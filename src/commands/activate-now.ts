@@ -1,13 +1,13 @@
 import type { Command } from 'commander';
+import { configurationError, type ExitCode } from '../base/errors.ts';
+import { print, printJson } from '../base/output.ts';
 import type { Context } from '../context.ts';
-import { whoami } from '../controls.ts';
-import { configurationError, type ExitCode } from '../errors.ts';
+import { readStatus, schedulerState } from '../inspect/status.ts';
 import { job } from '../jobs/subscriptions.ts';
-import { print, printJson } from '../output.ts';
-import { type PassOptions, runPass } from '../pass.ts';
-import type { JobResult } from '../runs.ts';
-import { readStatus, schedulerState } from '../status.ts';
+import { whoami } from '../store/controls.ts';
+import type { JobResult } from '../store/runs.ts';
 import { command, PASS_EXITS, withDatabase } from './command.ts';
+import { type PassOptions, runPass } from './pass.ts';
 import { passOptions } from './tick.ts';
 
 export function activateNowCommand(): Command {

@@ -1,9 +1,9 @@
 import { Command, InvalidArgumentError } from 'commander';
-import { parseInstant } from '../calendar.ts';
+import { parseInstant } from '../base/calendar.ts';
+import { EXIT, type ExitCode, MEANINGS, usageError } from '../base/errors.ts';
 import { type CommonOptions, type Context, withContext } from '../context.ts';
-import { EXIT, type ExitCode, MEANINGS, usageError } from '../errors.ts';
-import type { Job } from '../job.ts';
-import { explainSchemaError, requireLevel } from '../schema.ts';
+import type { Job } from '../job/define.ts';
+import { explainSchemaError, requireLevel } from '../store/migrate.ts';
 
 export interface Help {
   examples: string[];

@@ -1,7 +1,7 @@
 import type { Command } from 'commander';
-import { COMPLETIONS, type Shell } from '../completion.ts';
-import { usageError } from '../errors.ts';
-import { print } from '../output.ts';
+import { usageError } from '../base/errors.ts';
+import { print } from '../base/output.ts';
+import { COMPLETIONS, type Shell } from '../setup/completion.ts';
 import { command, oneOf } from './command.ts';
 import { describe } from './describe.ts';
 

@@ -1,10 +1,10 @@
 import type { Command } from 'commander';
+import { EXIT, type ExitCode, usageError } from '../base/errors.ts';
+import { print, printJson } from '../base/output.ts';
 import type { CommonOptions, Context } from '../context.ts';
-import { type Control, recordControl } from '../controls.ts';
-import { EXIT, type ExitCode, usageError } from '../errors.ts';
-import type { Job } from '../job.ts';
-import { print, printJson } from '../output.ts';
-import { readStatus, schedulerState } from '../status.ts';
+import { readStatus, schedulerState } from '../inspect/status.ts';
+import type { Job } from '../job/define.ts';
+import { type Control, recordControl } from '../store/controls.ts';
 import { command, jobName, withSchema } from './command.ts';
 
 interface Options extends CommonOptions {

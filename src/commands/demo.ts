@@ -1,17 +1,17 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Command } from 'commander';
+import { EXIT } from '../base/errors.ts';
+import { print, printHeading, printTable, withoutColor } from '../base/output.ts';
+import { Stop } from '../base/stop.ts';
 import type { CommonOptions, Context } from '../context.ts';
-import type { Database, Row } from '../db.ts';
-import { type RunResult, run } from '../engine.ts';
-import { EXIT } from '../errors.ts';
-import { findEvents } from '../events.ts';
-import { listFailures } from '../failures.ts';
-import { print, printHeading, printTable, withoutColor } from '../output.ts';
-import { printChanges } from '../pass.ts';
-import { loadSamples, type Sample } from '../samples.ts';
-import { migrate } from '../schema.ts';
-import { Stop } from '../stop.ts';
+import type { Database, Row } from '../db/client.ts';
+import { type RunResult, run } from '../engine/run.ts';
+import { loadSamples, type Sample } from '../setup/samples/index.ts';
+import { findEvents } from '../store/events.ts';
+import { listFailures } from '../store/failures.ts';
+import { migrate } from '../store/migrate.ts';
 import { command } from './command.ts';
+import { printChanges } from './pass.ts';
 
 interface Options extends CommonOptions {
   keep?: boolean;
@@ -26,7 +26,7 @@ export function demoCommand(): Command {
     .action(async (_, command: Command) => {
       const { keep = false, debug = false, color } = command.optsWithGlobals<Options>();
       if (color === false) withoutColor();
-      const { withTrialDatabase } = await import('../demo.ts');
+      const { withTrialDatabase } = await import('../setup/demo.ts');
       const trial = withTrialDatabase({ keep, debug }, async (context) => {
         await narrate(context);
         printNextSteps(keep);

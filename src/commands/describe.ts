@@ -1,5 +1,5 @@
 import type { Argument, Command, Option } from 'commander';
-import type { ArgumentLine, CommandEntry, CommandLine, OptionLine } from '../command-line.ts';
+import type { ArgumentLine, CommandEntry, CommandLine, OptionLine } from '../setup/command-line.ts';
 import { helpOf } from './command.ts';
 
 /** The definitions that --help shows and the parser obeys, as data. */

@@ -1,9 +1,9 @@
 import type { Command } from 'commander';
-import { withoutPassword } from '../config.ts';
+import { withoutPassword } from '../base/config.ts';
+import { EXIT } from '../base/errors.ts';
+import { print, printJson, printVerdict } from '../base/output.ts';
 import type { CommonOptions } from '../context.ts';
-import { diagnose, type Finding, type Program } from '../doctor.ts';
-import { EXIT } from '../errors.ts';
-import { print, printJson, printVerdict } from '../output.ts';
+import { diagnose, type Finding, type Program } from '../inspect/doctor/diagnose.ts';
 import { command, withDatabase } from './command.ts';
 
 interface Options extends CommonOptions {

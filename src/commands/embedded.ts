@@ -1,7 +1,7 @@
 import type { Command } from 'commander';
+import { usageError } from '../base/errors.ts';
+import { print } from '../base/output.ts';
 import { askEmbedded, runningEmbeddedUrl } from '../context.ts';
-import { usageError } from '../errors.ts';
-import { print } from '../output.ts';
 import { command, oneOf } from './command.ts';
 
 export function embeddedCommand(): Command {

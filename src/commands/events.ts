@@ -1,9 +1,9 @@
 import type { Command } from 'commander';
-import { readable } from '../calendar.ts';
-import { EXIT } from '../errors.ts';
-import { findEvents } from '../events.ts';
-import type { Job } from '../job.ts';
-import { print, printJson, printTable } from '../output.ts';
+import { readable } from '../base/calendar.ts';
+import { EXIT } from '../base/errors.ts';
+import { print, printJson, printTable } from '../base/output.ts';
+import type { Job } from '../job/define.ts';
+import { findEvents } from '../store/events.ts';
 import { command, jobName, resolveSpan, type SpanOptions, span, spanOptions, withSchema } from './command.ts';
 
 interface Options extends SpanOptions {

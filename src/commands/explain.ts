@@ -1,12 +1,12 @@
 import type { Command } from 'commander';
-import { parseInstant, readable, relative } from '../calendar.ts';
+import { parseInstant, readable, relative } from '../base/calendar.ts';
+import { EXIT } from '../base/errors.ts';
+import { print, printHeading, printJson, printTable } from '../base/output.ts';
 import type { CommonOptions, Context } from '../context.ts';
-import { EXIT } from '../errors.ts';
-import { describe } from '../explain/seen.ts';
-import { type Explanation, explain, type TransitionExplained } from '../explain.ts';
-import type { Failure } from '../failures.ts';
-import type { Job } from '../job.ts';
-import { print, printHeading, printJson, printTable } from '../output.ts';
+import { type Explanation, explain, type TransitionExplained } from '../inspect/explain/explain.ts';
+import { describe } from '../inspect/explain/seen.ts';
+import type { Job } from '../job/define.ts';
+import type { Failure } from '../store/failures.ts';
 import { command, jobName, withSchema } from './command.ts';
 
 interface Options extends CommonOptions {

@@ -1,10 +1,10 @@
 import type { Command } from 'commander';
-import { readable } from '../calendar.ts';
+import { readable } from '../base/calendar.ts';
+import { EXIT, type ExitCode, usageError } from '../base/errors.ts';
+import { print, printJson, printTable } from '../base/output.ts';
 import type { CommonOptions, Context } from '../context.ts';
-import { EXIT, type ExitCode, usageError } from '../errors.ts';
-import { dropFailures, type Failure, listFailures, retryFailures } from '../failures.ts';
-import type { Job } from '../job.ts';
-import { print, printJson, printTable } from '../output.ts';
+import type { Job } from '../job/define.ts';
+import { dropFailures, type Failure, listFailures, retryFailures } from '../store/failures.ts';
 import { command, jobName, oneOf, withSchema } from './command.ts';
 
 interface Options extends CommonOptions {

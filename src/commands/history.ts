@@ -1,9 +1,9 @@
 import type { Command } from 'commander';
-import { inWords, readable } from '../calendar.ts';
-import { EXIT } from '../errors.ts';
-import { type Entry, readHistory } from '../history.ts';
-import type { Job } from '../job.ts';
-import { print, printJson, printTable } from '../output.ts';
+import { inWords, readable } from '../base/calendar.ts';
+import { EXIT } from '../base/errors.ts';
+import { print, printJson, printTable } from '../base/output.ts';
+import type { Job } from '../job/define.ts';
+import { type Entry, readHistory } from '../store/history.ts';
 import { command, jobName, resolveSpan, type SpanOptions, span, spanOptions, withSchema } from './command.ts';
 import { whatItDid } from './status.ts';
 

@@ -1,8 +1,8 @@
 import { type Command, Option } from 'commander';
+import { usageError } from '../base/errors.ts';
+import { print } from '../base/output.ts';
 import type { CommonOptions } from '../context.ts';
-import { usageError } from '../errors.ts';
-import { draft, install, planInstallation, uninstall } from '../install.ts';
-import { print } from '../output.ts';
+import { draft, install, planInstallation, uninstall } from '../setup/install.ts';
 import { command } from './command.ts';
 
 interface Options extends CommonOptions {

@@ -1,7 +1,7 @@
 import type { Command } from 'commander';
+import { EXIT, usageError } from '../base/errors.ts';
+import { printJson, whenNobodyReads } from '../base/output.ts';
 import type { CommonOptions } from '../context.ts';
-import { EXIT, usageError } from '../errors.ts';
-import { printJson, whenNobodyReads } from '../output.ts';
 import { command, wholeNumber, withSchema } from './command.ts';
 
 interface Options extends CommonOptions {
@@ -23,7 +23,7 @@ export function listenCommand(): Command {
     .option('--exec <command>', 'run this for each event, one after the other, with the JSON on its standard input')
     .action(
       withSchema<Options>(async ({ db, log }, options, channels) => {
-        const { listen, runFor } = await import('../listener.ts');
+        const { listen, runFor } = await import('../inspect/listener.ts');
         const stop = new AbortController();
         // The second signal does what a signal does.
         for (const signal of ['SIGTERM', 'SIGINT'] as const) process.once(signal, () => stop.abort());

@@ -1,10 +1,10 @@
 import type { Command } from 'commander';
-import { allVariables } from '../config.ts';
+import { allVariables } from '../base/config.ts';
+import { print } from '../base/output.ts';
+import { BUILT, VERSION } from '../base/version.ts';
 import { jobVariables } from '../context.ts';
-import type { Job } from '../job.ts';
-import { manualPage } from '../manual.ts';
-import { print } from '../output.ts';
-import { BUILT, VERSION } from '../version.ts';
+import type { Job } from '../job/define.ts';
+import { manualPage } from '../setup/manual.ts';
 import { command } from './command.ts';
 import { describe } from './describe.ts';
 

@@ -1,9 +1,9 @@
 import type { Command } from 'commander';
+import { EXIT } from '../base/errors.ts';
+import { print, printJson, printTable } from '../base/output.ts';
 import type { CommonOptions } from '../context.ts';
-import { EXIT } from '../errors.ts';
-import { print, printJson, printTable } from '../output.ts';
-import { readStanding } from '../runs.ts';
-import { migrate, migrationStates } from '../schema.ts';
+import { migrate, migrationStates } from '../store/migrate.ts';
+import { readStanding } from '../store/runs.ts';
 import { command, withDatabase } from './command.ts';
 
 interface Options extends CommonOptions {

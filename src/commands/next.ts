@@ -1,10 +1,10 @@
 import type { Command } from 'commander';
-import { parseSpan, readable, relative } from '../calendar.ts';
+import { parseSpan, readable, relative } from '../base/calendar.ts';
+import { EXIT } from '../base/errors.ts';
+import { print, printJson, printTable } from '../base/output.ts';
 import type { CommonOptions } from '../context.ts';
-import { EXIT } from '../errors.ts';
-import type { Job } from '../job.ts';
-import { type Coming, type Outlook, readNext } from '../next.ts';
-import { print, printJson, printTable } from '../output.ts';
+import { type Coming, type Outlook, readNext } from '../inspect/next.ts';
+import type { Job } from '../job/define.ts';
 import { command, jobName, wholeNumber, withSchema } from './command.ts';
 
 interface Options extends CommonOptions {

@@ -1,9 +1,9 @@
 import type { Command } from 'commander';
+import { EXIT } from '../base/errors.ts';
+import { print, printJson } from '../base/output.ts';
+import { Stop } from '../base/stop.ts';
 import type { CommonOptions } from '../context.ts';
-import { EXIT } from '../errors.ts';
-import { print, printJson } from '../output.ts';
-import { prune } from '../retention.ts';
-import { Stop } from '../stop.ts';
+import { prune } from '../store/retention.ts';
 import { command, withSchema } from './command.ts';
 
 interface Options extends CommonOptions {

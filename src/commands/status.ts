@@ -1,9 +1,9 @@
 import type { Command } from 'commander';
-import { inWords, readable } from '../calendar.ts';
+import { inWords, readable } from '../base/calendar.ts';
+import { EXIT } from '../base/errors.ts';
+import { print, printHeading, printJson, printTable } from '../base/output.ts';
 import type { CommonOptions } from '../context.ts';
-import { EXIT } from '../errors.ts';
-import { print, printHeading, printJson, printTable } from '../output.ts';
-import { type JobStatus, readStatus } from '../status.ts';
+import { type JobStatus, readStatus } from '../inspect/status.ts';
 import { command, withSchema } from './command.ts';
 
 interface Options extends CommonOptions {

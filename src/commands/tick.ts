@@ -1,10 +1,10 @@
 import { type Command, Option } from 'commander';
-import { METRICS_FILE, PING_URL, type Variable } from '../config.ts';
-import { whoami } from '../controls.ts';
-import { usageError } from '../errors.ts';
-import type { Job } from '../job.ts';
-import { type PassOptions, pass, TIMEOUT_SECONDS, type TickOptions, tick } from '../pass.ts';
+import { METRICS_FILE, PING_URL, type Variable } from '../base/config.ts';
+import { usageError } from '../base/errors.ts';
+import type { Job } from '../job/define.ts';
+import { whoami } from '../store/controls.ts';
 import { command, PASS_EXITS, wholeNumber, withDatabase } from './command.ts';
+import { type PassOptions, pass, TIMEOUT_SECONDS, type TickOptions, tick } from './pass.ts';
 
 export function tickCommand(): Command {
   return passOptions(

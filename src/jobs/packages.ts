@@ -1,5 +1,4 @@
-import { STAMP } from '../events.ts';
-import { failure, info, type Job, type Rule, warning } from '../job.ts';
+import { failure, info, type Job, type Rule, STAMP, warning } from '../job/define.ts';
 
 const START = 'scheduler.at(p.scheduled_activation_time, :dbZone::text)';
 const STOP = 'scheduler.at(p.scheduled_deactivation_time, :dbZone::text)';

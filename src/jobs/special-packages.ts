@@ -1,5 +1,4 @@
-import { STAMP } from '../events.ts';
-import { failure, info, type Job, type Rule, warning } from '../job.ts';
+import { failure, info, type Job, type Rule, STAMP, warning } from '../job/define.ts';
 
 // A row's own zone, else SCHEDULER_TIMEZONE.
 const ZONE = "coalesce(nullif(s.timezone, ''), :zone::text)";

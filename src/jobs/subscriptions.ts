@@ -1,6 +1,4 @@
-import { flag } from '../config.ts';
-import { STAMP } from '../events.ts';
-import { failure, info, type Job, type Rule, waits } from '../job.ts';
+import { failure, flag, info, type Job, type Rule, STAMP, waits } from '../job/define.ts';
 
 const START = 'scheduler.at(c."scheduledStartDate", :dbZone::text)';
 const END = 'scheduler.at(c."endDate", :dbZone::text)';

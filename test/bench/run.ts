@@ -8,9 +8,9 @@ import { tmpdir, totalmem } from 'node:os';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
 import pg from 'pg';
-import { removeServer, startServer } from '../../src/embedded.ts';
-import { printHeading, printTable } from '../../src/output.ts';
-import { LAUNCHER } from '../harness.ts';
+import { printHeading, printTable } from '../../src/base/output.ts';
+import { removeServer, startServer } from '../../src/embedded/server.ts';
+import { LAUNCHER } from '../support/harness.ts';
 import { CASES, type Case } from './cases.ts';
 
 const { values: options } = parseArgs({

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { database, type Finished, type TestDatabase } from '../harness.ts';
+import { database, type Finished, type TestDatabase } from '../support/harness.ts';
 
 async function schedule(db: TestDatabase, ...ids: string[]) {
   for (const id of ids) {

@@ -1,8 +1,8 @@
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
 import { test } from 'node:test';
-import { loadJobs } from '../../src/jobs.ts';
-import { cli } from '../harness.ts';
+import { loadJobs } from '../../src/jobs/index.ts';
+import { cli } from '../support/harness.ts';
 
 const scripts: Record<string, string> = {};
 async function scriptFor(shell: string): Promise<string> {

@@ -2,8 +2,8 @@ import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
-import { ROOT } from '../../src/version.ts';
-import { cli, LAUNCHER } from '../harness.ts';
+import { ROOT } from '../../src/base/version.ts';
+import { cli, LAUNCHER } from '../support/harness.ts';
 
 // What it puts in place is tried in test/debian, on a machine that is thrown away.
 

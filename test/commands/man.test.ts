@@ -2,8 +2,8 @@ import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
-import { ROOT } from '../../src/version.ts';
-import { cli } from '../harness.ts';
+import { ROOT } from '../../src/base/version.ts';
+import { cli } from '../support/harness.ts';
 
 const page = () => readFileSync(join(ROOT, 'dist/scheduler.1'), 'utf8');
 /** As a reader sees it: without what roff takes for itself. */

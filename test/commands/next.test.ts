@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { database } from '../harness.ts';
+import { database } from '../support/harness.ts';
 
 const at = (hours: number) => new Date(Date.now() + hours * 3_600_000).toISOString();
 

@@ -5,9 +5,9 @@ import { createServer } from 'node:net';
 import { join } from 'node:path';
 import { after, before, test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { ROOT, VERSION } from '../../src/version.ts';
-import type { Finished } from '../harness.ts';
-import { database } from '../harness.ts';
+import { ROOT, VERSION } from '../../src/base/version.ts';
+import type { Finished } from '../support/harness.ts';
+import { database } from '../support/harness.ts';
 import { type Machine, machine, NETWORK } from './machine.ts';
 
 // The Containerfile as it is, built by an engine and run as Kubernetes would. Only the images that it starts from cannot be

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { database, type TestDatabase } from '../harness.ts';
+import { database, type TestDatabase } from '../support/harness.ts';
 import { type Machine, machine } from './machine.ts';
 
 // Debian's own cron, started as its service would start it, with the package installed from its tarball.

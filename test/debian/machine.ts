@@ -4,8 +4,8 @@ import { copyFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { ROOT } from '../../src/version.ts';
-import type { Finished } from '../harness.ts';
+import { ROOT } from '../../src/base/version.ts';
+import type { Finished } from '../support/harness.ts';
 
 // A throwaway copy of this machine: its files under an overlay in memory, its own mounts and processes, the same network.
 // Packages are installed and daemons run in it as they would be anywhere, and nothing of that is left when it goes.

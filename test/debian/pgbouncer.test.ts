@@ -1,8 +1,8 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import pg from 'pg';
-import { database } from '../harness.ts';
-import { startPgBouncer } from '../pgbouncer.ts';
+import { database } from '../support/harness.ts';
+import { startPgBouncer } from '../support/pgbouncer.ts';
 
 test('a tick works through PgBouncer in transaction mode', async () => {
   await using db = await database();

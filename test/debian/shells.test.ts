@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
-import { loadJobs } from '../../src/jobs.ts';
+import { loadJobs } from '../../src/jobs/index.ts';
 import { type Machine, machine } from './machine.ts';
 
 // The shells themselves, asked what they would offer at the end of a line.

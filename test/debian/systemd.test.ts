@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { database } from '../harness.ts';
+import { database } from '../support/harness.ts';
 import { type Machine, machine } from './machine.ts';
 
 // The units, judged by systemd's own tools, and run by a systemd of their own.

@@ -2,8 +2,8 @@ import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
 import { test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { database, LAUNCHER, type TestDatabase } from '../harness.ts';
-import { due, START, tick } from './packages.ts';
+import { due, START, tick } from '../support/due-packages.ts';
+import { database, LAUNCHER, type TestDatabase } from '../support/harness.ts';
 
 /** A backlog: more due rows than one batch holds. Two connections share it, and no one can tell by the rows. */
 

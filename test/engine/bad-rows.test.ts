@@ -1,8 +1,8 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { dropFailures, listFailures, retryFailures } from '../../src/failures.ts';
-import { database } from '../harness.ts';
-import { active, CAUSES, due, eachOnce, failures, later, START, tick, withOwn } from './packages.ts';
+import { dropFailures, listFailures, retryFailures } from '../../src/store/failures.ts';
+import { active, CAUSES, due, eachOnce, failures, later, START, tick, withOwn } from '../support/due-packages.ts';
+import { database } from '../support/harness.ts';
 
 /** A row that cannot be changed: found, tried again, put into quarantine, released. */
 

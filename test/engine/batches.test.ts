@@ -2,8 +2,8 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import pg from 'pg';
-import { database, type TestDatabase } from '../harness.ts';
-import { due, eachOnce, failures, later, START, tick } from './packages.ts';
+import { due, eachOnce, failures, later, START, tick } from '../support/due-packages.ts';
+import { database, type TestDatabase } from '../support/harness.ts';
 
 /** Due rows in batches, and what happens to one that somebody holds. */
 

@@ -1,8 +1,8 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import pg from 'pg';
-import { database, type TestDatabase } from '../harness.ts';
-import { active, CAUSES, due, eachOnce, later, START, tick } from './packages.ts';
+import { active, CAUSES, due, eachOnce, later, START, tick } from '../support/due-packages.ts';
+import { database, type TestDatabase } from '../support/harness.ts';
 
 /** Runs that keep nothing, and runs at another time. */
 

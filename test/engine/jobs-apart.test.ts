@@ -1,8 +1,8 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import pg from 'pg';
-import { database, type TestDatabase } from '../harness.ts';
-import { count, due, START } from './packages.ts';
+import { count, due, START } from '../support/due-packages.ts';
+import { database, type TestDatabase } from '../support/harness.ts';
 
 /** A job that cannot work keeps no other from it. */
 

@@ -2,8 +2,8 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import pg from 'pg';
 import { job as packages } from '../../src/jobs/packages.ts';
-import { database, type TestDatabase } from '../harness.ts';
-import { due, START, tick } from './packages.ts';
+import { due, START, tick } from '../support/due-packages.ts';
+import { database, type TestDatabase } from '../support/harness.ts';
 
 /** What listeners hear. */
 

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { database } from '../harness.ts';
-import { active, count, due, eachOnce, later, START, tick } from './packages.ts';
+import { active, count, due, eachOnce, later, START, tick } from '../support/due-packages.ts';
+import { database } from '../support/harness.ts';
 
 /** However many run at the same time. */
 

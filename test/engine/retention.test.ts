@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { database } from '../harness.ts';
-import { active, count, due, eachOnce, later, tick } from './packages.ts';
+import { active, count, due, eachOnce, later, tick } from '../support/due-packages.ts';
+import { database } from '../support/harness.ts';
 
 /** Old history is forgotten. */
 

@@ -1,10 +1,10 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import type { Job } from '../../src/job.ts';
+import { Stop } from '../../src/base/stop.ts';
+import type { Job } from '../../src/job/define.ts';
 import { job as packages } from '../../src/jobs/packages.ts';
-import { Stop } from '../../src/stop.ts';
-import { database, type TestDatabase, type TickOptions } from '../harness.ts';
-import { due, later, START, tick } from './packages.ts';
+import { due, later, START, tick } from '../support/due-packages.ts';
+import { database, type TestDatabase, type TickOptions } from '../support/harness.ts';
 
 /** Jobs that run less often than the tick, and ticks that run more often. */
 

@@ -2,8 +2,8 @@ import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
 import { test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { database, LAUNCHER, type TestDatabase } from '../harness.ts';
-import { active, due, eachOnce, later, START, tick, withOwn } from './packages.ts';
+import { active, due, eachOnce, later, START, tick, withOwn } from '../support/due-packages.ts';
+import { database, LAUNCHER, type TestDatabase } from '../support/harness.ts';
 
 /** A run that must end early, or whose connection breaks. */
 

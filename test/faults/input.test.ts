@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import fc from 'fast-check';
-import { database, type TestDatabase } from '../harness.ts';
+import { database, type TestDatabase } from '../support/harness.ts';
 
 /** Whatever applications, users and payment providers put into the tables: nothing breaks, and nothing wrong is done. */
 

@@ -3,10 +3,10 @@ import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { describe, test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { loadJobs } from '../../src/jobs.ts';
-import { database, type Finished, LAUNCHER, type TestDatabase } from '../harness.ts';
-import { at, NOW } from '../hotspot-rows.ts';
-import { FIRST, STRIDE } from '../share.ts';
+import { loadJobs } from '../../src/jobs/index.ts';
+import { database, type Finished, LAUNCHER, type TestDatabase } from '../support/harness.ts';
+import { at, NOW } from '../support/hotspot-rows.ts';
+import { FIRST, STRIDE } from '../support/share.ts';
 import {
   assertSame,
   fill,

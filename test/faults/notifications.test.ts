@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import pg from 'pg';
-import { database, type TestDatabase } from '../harness.ts';
+import { database, type TestDatabase } from '../support/harness.ts';
 import { ownServer } from './server.ts';
 
 const NOW = '2026-03-01T10:00:00Z';

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { type Finished, LAUNCHER, type TestDatabase } from '../harness.ts';
+import { type Finished, LAUNCHER, type TestDatabase } from '../support/harness.ts';
 import { untilGone } from './world.ts';
 
 /** A tick that takes its time, so that something can happen to it; and what must hold afterwards. */

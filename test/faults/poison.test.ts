@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { database, type TestDatabase } from '../harness.ts';
+import { database, type TestDatabase } from '../support/harness.ts';
 
 /** One row in a hundred cannot be changed. */
 

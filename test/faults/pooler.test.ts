@@ -1,8 +1,8 @@
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import pg from 'pg';
-import { cli, database } from '../harness.ts';
-import { startPgBouncer } from '../pgbouncer.ts';
+import { cli, database } from '../support/harness.ts';
+import { startPgBouncer } from '../support/pgbouncer.ts';
 import { done, endedInOrder, NOW, nextTickGoesOn, slowlyDue, startTick, untilDone } from './packages.ts';
 
 /** What a pooler in transaction mode can do to a tick. That everything else works through one: npm run test:pgbouncer. */

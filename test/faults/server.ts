@@ -3,8 +3,8 @@ import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { promisify } from 'node:util';
-import { removeServer, type Server, startServer } from '../../src/embedded.ts';
-import { makeTemplate, POSTGRES } from '../harness.ts';
+import { removeServer, type Server, startServer } from '../../src/embedded/server.ts';
+import { makeTemplate, POSTGRES } from '../support/harness.ts';
 
 /** A server of a test's own, which it may stop, kill and start again. */
 export interface OwnServer extends AsyncDisposable {

@@ -1,9 +1,9 @@
 import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
-import { type Disconnected, isGone, RadiusClient } from '../../src/gateways/radius.ts';
-import { newPassword, newUsername } from '../../src/gateways/secrets.ts';
-import { type FreeRadius, startFreeRadius } from '../freeradius.ts';
-import { database, type TestDatabase } from '../harness.ts';
+import { type Disconnected, isGone, RadiusClient } from '../../src/jobs/hotspot/radius/client.ts';
+import { newPassword, newUsername } from '../../src/jobs/hotspot/secrets.ts';
+import { type FreeRadius, startFreeRadius } from '../support/freeradius.ts';
+import { database, type TestDatabase } from '../support/harness.ts';
 
 // What we write for FreeRADIUS and send to a NAS is only right if FreeRADIUS takes it so.
 

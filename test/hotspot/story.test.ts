@@ -1,9 +1,9 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { type FreeRadius, startFreeRadius } from '../freeradius.ts';
-import { answer, fakeGateway } from '../gateways/fakes.ts';
-import { database, type TestDatabase } from '../harness.ts';
-import { hotspotPackage, online, pay, theUser } from '../hotspot-rows.ts';
+import { answer, fakeGateway } from '../support/fakes.ts';
+import { type FreeRadius, startFreeRadius } from '../support/freeradius.ts';
+import { database, type TestDatabase } from '../support/harness.ts';
+import { hotspotPackage, online, pay, theUser } from '../support/hotspot-rows.ts';
 
 // The whole story on a real FreeRADIUS: what the jobs write lets people in and out, and what it reports is counted.
 

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { database } from '../harness.ts';
-import { kinds, sale, statuses, tick } from './packages.ts';
+import { database } from '../support/harness.ts';
+import { kinds, sale, statuses, tick } from '../support/one-sale.ts';
 
 /** An operator's hand wins over a schedule, until the schedule is edited. */
 

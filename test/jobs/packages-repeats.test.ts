@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { database } from '../harness.ts';
-import { iso, kinds, sale, statuses, theRow, tick, windowAfter } from './packages.ts';
+import { database } from '../support/harness.ts';
+import { iso, kinds, sale, statuses, theRow, tick, windowAfter } from '../support/one-sale.ts';
 
 /** A sale that repeats: the next window, the ends of months, changes of the clock. */
 

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { database } from '../harness.ts';
-import { sale, statuses, tick } from './packages.ts';
+import { database } from '../support/harness.ts';
+import { sale, statuses, tick } from '../support/one-sale.ts';
 
 /** A validity and a repetition, as people spell them, and what cannot be read. */
 

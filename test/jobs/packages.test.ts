@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { database } from '../harness.ts';
-import { iso, kinds, sale, statuses, theRow, tick } from './packages.ts';
+import { database } from '../support/harness.ts';
+import { iso, kinds, sale, statuses, theRow, tick } from '../support/one-sale.ts';
 
 /** A sale: its window, what is told of it, and the ends of time. */
 

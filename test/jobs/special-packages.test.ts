@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { database, type TestDatabase, type TickOptions } from '../harness.ts';
+import { database, type TestDatabase, type TickOptions } from '../support/harness.ts';
 
 const special = (over: object = {}) => ({
   name: 'Bridal Day',

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { job } from '../../src/jobs/subscriptions.ts';
-import { application, database, type Finished, type TestDatabase } from '../harness.ts';
+import { application, database, type Finished, type TestDatabase } from '../support/harness.ts';
 
 const NOW = '2026-03-01T10:00:30Z';
 const EARLIER = '2026-02-01T00:00:00Z';

@@ -1,8 +1,8 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { CASES } from '../bench/cases.ts';
-import { database } from '../harness.ts';
-import { passOf } from '../hotspot-rows.ts';
+import { database } from '../support/harness.ts';
+import { passOf } from '../support/hotspot-rows.ts';
 
 const BOUND = 1.5;
 // In turn, and the best of each: what else the machine does can only slow things down. More of them only where it does.

@@ -1,0 +1,137 @@
+import { inWords, isFuture, parseInstant } from '../base/calendar.ts';
+import { EXIT, type ExitCode, usageError } from '../base/errors.ts';
+import { isTerminal, print, printJson, printTable } from '../base/output.ts';
+import { Stop } from '../base/stop.ts';
+import type { CommonOptions, Context } from '../context.ts';
+import { type Request, type RunResult, run } from '../engine/run.ts';
+import type { Job } from '../job/define.ts';
+import { watched } from '../monitor/watch.ts';
+import type { JobResult } from '../store/runs.ts';
+
+/** A pass of the engine as somebody asks for it: with options, stopped by signals, and telling what it did. */
+export interface PassOptions extends CommonOptions {
+  dryRun?: boolean;
+  at?: string;
+  batchSize?: number;
+  timeout: number;
+  json?: boolean;
+}
+
+export interface TickOptions extends PassOptions {
+  linger?: number;
+  metricsFile?: string;
+  pingUrl?: string;
+}
+
+export const TIMEOUT_SECONDS = 120;
+
+/** All jobs, for those who watch. */
+export function tick(context: Context, options: TickOptions): Promise<ExitCode> {
+  const { linger, metricsFile, pingUrl } = { ...context.settings, ...options };
+  return watched(context, options.dryRun ? {} : { metricsFile, pingUrl }, async (told) => {
+    const way = linger === undefined ? run : (await import('../engine/linger.ts')).lingering(linger, told);
+    return pass(context, options, context.jobs, {}, way);
+  });
+}
+
+type Extra = Pick<Request, 'by' | 'evenIfPaused'>;
+
+export async function pass(
+  context: Context,
+  options: PassOptions,
+  jobs: Job[],
+  extra: Extra,
+  way = run,
+): Promise<RunResult> {
+  const result = await runPass(context, options, jobs, extra, way);
+  tell(context, options, result, extra.by !== undefined);
+  return result;
+}
+
+/** A pass as the command line asks for it: its options, and its signals. */
+export async function runPass(
+  context: Context,
+  options: PassOptions,
+  jobs: Job[],
+  extra: Extra,
+  way = run,
+): Promise<RunResult> {
+  const { db, settings, log } = context;
+  const at = options.at === undefined ? undefined : await parseInstant(options.at, '--at', settings.timezone);
+  if (at !== undefined && !options.dryRun && isFuture(at)) {
+    throw usageError(
+      `--at ${options.at} lies in the future: that is for --dry-run only, as a run would do what is not due yet.`,
+    );
+  }
+  const stop = new Stop();
+  const release = heedSignals(stop, context);
+  try {
+    return await way(db, settings, log, {
+      jobs,
+      ...extra,
+      ...(at !== undefined && { at }),
+      dryRun: options.dryRun === true,
+      batchSize: options.batchSize,
+      timeoutSeconds: options.timeout,
+      debug: options.debug === true,
+      stop,
+    });
+  } finally {
+    release();
+  }
+}
+
+// A batch ends in a fraction of this; a statement that waits for somebody else's lock does not.
+const GRACE_MS = 1500;
+
+/** The first signal ends the run after the batch at hand; the second, or a batch that lasts, ends it at once. */
+function heedSignals(stop: Stop, { db, log }: Context): () => void {
+  const end = () => {
+    db.abandon();
+    process.exitCode = EXIT.stopped;
+    void log.flush().then(() => process.exit(EXIT.stopped));
+  };
+  const heed = () => {
+    if (stop.reason === 'signal') return end();
+    stop.request('signal');
+    setTimeout(end, GRACE_MS).unref();
+  };
+  process.on('SIGTERM', heed).on('SIGINT', heed);
+  return () => process.off('SIGTERM', heed).off('SIGINT', heed);
+}
+
+function tell({ log }: Context, options: PassOptions, result: RunResult, byHand: boolean): void {
+  if (result.locked) log.warn('Another run holds the lock and does the work; this one ends.');
+  if (result.stopped) log.warn(`Stopped by the ${result.stopped} with work left; the next run goes on.`);
+  for (const { job, why } of result.skipped)
+    log.write({ level: byHand ? 'warn' : 'debug', message: `${job} was skipped: ${why}` });
+
+  const busy = result.jobs.filter((job) => Object.keys(job.changed).length > 0 || job.failed > 0);
+  if (options.json) {
+    if (isTerminal() || byHand || busy.length > 0 || options.dryRun)
+      printJson({ dryRun: options.dryRun === true, ...result });
+    return;
+  }
+  if (busy.length === 0) {
+    if (isTerminal() && !result.locked) print(options.dryRun ? 'Nothing would change.' : 'Nothing was due.');
+    return;
+  }
+  if (options.dryRun) print('Dry run: nothing of this was kept.');
+  printChanges(busy);
+}
+
+/** What the jobs of a run changed, a line per transition. */
+export function printChanges(jobs: JobResult[]): void {
+  printTable(
+    ['job', 'transition', 'rows', 'late by up to'],
+    jobs.flatMap((job) => [
+      ...Object.entries(job.changed).map(([transition, count]) => [
+        job.job,
+        transition,
+        count,
+        inWords(job.lateSeconds),
+      ]),
+      ...(job.failed > 0 ? [[job.job, 'failed', job.failed, '']] : []),
+    ]),
+  );
+}

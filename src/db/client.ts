@@ -1,0 +1,364 @@
+import type { Socket } from 'node:net';
+import pg from 'pg';
+import type { Settings } from '../base/config.ts';
+import { withoutPassword } from '../base/config.ts';
+import { EXIT, OperatorError } from '../base/errors.ts';
+import type { Log } from '../base/log.ts';
+
+export type Values = Record<string, unknown>;
+export type Row = Record<string, unknown>;
+
+/** What a piece of work may do inside its transaction. */
+export interface Transaction {
+  query<T extends object = Row>(sql: string, values?: Values): Promise<T[]>;
+  /**
+   * Runs the work in a part of the transaction, and answers the error if a row of it was to blame: then that part is undone
+   * and the transaction lives on.
+   */
+  attempt(work: () => Promise<void>): Promise<unknown>;
+}
+
+// Bounds on every transaction, so that one stuck statement cannot hold rows or the run.
+const STATEMENT_TIMEOUT = '60s'; // the largest batch allowed takes a few seconds
+export const LOCK_TIMEOUT = '2s'; // claims skip locked rows; only a wallet or a credit shared with the application is waited for
+const IDLE_TIMEOUT = '60s'; // a runner that hangs between two statements lets go of its rows
+const WORK_MEMORY = '32MB'; // a batch of the largest size and its events, so that none of it goes to temporary files
+const CLIENT_CHECK = '500ms'; // a backend whose client was killed notices inside a statement
+
+// So long a server that is there never keeps silent. A connection may look open for hours after the other end has gone.
+const SILENCE_MS = 65_000;
+const ROLLBACK_MS = 5_000; // undoing is quick; and a connection that ends is undone, too
+const FOR_EVER_MS = 2 ** 31 - 1;
+
+// How long a connection may be quiet before the other end is asked whether it is still there.
+const KEEP_ALIVE_MS = 10_000;
+
+export interface TransactionOptions {
+  idleTimeout?: string;
+  /** For what may take hours, such as building an index. */
+  unbounded?: boolean;
+  attempts?: number;
+  /** What somebody else holds for longer than one wait is a passing fault, too: the next attempt waits again. */
+  patient?: boolean;
+  /**
+   * Take rows from indexes, in their order. Left to statistics from before a large import or a long pause, PostgreSQL may
+   * collect and sort all that is due for every batch of it. And as a batch is small and its rows were read a moment ago,
+   * looking them up costs less than the planner's disks suggest: it would rather scan a middling table whole. A cache of what
+   * was looked up is of no use to it, as nearly every key is another one.
+   */
+  inIndexOrder?: boolean;
+}
+
+export const NOTIFY_QUEUE_FULL = '54000';
+
+// Worth another try in the same run: nothing was done, and the same statement may well work in a moment.
+const TRANSIENT = new Set([
+  '40001', // serialization failure
+  '40P01', // deadlock
+  '57P01', // admin shutdown
+  '57P02', // crash shutdown
+  '57P03', // cannot connect now
+  '57P05', // idle session timeout
+  '25P03', // idle in transaction timeout
+  '53300', // too many connections
+]);
+
+// One row of a batch can be to blame for these: bad data, a constraint, a trigger that raises. Classes that PostgreSQL does not
+// use itself are an application's own, raised by its triggers.
+const BAD_ROW = '21|22|23|27|44|45|P0|[6-9G-OQ-W]';
+const ROW_HELD = '55P03'; // a row beside it that somebody else holds
+
+/** The states that blame a row, for us and for SQL, which reads such a pattern as we do. */
+export const BLAMING = `^(${BAD_ROW}|${ROW_HELD})`;
+/** The same for who works beside another connection of the same run: what is held may be held by that one. */
+export const BLAMING_OF_TWO = `^(${BAD_ROW})`;
+
+const CONNECTION_FAULTS = new Set([
+  'ECONNREFUSED',
+  'ECONNRESET',
+  'ENOTFOUND',
+  'EAI_AGAIN',
+  'EHOSTUNREACH',
+  'ENETUNREACH',
+  'ETIMEDOUT',
+  'EPIPE',
+  'ENOENT',
+  'EACCES',
+]);
+
+export const sqlState = (error: unknown): string | undefined => {
+  const { code, syscall } = (error ?? {}) as { code?: unknown; syscall?: unknown };
+  // The operating system's EPIPE, for one, is as long.
+  return typeof code === 'string' && syscall === undefined && /^[0-9A-Z]{5}$/.test(code) ? code : undefined;
+};
+
+export function blamesRow(error: unknown, states = BLAMING): boolean {
+  const code = sqlState(error);
+  return code !== undefined && new RegExp(states).test(code);
+}
+
+const isTransient = (error: unknown) => {
+  const code = sqlState(error);
+  return code ? TRANSIENT.has(code) || code.startsWith('08') : error instanceof ConnectionLost;
+};
+
+/** The connection broke under a statement. What it did is unknown, and the guards make doing it again harmless. */
+class ConnectionLost extends Error {}
+
+/**
+ * Writes :name parameters as the $n that PostgreSQL understands; a name that has no value is a defect. Those given by
+ * `others` come first, and somebody else has their values.
+ */
+export function bind(sql: string, values: Values = {}, others: string[] = []): { text: string; values: unknown[] } {
+  const used = [...others];
+  const text = sql.replace(/(?<![:\w]):([a-z][A-Za-z]*)/g, (_, name: string) => {
+    if (!used.includes(name)) {
+      if (!(name in values)) throw new Error(`SQL parameter :${name} has no value`);
+      used.push(name);
+    }
+    return `$${used.indexOf(name) + 1}`;
+  });
+  return { text, values: used.slice(others.length).map((name) => values[name]) };
+}
+
+/** Each statement of a run counts twice: when it was sent, and when it was answered. */
+let steps = 0;
+const stepOn = (last: number) => void (last > 0 && ++steps === last && process.kill(process.pid, 'SIGKILL'));
+
+const pause = (ms: number) => new Promise((resolve) => setTimeout(resolve, ms));
+
+/**
+ * One connection, opened when first needed and again when lost. Every statement runs in a transaction with its own
+ * bounds: a pooler in transaction mode gives no other place to set them, and refuses them as startup parameters.
+ */
+export class Database {
+  readonly #settings: Settings;
+  readonly #log: Log;
+  readonly #name: string;
+  #client: pg.Client | undefined;
+  #broken = false;
+  #rehearsal: Transaction | undefined;
+
+  constructor(settings: Settings, log: Log, name = 'scheduler') {
+    this.#settings = settings;
+    this.#log = log;
+    this.#name = name;
+  }
+
+  another(name: string): Database {
+    return new Database(this.#settings, this.#log, name);
+  }
+
+  /** Runs the work in a transaction, up to three times when the fault is a passing one. */
+  async transaction<T>(work: (tx: Transaction) => Promise<T>, options: TransactionOptions = {}): Promise<T> {
+    if (this.#rehearsal) return rehearsed(this.#rehearsal, work);
+    const attempts = options.attempts ?? 3;
+    for (let attempt = 1; ; attempt++) {
+      try {
+        return await this.#once(work, options);
+      } catch (error) {
+        const passing = isTransient(error) || (options.patient && sqlState(error) === ROW_HELD);
+        if (!passing || attempt >= attempts) throw error instanceof ConnectionLost ? lost(error) : error;
+        this.#log.warn(
+          `The database interrupted the work (${(error as Error).message}); attempt ${attempt + 1} of ${attempts} follows`,
+        );
+        await pause(100 * 4 ** (attempt - 1));
+      }
+    }
+  }
+
+  query<T extends object = Row>(sql: string, values: Values = {}): Promise<T[]> {
+    return this.transaction((tx) => tx.query<T>(sql, values));
+  }
+
+  /** Everything inside happens in one transaction that is rolled back at the end. */
+  async rehearse<T>(work: () => Promise<T>): Promise<T> {
+    const undone = new Error('rolled back, as a dry run is');
+    let result: { value: T } | undefined;
+    try {
+      await this.#once(async (tx) => {
+        this.#rehearsal = tx;
+        result = { value: await work() };
+        throw undone;
+      }, {});
+    } catch (error) {
+      if (error !== undone) throw error;
+    } finally {
+      this.#rehearsal = undefined;
+    }
+    return result!.value;
+  }
+
+  /** The bare client, for what is more than transactions: LISTEN, migrations. */
+  async client(): Promise<pg.Client> {
+    if (this.#client && !this.#broken) return this.#client;
+    await this.close();
+    this.#client = await this.#connect();
+    return this.#client;
+  }
+
+  async close(): Promise<void> {
+    const client = this.#client;
+    this.#client = undefined;
+    if (!client) return;
+    // Said is enough: waiting for the server to hang up would cost an idle tick a twentieth of its time.
+    (client.connection.stream as Socket).unref();
+    void client.end().catch(() => {});
+  }
+
+  /** Lets go at once, whatever is running; the server rolls back. */
+  abandon(): void {
+    this.#client?.connection.stream.destroy();
+  }
+
+  async #once<T>(work: (tx: Transaction) => Promise<T>, options: TransactionOptions): Promise<T> {
+    const client = await this.client();
+    const sent = async <R extends object>(query: pg.QueryConfig, patienceMs = SILENCE_MS): Promise<R[]> => {
+      try {
+        const answer = client.query(query);
+        stepOn(this.#settings.killAt);
+        const { rows } = await heard(client, answer, options.unbounded ? FOR_EVER_MS : patienceMs);
+        stepOn(this.#settings.killAt);
+        return rows as R[];
+      } catch (error) {
+        throw this.#broken && !sqlState(error) ? new ConnectionLost((error as Error).message, { cause: error }) : error;
+      }
+    };
+    const send = <R extends object>(sql: string, values?: Values) => sent<R>(bind(sql, values));
+    const tx: Transaction = {
+      query: (sql, values) => send(sql, values),
+      attempt: async (piece) => {
+        await send('savepoint piece');
+        let fault: unknown;
+        try {
+          await piece();
+        } catch (error) {
+          if (!blamesRow(error)) throw error;
+          fault = error;
+        }
+        await send(fault ? 'rollback to savepoint piece' : 'release savepoint piece');
+        return fault;
+      },
+    };
+    try {
+      // Here a pooler looks for a connection: no answer is as if there were none.
+      await sent({ text: begin(this.#settings, options) }, this.#settings.connectTimeout * 1000);
+      const result = await work(tx);
+      await send('commit');
+      return result;
+    } catch (error) {
+      if (!this.#broken) await heard(client, client.query('rollback'), ROLLBACK_MS).catch(() => {});
+      throw error;
+    }
+  }
+
+  async #connect(): Promise<pg.Client> {
+    const deadline = Date.now() + this.#settings.connectTimeout * 1000;
+    for (let attempt = 1; ; attempt++) {
+      const client = new pg.Client({
+        ...this.#settings.connection.client,
+        application_name: this.#name,
+        connectionTimeoutMillis: Math.max(1, deadline - Date.now()),
+        keepAlive: true,
+        keepAliveInitialDelayMillis: KEEP_ALIVE_MS,
+      });
+      this.#broken = false;
+      client.on('error', () => {
+        this.#broken = true;
+      });
+      client.on('end', () => {
+        if (this.#client === client || !this.#client) this.#broken = true;
+      });
+      try {
+        await client.connect();
+        return client;
+      } catch (error) {
+        const wait = 100 * 4 ** (attempt - 1);
+        const again = isTransient(error) || CONNECTION_FAULTS.has((error as NodeJS.ErrnoException).code ?? '');
+        if (!again || attempt >= 3 || Date.now() + wait > deadline)
+          throw this.#refused(error as NodeJS.ErrnoException, client);
+        await pause(wait);
+      }
+    }
+  }
+
+  #refused(error: NodeJS.ErrnoException, client: pg.Client): OperatorError {
+    const { url } = this.#settings.connection;
+    const place = url ? withoutPassword(url) : `${client.user}@${client.host}:${client.port}/${client.database}`;
+    const state = sqlState(error) ?? '';
+    // Whoever answers and says no will say no again in a minute: that is configuration, not an outage.
+    const misconfigured = state.startsWith('28') || state === '3D000';
+    const reason =
+      error.message || (error as unknown as AggregateError).errors?.[0]?.message || error.code || 'no answer';
+    return new OperatorError(
+      misconfigured ? EXIT.configuration : EXIT.unreachable,
+      misconfigured
+        ? `The database at ${place} refuses the connection: ${reason}. Check the user, the password and the database name.`
+        : `The database at ${place} cannot be reached: ${reason}. Check that it runs and that this machine may connect.`,
+      { cause: error },
+    );
+  }
+}
+
+/** The start of a transaction with its bounds, in one message: each one saved is felt by whoever has nothing to do. */
+function begin({ dbTimezone, connection: { schema } }: Settings, options: TransactionOptions): string {
+  const settings = {
+    TimeZone: dbTimezone,
+    statement_timeout: options.unbounded ? '0' : STATEMENT_TIMEOUT,
+    lock_timeout: LOCK_TIMEOUT,
+    idle_in_transaction_session_timeout: options.idleTimeout ?? IDLE_TIMEOUT,
+    client_connection_check_interval: CLIENT_CHECK,
+    jit: 'off',
+    ...(options.inIndexOrder && {
+      enable_seqscan: 'off',
+      enable_bitmapscan: 'off',
+      enable_memoize: 'off',
+      random_page_cost: '0.1',
+      seq_page_cost: '0.1',
+      work_mem: WORK_MEMORY,
+    }),
+    ...(schema !== undefined && { search_path: pg.escapeIdentifier(schema) }),
+  };
+  const set = Object.entries(settings).map(
+    ([name, value]) => `set_config('${name}', ${pg.escapeLiteral(value)}, true)`,
+  );
+  return `begin; select ${set.join(', ')}`;
+}
+
+/** The answer; or, when it does not come in time, the end of the connection. */
+async function heard<T>(client: pg.Client, answer: Promise<T>, ms: number): Promise<T> {
+  const silence = setTimeout(
+    () => client.connection.stream.destroy(new Error(`no answer for ${ms / 1000} seconds`)),
+    ms,
+  );
+  try {
+    return await answer;
+  } finally {
+    clearTimeout(silence);
+  }
+}
+
+/** A transaction within a dry run: it can fail without ending the whole. */
+async function rehearsed<T>(tx: Transaction, work: (tx: Transaction) => Promise<T>): Promise<T> {
+  await tx.query('savepoint rehearsed');
+  try {
+    const result = await work(tx);
+    // What a real commit would check. Deferred again, for the next one.
+    await tx.query('set constraints all immediate');
+    await tx.query('set constraints all deferred');
+    await tx.query('release savepoint rehearsed');
+    return result;
+  } catch (error) {
+    if (sqlState(error)) await tx.query('rollback to savepoint rehearsed');
+    throw error;
+  }
+}
+
+const lost = (error: ConnectionLost) =>
+  new OperatorError(
+    EXIT.unreachable,
+    `The connection to the database was lost: ${error.message}. What was not committed is undone; the next run does it.`,
+    {
+      cause: error,
+    },
+  );

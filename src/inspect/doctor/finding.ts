@@ -1,0 +1,65 @@
+import type { Settings } from '../../base/config.ts';
+import type { Database } from '../../db/client.ts';
+import type { Job } from '../../job/define.ts';
+
+/** What one check found. */
+export interface Finding {
+  check: string;
+  /** A warning is to be known and does not fail; what was skipped could not be looked at because of another failure. */
+  outcome: 'ok' | 'warning' | 'failed' | 'skipped';
+  message: string;
+  /** What mends it: commands and SQL to be copied as they are; a line that starts with "#" or "--" explains. */
+  remedy?: string[];
+}
+
+/** The server and the way to it. */
+export interface Server {
+  place: string;
+  role: string;
+  database: string;
+  version: number;
+  versionName: string;
+  inRecovery: boolean;
+  readOnly: boolean;
+  /** Between this program and the server, as PgBouncer is. */
+  pooled: boolean;
+  milliseconds: number;
+  /** How far this machine's clock is ahead of the database's, and by how much that may be wrong. */
+  clockAhead: number;
+  clockError: number;
+}
+
+/** What the checks look at. */
+export interface Exam {
+  db: Database;
+  settings: Settings;
+  jobs: Job[];
+  server: Server;
+  /** This program, as a shell would call it with the same settings. */
+  program: Program;
+}
+
+export interface Program {
+  /** As anybody calls it: scheduler migrate --env-file /etc/scheduler.env */
+  command(name: string): string;
+  /** As cron has to, which has nearly no PATH. */
+  crontab: string;
+}
+
+export const ok = (check: string, message: string): Finding => ({ check, outcome: 'ok', message });
+export const warning = (check: string, message: string, remedy?: string[]): Finding => ({
+  ...{ check, outcome: 'warning', message },
+  ...(remedy && { remedy }),
+});
+export const failed = (check: string, message: string, remedy?: string[]): Finding => ({
+  ...{ check, outcome: 'failed', message },
+  ...(remedy && { remedy }),
+});
+export const skipped = (check: string, message: string): Finding => ({ check, outcome: 'skipped', message });
+
+/** Names and texts as SQL reads them, for what an operator copies. */
+export const quoteName = (name: string): string =>
+  /^[a-z_][a-z0-9_$]*$/.test(name) ? name : `"${name.replaceAll('"', '""')}"`;
+export const quoteText = (text: string): string => `'${text.replaceAll("'", "''")}'`;
+
+export const counted = (count: number, one: string, many = `${one}s`): string => `${count} ${count === 1 ? one : many}`;

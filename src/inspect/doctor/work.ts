@@ -1,0 +1,235 @@
+import { inWords, readable } from '../../base/calendar.ts';
+import { sqlState } from '../../db/client.ts';
+import { claim, claimByKey, complete, picked } from '../../engine/statement.ts';
+import type { Job, Rule } from '../../job/define.ts';
+import { LOCK_KEY, missingFrom } from '../../store/runs.ts';
+import { graceSeconds, type JobStatus, rows, type Status } from '../status.ts';
+import { type Exam, type Finding, failed, ok, warning } from './finding.ts';
+
+/** What the jobs find in this database, and whether they do their work. */
+
+export interface Table {
+  name: string;
+  columns: string[] | null;
+  idType: string | null;
+  /** Schemas beyond the search path that have a table of that name. */
+  elsewhere: string[];
+}
+
+/** From the catalog, which every role may read. */
+export function readTables({ db, jobs }: Exam): Promise<Table[]> {
+  return db.query<Table>(
+    `select name,
+       case when oid is not null then
+         array(select attname::text from pg_attribute where attrelid = oid and attnum > 0 and not attisdropped) end as columns,
+       (select format_type(atttypid, null) from pg_attribute where attrelid = oid and attname = 'id' and not attisdropped) as "idType",
+       array(
+         select n.nspname::text from pg_class c join pg_namespace n on n.oid = c.relnamespace
+         where c.relname = name and c.relkind in ('r', 'p') and c.oid is distinct from t.oid
+           and n.nspname not like 'pg\\_%' and n.nspname <> all(current_schemas(true)) order by 1
+       ) as elsewhere
+     from unnest(:names::text[]) as name cross join lateral (select to_regclass(quote_ident(name)) as oid) as t`,
+    { names: [...new Set(jobs.flatMap((job) => Object.keys(job.tables)))] },
+  );
+}
+
+export const missingOf = (job: Job, tables: Table[]): string[] =>
+  missingFrom(job, (name) => tables.find((table) => table.name === name)?.columns ?? undefined);
+
+export function checkJob(
+  exam: Exam,
+  job: Job,
+  tables: Table[],
+  status: JobStatus | undefined,
+): Promise<Finding> | Finding {
+  const missing = missingOf(job, tables);
+  if (missing.length > 0) return notInstalled(exam, job, missing, tables, status);
+  if (status?.state === 'switched off') return warning(job.name, `installed, and switched off ${status.why}`);
+  if (status?.state === 'paused')
+    return warning(job.name, `installed, and paused: ${status.why}`, [exam.program.command(`start ${job.name}`)]);
+  if (status?.lastRun?.error) return failed(job.name, `its last run was stopped by an error: ${status.lastRun.error}`);
+  return fits(exam, job, tables);
+}
+
+/** A table of another application keeps its name, and the job rests. That it rested from one day to the next is a failure. */
+function notInstalled(
+  exam: Exam,
+  job: Job,
+  missing: string[],
+  tables: Table[],
+  status: JobStatus | undefined,
+): Finding {
+  const names = missing.slice(0, 5).join(', ') + (missing.length > 5 ? ` and ${missing.length - 5} more` : '');
+  const remedy = tables
+    .filter((table) => missing.includes(table.name) && table.elsewhere.length > 0)
+    .map(
+      ({ name, elsewhere }) =>
+        `# There is a table ${name} in schema ${elsewhere[0]}: add "?schema=${elsewhere[0]}" to the connection URL.`,
+    );
+  const migrate = [
+    ...remedy,
+    '# It makes missing tables, and completes one that is recognisably of this job; a table of another kind is left alone.',
+    exam.program.command('migrate'),
+  ];
+  // Who wants it so says so with "scheduler stop".
+  return status?.lastTick && !status.paused
+    ? failed(
+        job.name,
+        `was installed and ran until ${readable(status.lastTick)}, and is no more: ${names} missing`,
+        migrate,
+      )
+    : warning(job.name, `not installed: ${names} missing`, migrate);
+}
+
+/** Planning a statement finds what running it would: rights, types, functions. */
+async function fits(exam: Exam, job: Job, tables: Table[]): Promise<Finding> {
+  const idType = tables.find(({ name }) => name === Object.keys(job.tables)[0])?.idType ?? 'text';
+  for (const rule of job.rules) {
+    for (const sql of statements(rule, rule.idType ?? idType)) {
+      try {
+        await exam.db.query(`explain ${sql}`, valuesOf(exam, job, rule));
+      } catch (error) {
+        if (sqlState(error) === '42501') return failed(job.name, `its rule "${rule.name}" lacks a right: see "rights"`);
+        if (!sqlState(error)?.match(/^(42|22|0A)/)) throw error;
+        const message = (error as Error).message;
+        return failed(job.name, `its rule "${rule.name}" does not fit the tables: ${message}`, [
+          `# "scheduler migrate" completes a table; it changes no column that is there. Compare its type with what the job expects.`,
+          exam.program.command('migrate'),
+        ]);
+      }
+    }
+  }
+  return ok(job.name, `installed: ${Object.keys(job.tables).join(', ')}`);
+}
+
+const statements = (rule: Rule, idType: string): string[] =>
+  rule.each
+    ? [claimByKey(rule, idType, {}), complete(rule, picked(rule, idType))]
+    : [complete(rule, claim(rule, idType))];
+
+const valuesOf = ({ settings }: Exam, job: Job, rule: Rule) => ({
+  ...settings.job,
+  ...rule.make?.(1),
+  ...{ now: new Date(0).toISOString(), zone: settings.timezone, dbZone: settings.dbTimezone },
+  ...{ job: job.name, rule: rule.name, run: null, notify: true, detail: 1, limit: 1, places: [], ids: [] },
+});
+
+// Cron may skip a minute or two around a restart; after this nobody calls.
+const SILENT_SECONDS = 600;
+
+export function checkLastTick({ program, server }: Exam, { jobs, scheduler }: Status): Finding {
+  const waiting = jobs.filter(({ state }) => state === 'running' || state === 'no tick');
+  const ticks = jobs.flatMap(({ lastTick }) => lastTick ?? []).sort();
+  const last = ticks.at(-1);
+  if (waiting.length === 0)
+    return warning(
+      'last tick',
+      'cannot be told: every job is paused, switched off or not installed, and leaves no trace',
+    );
+  const cron = [
+    '# With "crontab -e" add (the settings are in that file, which only its owner may read):',
+    program.crontab,
+  ];
+  if (!last) return warning('last tick', 'none has ever come', cron);
+  const seconds = (Date.now() - Date.parse(last)) / 1000 - server.clockAhead;
+  const missed = !scheduler.isRunning;
+  const message = `${inWords(Math.max(0, seconds))} ago, at ${readable(last)}`;
+  if (missed && seconds > SILENT_SECONDS)
+    return failed('last tick', `${message}: nobody calls "scheduler tick"`, [
+      '# Does cron run, and what did it say?',
+      'systemctl status cron; journalctl -u cron --since -1h | grep scheduler',
+      ...cron,
+    ]);
+  return missed ? warning('last tick', `${message}: a minute or two were missed`) : ok('last tick', message);
+}
+
+// Twice as long as a tick works by default, and longer than its lock outlives a machine that vanished.
+const HELD_SECONDS = 300;
+
+/** The lock goes with its holder. One that hangs keeps every other run from the work, and none of them leaves a trace. */
+export async function checkLock({ db }: Exam): Promise<Finding> {
+  const [holder] = await db.query<{ pid: number; who: string; seconds: number | null }>(
+    `select pid, concat_ws(', ', nullif(application_name, ''), 'user ' || usename, 'from ' || host(client_addr)) as who,
+       extract(epoch from clock_timestamp() - xact_start)::double precision as seconds
+     from pg_locks join pg_stat_activity using (pid)
+     where locktype = 'advisory' and objsubid = 1 and granted
+       and database = (select oid from pg_database where datname = current_database())
+       and (classid::bigint << 32) | objid::bigint = ${LOCK_KEY}`,
+  );
+  if (!holder) return ok('lock', 'free');
+  const { pid, who, seconds } = holder;
+  const message = `held by process ${pid} (${who})${seconds === null ? '' : `, for ${inWords(seconds)}`}`;
+  return (seconds ?? 0) > HELD_SECONDS
+    ? warning('lock', `${message}: if no run works that long, that one hangs`, [
+        '-- What it has not committed is rolled back, and the next tick does it:',
+        `select pg_terminate_backend(${pid});`,
+      ])
+    : ok('lock', message);
+}
+
+export function checkBacklog({ program }: Exam, { jobs }: Status): Finding {
+  const due = jobs.filter(({ state, backlog }) => (state === 'running' || state === 'no tick') && backlog.rows > 0);
+  const late = due.filter((job) => (job.backlog.seconds ?? 0) > graceSeconds(job));
+  if (late.length > 0)
+    return warning(
+      'backlog',
+      late
+        .map(({ job, backlog }) => `${job}: ${rows(backlog.rows)} due, the oldest for ${inWords(backlog.seconds!)}`)
+        .join('; '),
+      ['# Why they are left:', ...late.map(({ job }) => program.command(`${job} --debug`))],
+    );
+  const all = due.reduce((sum, { backlog }) => sum + backlog.rows, 0);
+  return ok('backlog', all === 0 ? 'nothing is due' : `${rows(all)} due, none late`);
+}
+
+export function checkFailures({ program }: Exam, { jobs }: Status): Finding {
+  const quarantined = jobs.filter((job) => job.quarantined > 0);
+  const failing = jobs.filter((job) => job.failing > 0);
+  if (quarantined.length + failing.length === 0) return ok('failures', 'no row fails');
+  return warning(
+    'failures',
+    [
+      ...quarantined.map((job) => `${job.job}: ${rows(job.quarantined)} in quarantine`),
+      ...failing.map((job) => `${job.job}: ${rows(job.failing)} tried again by themselves`),
+    ].join('; '),
+    [
+      '# Why; and, once the rows are mended, again:',
+      program.command('failures'),
+      ...quarantined.map(({ job }) => program.command(`failures retry --job ${job}`)),
+    ],
+  );
+}
+
+// From here it is half the time that it took to get here until no job can notify any more.
+const FULL_QUEUE = 0.5;
+const SLEEPERS_SHOWN = 5;
+
+/** One listener that sleeps in a transaction keeps every message since for everybody. */
+export async function checkNotifications({ db }: Exam): Promise<Finding> {
+  const [found] = await db.query<{ usage: number }>('select pg_notification_queue_usage() as usage');
+  const usage = found!.usage;
+  const full = `${(usage * 100).toFixed(usage < 0.01 && usage > 0 ? 2 : 0)} %`;
+  if (usage < FULL_QUEUE) return ok('notifications', `the queue is ${full} full`);
+  const sleepers = await db.query<{ pid: number; who: string; seconds: number }>(
+    `select pid, concat_ws(', ', nullif(application_name, ''), 'user ' || usename, 'database ' || datname,
+         'from ' || host(client_addr), state) as who,
+       extract(epoch from clock_timestamp() - xact_start)::double precision as seconds
+     from pg_stat_activity
+     where xact_start is not null and pid <> pg_backend_pid() and backend_type = 'client backend' and state like 'idle in transaction%'
+     order by xact_start limit ${SLEEPERS_SHOWN}`,
+  );
+  const look = `select pid, usename, application_name, state, xact_start, query from pg_stat_activity where xact_start is not null order by xact_start;`;
+  return failed(
+    'notifications',
+    sleepers.length > 0
+      ? `the queue is ${full} full; asleep in a transaction, and so perhaps a listener that keeps it: ` +
+          sleepers.map(({ pid, who, seconds }) => `process ${pid} (${who}, for ${inWords(seconds)})`).join('; ')
+      : `the queue is ${full} full, and this role sees nobody asleep in a transaction`,
+    sleepers.length > 0
+      ? [
+          '-- It rolls back what they have not committed. The oldest first; then look again.',
+          ...sleepers.map(({ pid }) => `select pg_terminate_backend(${pid});`),
+        ]
+      : ['-- As a superuser, who sees all of them: which listens, and how long has its transaction been open?', look],
+  );
+}

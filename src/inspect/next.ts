@@ -1,0 +1,208 @@
+import type { Settings } from '../base/config.ts';
+import { OperatorError } from '../base/errors.ts';
+import type { Database, Transaction } from '../db/client.ts';
+import { parameters } from '../engine/run.ts';
+import type { Job, Rule } from '../job/define.ts';
+import { readStanding } from '../store/runs.ts';
+import { coming, overdue, triedAgain } from './outlook.ts';
+import { readStatus } from './status.ts';
+
+/** What will happen and when, soonest first, as far as the rows tell today. */
+export interface Outlook {
+  now: string;
+  until: string;
+  transitions: Coming[];
+  /** There is more in that time than was asked for. */
+  more: boolean;
+  /** Jobs, or transitions of one, that would do nothing, and why: theirs are not among the transitions. */
+  held: { job: string; transition: string | null; why: string }[];
+  /** Rows that will not be tried again by themselves. */
+  quarantined: number;
+  /** Why nothing will happen at all, if so. */
+  notRunning: string | null;
+}
+
+/** Rows that come due by one rule within one minute. */
+export interface Coming {
+  job: string;
+  transition: string;
+  /** When the first of them comes due, or came. */
+  at: string;
+  /** The next tick does it. */
+  overdue: boolean;
+  rows: number;
+  /** There are more than so many rows; they were not counted further. */
+  orMore: boolean;
+  /** The first of them. */
+  id: string;
+  /** So many of them would fail. */
+  wouldFail: number;
+  /** Set for rows that failed and are tried again: why the first of them failed. */
+  retry: string | null;
+}
+
+/** So many rows are read at a time: a busy minute is "10000 or more", however many rows it has. */
+const ROWS_READ = 10_000;
+
+/** What one query answers: of the rows read, those that no other transition comes before. */
+interface Minute {
+  at: string | null;
+  read: number;
+  rows: number;
+  wrong: number;
+  id: string;
+  reason: string | null;
+  over: string;
+}
+
+export async function readNext(
+  db: Database,
+  settings: Settings,
+  jobs: Job[],
+  { within, limit }: { within: number; limit: number },
+): Promise<Outlook> {
+  const status = await readStatus(db, settings, jobs);
+  const held: Outlook['held'] = [];
+  for (const { job, state, why } of status.jobs) {
+    if (state !== 'running' && state !== 'no tick') held.push({ job, transition: null, why: `${state}: ${why}` });
+  }
+  return db.transaction(
+    async (tx) => {
+      await tx.query('set transaction read only');
+      const standing = await readStanding(tx, jobs, { lock: false });
+      const [span] = await tx.query<{ now: string; until: string }>(
+        `select scheduler.iso(:now::timestamptz) as now,
+           scheduler.iso(:now::timestamptz + make_interval(secs => :within::double precision)) as until`,
+        { now: standing[0]!.now, within },
+      );
+      const soonest = new Soonest(limit, span!.until);
+      const readers: Reader[] = [];
+      for (const job of jobs) {
+        if (held.some((each) => each.job === job.name)) continue;
+        const { idType, anyFailures } = standing.find((each) => each.job === job.name)!;
+        const values = { ...parameters(settings, span!.now), job: job.name, most: ROWS_READ };
+        for (const rule of job.rules) {
+          const obstacle = whyNotPrepared(rule, values);
+          if (obstacle) held.push({ job: job.name, transition: rule.name, why: obstacle });
+          else {
+            const reader = new Reader(tx, job, rule, values, soonest);
+            await reader.readOverdue();
+            if (anyFailures) await reader.readFailing(rule.idType ?? idType!);
+            readers.push(reader);
+          }
+        }
+      }
+      // In turn: what one finds soon spares the others from looking far ahead.
+      for (let unread = readers; unread.length > 0; ) {
+        const more: Reader[] = [];
+        for (const reader of unread) if (await reader.readOn()) more.push(reader);
+        unread = more;
+      }
+      return {
+        ...span!,
+        transitions: soonest.entries.slice(0, limit),
+        more: soonest.entries.length > limit,
+        held,
+        quarantined: status.jobs.reduce((all, job) => all + job.quarantined, 0),
+        notRunning: status.scheduler.isRunning ? null : status.message,
+      };
+    },
+    { inIndexOrder: true },
+  );
+}
+
+/** A transition that works outside the database may lack the settings to do so. */
+function whyNotPrepared(rule: Rule, values: Record<string, unknown>): string | undefined {
+  try {
+    rule.act?.prepare?.(values);
+    return undefined;
+  } catch (error) {
+    if (error instanceof OperatorError) return error.message;
+    throw error;
+  }
+}
+
+/** One rule, and how far it has been read. */
+class Reader {
+  readonly #tx: Transaction;
+  readonly #job: Job;
+  readonly #rule: Rule;
+  readonly #values: Record<string, unknown> & { now: string };
+  readonly #soonest: Soonest;
+  #from: string | undefined;
+
+  constructor(
+    tx: Transaction,
+    job: Job,
+    rule: Rule,
+    values: Record<string, unknown> & { now: string },
+    soonest: Soonest,
+  ) {
+    this.#tx = tx;
+    this.#job = job;
+    this.#rule = rule;
+    this.#values = values;
+    this.#soonest = soonest;
+    this.#from = values.now;
+  }
+
+  async readOverdue(): Promise<void> {
+    const [all] = await this.#query(overdue(this.#rule, this.#job.rules));
+    this.#add(all!, { overdue: true, orMore: all!.read === ROWS_READ });
+  }
+
+  /** Reads on, and answers whether there may be more. */
+  async readOn(): Promise<boolean> {
+    const minutes = await this.#query(coming(this.#rule, this.#job.rules), { from: this.#from });
+    const isFull = minutes.reduce((read, minute) => read + minute.read, 0) === ROWS_READ;
+    for (const minute of minutes) this.#add(minute, { orMore: isFull && minute === minutes.at(-1) });
+    // What is left of a minute that was not read to its end is not counted.
+    if (isFull) this.#from = minutes.at(-1)!.over;
+    return isFull;
+  }
+
+  async readFailing(idType: string): Promise<void> {
+    // A failure left over from a table with other ids is nobody's row.
+    await this.#tx.attempt(async () => {
+      for (const minute of await this.#query(triedAgain(this.#rule, this.#job.rules, idType))) this.#add(minute);
+    });
+  }
+
+  #query(sql: string, values = {}): Promise<Minute[]> {
+    return this.#tx.query<Minute>(sql, { ...this.#values, until: this.#soonest.until, ...values });
+  }
+
+  #add({ at, rows, wrong, id, reason, over }: Minute, also: Partial<Coming> = {}): void {
+    if (at === null || rows === 0) return;
+    this.#soonest.add(over, {
+      ...{ job: this.#job.name, transition: this.#rule.name, at, overdue: false, rows, orMore: false },
+      ...{ id, wouldFail: wrong, retry: reason, ...also },
+    });
+  }
+}
+
+/** Only so many are wanted: as soon as they are there, nobody need look beyond the last of them. */
+class Soonest {
+  readonly #limit: number;
+  #kept: { entry: Coming; over: string }[] = [];
+  until: string;
+
+  constructor(limit: number, until: string) {
+    this.#limit = limit;
+    this.until = until;
+  }
+
+  get entries(): Coming[] {
+    return this.#kept.map(({ entry }) => entry);
+  }
+
+  /** One more than wanted is kept, to know that there is more. Its minute is read to the end, so that counts are right. */
+  add(over: string, entry: Coming): void {
+    this.#kept = [...this.#kept, { entry, over }]
+      .sort((a, b) => moment(a.entry.at) - moment(b.entry.at))
+      .slice(0, this.#limit + 1);
+    this.until = this.#kept[this.#limit]?.over ?? this.until;
+  }
+}
+
+const moment = (at: string) => (at === '-infinity' ? Number.NEGATIVE_INFINITY : Date.parse(at));

@@ -1,0 +1,134 @@
+import { conditionsAt, isDue, momentOf } from '../engine/statement.ts';
+import { aliasOf, type Job, type Rule } from '../job/define.ts';
+import { mayBeTried } from '../store/failures.ts';
+
+/** The SQL that asks what a tick would do and when, of one row or of all: the same conditions, and nothing is changed. */
+
+/** One row as a rule sees it, due or not; each piece is an expression on it. */
+export function look(rule: Rule, idType: string, pieces: Record<string, string>): string {
+  const alias = aliasOf(rule);
+  const asked = Object.entries(pieces).map(([name, sql]) => `(${sql}) as ${name}`);
+  return `select ${[`${alias}.id::text as id`, ...asked].join(', ')}
+    from ${rule.whole?.row ?? rule.row} where ${alias}.id = :id::text::${idType}`;
+}
+
+/** All that must be so besides the due time having come, by name. */
+export function conditionsOf(rule: Rule, idType: string): Record<string, string> {
+  if (!rule.whole) return rule.when;
+  const isPart = `exists (select from ${rule.row} where ${aliasOf(rule)}.id = :id::text::${idType})`;
+  return { ...rule.when, [rule.whole.part]: isPart };
+}
+
+/** Other rows of the same key that are due by the rule: they change with the row, or right before or after it. */
+export function dueBeside(rule: Rule, idType: string): string {
+  const alias = aliasOf(rule);
+  const { key } = rule.each!;
+  return `select ${alias}.id::text as id from ${rule.row}
+    where ${isDue(rule)} and ${alias}.id <> :id::text::${idType}
+      and ${key} = (select ${key} from ${rule.row} where ${alias}.id = :id::text::${idType})
+    order by ${rule.at}, ${alias}.id limit :most::integer`;
+}
+
+const NOW = ':now::timestamptz';
+
+/** Whether another rule of the job acts on the row before this one does, and so may leave it nothing to do. */
+function preceded(rule: Rule, rules: Rule[], base: string): string {
+  const others = rules.filter((other) => other !== rule && other.row === rule.row);
+  const comesFirst = others.map((other) => {
+    const moment = momentOf(other, base);
+    const order = rules.indexOf(other) < rules.indexOf(rule) ? '<=' : '<';
+    return `(${other.at} is not null and ${moment} ${order} ${momentOf(rule, base)} and ${conditionsAt(other, moment).join(' and ')})`;
+  });
+  return `coalesce(${comesFirst.join(' or ') || 'false'}, false)`;
+}
+
+const expected = (rule: Rule, rules: Rule[], base: string) =>
+  `${aliasOf(rule)}.id::text as id, ${momentOf(rule, base)} as moment, ${rule.at} as due_at,
+    ${rule.wrong ? `(${rule.wrong})` : 'null'}::text as wrong, ${preceded(rule, rules, base)} as preceded`;
+
+/** The next row of the same key that the rule acts on, and which it will change: what then becomes of this one. */
+export function nextBeside(rule: Rule, idType: string): string {
+  const alias = aliasOf(rule);
+  const { key } = rule.each!;
+  const moment = momentOf(rule, NOW);
+  return `select ${alias}.id::text as id, scheduler.iso(${moment}) as at from ${rule.row}
+    where ${conditionsAt(rule, moment).join(' and ')} and ${rule.at} < 'infinity' and ${mayBeTried(`${alias}.id`)}
+      and ${alias}.id <> :id::text::${idType}
+      and ${key} = (select ${key} from ${rule.row} where ${alias}.id = :id::text::${idType})
+      and ${rule.wrong ? `(${rule.wrong})` : 'null'} is null
+    order by ${rule.at}, ${alias}.id limit 1`;
+}
+
+const OWN = 'filter (where not preceded)';
+const first = (column: string) => `(array_agg(${column} order by due_at, length(id), id) ${OWN})[1]`;
+
+/** Rows are read before it is asked what precedes them: then their number bounds the work. */
+const summed = (rows: string, time: string) => `
+  with rows as materialized (${rows})
+  select scheduler.iso(min(${time}) ${OWN}) as at, count(*)::integer as read, (count(*) ${OWN})::integer as rows,
+    (count(wrong) ${OWN})::integer as wrong, ${first('id')} as id, ${first('reason')} as reason,
+    (date_trunc('minute', max(${time}), 'UTC') + interval '1 minute' - interval '1 microsecond')::text as over
+  from rows`;
+
+const BY_MINUTE = `group by date_trunc('minute', moment, 'UTC') order by date_trunc('minute', moment, 'UTC')`;
+
+const inOrder = (rule: Rule) => `order by ${rule.at}, ${aliasOf(rule)}.id limit :most::integer`;
+
+/** What a tick would do now: up to so many rows, as one. */
+export const overdue = (rule: Rule, rules: Rule[]): string =>
+  summed(
+    `select ${expected(rule, rules, NOW)}, null as reason from ${rule.row}
+    where ${isDue(rule)}
+    ${inOrder(rule)}`,
+    'due_at',
+  );
+
+/** What comes due in a span, minute by minute, up to so many rows. */
+export const coming = (rule: Rule, rules: Rule[]): string =>
+  `${summed(
+    `select ${expected(rule, rules, NOW)}, null as reason from ${rule.row}
+    where ${conditionsAt(rule, rule.at).join(' and ')} and ${rule.at} > :from::timestamptz and ${rule.at} <= :until::timestamptz
+      and ${mayBeTried(`${aliasOf(rule)}.id`)}
+    ${inOrder(rule)}`,
+    'moment',
+  )}
+  ${BY_MINUTE}`;
+
+/** The same for rows that failed: their time is that of the next attempt. */
+export function triedAgain(rule: Rule, rules: Rule[], idType: string): string {
+  const alias = aliasOf(rule);
+  const base = 'failing.next_attempt_at';
+  return `${summed(
+    `select due.*, failing.error as reason
+    from scheduler.failures failing
+    cross join lateral (
+      select ${expected(rule, rules, base)} from ${rule.row}
+      where ${alias}.id = failing.entity_id::${idType} and ${rule.at} is not null
+        and ${conditionsAt(rule, momentOf(rule, base)).join(' and ')}
+      offset 0
+    ) as due
+    where failing.job = :job::text and failing.next_attempt_at > :now::timestamptz and failing.quarantined_at is null
+      and due.moment <= :until::timestamptz
+    order by due.moment, failing.entity_id limit :most::integer`,
+    'moment',
+  )}
+  ${BY_MINUTE}`;
+}
+
+/** What is due of each job and not done: how many rows, of each rule counted no further than a bound, and since when. */
+export function backlog(jobs: Job[]): string {
+  const parts = jobs.flatMap((job) =>
+    job.rules.map(
+      (rule) => `
+      select '${job.name}' as job, count(*) as rows, min(due_at) filter (where isfinite(due_at)) as oldest
+      from (
+        select ${rule.at} as due_at from ${rule.row} where ${isDue(rule).replaceAll(':job::text', `'${job.name}'`)}
+        order by ${rule.at}, ${aliasOf(rule)}.id limit :most::integer
+      ) as due`,
+    ),
+  );
+  return `
+    select job, sum(rows)::integer as rows, scheduler.iso(min(oldest)) as since,
+      extract(epoch from :now::timestamptz - min(oldest))::double precision as seconds
+    from (${parts.join('\n      union all')}) as parts group by job`;
+}

@@ -1,0 +1,168 @@
+import { inWords } from '../base/calendar.ts';
+import type { Settings } from '../base/config.ts';
+import type { Database } from '../db/client.ts';
+import type { Job } from '../job/define.ts';
+import { type Control, isPaused, whyPaused } from '../store/controls.ts';
+import { type LastRun, readLastRuns, readStanding, type Standing } from '../store/runs.ts';
+import { type Backlog, MOST, readBacklog } from './backlog.ts';
+
+/** Whether the scheduler does its work, as far as the database can tell: ticks leave runs behind, and people controls. */
+
+export interface SchedulerState {
+  isRunning: boolean;
+  intervalMinutes: number;
+  nextCheck: string | null;
+}
+
+export interface JobStatus {
+  job: string;
+  state: 'running' | 'paused' | 'no tick' | 'not installed' | 'switched off';
+  /** Why it is not running. */
+  why: string | null;
+  intervalMinutes: number;
+  nextCheck: string | null;
+  paused: Control | null;
+  lastTick: string | null;
+  lastRun: LastRun['run'];
+  failing: number;
+  quarantined: number;
+  /** What is due and not done. */
+  backlog: Pick<Backlog, 'rows' | 'since' | 'seconds'>;
+}
+
+export interface Status {
+  scheduler: SchedulerState;
+  message: string;
+  /** What a person has to look at, a sentence each; nothing else makes "status --check" fail. */
+  attention: string[];
+  jobs: JobStatus[];
+}
+
+export async function readStatus(db: Database, settings: Settings, jobs: Job[]): Promise<Status> {
+  const { standing, last } = await db.transaction(async (tx) => {
+    const standing = await readStanding(tx, jobs, { lock: false });
+    return { standing, last: await readLastRuns(tx, jobs, standing) };
+  });
+  const installed = jobs.filter((job) =>
+    standing.some(({ job: name, missing }) => name === job.name && !missing.length),
+  );
+  const backlogs = await readBacklog(db, settings, installed, standing[0]!.now);
+  const of = <T extends { job: string }>(rows: T[], job: Job) => rows.find((row) => row.job === job.name);
+  const states = jobs.map((job) =>
+    jobStatus(job, settings, of(standing, job)!, of(last, job)!, of(backlogs, job) ?? NOTHING_DUE),
+  );
+  return {
+    scheduler: schedulerState(states),
+    message: message(states),
+    attention: attention(states, standing[0]!.now),
+    jobs: states,
+  };
+}
+
+const NOTHING_DUE = { rows: 0, since: null, seconds: null };
+
+// One tick may come late and one may be missed by a restart; a third means that nobody calls.
+const INTERVALS_OF_SILENCE = 3;
+
+function jobStatus(
+  job: Job,
+  settings: Settings,
+  standing: Standing,
+  last: LastRun,
+  { rows, since, seconds }: JobStatus['backlog'],
+): JobStatus {
+  const paused = isPaused(standing.control) ? standing.control : null;
+  const off = job.switch && settings.job[job.switch] === false ? job.settings![job.switch]!.env : undefined;
+  const silent = last.silentSeconds === null || last.silentSeconds > INTERVALS_OF_SILENCE * 60 * job.everyMinutes;
+  const [state, why]: [JobStatus['state'], string | null] =
+    standing.missing.length > 0
+      ? ['not installed', `${standing.missing.join(', ')} missing`]
+      : off
+        ? ['switched off', `by ${off}`]
+        : paused
+          ? ['paused', whyPaused(paused)]
+          : silent
+            ? ['no tick', last.lastTick ? `none has come since ${last.lastTick}` : 'none has ever come']
+            : ['running', null];
+  return {
+    job: job.name,
+    state,
+    why,
+    intervalMinutes: job.everyMinutes,
+    nextCheck: state === 'running' ? last.nextCheck : null,
+    paused,
+    lastTick: last.lastTick,
+    lastRun: last.run,
+    failing: last.failing,
+    quarantined: last.quarantined,
+    backlog: { rows, since, seconds },
+  };
+}
+
+// Longer than any deployment or repair should take: whoever paused it may have forgotten.
+const PAUSED_TOO_LONG_SECONDS = 24 * 3600;
+
+// Two ticks may be lost to a restart or a slow batch; what is still waiting after this will not go away by itself.
+const LATE_SECONDS = 600;
+
+/** How long rows of a job may be due before they are late: one cadence, and one more minute. */
+export const graceSeconds = ({ intervalMinutes }: { intervalMinutes: number }): number => (intervalMinutes + 1) * 60;
+
+function attention(jobs: JobStatus[], now: string): string[] {
+  const found: string[] = [];
+  const allPaused = jobs.every(({ state }) => state !== 'running' && state !== 'no tick');
+  if (!allPaused && runningOf(jobs).length === 0) found.push(`${message(jobs)}.`);
+  const forgotten = new Set<string>();
+  for (const { job, state, why, paused, lastTick, lastRun, failing, quarantined, backlog, intervalMinutes } of jobs) {
+    // Who wants it so says so with "scheduler stop".
+    if (state === 'not installed' && lastTick && !paused) found.push(`${job} is no longer installed: ${why}.`);
+    if (state === 'paused' && paused && Date.parse(now) - Date.parse(paused.at) > PAUSED_TOO_LONG_SECONDS * 1000) {
+      // One word may have paused them all.
+      if (!forgotten.has(paused.at)) found.push(`${job} was ${whyPaused(paused)}, which is more than a day ago.`);
+      forgotten.add(paused.at);
+    }
+    if (quarantined > 0) found.push(`${job} has ${rows(quarantined)} in quarantine: see "scheduler failures".`);
+    else if (failing > FAILING) found.push(`${job} has ${rows(failing)} that fail: see "scheduler failures".`);
+    if (lastRun?.error) found.push(`${job} was stopped by an error: ${lastRun.error}`);
+    const late = Math.max(LATE_SECONDS, graceSeconds({ intervalMinutes }));
+    if ((state === 'running' || state === 'no tick') && (backlog.seconds ?? 0) > late)
+      found.push(`${job} has ${rows(backlog.rows)} due, the oldest for ${inWords(backlog.seconds!)}.`);
+  }
+  return found;
+}
+
+// A few rows are tried again by themselves, and end in quarantine if that does not help; so many at once are no accident.
+const FAILING = 100;
+
+/** 1 → "1 row", 1000 → "1000 rows or more". */
+export const rows = (count: number): string =>
+  count === 1 ? '1 row' : `${count} rows${count >= MOST ? ' or more' : ''}`;
+
+/** A tick calls all jobs: where a more frequent one has heard none, a rarer one has only not missed it yet. */
+function runningOf(jobs: JobStatus[]): JobStatus[] {
+  const missedBy = Math.min(...jobs.filter(({ state }) => state === 'no tick').map((job) => job.intervalMinutes));
+  return jobs.filter(({ state, intervalMinutes }) => state === 'running' && intervalMinutes <= missedBy);
+}
+
+/** Of one job or of all: running as long as one of them is. */
+export function schedulerState(jobs: JobStatus[]): SchedulerState {
+  const checks = runningOf(jobs).flatMap(({ nextCheck }) => nextCheck ?? []);
+  return {
+    isRunning: checks.length > 0,
+    intervalMinutes: Math.min(...jobs.map((job) => job.intervalMinutes)),
+    nextCheck: checks.sort()[0] ?? null,
+  };
+}
+
+function message(jobs: JobStatus[]): string {
+  const first = (state: JobStatus['state']) => jobs.find((job) => job.state === state);
+  if (runningOf(jobs).length > 0) return 'Scheduler is running';
+  if (first('no tick')) {
+    const ticks = jobs.flatMap(({ lastTick }) => lastTick ?? []).sort();
+    const silence = ticks.length > 0 ? `no tick has come since ${ticks.at(-1)}` : 'no tick has ever come';
+    return `Scheduler is not running: ${silence}; check that cron or the timer calls "scheduler tick"`;
+  }
+  const paused = first('paused');
+  if (paused) return `Scheduler was ${paused.why}`;
+  return 'Scheduler has nothing to do: every job is either not installed or switched off';
+}

@@ -1,0 +1,193 @@
+import { type Act, answeredRow, info, type Job, type Outcome, type Rule, warning } from '../../job/define.ts';
+import { RADIUS_SETTINGS } from './settings.ts';
+
+const DUE = 'scheduler.at(d.next_attempt_at, :dbZone::text)';
+const ATTEMPTS = 3;
+
+const WAITS = { 'it waits to be sent': 'd.next_attempt_at is not null' };
+
+/** Three runs were lost while they asked, or could not. */
+const GIVE_UP: Rule = {
+  name: 'give up',
+  row: 'session_disconnections d',
+  at: DUE,
+  when: { ...WAITS, 'no try is left': `d.attempts >= ${ATTEMPTS}` },
+  change: `
+    given_up as (
+      update session_disconnections d
+      set status = 'failed', next_attempt_at = null, updated_at = :now::timestamptz,
+        answer = 'the run that asked did not live to see the answer'
+      from todo where d.id = todo.id
+      returning d.id, todo.due_at
+    ),
+    outcome as (
+      select 1 as step, 'failed' as transition, null as type, '{}'::text[] as channels, id::text as entity_id, due_at,
+        '{}'::jsonb as data
+      from given_up
+    )`,
+};
+
+interface Claimed {
+  attempt: number;
+  due: string;
+  over: boolean;
+  username: string;
+  session: string | null;
+  nas: string | null;
+  framed: string | null;
+  secret: string | null;
+}
+
+/** FreeRADIUS's stock queries store other characters than a few as =27; the NAS knows them by what they stand for. */
+const decoded = (text: string) =>
+  text.replace(/=([0-9A-F]{2})/g, (_, code: string) => String.fromCharCode(Number.parseInt(code, 16)));
+
+// A small router answers a few dozen requests at a time; many routers can be asked at once.
+const AT_ONCE = 256;
+const AT_ONCE_EACH = 32;
+
+const perform: Act['perform'] = async (claimed, { values, signal, answer }) => {
+  const [{ RadiusClient, describeDisconnect, isGone }, { inFlight }] = await Promise.all([
+    import('./radius/client.ts'),
+    import('../../net/in-flight.ts'),
+  ]);
+  await using radius = new RadiusClient();
+  const port = Number(values.radiusPort);
+  const of = ({ data }: Outcome) => data as unknown as Claimed;
+  const reply = (item: Outcome, kind: string, said?: string) =>
+    answer(item.entity_id, { kind, said: said ?? null, attempt: of(item).attempt, due: of(item).due });
+
+  const left = await inFlight(
+    claimed,
+    { most: AT_ONCE, mostEach: AT_ONCE_EACH, destination: (item) => of(item).nas ?? '', signal },
+    async (item) => {
+      const { over, username, session, nas, framed, secret } = of(item);
+      if (over) {
+        reply(item, 'disconnected', 'it had ended by itself');
+        return 'go on';
+      }
+      if (!nas || !secret) {
+        reply(item, 'failed', nas ? `the table nas knows no NAS ${nas}` : 'its NAS is not known');
+        return 'go on';
+      }
+      const result = await radius.disconnect(
+        { host: nas, port, secret },
+        { username: decoded(username), sessionId: session && decoded(session), nasIp: nas, framedIp: framed },
+        { signal },
+      );
+      if (result === 'stopped') reply(item, 'left');
+      else if (isGone(result)) reply(item, 'disconnected', describeDisconnect(result));
+      else
+        reply(item, typeof result === 'object' && 'unsent' in result ? 'unsent' : 'failed', describeDisconnect(result));
+      return result === 'silence' ? 'give up' : 'go on';
+    },
+  );
+  for (const item of left) reply(item, 'left');
+};
+
+/** An address in nas is a host or a network; the narrowest that the NAS is in speaks for it. */
+const SECRET = `(
+          select n.secret from nas n
+          where n.nasname = d.nas_ip_address::text
+            or scheduler.network(n.nasname) >>= scheduler.network(d.nas_ip_address::text)
+          order by n.nasname = d.nas_ip_address::text desc, masklen(scheduler.network(n.nasname)) desc, n.id limit 1
+        )`;
+
+const SEND: Rule = {
+  name: 'send',
+  row: 'session_disconnections d',
+  at: DUE,
+  when: { ...WAITS, 'a try is left': `d.attempts < ${ATTEMPTS}` },
+  change: `
+    claimed as (
+      update session_disconnections d
+      set status = 'sending', attempts = d.attempts + 1, next_attempt_at = :now::timestamptz + interval '3 minutes',
+        updated_at = :now::timestamptz
+      from todo where d.id = todo.id
+      returning d.*, todo.due_at
+    ),
+    outcome as (
+      select 1 as step, 'send' as transition, null as type, '{}'::text[] as channels, d.id::text as entity_id, d.due_at,
+        jsonb_build_object(
+          'attempt', d.attempts, 'due', d.due_at, 'username', d.username, 'session', d.acct_session_id,
+          'nas', d.nas_ip_address, 'framed', d.framed_ip_address,
+          'over', coalesce((select r.acctstoptime is not null from radacct r where r.radacctid = d.radacct_id), false),
+          'secret', known.secret
+        ) as data
+      from claimed d
+      left join (select d.nas_ip_address, ${SECRET} as secret from (select distinct nas_ip_address from claimed) as d) as known
+        on known.nas_ip_address = d.nas_ip_address
+    )`,
+  act: {
+    perform,
+    record: `
+    read as (
+      select a.id, r.*, case when r.kind = 'unsent' and r.attempt >= ${ATTEMPTS} then 'failed' else r.kind end as came_of_it
+      from answer a
+      cross join lateral jsonb_to_record(a.result) as r (kind text, said text, attempt integer, due timestamptz)
+    ),
+    settled as (
+      update session_disconnections d
+      set status = case when came_of_it in ('disconnected', 'failed') then came_of_it else 'pending' end,
+        attempts = case came_of_it when 'left' then d.attempts - 1 else d.attempts end,
+        next_attempt_at = case came_of_it when 'unsent' then d.next_attempt_at when 'left' then :now::timestamptz end,
+        disconnected_at = case came_of_it when 'disconnected' then :now::timestamptz end,
+        answer = coalesce(read.said, d.answer),
+        updated_at = :now::timestamptz
+      from read ${answeredRow('session_disconnections', 'status')}
+      where d.id = sent.id and case when d.status = 'sending' then d.attempts = read.attempt end
+      returning read.*, d.radius_session_id, d.nas_ip_address
+    ),
+    outcome as (
+      select 1 as step, case came_of_it when 'unsent' then 'try again' when 'left' then null else came_of_it end as transition,
+        null as type, '{}'::text[] as channels, id as entity_id, due as due_at,
+        jsonb_build_object('session_id', radius_session_id, 'nas', nas_ip_address, 'answer', said) as data
+      from settled
+    )`,
+  },
+};
+
+export const job: Job = {
+  name: 'disconnects',
+  summary: 'have routers log out those whose access is over',
+  everyMinutes: 1,
+  order: 100,
+  tables: {
+    session_disconnections: [
+      ...[
+        'id',
+        'radius_session_id',
+        'radacct_id',
+        'username',
+        'acct_session_id',
+        'nas_ip_address',
+        'framed_ip_address',
+      ],
+      ...['status', 'attempts', 'next_attempt_at', 'answer', 'disconnected_at', 'updated_at'],
+    ],
+    radacct: ['radacctid', 'acctstoptime'],
+    nas: ['id', 'nasname', 'secret'],
+  },
+  adopt: 'adopt_hotspot',
+  settings: { radiusPort: RADIUS_SETTINGS.radiusPort },
+  rules: [GIVE_UP, SEND],
+  lines: {
+    started: info('Disconnects job started'),
+    found: (rule, count) => (rule === 'send' ? info('Found sessions to disconnect', { count }) : undefined),
+    done: ({ transition, entity_id, data }) => {
+      const which = { disconnection_id: entity_id, session_id: data.session_id, nas: data.nas, answer: data.answer };
+      switch (transition) {
+        case 'send':
+          return []; // claimed in a dry run: its data holds the secret of the NAS
+        case 'disconnected':
+          return [info('Session disconnected', which)];
+        case 'try again':
+          return [warning('Session not disconnected yet; another try follows', which)];
+        default:
+          return [warning('Session not disconnected, and given up', which)];
+      }
+    },
+    failed: (_, id, error) => warning('Failed to disconnect session', { disconnection_id: id, error }),
+    finished: () => [info('Disconnects job completed')],
+  },
+};

@@ -1,0 +1,71 @@
+import type { Database } from '../db/client.ts';
+
+/** Past runs, and who started or stopped what, in one list. */
+export type Entry = Run | Intervention;
+
+export interface Run {
+  kind: 'run';
+  at: string;
+  job: string;
+  by: string | null;
+  finishedAt: string | null;
+  changed: Record<string, number>;
+  failed: number;
+  lateSeconds: number;
+  unsent: number;
+  workLeft: boolean;
+  error: string | null;
+  host: string;
+  version: string;
+}
+
+export interface Intervention {
+  kind: 'control';
+  at: string;
+  /** Null: all of them. */
+  job: string | null;
+  by: string;
+  action: 'start' | 'stop';
+  reason: string | null;
+}
+
+export interface HistoryFilter {
+  job: string | null;
+  since: string | null;
+  until: string | null;
+  limit: number;
+  /** With the runs that found nothing to do. */
+  all: boolean;
+}
+
+const WITHIN = (time: string) =>
+  `(:since::timestamptz is null or ${time} >= :since::timestamptz) and (:until::timestamptz is null or ${time} < :until::timestamptz)`;
+
+const IDLE = `(r.finished_at is not null and r.changed = '{}' and r.failed = 0 and r.error is null and not r.work_left)`;
+
+/** The newest that match, oldest first. */
+export async function readHistory(db: Database, filter: HistoryFilter): Promise<Entry[]> {
+  const rows = await db.query<{ entry: Entry }>(
+    `select entry from (
+       (select r.started_at as at, 1 as place, r.id, json_build_object(
+          'kind', 'run', 'at', scheduler.iso(r.started_at), 'job', r.job, 'by', r.started_by, 'finishedAt', scheduler.iso(r.finished_at),
+          'changed', r.changed, 'failed', r.failed, 'lateSeconds', extract(epoch from r.late_by), 'unsent', r.unsent,
+          'workLeft', r.work_left, 'error', r.error, 'host', r.host, 'version', r.version
+        ) as entry
+        from scheduler.runs r
+        where (:job::text is null or r.job = :job::text) and ${WITHIN('r.started_at')} and (:all::boolean or not ${IDLE})
+        order by r.started_at desc, r.id desc limit :limit::integer)
+       union all
+       (select c.at, 0, c.id, json_build_object(
+          'kind', 'control', 'at', scheduler.iso(c.at), 'job', c.job, 'by', c.by, 'action', c.action, 'reason', c.reason
+        )
+        from scheduler.controls c
+        where (:job::text is null or c.job is null or c.job = :job::text) and ${WITHIN('c.at')}
+        order by c.id desc limit :limit::integer)
+       order by at desc, place desc, id desc limit :limit::integer
+     ) as newest
+     order by at, place, id`,
+    { ...filter },
+  );
+  return rows.map(({ entry }) => entry);
+}

@@ -1,0 +1,150 @@
+import { readdirSync } from 'node:fs';
+import { join } from 'node:path';
+import type { Settings } from '../base/config.ts';
+import { configurationError, OperatorError } from '../base/errors.ts';
+import { ROOT } from '../base/version.ts';
+import { type Database, sqlState } from '../db/client.ts';
+import type { Job } from '../job/define.ts';
+
+const FOLDER = join(ROOT, 'migrations');
+
+/** The schema that this version of the program works with: its newest migration. */
+export const LEVEL = Math.max(...readdirSync(FOLDER).map((name) => Number.parseInt(name, 10) || 0));
+
+const MIGRATE = 'Run "scheduler migrate" once';
+
+/** A tick never migrates: it says what is missing, and who runs it decides when. */
+export function checkLevel(level: number): void {
+  if (level < LEVEL)
+    throw configurationError(
+      `The schema "scheduler" is at level ${level}, and this version needs ${LEVEL}. ${MIGRATE}.`,
+    );
+}
+
+export async function requireLevel(db: Database): Promise<void> {
+  const [found] = await db.query<{ level: number }>('select coalesce(max(id), 0) as level from scheduler.migrations');
+  checkLevel(found!.level);
+}
+
+/** A table or a column that is gone is made again; what is there keeps its type, so other faults are not mended by migrating. */
+export const whatFits = (error: unknown): string =>
+  ['42P01', '42703'].includes(sqlState(error) ?? '')
+    ? `${MIGRATE}.`
+    : 'Most likely a column has another type since, which "scheduler migrate" does not change: give it one that fits; "scheduler doctor" says more.';
+
+/** Turns "relation does not exist" and "permission denied" on our own tables into what to do about them. */
+export function explainSchemaError(error: unknown): unknown {
+  switch (sqlState(error)) {
+    case '42P01': // undefined table
+    case '3F000': // no such schema
+      return configurationError(
+        `The schema "scheduler" is not in this database. ${MIGRATE}; until then nothing is touched.`,
+      );
+    case '42703': // undefined column
+    case '42883': // undefined function
+      return configurationError(
+        `The schema "scheduler" does not fit this version (${(error as Error).message}). ${whatFits(error)}`,
+      );
+    case '42501': // insufficient privilege
+      return configurationError(
+        `The role of this connection lacks a right: ${(error as Error).message}. Grant it; deploy/roles.sql lists all that are needed.`,
+      );
+    default:
+      return error;
+  }
+}
+
+export interface MigrationState {
+  id: number;
+  name: string;
+  applied: boolean;
+}
+
+export async function migrationStates(db: Database): Promise<MigrationState[]> {
+  const [present] = await db.query<{ table: string | null }>(
+    `select to_regclass('scheduler.migrations')::text as table`,
+  );
+  const rows = present?.table ? await db.query<{ id: number }>('select id from scheduler.migrations') : [];
+  const applied = new Set(rows.map((row) => row.id));
+  return readdirSync(FOLDER)
+    .map((file) => ({ id: Number.parseInt(file, 10), name: file.replace(/^\d+_|\.sql$/g, '') }))
+    .filter(({ id }) => id > 0)
+    .sort((a, b) => a.id - b.id)
+    .map((migration) => ({ ...migration, applied: applied.has(migration.id) }));
+}
+
+/**
+ * Applies the missing migrations, then lets each job make or adopt its tables. The second step is repeated on every call:
+ * it heals a dropped index and adopts a table that the application has got since.
+ */
+export async function migrate(
+  db: Database,
+  settings: Settings,
+  jobs: Job[],
+  say: (step: string) => void,
+): Promise<void> {
+  const before = (await migrationStates(db)).filter((state) => !state.applied);
+  const client = await db.client();
+  const { rows } = await client.query('show search_path');
+  try {
+    // The library looks for a table called migrations in every schema, and a Laravel application has one: ours must
+    // exist, and be found first, before it is called.
+    await client.query('create schema if not exists scheduler');
+    await client.query(`create table if not exists scheduler.migrations (
+      id integer primary key, name varchar(100) unique not null, hash varchar(40) not null,
+      executed_at timestamp default current_timestamp)`);
+    await client.query('set search_path = scheduler');
+    const { migrate: apply } = await import('postgres-migrations');
+    await apply({ client }, FOLDER);
+  } catch (error) {
+    throw explainMigrationError(error);
+  } finally {
+    await client.query(`select set_config('search_path', $1, false)`, [rows[0].search_path]).catch(() => {});
+  }
+  for (const { id, name } of before) say(`applied ${id}_${name}`);
+
+  let fault: unknown;
+  for (const adopt of new Set(jobs.map((job) => job.adopt))) {
+    const adopting = db.transaction(
+      async (tx) => {
+        await tx.query(
+          `select set_config('scheduler.timezone', :zone::text, true), set_config('client_min_messages', 'warning', true)`,
+          { zone: settings.timezone },
+        );
+        await tx.query(`select scheduler.${adopt}()`);
+      },
+      { unbounded: true },
+    );
+    // What one table is in the way of must not keep the others from being ready.
+    await adopting.catch((error) => {
+      if (!sqlState(error)?.startsWith('42')) throw error;
+      const names = jobs.filter((job) => job.adopt === adopt).map(({ name }) => name);
+      fault ??= sqlState(error) === '42501' ? notTheOwner(error) : notFitting(names, error);
+    });
+  }
+  if (fault) throw fault;
+}
+
+const notFitting = (names: string[], error: Error) =>
+  configurationError(
+    `The tables of ${names.join(', ')} cannot be made to fit: ${error.message}. Most likely a column has a type that does not fit: give it another and run "scheduler migrate" again; docs/adopting.md says what fits.`,
+  );
+
+const notTheOwner = (error: Error) =>
+  configurationError(
+    `Columns and indexes can only be added by the owner of a table: ${error.message}. Run "scheduler migrate" as that role.`,
+  );
+
+function explainMigrationError(error: unknown): unknown {
+  const cause = ((error as Error).cause as Error | undefined) ?? (error as Error);
+  const state = sqlState(error) ?? sqlState(cause);
+  if (state === '42501') {
+    return configurationError(
+      `Migrating needs the right to create the schema "scheduler": ${cause.message}. Run it as the owner of the database.`,
+    );
+  }
+  if (error instanceof OperatorError) return error;
+  return configurationError(
+    `The migrations could not be applied: ${cause.message.replace(/\s+/g, ' ')} Nothing of the failing one was kept.`,
+  );
+}

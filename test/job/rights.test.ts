@@ -1,0 +1,108 @@
+import assert from 'node:assert/strict';
+import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { dirname, join } from 'node:path';
+import { test } from 'node:test';
+import { ROOT } from '../../src/base/version.ts';
+import { loadJobs } from '../../src/jobs/index.ts';
+import { loadSamples } from '../../src/setup/samples/index.ts';
+import { fakeNas } from '../support/fakes.ts';
+import { database, type TestDatabase } from '../support/harness.ts';
+import { hotspotPackage, online, pay, theUser } from '../support/hotspot-rows.ts';
+
+/** What psql would make of deploy/roles.sql. */
+async function grant(db: TestDatabase, role: string) {
+  const text = readFileSync(join(ROOT, 'deploy/roles.sql'), 'utf8')
+    .replace(/^--.*$|^\\.*$|^ +\\set.*$/gm, '')
+    .replaceAll(`:'role'`, `'${role}'`)
+    .replaceAll(':"role"', `"${role}"`);
+  for (const statement of text.split(/;|(?=\\gexec)/)) {
+    const [generated, rest] = statement.startsWith('\\gexec') ? [true, statement.slice(6)] : [false, statement];
+    if (generated) for (const row of last) await db.query(Object.values(row)[0] as string);
+    last = rest.trim() ? await db.query(rest) : [];
+  }
+}
+let last: Record<string, unknown>[] = [];
+
+/** The work, with the real command connected as a role that has the rights of deploy/roles.sql and no others. */
+async function asRole(
+  db: TestDatabase,
+  work: (run: (args: string[], env?: object) => Promise<string>) => Promise<void>,
+) {
+  const role = `tick_${db.name}`;
+  await grant(db, role);
+  try {
+    const url = new URL(db.url.replace('postgres@', `${role}@`));
+    await work(async (args, env = {}) => {
+      const { code, out, err } = await db.cli(args, { env: { ...env, DATABASE_URL: url.href } });
+      assert.ok(code === 0 || (code === 1 && args[0] !== 'status'), `${args.join(' ')} ended with ${code}: ${err}`);
+      assert.doesNotMatch(out + err, /permission denied/, args.join(' '));
+      return out;
+    });
+  } finally {
+    await db.query(`drop owned by "${role}"; drop role "${role}"`);
+  }
+}
+
+test('the rights in deploy/roles.sql are enough for every job, with rows to change', async () => {
+  await using db = await database();
+  for (const { fill } of await loadSamples()) await db.query(fill.replaceAll(':now::timestamptz', 'now()'));
+  await asRole(db, async (run) => {
+    for (const { name } of await loadJobs()) await run([name]);
+  });
+  const jobs = await db.query('select distinct job from scheduler.events');
+  assert.ok(jobs.length >= 6, `only ${jobs.map(({ job }) => job)} had anything to do`);
+  assert.deepEqual(
+    await db.query(`select * from scheduler.failures where error ~ 'denied'`),
+    [],
+    'a missing right of a single row counts as a failed row',
+  );
+  assert.deepEqual(await db.query('select job, error from scheduler.runs where error is not null'), []);
+});
+
+test('the rights in deploy/roles.sql are enough for every hotspot job, from payment to disconnect', async () => {
+  await using db = await database();
+  await using nas = await fakeNas((request) => request.send(request.reply(41)));
+  const { id } = await hotspotPackage(db);
+  await pay(db, id, { updated_at: new Date() });
+  await db.insert('nas', { nasname: '127.0.0.1', shortname: 'test', secret: nas.secret });
+  await db.insert('vouchers', { code: 'x', expires_at: '2026-01-01' });
+  await asRole(db, async (run) => {
+    const job = (name: string) => run([name], { SCHEDULER_RADIUS_PORT: String(nas.port) });
+    for (const name of ['payments', 'credentials', 'vouchers']) await job(name);
+    const { username } = await theUser(db);
+    await online(db, username, { nasipaddress: '127.0.0.1', acctupdatetime: new Date(), acctinputoctets: 5 });
+    await online(db, username, { acctupdatetime: '2026-01-01', acctstarttime: '2026-01-01' });
+    await job('accounting');
+    await pay(db, id, { updated_at: new Date() });
+    await job('payments');
+    await db.query(
+      'update radius_sessions set expected_end = now(); update hotspot_users set subscription_expires_at = now()',
+    );
+    for (const name of ['hotspot-sessions', 'disconnects']) await job(name);
+  });
+  assert.equal((await db.one('select status from session_disconnections')).status, 'disconnected');
+});
+
+test('the rights in deploy/roles.sql are enough for every command but migrate', async () => {
+  await using db = await database();
+  for (const { fill } of await loadSamples()) await db.query(fill.replaceAll(':now::timestamptz', 'now()'));
+  await asRole(db, async (run) => {
+    await run(['tick', '--dry-run']);
+    await run(['tick']);
+    await run(['activate-now']);
+    await run(['stop', 'packages', '--reason', 'a test']);
+    await run(['start', 'packages']);
+    for (const command of ['status', 'next', 'history', 'events', 'failures', 'doctor']) await run([command]);
+    const { id } = await db.one('select min(id)::text as id from packages');
+    await run(['explain', 'packages', String(id)]);
+    await run(['failures', 'retry', '--all']);
+    await run(['failures', 'drop', '--all']);
+    await run(['prune']);
+    await run(['migrate', '--status']);
+    const heard = join(mkdtempSync(join(tmpdir(), 'rights-')), 'heard');
+    await run(['listen', '--since', '0', '--exec', `cat > ${heard}; kill -TERM $PPID; sleep 1`]);
+    assert.match(readFileSync(heard, 'utf8'), /"type":/);
+    rmSync(dirname(heard), { recursive: true });
+  });
+});

@@ -1,0 +1,88 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { database, type TestDatabase } from '../support/harness.ts';
+
+const bad = {
+  name: 'Mystery',
+  enable_schedule: true,
+  scheduled_activation_time: '2026-03-01T10:00:00Z',
+  validity: 'banana',
+};
+
+async function json(db: TestDatabase, args: string[]) {
+  const { code, out, err } = await db.cli(['failures', ...args, '--json']);
+  assert.equal(code, 0, err);
+  return JSON.parse(out);
+}
+
+test('failures are listed with reason, attempts and when they are tried again', async () => {
+  await using db = await database();
+  assert.equal((await db.cli(['failures'])).out, 'No row has failed.\n');
+  assert.deepEqual(await json(db, ['list']), []);
+  await db.insert('packages', bad);
+  await db.tick('2026-03-01T10:00:00Z');
+  const [failure] = await json(db, []);
+  assert.match(failure.error, /validity 'banana' is not a count and a unit/);
+  assert.deepEqual(failure, {
+    job: 'packages',
+    entity_id: '1',
+    transition: 'activate',
+    attempts: 1,
+    error: failure.error,
+    first_failed_at: '2026-03-01T10:00:00Z',
+    last_failed_at: '2026-03-01T10:00:00Z',
+    next_attempt_at: '2026-03-01T10:05:00Z',
+    quarantined_at: null,
+  });
+  const { out } = await db.cli(['failures', 'list']);
+  assert.match(out, /^packages +1 +activate +1 +2026-03-01 10:00:00Z +2026-03-01 10:05:00Z +validity 'banana'/m);
+});
+
+test('a quarantined row is released by retry, and the next tick tries it again', async () => {
+  await using db = await database();
+  await db.insert('packages', bad);
+  for (const at of ['10:00', '10:05', '10:35']) await db.tick(`2026-03-01T${at}:00Z`);
+  assert.match((await db.cli(['failures'])).out, /quarantined/);
+  await db.query(`update packages set validity = '2 hours'`);
+  await db.tick('2026-03-01T10:40:00Z');
+  assert.equal((await db.one('select status from packages')).status, 'inactive');
+
+  assert.deepEqual(await json(db, ['retry', '--job', 'packages']), {
+    action: 'retry',
+    rows: [{ job: 'packages', entity_id: '1' }],
+  });
+  assert.match((await db.cli(['failures'])).out, /next tick/);
+  await db.tick('2026-03-01T10:41:00Z');
+  assert.equal((await db.one('select status from packages')).status, 'active');
+  assert.deepEqual(await json(db, []), []);
+});
+
+test('retry and drop act on one row, one job or all, as asked', async () => {
+  await using db = await database();
+  const fail = (job: string, id: string) =>
+    db.query(
+      `insert into scheduler.failures values ($1, $2, 'activate', 3, 'because', now(), now(), 'infinity', now())
+       on conflict (job, entity_id) do update set next_attempt_at = 'infinity', quarantined_at = now()`,
+      [job, id],
+    );
+  for (const id of ['1', '2']) for (const job of ['packages', 'special-packages']) await fail(job, id);
+  const left = async () =>
+    (
+      await db.query(`select job, entity_id from scheduler.failures where quarantined_at is not null order by 1, 2`)
+    ).map((row) => `${row.job} ${row.entity_id}`);
+
+  assert.equal(
+    (await db.cli(['failures', 'retry', '--job', 'packages', '--id', '2'])).out,
+    'Released 1 row: the next tick tries again.\n',
+  );
+  assert.deepEqual(await left(), ['packages 1', 'special-packages 1', 'special-packages 2']);
+  await db.cli(['failures', 'drop', '--job', 'special-packages']);
+  assert.deepEqual(await left(), ['packages 1']);
+  assert.equal((await db.one('select count(*)::integer as n from scheduler.failures')).n, 2);
+  assert.equal(
+    (await db.cli(['failures', 'drop', '--all'])).out,
+    'Forgot 2 rows: what is still due counts as never tried.\n',
+  );
+  assert.deepEqual(await db.query('select * from scheduler.failures'), []);
+  assert.equal((await db.cli(['failures', 'retry', '--all'])).out, 'No row has failed like that.\n');
+});

@@ -1,0 +1,92 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { changes, compare } from '../support/calendar.ts';
+import { database } from '../support/harness.ts';
+
+/** scheduler.instant: wall-clock time to instant. The whole matrix of zones and years is in test/slow. */
+
+const wall = (time: string) => Date.parse(`${time}Z`);
+
+test('a time that a DST change skips is the first instant after the gap, to the second, whatever its fraction', async () => {
+  await using db = await database();
+  const cases = {
+    'Europe/Berlin 2026-03-29T02:00:00': '2026-03-29T01:00:00Z',
+    'Europe/Berlin 2026-03-29T02:30:00.123456': '2026-03-29T01:00:00Z',
+    'Europe/Berlin 2026-03-29T02:59:59.999999': '2026-03-29T01:00:00Z',
+    'Australia/Lord_Howe 2026-10-04T02:15:00': '2026-10-03T15:30:00Z', // half an hour
+    'Antarctica/Troll 2026-03-29T02:30:00': '2026-03-29T01:00:00Z', // two hours
+    'Pacific/Apia 2011-12-30T12:00:00': '2011-12-30T10:00:00Z', // a whole day
+    'Pacific/Apia 2011-12-30T23:59:59.9': '2011-12-30T10:00:00Z',
+    'Africa/Cairo 2026-04-24T00:00:00': '2026-04-23T22:00:00Z', // midnight itself
+  };
+  for (const [given, expected] of Object.entries(cases)) {
+    const [zone, time] = given.split(' ');
+    const { at } = await db.one('select scheduler.iso(scheduler.instant($1::timestamp, $2)) as at', [time, zone]);
+    assert.equal(at, expected, given);
+  }
+});
+
+test('a time that a DST change repeats is the first of the two', async () => {
+  await using db = await database();
+  const cases = {
+    'Europe/Berlin 2026-10-25T02:30:00': '2026-10-25T00:30:00Z',
+    'Europe/Berlin 2026-10-25T03:00:00': '2026-10-25T02:00:00Z',
+    'America/New_York 2026-11-01T01:59:59.999999': '2026-11-01T05:59:59.999999Z',
+    'Australia/Lord_Howe 2026-04-05T01:45:00': '2026-04-04T14:45:00Z',
+    'Antarctica/Troll 2026-10-25T01:30:00': '2026-10-24T23:30:00Z',
+  };
+  for (const [given, expected] of Object.entries(cases)) {
+    const [zone, time] = given.split(' ');
+    const { at } = await db.one('select scheduler.iso(scheduler.instant($1::timestamp, $2)) as at', [time, zone]);
+    assert.equal(at, expected, given);
+  }
+});
+
+test('around every change of five zones in two years it agrees with the offsets of luxon', async () => {
+  await using db = await database();
+  for (const zone of [
+    'Europe/Berlin',
+    'Australia/Lord_Howe',
+    'Africa/Casablanca',
+    'America/New_York',
+    'Asia/Kathmandu',
+  ]) {
+    await compare(db, zone, changes(zone, wall('2025-01-01T00:00'), wall('2027-01-01T00:00')));
+  }
+});
+
+test('what cannot be an instant is due at once or never, and never an error', async () => {
+  await using db = await database();
+  const cases = {
+    'UTC infinity': 'infinity',
+    'UTC -infinity': '-infinity',
+    'UTC 294276-12-31': 'infinity',
+    'UTC 4713-01-01 BC': '-infinity',
+    'Mars/Olympus 2026-01-01': '-infinity',
+    'UTC+3 2026-01-01': '-infinity',
+    ' 2026-01-01': '-infinity',
+  };
+  for (const [given, expected] of Object.entries(cases)) {
+    const [zone, ...time] = given.split(' ');
+    const { at } = await db.one('select scheduler.instant($1::timestamp, $2)::text as at', [time.join(' '), zone]);
+    assert.equal(at, expected, given);
+  }
+});
+
+test('the answer does not depend on the session', async () => {
+  await using db = await database();
+  const answers = new Set<string>();
+  for (const setting of [
+    `timezone = 'Asia/Tokyo'`,
+    `timezone = 'America/New_York'`,
+    `datestyle = 'German'`,
+    `intervalstyle = 'sql_standard'`,
+  ]) {
+    await db.query(`set ${setting}`);
+    const { at } = await db.one(
+      `select scheduler.iso(scheduler.instant('2026-03-29T02:30', 'Europe/Berlin')) || scheduler.iso(scheduler.sale_end('2026-03-01T10:00Z', null, '1 month')) as at`,
+    );
+    answers.add(at);
+  }
+  assert.deepEqual([...answers], ['2026-03-29T01:00:00Z2026-03-31T10:00:00Z']);
+});
