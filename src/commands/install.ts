@@ -2,7 +2,8 @@ import { type Command, Option } from 'commander';
 import { usageError } from '../base/errors.ts';
 import { print } from '../base/output.ts';
 import type { CommonOptions } from '../context.ts';
-import { draft, install, planInstallation, uninstall } from '../setup/install.ts';
+import { draft, install, uninstall } from '../setup/install/install.ts';
+import { planInstallation } from '../setup/install/plan.ts';
 import { command } from './command.ts';
 
 interface Options extends CommonOptions {
