@@ -119,8 +119,6 @@ const VARIABLES = {
   pingUrl: PING_URL,
   /** For the tests of exactly-once only: proves that correctness does not lean on the lock. */
   withoutLock: flag('SCHEDULER_TEST_WITHOUT_LOCK', false),
-  /** For the tests of a killed runner only: at which step to die. */
-  killAt: count('SCHEDULER_TEST_KILL_AT', 0, 0, 1_000_000, /(?!)/, 'a number of steps'),
 };
 
 type Value<V> = V extends Variable<infer T> ? T : never;

@@ -2,15 +2,17 @@
 //   npm run bench                    the idle tick, also beside a million rows; all jobs at 1,000 to 1,000,000 rows: more than an hour
 //   npm run bench -- --rows 100000 --no-idle
 //   npm run bench -- --job packages --rounds 9
-import { spawn, spawnSync } from 'node:child_process';
+import { spawn } from 'node:child_process';
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir, totalmem } from 'node:os';
 import { join } from 'node:path';
+import { createInterface } from 'node:readline/promises';
 import { parseArgs } from 'node:util';
 import pg from 'pg';
 import { printHeading, printTable } from '../../src/base/output.ts';
 import { removeServer, startServer } from '../../src/embedded/server.ts';
 import { LAUNCHER } from '../support/harness.ts';
+import { killer } from '../support/killer.ts';
 import { CASES, type Case } from './cases.ts';
 
 const { values: options } = parseArgs({
@@ -27,7 +29,6 @@ const LOOP_SAMPLE = 500;
 const IDLE_PAIRS = 21;
 const IDLE_GROUP = 5;
 const MANY = 1_000_000;
-const KILLED_AT_FIRST = { SCHEDULER_TEST_KILL_AT: '1' };
 
 interface Measured {
   seconds: number;
@@ -125,24 +126,46 @@ const line = ({ job, bound }: Case, { rows, seconds, ratio, loop, peakMiB }: Res
   ...[Math.round(loop), Math.round(peakMiB), before ? round(seconds / before.seconds, 1) : ''],
 ];
 
+const group = (url: string): string[] => Array(IDLE_GROUP).fill(url);
+
 /**
- * Processor seconds of a few runs in a row: a shell adds up what its children used. Bash does so to the millisecond; sh cuts off
- * hundredths, of less time more than of more.
+ * Average processor seconds of a few runs in a row, one for each URL. Bash adds up what its children used, to the millisecond.
+ * The shell sh would cut off hundredths.
  */
-function cpu(command: string, args: string[], url: string, more: Record<string, string> = {}): number {
-  const { stdout } = spawnSync(
-    'bash',
-    ['-c', `for n in ${'1 '.repeat(IDLE_GROUP)}; do "$@" >/dev/null; done; times`, 'bash', command, ...args],
-    { env: { PATH: process.env.PATH, HOME: tmpdir(), DATABASE_URL: url, ...more }, encoding: 'utf8' },
-  );
-  const [user, system] = [
-    ...stdout
-      .trim()
-      .split('\n')
-      .at(-1)!
-      .matchAll(/(\d+)m([\d.]+)s/g),
-  ].map(([, m, s]) => Number(m) * 60 + Number(s));
-  return (user! + system!) / IDLE_GROUP;
+async function cpu(
+  command: string,
+  args: string[],
+  urls: string[],
+  started: (pid: number) => void = () => {},
+): Promise<number> {
+  const script = 'set -f; for url in $URLS; do DATABASE_URL=$url "$@" >/dev/null & echo $!; wait; done; times';
+  const shell = spawn('bash', ['-c', script, 'bash', command, ...args], {
+    env: { PATH: process.env.PATH, HOME: tmpdir(), URLS: urls.join(' ') },
+    stdio: ['ignore', 'pipe', 'ignore'],
+  });
+  let last = '';
+  for await (const line of createInterface(shell.stdout)) {
+    if (/^\d+$/.test(line)) started(Number(line));
+    last = line;
+  }
+  const [user, system] = [...last.matchAll(/(\d+)m([\d.]+)s/g)].map(([, m, s]) => Number(m) * 60 + Number(s));
+  return (user! + system!) / urls.length;
+}
+
+/** The same for runs that are killed when their first statement is on its way. */
+async function cpuToFirstStatement(command: string, args: string[], url: string): Promise<number> {
+  let pid: number | undefined;
+  const ways = await Promise.all(group(url).map((each) => killer(each, 1, () => process.kill(pid!, 'SIGKILL'))));
+  try {
+    const urls = ways.map((way) => way.url);
+    const used = await cpu(command, args, urls, (next) => {
+      pid = next;
+    });
+    if (!ways.every((way) => way.killed())) throw new Error(`${command} ended before its first statement`);
+    return used;
+  } finally {
+    for (const way of ways) way[Symbol.dispose]();
+  }
 }
 
 async function measureIdle(client: pg.Client, url: string) {
@@ -151,19 +174,18 @@ async function measureIdle(client: pg.Client, url: string) {
     for (let n = 0; n < IDLE_PAIRS; n++) {
       const node = await time(process.execPath, ['-e', '0'], url);
       const tick = await time(LAUNCHER, ['tick'], url);
-      const busy = cpu(LAUNCHER, ['tick'], url) / cpu(process.execPath, ['-e', '0'], url);
+      const busy = (await cpu(LAUNCHER, ['tick'], group(url))) / (await cpu(process.execPath, ['-e', '0'], group(url)));
       ratios.push({ cpu: busy, wall: tick.seconds / node.seconds });
     }
     return { cpu: median(ratios.map((each) => each.cpu)), wall: median(ratios.map((each) => each.wall)) };
   };
   await time(LAUNCHER, ['tick'], url);
   const empty = await pairs();
-  const startUp = median(
-    Array.from(
-      { length: IDLE_PAIRS },
-      () => cpu(LAUNCHER, ['tick'], url, KILLED_AT_FIRST) / cpu(process.execPath, ['-e', '0'], url),
-    ),
-  );
+  const startUps: number[] = [];
+  for (let n = 0; n < IDLE_PAIRS; n++) {
+    const start = await cpuToFirstStatement(LAUNCHER, ['tick'], url);
+    startUps.push(start / (await cpu(process.execPath, ['-e', '0'], group(url))));
+  }
   await client.query(`insert into packages (name, enable_schedule, scheduled_activation_time, validity, status, activated_at, deactivated_at)
     select 'Package ' || n, true, now() + (n - ${MANY / 2}) * interval '1 minute' , '1 minute', 'inactive',
       case when n <= ${MANY / 2} then now() + (n - ${MANY / 2}) * interval '1 minute' end,
@@ -173,7 +195,7 @@ async function measureIdle(client: pg.Client, url: string) {
   const full = await pairs();
   const row = (name: string, each: typeof empty) => [name, round(each.cpu), round(each.wall)];
   return [
-    ['no rows, up to its first statement', round(startUp), ''],
+    ['no rows, up to its first statement', round(median(startUps)), ''],
     row('no rows', empty),
     row(`${MANY.toLocaleString('en')} packages waiting or past`, full),
     ['the second beside the first', round(full.cpu / empty.cpu), round(full.wall / empty.wall)],

@@ -1,4 +1,4 @@
-import { type ChildProcessByStdio, spawn } from 'node:child_process';
+import { type ChildProcess, type ChildProcessByStdio, spawn } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
 import type { Readable, Writable } from 'node:stream';
 import { fileURLToPath } from 'node:url';
@@ -57,6 +57,8 @@ export interface CliOptions {
   cwd?: string;
   input?: string;
   timeoutMs?: number;
+  /** To send it signals. */
+  started?: (child: ChildProcess) => void;
 }
 
 export interface Finished {
@@ -200,6 +202,8 @@ async function tickAt(
       timeoutSeconds: 120,
       debug: false,
       stop: new Stop(),
+      // A test that asks for a batch size counts on one batch after the other.
+      ...(request.batchSize !== undefined && { connections: 1 }),
       ...request,
     });
   } finally {
@@ -226,9 +230,10 @@ export function finished(child: ChildProcessByStdio<Writable | null, Readable, R
 /** Starts the launcher itself, not through a shell; nothing of this process's environment reaches it. */
 export function cli(
   args: string[],
-  { env = {}, cwd = '/', input, timeoutMs = 60_000 }: CliOptions = {},
+  { env = {}, cwd = '/', input, timeoutMs = 60_000, started }: CliOptions = {},
 ): Promise<Finished> {
   const child = spawn(LAUNCHER, args, { cwd, env: { PATH: '/usr/bin:/bin', HOME: '/', ...env }, timeout: timeoutMs });
+  started?.(child);
   child.stdin.end(input ?? '');
   return finished(child);
 }
