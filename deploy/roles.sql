@@ -1,3 +1,4 @@
+-- Written by "npm run roles" from what the jobs do; change it there.
 -- The least that the program needs. Run it as the owner of the database after "scheduler migrate":
 --   psql "$DATABASE_URL" -v role=scheduler_tick -f deploy/roles.sql
 -- Migrating itself needs more: run "scheduler migrate" as the owner.
@@ -8,57 +9,55 @@
   \set role scheduler_tick
 \endif
 
-select format('create role %I login', :'role')
-where not exists (select from pg_roles where rolname = :'role') \gexec
+select pg_catalog.format('create role %I login', :'role')
+where not exists (select from pg_catalog.pg_roles where rolname = :'role') \gexec
 
 grant usage on schema scheduler to :"role";
-grant execute on all functions in schema scheduler to :"role";
 grant select on scheduler.migrations to :"role";
-grant select, insert, update, delete on scheduler.runs, scheduler.events, scheduler.failures to :"role";
+grant select, insert, update, delete on scheduler.runs to :"role";
+grant select, insert, update, delete on scheduler.events to :"role";
+grant select, insert, update, delete on scheduler.failures to :"role";
 grant select, insert on scheduler.controls to :"role";
-grant usage on all sequences in schema scheduler to :"role";
-
--- The application's tables, as far as they exist: rows are read and updated, never deleted. Text sessions also write their
--- ledger and the doctors' earnings.
-select format('grant %s on %s to %I', rights, name, :'role')
-from (values
-  ('packages', 'select, update'),
-  ('special_packages', 'select, update'),
-  ('customer_packages', 'select, update'),
-  ('text_sessions', 'select, update'),
-  ('subscriptions', 'select, update'),
-  ('text_session_deductions', 'select, insert'),
-  ('doctor_wallets', 'select, insert, update'),
-  ('wallet_transactions', 'select, insert')
-) as needed (name, rights)
-where to_regclass(name) is not null \gexec
-
-select format('grant usage on sequence %s to %I', pg_get_serial_sequence(name, 'id'), :'role')
-from unnest(array['doctor_wallets', 'wallet_transactions']) as name
-where scheduler.has_columns(to_regclass(name), 'id') and pg_get_serial_sequence(name, 'id') is not null \gexec
-
--- The hotspot jobs also write what others read: users, sessions, SMS to send, RADIUS rows.
 grant select, insert, update, delete on scheduler.accounted to :"role";
 grant select, update on scheduler.accounted_up_to to :"role";
 
-select format('grant %s on %s to %I', rights, name, :'role')
-from (values
-  ('payments', 'select, update'),
-  ('hotspot_users', 'select, insert, update'),
-  ('radius_sessions', 'select, insert, update'),
+-- The application's tables, as far as they exist; their schemas; and the sequences of columns that were made with "serial".
+with needed (name, rights) as (values
+  ('customer_packages', 'select, update'),
+  ('data_usage_logs', 'select, insert'),
+  ('doctor_wallets', 'select, insert, update'),
   ('hotspot_credentials', 'select, insert, update'),
-  ('session_disconnections', 'select, insert, update'),
-  ('data_usage_logs', 'insert'),
-  ('vouchers', 'select, update'),
-  ('radcheck', 'select, insert, delete'),
-  ('radreply', 'select, insert, delete'),
+  ('hotspot_users', 'select, insert, update'),
+  ('nas', 'select'),
+  ('packages', 'select, update'),
+  ('payments', 'select, update'),
   ('radacct', 'select, update'),
-  ('nas', 'select')
-) as needed (name, rights)
-where to_regclass(name) is not null \gexec
-
-select format('grant usage on sequence %s to %I', pg_get_serial_sequence(name, 'id'), :'role')
-from unnest(array[
-  'hotspot_users', 'radius_sessions', 'hotspot_credentials', 'session_disconnections', 'data_usage_logs', 'radcheck', 'radreply'
-]) as name
-where scheduler.has_columns(to_regclass(name), 'id') and pg_get_serial_sequence(name, 'id') is not null \gexec
+  ('radcheck', 'select, insert, delete'),
+  ('radius_sessions', 'select, insert, update'),
+  ('radreply', 'select, insert, delete'),
+  ('session_disconnections', 'select, insert, update'),
+  ('special_packages', 'select, update'),
+  ('subscriptions', 'select, update'),
+  ('text_session_deductions', 'select, insert'),
+  ('text_sessions', 'select, update'),
+  ('vouchers', 'select, update'),
+  ('wallet_transactions', 'select, insert')
+),
+found as (
+  select c.oid, n.nspname as schema, c.relname as name, needed.rights
+  from needed
+  join pg_catalog.pg_class c on c.oid = pg_catalog.to_regclass(pg_catalog.quote_ident(needed.name))
+  join pg_catalog.pg_namespace n on n.oid = c.relnamespace
+)
+select distinct pg_catalog.format('grant usage on schema %I to %I', schema, :'role')
+from found where not pg_catalog.has_schema_privilege(:'role', schema, 'usage')
+union all
+select pg_catalog.format('grant %s on %I.%I to %I', rights, schema, name, :'role') from found
+union all
+select pg_catalog.format('grant usage on sequence %I.%I to %I', n.nspname, s.relname, :'role')
+from found
+join pg_catalog.pg_depend d on d.refobjid = found.oid and d.deptype = 'a'
+  and d.refclassid = 'pg_catalog.pg_class'::pg_catalog.regclass and d.classid = d.refclassid
+join pg_catalog.pg_class s on s.oid = d.objid and s.relkind = 'S'
+join pg_catalog.pg_namespace n on n.oid = s.relnamespace
+where found.rights like '%insert%' \gexec

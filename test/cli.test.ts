@@ -287,14 +287,19 @@ test('a schema that was never made, or is too old, is a sentence with exit code 
     );
   }
   await db.migrate();
-  await db.query('delete from scheduler.migrations where id > 1');
-  for (const name of all) {
-    refused(
-      await db.cli(args(name)),
-      78,
-      /The schema "scheduler" is at level 1, and this version needs \d+\. Run "scheduler migrate"/,
-    );
-  }
+  await db.query('delete from scheduler.migrations');
+  const old = /The schema "scheduler" is at level 0, and this version needs \d+\. Run "scheduler migrate"/;
+  for (const name of all) refused(await db.cli(args(name)), 78, old);
+});
+
+test('a schema of an earlier edition is refused, with what to do about it', async () => {
+  await using db = await database();
+  await db.query(`update scheduler.migrations set name = 'engine' where id = 1`);
+  const what = /made by an earlier edition.*"drop schema scheduler cascade".*then "scheduler migrate"/;
+  for (const name of ['tick', 'status', 'migrate']) refused(await db.cli([name]), 78, what);
+  await db.query('drop schema scheduler cascade');
+  assert.equal((await db.cli(['migrate'])).code, 0);
+  assert.equal((await db.cli(['tick'])).code, 0);
 });
 
 test('a role without the rights is told which one is missing, and exits 78', async () => {
@@ -357,7 +362,8 @@ test('a server that accepts and says nothing is given up after PGCONNECT_TIMEOUT
       const began = Date.now();
       refused(await cli(args, { env }), 69, /cannot be reached: .*timeout/);
       const took = Date.now() - began;
-      assert.ok(took > 900 && took < 3000, `${took} ms`);
+      // The default is 10 s; a slow machine takes a while to start a process.
+      assert.ok(took > 900 && took < 6000, `${took} ms`);
     }
   } finally {
     for (const socket of sockets) socket.destroy();

@@ -6,16 +6,12 @@ import { test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import pg from 'pg';
 import { ROOT } from '../src/base/version.ts';
-import { type Job, tableOf } from '../src/job/define.ts';
+import { loadJobs } from '../src/jobs/index.ts';
 import { cli, database, type TestDatabase } from './support/harness.ts';
 import { commandsOf, PAGES, readPage } from './support/markdown.ts';
 import { folder, isHere, NOT_HERE, play } from './support/playing.ts';
 
 /** Every command that the documentation shows is run, and every name in it exists. */
-
-const MIGRATIONS = readdirSync(join(ROOT, 'migrations'))
-  .map((name) => readFileSync(join(ROOT, 'migrations', name), 'utf8'))
-  .join('\n');
 
 // ---- Form
 
@@ -126,18 +122,15 @@ test('adopting.md, in a database as Laravel makes it', async () => {
   }
 });
 
-test('adopting.md: the columns that make a table recognisable are those that the migrations ask for', async () => {
+test('adopting.md: the columns that make a table recognisable are those of the definitions', async () => {
   const rows = readPage('docs/adopting.md').text.matchAll(/^\| (`[a-z-]+`(?:, `[a-z-]+`)?) \| `(\w+)` \| (.*) \|$/gm);
-  const asked = [...MIGRATIONS.matchAll(/scheduler\.has_columns\(to_regclass\('(\w+)'\), ('[^)]*')\)/g)];
+  const jobs = await loadJobs();
   let seen = 0;
   for (const [, names, table, columns] of rows) {
-    const { job } = (await import(`../src/jobs/${names!.split('`')[1]}.ts`)) as { job: Job };
-    assert.equal(tableOf(job), table);
-    const words = [...columns!.matchAll(/`(\w+)`/g)].map(([, word]) => `'${word}'`).join(', ');
-    assert.ok(
-      asked.some(([, name, list]) => name === table && list === words),
-      `${table}: ${words}`,
-    );
+    const job = jobs.find(({ name }) => name === names!.split('`')[1])!;
+    assert.equal(job.table.name, table);
+    const words = [...columns!.matchAll(/`(\w+)`/g)].map(([, word]) => word);
+    assert.deepEqual(words, job.table.recognisedBy, table);
     seen++;
   }
   assert.equal(seen, 9);
@@ -219,12 +212,12 @@ test('events.md: the inbox loses no event whose transaction commits after a late
 
 test('events.md names every type and its channels', () => {
   const { text } = readPage('docs/events.md');
-  const sources = ['jobs', 'business'].flatMap((place) =>
-    readdirSync(join(ROOT, 'src', place)).map((name) => readFileSync(join(ROOT, 'src', place, name), 'utf8')),
-  );
+  const sources = readdirSync(join(ROOT, 'src/jobs'), { recursive: true, encoding: 'utf8' })
+    .filter((name) => name.endsWith('.ts'))
+    .map((name) => readFileSync(join(ROOT, 'src/jobs', name), 'utf8'));
   const found = sources.flatMap((source) => [
     ...source.matchAll(
-      /'((?:package|special_package|subscription|text_session)(?:\.[a-z]+)+|[A-Z][a-z]+(?:[A-Z][a-z]+)+)'(?= as type|,? '| end as type|, \w+::text|, array|, id)/g,
+      /'((?:package|special_package|subscription|text_session)(?:\.[a-z]+)+|[A-Z][a-z]+(?:[A-Z][a-z]+)+)'(?= as type|,? '| end as type|, \w+::text|, array|, id|,\n|, \$\{CHANNELS)/g,
     ),
   ]);
   const types = new Set(found.map(([, type]) => type!).filter((type) => type !== 'Cleartext'));

@@ -3,6 +3,7 @@ import { configurationError, type ExitCode } from '../base/errors.ts';
 import { print, printJson } from '../base/output.ts';
 import type { Context } from '../context.ts';
 import { readStatus, schedulerState } from '../inspect/status.ts';
+import { linesOf } from '../job/define.ts';
 import { job } from '../jobs/subscriptions.ts';
 import { whoami } from '../store/controls.ts';
 import type { JobResult } from '../store/runs.ts';
@@ -43,6 +44,6 @@ async function activateNow(context: Context, options: PassOptions): Promise<Exit
 }
 
 function errorsOf({ failures, error }: JobResult): string[] {
-  const rows = failures.map((each) => job.lines.failed(each.rule, each.id, each.error).message);
+  const rows = failures.map((each) => linesOf(job).failed(each).message);
   return error === undefined ? rows : [...rows, error];
 }

@@ -31,7 +31,7 @@ export function explainCommand(jobs: Job[]): Command {
         const job = jobs.find((each) => each.name === name)!;
         const explanation = await explain(db, settings, jobs, job, { id: id!, at: options.at });
         if (options.json) printJson(explanation);
-        else tell(explanation);
+        else tell(job, explanation);
         return EXIT.done;
       }, resolveAt),
     );
@@ -41,20 +41,22 @@ async function resolveAt({ settings }: Context, options: Options): Promise<void>
   if (options.at !== undefined) options.at = await parseInstant(options.at, '--at', settings.timezone);
 }
 
-function tell(explanation: Explanation): void {
-  const { job, id, now, state, why, failure, remarks, unreadable, transitions, next, events } = explanation;
+function tell(job: Job, explanation: Explanation): void {
+  const { id, now, state, why, failures, remarks, unreadable, transitions, next, events } = explanation;
+  const { name } = job;
   const outlook = unreadable
     ? `nobody can read it, as ${unreadable}`
     : next
       ? `"${next.transition}" comes next, ${when(next.at, now)}`
       : 'as it is, nothing comes next';
-  print(`${job} ${id}, at ${readable(now)}: ${outlook}.`);
-  if (state !== 'running') print(state === 'no tick' ? `No tick does ${job}: ${why}.` : `${job} is ${state}: ${why}.`);
+  print(`${name} ${id}, at ${readable(now)}: ${outlook}.`);
+  if (state !== 'running')
+    print(state === 'no tick' ? `No tick does ${name}: ${why}.` : `${name} is ${state}: ${why}.`);
   for (const remark of remarks) print(remark);
-  if (failure) print(inProse(failure));
+  for (const failure of failures) print(inProse(failure));
   const isComing = ({ verdict }: TransitionExplained) => verdict.kind !== 'not';
-  for (const each of transitions.filter(isComing)) tellTransition(each, now);
-  for (const each of transitions.filter((each) => !isComing(each))) tellTransition(each, now);
+  for (const each of transitions.filter(isComing)) tellTransition(job, each, now);
+  for (const each of transitions.filter((each) => !isComing(each))) tellTransition(job, each, now);
   if (events.length === 0) return;
   printHeading('What happened to it before');
   printTable(
@@ -71,15 +73,15 @@ function tell(explanation: Explanation): void {
 
 const when = (at: string, now: string) => (at === now ? 'now' : `at ${readable(at)} (${relative(at, now)})`);
 
-function inProse({ transition, attempts, last_failed_at, error, quarantined_at, next_attempt_at }: Failure): string {
+function inProse({ rule, attempts, last_failed_at, error, quarantined_at, next_attempt_at }: Failure): string {
   const times = attempts === 1 ? 'once' : `${attempts} times`;
   const prospect = quarantined_at
     ? `In quarantine since ${readable(quarantined_at)}`
     : `Next attempt: ${next_attempt_at === '-infinity' ? 'with the next tick' : readable(next_attempt_at)}`;
-  return `"${transition}" failed ${times}, the last time at ${readable(last_failed_at)}: ${error}. ${prospect}.`;
+  return `"${rule}" failed ${times}, the last time at ${readable(last_failed_at)}: ${error}. ${prospect}.`;
 }
 
-function tellTransition(explained: TransitionExplained, now: string): void {
+function tellTransition(job: Job, explained: TransitionExplained, now: string): void {
   const { transition, verdict, due, dueValues, asOf, conditions, beside } = explained;
   printHeading(`${transition} ${verdict.sentence}.`);
   if (conditions.length === 0) return;
@@ -89,9 +91,11 @@ function tellTransition(explained: TransitionExplained, now: string): void {
       ...conditions.map(({ condition, met, values, error }) => [
         error === null ? yesOrNo(met) : 'error',
         condition,
-        error ?? describe(values),
+        error ?? describe(job, values),
       ]),
-      ...(due === null && Object.keys(dueValues).length === 0 ? [] : [[...dueTime(due, now), describe(dueValues)]]),
+      ...(due === null && Object.keys(dueValues).length === 0
+        ? []
+        : [[...dueTime(due, now), describe(job, dueValues)]]),
     ],
   );
   if (beside.length > 0 && verdict.kind !== 'along') print(`Rows of the same key are due too: ${beside.join(', ')}.`);

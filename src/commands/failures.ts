@@ -55,18 +55,18 @@ async function list({ db }: Context, options: Options): Promise<ExitCode> {
   const failures = await listFailures(db, options);
   if (options.json) printJson(failures);
   else if (failures.length === 0) print('No row has failed.');
-  else printTable(['job', 'id', 'transition', 'attempts', 'last tried', 'next attempt', 'why'], failures.map(row));
+  else printTable(['job', 'id', 'rule', 'attempts', 'last tried', 'next attempt', 'why'], failures.map(row));
   return EXIT.done;
 }
 
 function row(failure: Failure) {
-  const { job, entity_id, transition, attempts, last_failed_at, next_attempt_at, quarantined_at, error } = failure;
+  const { job, entity_id, rule, attempts, last_failed_at, next_attempt_at, quarantined_at, error } = failure;
   const next = quarantined_at
     ? 'quarantined'
     : next_attempt_at === '-infinity'
       ? 'next tick'
       : readable(next_attempt_at);
-  return [job, entity_id, transition, attempts, readable(last_failed_at), next, error];
+  return [job, entity_id, rule, attempts, readable(last_failed_at), next, error];
 }
 
 async function change({ db }: Context, options: Options, action: 'retry' | 'drop'): Promise<ExitCode> {

@@ -47,7 +47,7 @@ function row(entry: Entry) {
   const seconds = entry.finishedAt ? (Date.parse(entry.finishedAt) - Date.parse(entry.at)) / 1000 : undefined;
   return [
     at,
-    entry.job,
+    entry.job ?? '(idle)',
     entry.error ?? whatItDid(entry),
     Object.keys(entry.changed).length > 0 ? inWords(entry.lateSeconds) : '',
     seconds === undefined ? '' : `${seconds.toFixed(1)} s`,

@@ -32,10 +32,14 @@ export function migrateCommand(): Command {
         }
         const steps: string[] = [];
         await migrate(db, settings, jobs, (step) => steps.push(step));
-        const standing = await db.transaction((tx) => readStanding(tx, jobs, { lock: false }));
-        const left = standing.filter(({ missing }) => missing.length > 0);
+        const standing = await db.transaction((tx) =>
+          readStanding(tx, jobs, { lock: false, dbZone: settings.dbTimezone }),
+        );
+        const left = standing.jobs
+          .filter(({ missing }) => missing.length > 0)
+          .map(({ job, missing }) => ({ job: job.name, missing }));
         if (options.json) {
-          printJson({ applied: steps, notInstalled: left.map(({ job, missing }) => ({ job, missing })) });
+          printJson({ applied: steps, notInstalled: left });
           return EXIT.done;
         }
         for (const step of steps) print(step);

@@ -13,6 +13,7 @@ export interface PassOptions extends CommonOptions {
   dryRun?: boolean;
   at?: string;
   batchSize?: number;
+  connections?: number;
   timeout: number;
   json?: boolean;
 }
@@ -28,36 +29,51 @@ export const TIMEOUT_SECONDS = 120;
 /** All jobs, for those who watch. */
 export function tick(context: Context, options: TickOptions): Promise<ExitCode> {
   const { linger, metricsFile, pingUrl } = { ...context.settings, ...options };
-  return watched(context, options.dryRun ? {} : { metricsFile, pingUrl }, async (told) => {
-    const way = linger === undefined ? run : (await import('../engine/linger.ts')).lingering(linger, told);
-    return pass(context, options, context.jobs, {}, way);
+  const watchers = options.dryRun ? {} : { metricsFile, pingUrl };
+  return watched(context, watchers, linger !== undefined, async (report) => {
+    const told = async (pass: RunResult) => {
+      tell(context, options, pass, false);
+      await report(pass);
+    };
+    if (linger !== undefined) return stay(context, options, linger, told);
+    const result = await runPass(context, options, context.jobs, {});
+    await told(result);
+    return result.exitCode;
   });
+}
+
+async function stay(
+  context: Context,
+  options: TickOptions,
+  seconds: number,
+  report: (pass: RunResult) => Promise<void>,
+): Promise<ExitCode> {
+  const { linger } = await import('../engine/linger.ts');
+  return withRequest(context, options, context.jobs, {}, (request) => linger({ ...context, request, seconds, report }));
 }
 
 type Extra = Pick<Request, 'by' | 'evenIfPaused'>;
 
-export async function pass(
-  context: Context,
-  options: PassOptions,
-  jobs: Job[],
-  extra: Extra,
-  way = run,
-): Promise<RunResult> {
-  const result = await runPass(context, options, jobs, extra, way);
+/** One pass, told when it is done. */
+export async function pass(context: Context, options: PassOptions, jobs: Job[], extra: Extra): Promise<RunResult> {
+  const result = await runPass(context, options, jobs, extra);
   tell(context, options, result, extra.by !== undefined);
   return result;
 }
 
-/** A pass as the command line asks for it: its options, and its signals. */
-export async function runPass(
+export const runPass = (context: Context, options: PassOptions, jobs: Job[], extra: Extra): Promise<RunResult> =>
+  withRequest(context, options, jobs, extra, (request) => run(context.db, context.settings, context.log, request));
+
+/** What the command line asks for, with its signals heeded while the work lasts. */
+async function withRequest<T>(
   context: Context,
   options: PassOptions,
   jobs: Job[],
   extra: Extra,
-  way = run,
-): Promise<RunResult> {
-  const { db, settings, log } = context;
-  const at = options.at === undefined ? undefined : await parseInstant(options.at, '--at', settings.timezone);
+  work: (request: Request) => Promise<T>,
+): Promise<T> {
+  const { timezone } = context.settings;
+  const at = options.at === undefined ? undefined : await parseInstant(options.at, '--at', timezone);
   if (at !== undefined && !options.dryRun && isFuture(at)) {
     throw usageError(
       `--at ${options.at} lies in the future: that is for --dry-run only, as a run would do what is not due yet.`,
@@ -66,15 +82,10 @@ export async function runPass(
   const stop = new Stop();
   const release = heedSignals(stop, context);
   try {
-    return await way(db, settings, log, {
-      jobs,
-      ...extra,
-      ...(at !== undefined && { at }),
-      dryRun: options.dryRun === true,
-      batchSize: options.batchSize,
-      timeoutSeconds: options.timeout,
-      debug: options.debug === true,
-      stop,
+    return await work({
+      ...{ jobs, ...extra, ...(at !== undefined && { at }), stop },
+      ...{ dryRun: options.dryRun === true, debug: options.debug === true, timeoutSeconds: options.timeout },
+      ...{ batchSize: options.batchSize, connections: options.connections },
     });
   } finally {
     release();

@@ -63,11 +63,8 @@ export function passOptions(command: Command): Command {
   return command
     .option('--dry-run', 'do the same in a transaction that is rolled back: what it prints is what would happen')
     .option('--at <time>', 'take this for now; in the future only with --dry-run')
-    .option(
-      '--batch-size <rows>',
-      'rows per transaction, one after the other (default: 1000; up to 4000 in two at a time while a backlog lasts)',
-      wholeNumber(1, 100_000),
-    )
+    .option('--batch-size <rows>', 'rows per transaction (default: 1000)', wholeNumber(1, 100_000))
+    .option('--connections <count>', 'connections that share a backlog (default: 2)', wholeNumber(1, 16))
     .option(
       '--timeout <seconds>',
       'finish the batch at hand after this long and leave the rest to the next run',

@@ -35,6 +35,8 @@ const KEEP_ALIVE_MS = 10_000;
 
 export interface TransactionOptions {
   idleTimeout?: string;
+  /** All its statements read the same state of the database, and none of them writes. */
+  snapshot?: boolean;
   /** For what may take hours, such as building an index. */
   unbounded?: boolean;
   attempts?: number;
@@ -120,10 +122,6 @@ export function bind(sql: string, values: Values = {}, others: string[] = []): {
   });
   return { text, values: used.slice(others.length).map((name) => values[name]) };
 }
-
-/** Each statement of a run counts twice: when it was sent, and when it was answered. */
-let steps = 0;
-const stepOn = (last: number) => void (last > 0 && ++steps === last && process.kill(process.pid, 'SIGKILL'));
 
 const pause = (ms: number) => new Promise((resolve) => setTimeout(resolve, ms));
 
@@ -215,10 +213,7 @@ export class Database {
     const client = await this.client();
     const sent = async <R extends object>(query: pg.QueryConfig, patienceMs = SILENCE_MS): Promise<R[]> => {
       try {
-        const answer = client.query(query);
-        stepOn(this.#settings.killAt);
-        const { rows } = await heard(client, answer, options.unbounded ? FOR_EVER_MS : patienceMs);
-        stepOn(this.#settings.killAt);
+        const { rows } = await heard(client, client.query(query), options.unbounded ? FOR_EVER_MS : patienceMs);
         return rows as R[];
       } catch (error) {
         throw this.#broken && !sqlState(error) ? new ConnectionLost((error as Error).message, { cause: error }) : error;
@@ -322,7 +317,10 @@ function begin({ dbTimezone, connection: { schema } }: Settings, options: Transa
   const set = Object.entries(settings).map(
     ([name, value]) => `set_config('${name}', ${pg.escapeLiteral(value)}, true)`,
   );
-  return `begin; select ${set.join(', ')}`;
+  // For scheduler.bisect(), which has a path of its own.
+  set.push(`set_config('scheduler.search_path', current_setting('search_path'), true)`);
+  const kind = options.snapshot ? ' isolation level repeatable read, read only' : '';
+  return `begin${kind}; select ${set.join(', ')}`;
 }
 
 /** The answer; or, when it does not come in time, the end of the connection. */

@@ -1,16 +1,18 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Settings } from '../base/config.ts';
-import { EXIT, OperatorError } from '../base/errors.ts';
+import { EXIT, type ExitCode, OperatorError } from '../base/errors.ts';
 import type { Log } from '../base/log.ts';
 import { Stop } from '../base/stop.ts';
-import type { Database } from '../db/client.ts';
+import type { Database, Transaction } from '../db/client.ts';
 import type { Job } from '../job/define.ts';
 import { checkLevel } from '../store/migrate.ts';
-import { type JobResult, readStanding } from '../store/runs.ts';
-import { sum, total } from './batch.ts';
-import { exitCode, explainFault, isOfOneJob, parameters, plan, type Request, type RunResult, run } from './run.ts';
+import { isEveryTick, type JobResult, readStanding } from '../store/runs.ts';
+import { isOfOneJob } from './ask.ts';
+import { total } from './batch.ts';
+import { explainFault } from './faults.ts';
+import { plan } from './plan.ts';
+import { exitCode, parameters, type Request, type RunResult, run } from './run.ts';
 import { soonest } from './soonest.ts';
-import { FAILURES_SHOWN } from './sweep.ts';
 
 /**
  * A tick that stays: it looks once a second what comes due, sleeps until then, and passes for the jobs that have something
@@ -20,20 +22,29 @@ import { FAILURES_SHOWN } from './sweep.ts';
 // A row that is written meanwhile is noticed by the next look.
 const LOOK_MS = 1000;
 
-// Whoever holds the lock is most often done in a moment, and may end then: what comes due next is this run's.
+// The holder of the lock is most often done in a moment, and may end then: what comes due next is this run's.
 const LOCKED_MS = 250;
 
-/** A run that lasts so many seconds from the start of the process; passes that did something are told of, and ticks after the first. */
-export const lingering =
-  (seconds: number, tell: (pass: RunResult) => Promise<void>): typeof run =>
-  async (db, settings, log, request) => {
-    const guard = db.another('scheduler lock');
-    try {
-      return await new Lingering(db, guard, settings, log, request, seconds, tell).run();
-    } finally {
-      await guard.close();
-    }
-  };
+export interface Lingering {
+  db: Database;
+  settings: Settings;
+  log: Log;
+  request: Request;
+  /** From the start of the process. */
+  seconds: number;
+  /** Is told of each tick, and of each pass between two that did something. */
+  report: (pass: RunResult) => Promise<void>;
+}
+
+/** Answers the exit code of the whole. */
+export async function linger(lingering: Lingering): Promise<ExitCode> {
+  const guard = lingering.db.another('scheduler lock');
+  try {
+    return await new Stay(lingering, guard).run();
+  } finally {
+    await guard.close();
+  }
+}
 
 interface Look {
   minute: string;
@@ -42,56 +53,44 @@ interface Look {
   waitMs: number;
 }
 
-class Lingering {
-  readonly #db: Database;
+class Stay {
   readonly #guard: Database;
-  readonly #settings: Settings;
-  readonly #log: Log;
-  readonly #request: Request;
-  readonly #seconds: number;
-  readonly #tell: (pass: RunResult) => Promise<void>;
+  readonly #with: Lingering;
   /** The minute whose tick has been done. */
   #minute: string | undefined;
+  /** How each job's last pass ended. */
+  readonly #last = new Map<string, JobResult>();
+  #anyFailed = false;
+  #reported = false;
+  /** The last pass that found the lock taken. */
+  #waiting: RunResult | undefined;
   /** Jobs that were stopped by an error, which they would meet again each second. The next tick tries them. */
   readonly #stopped = new Set<string>();
   /** The last pass found something due, and did none of it. */
   #inVain = false;
-  #sum: RunResult | undefined;
   /** What the database does to everybody for a while. */
   #fault: OperatorError | undefined;
 
-  constructor(
-    db: Database,
-    guard: Database,
-    settings: Settings,
-    log: Log,
-    request: Request,
-    seconds: number,
-    tell: (pass: RunResult) => Promise<void>,
-  ) {
-    this.#db = db;
+  constructor(lingering: Lingering, guard: Database) {
+    this.#with = lingering;
     this.#guard = guard;
-    this.#settings = settings;
-    this.#log = log;
-    this.#request = request;
-    this.#seconds = seconds;
-    this.#tell = tell;
   }
 
-  async run(): Promise<RunResult> {
-    const { stop } = this.#request;
+  async run(): Promise<ExitCode> {
+    const { log, request } = this.#with;
     do {
       const waitMs = Math.min(await this.#step(), this.#leftMs());
-      if (waitMs > 0) await sleep(waitMs, undefined, { signal: stop.signal }).catch(() => {});
-    } while (!stop.reason && this.#leftMs() > 0);
-    if (!this.#sum) throw this.#fault!;
-    if (!this.#fault) return this.#sum;
-    this.#log.error(this.#fault.message);
-    return { ...this.#sum, exitCode: this.#fault.exitCode };
+      if (waitMs > 0) await sleep(waitMs, undefined, { signal: request.stop.signal }).catch(() => {});
+    } while (!this.#isOver());
+    if (this.#fault && !this.#reported) throw this.#fault;
+    if (this.#fault) log.error(this.#fault.message);
+    if (!this.#reported && this.#waiting) await this.#with.report(this.#waiting);
+    const code = this.#fault?.exitCode ?? exitCode([...this.#last.values()]);
+    return code === EXIT.done && this.#anyFailed ? EXIT.rowsFailed : code;
   }
 
   #leftMs(): number {
-    return this.#seconds * 1000 - performance.now();
+    return this.#with.seconds * 1000 - performance.now();
   }
 
   /** Looks, does what is due, and answers how long there is nothing to do. A database that is away may come back. */
@@ -104,7 +103,7 @@ class Lingering {
     } catch (error) {
       const known = explainFault(error);
       if (!(known instanceof OperatorError) || !isPassing(known)) throw known;
-      if (!this.#fault) this.#log.warn(`${known.message} This run tries again every second.`);
+      if (!this.#fault) this.#with.log.warn(`${known.message} This run tries again every second.`);
       this.#fault = known;
       return LOOK_MS;
     }
@@ -113,7 +112,7 @@ class Lingering {
   /** The first pass of each minute is a tick like any other, and recorded as one. */
   async #tick(minute: string): Promise<number> {
     this.#stopped.clear();
-    const pass = await this.#pass(this.#request.jobs, false);
+    const pass = await this.#pass(this.#with.request.jobs, false);
     const pauseMs = pauseAfter(pass);
     if (pauseMs === 0) this.#minute = minute;
     return pauseMs;
@@ -138,117 +137,87 @@ class Lingering {
     // A connection whose other end has vanished keeps silent for much longer than this run is to last.
     const over = setTimeout(() => this.#guard.abandon(), Math.max(0, this.#leftMs()) + LOOK_MS);
     try {
-      return await this.#lookNow();
+      // The next look is the next attempt.
+      return await this.#guard.transaction((tx) => this.#lookNow(tx), { inIndexOrder: true, attempts: 1 });
     } finally {
       clearTimeout(over);
     }
   }
 
-  #lookNow(): Promise<Look> {
-    return this.#guard.transaction(
-      async (tx) => {
-        const { jobs } = this.#request;
-        const standing = await readStanding(tx, jobs, { lock: false });
-        const { now, level, anyFailures } = standing[0]!;
-        checkLevel(level);
-        const minutely = jobs.filter((job) => job.everyMinutes === 1);
-        const minute = standing.find(({ job }) => job === minutely[0]!.name)!.slot;
-        const { planned } = plan({ settings: this.#settings, request: this.#request }, standing);
-        const mine = planned
-          .map(({ job }) => job)
-          .filter((job) => minutely.includes(job) && !this.#stopped.has(job.name));
-        if (minute !== this.#minute || mine.length === 0) return { minute, due: [], waitMs: LOOK_MS };
-        try {
-          const coming = await tx.query<{ job: string; seconds: number }>(
-            soonest(mine, anyFailures),
-            parameters(this.#settings, now),
-          );
-          const due = coming.filter(({ seconds }) => seconds === 0).map(({ job }) => job);
-          for (const { job } of this.#sum?.jobs.filter(isUnfinished) ?? []) due.push(job);
-          return {
-            minute,
-            due: mine.filter(({ name }) => due.includes(name)),
-            waitMs: Math.min(LOOK_MS, ...coming.map(({ seconds }) => Math.ceil(seconds * 1000))),
-          };
-        } catch (error) {
-          if (!isOfOneJob(error)) throw error;
-          // Each job meets its own error, and the next look leaves out the one that does.
-          return { minute, due: mine, waitMs: 0 };
-        }
-      },
-      // The next look is the next attempt.
-      { inIndexOrder: true, attempts: 1 },
+  async #lookNow(tx: Transaction): Promise<Look> {
+    const { settings, request } = this.#with;
+    const found = await readStanding(tx, request.jobs, { lock: false, dbZone: settings.dbTimezone });
+    const { minute } = found;
+    checkLevel(found.level);
+    const { planned } = plan(settings, request, found.jobs);
+    const watched = planned.filter(({ job }) => isEveryTick(job) && !this.#stopped.has(job.name));
+    if (minute !== this.#minute || watched.length === 0) return { minute, due: [], waitMs: LOOK_MS };
+    const jobs = watched.map(({ job }) => job);
+    const question = soonest(
+      watched.map(({ installed }) => installed),
+      found.anyFailures,
     );
+    try {
+      const coming = await tx.query<{ job: string; seconds: number }>(question, parameters(settings, found));
+      const isDue = ({ name }: Job) =>
+        coming.some(({ job, seconds }) => job === name && seconds === 0) || this.#last.get(name)?.workLeft === true;
+      return {
+        minute,
+        due: jobs.filter(isDue),
+        waitMs: Math.min(LOOK_MS, ...coming.map(({ seconds }) => Math.ceil(seconds * 1000))),
+      };
+    } catch (error) {
+      if (!isOfOneJob(error)) throw error;
+      // Each job meets its own error, and the next look leaves out the one that does.
+      return { minute, due: jobs, waitMs: 0 };
+    }
   }
 
   async #pass(jobs: Job[], between: boolean): Promise<RunResult> {
-    const { stop, timeoutSeconds } = this.#request;
+    const { db, settings, log, request, seconds } = this.#with;
+    const { stop, timeoutSeconds } = request;
     // The deadline of one pass is not the end of the others; and none of them makes the whole last longer than it may.
     const own = new Stop();
     const heed = () => own.request('signal');
     if (stop.reason) heed();
     stop.signal.addEventListener('abort', heed);
-    const leftMs = Math.max(timeoutSeconds, this.#seconds) * 1000 - performance.now();
+    const leftMs = Math.max(timeoutSeconds, seconds) * 1000 - performance.now();
     try {
-      const pass = await run(this.#db, this.#settings, this.#log, {
-        ...this.#request,
-        jobs,
-        between,
-        guard: this.#guard,
-        stop: own,
+      const pass = await run(db, settings, log, {
+        ...{ ...request, jobs, between, guard: this.#guard, stop: own },
         timeoutSeconds: Math.max(1, Math.min(timeoutSeconds, Math.ceil(leftMs / 1000))),
       });
-      for (const { job, errorCode } of pass.jobs) {
-        if (errorCode !== undefined) this.#stopped.add(job);
-      }
-      this.#sum = add(this.#sum, pass);
-      if (didSomething(pass) || (!between && this.#minute !== undefined)) await this.#tell(pass);
+      await this.#note(pass, between);
       return pass;
     } finally {
       stop.signal.removeEventListener('abort', heed);
     }
   }
+
+  async #note(pass: RunResult, between: boolean): Promise<void> {
+    for (const result of pass.jobs) {
+      this.#last.set(result.job, result);
+      this.#anyFailed ||= result.failed > 0;
+      if (result.errorCode !== undefined) this.#stopped.add(result.job);
+    }
+    // It asks again and again, until it gets the lock or its time is over.
+    if (pass.locked) this.#waiting = pass;
+    if (pass.locked || (between && !didSomething(pass))) return;
+    this.#reported = true;
+    // What a pass had to leave is gone on with by the next one.
+    const { stopped, ...rest } = pass;
+    await this.#with.report(stopped && this.#isOver() ? pass : rest);
+  }
+
+  #isOver(): boolean {
+    return this.#with.request.stop.reason !== undefined || this.#leftMs() <= 0;
+  }
 }
 
 const isPassing = ({ exitCode }: OperatorError) => exitCode === EXIT.unreachable || exitCode === EXIT.stopped;
 
-/** Until its next pass says otherwise. */
-const isUnfinished = ({ workLeft }: JobResult) => workLeft;
-
 /** Another run has the work, and may die; or the deadline ended this pass. The next look goes on. */
-const pauseAfter = ({ locked, jobs }: RunResult) => (locked ? LOCKED_MS : jobs.some(isUnfinished) ? LOOK_MS : 0);
+const pauseAfter = ({ locked, jobs }: RunResult) =>
+  locked ? LOCKED_MS : jobs.some(({ workLeft }) => workLeft) ? LOOK_MS : 0;
 
 const didSomething = ({ jobs }: RunResult) => jobs.some(({ changed, failed }) => total(changed) > 0 || failed > 0);
-
-/** All passes as one. What a job failed to do may have been done by a later pass, so its last one tells how it ended. */
-function add(before: RunResult | undefined, pass: RunResult): RunResult {
-  if (!before || before.locked) return pass;
-  if (pass.locked) return before;
-  const jobs = [
-    ...before.jobs.map((earlier) =>
-      addJob(
-        earlier,
-        pass.jobs.find(({ job }) => job === earlier.job),
-      ),
-    ),
-    ...pass.jobs.filter(({ job }) => !before.jobs.some((earlier) => earlier.job === job)),
-  ];
-  const skipped = [
-    ...before.skipped.filter(({ job }) => !pass.skipped.some((later) => later.job === job)),
-    ...pass.skipped,
-  ];
-  const stopped = jobs.some((job) => job.workLeft) ? (pass.stopped ?? before.stopped) : undefined;
-  return { locked: false, now: before.now, jobs, skipped, ...(stopped && { stopped }), exitCode: exitCode(jobs) };
-}
-
-const addJob = (earlier: JobResult, later: JobResult | undefined): JobResult =>
-  later
-    ? {
-        ...later,
-        changed: sum([earlier.changed, later.changed]),
-        failed: earlier.failed + later.failed,
-        failures: [...earlier.failures, ...later.failures].slice(0, FAILURES_SHOWN),
-        lateSeconds: Math.max(earlier.lateSeconds, later.lateSeconds),
-        unsent: earlier.unsent + later.unsent,
-      }
-    : earlier;

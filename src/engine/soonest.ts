@@ -1,6 +1,7 @@
-import { aliasOf, type Job } from '../job/define.ts';
+import type { Installed } from '../job/compile.ts';
+import { quoteText } from '../job/expressions.ts';
 import { mayBeTried } from '../store/failures.ts';
-import { conditionsAt, momentOf } from './statement.ts';
+import { conditionsAt, momentOf } from './statements.ts';
 
 const NOW = ':now::timestamptz';
 
@@ -8,15 +9,14 @@ const NOW = ':now::timestamptz';
 const SOON = `(${NOW} + interval '2 seconds')`;
 
 /** In how many seconds each job has something to do, if that is soon: 0 for what is due already. */
-export function soonest(jobs: Job[], anyFailures: boolean): string {
-  const parts = jobs.map((job) => {
-    const firsts = job.rules.map((rule) => {
-      const mayBe = anyFailures ? [mayBeTried(`${aliasOf(rule)}.id`).replaceAll(':job::text', `'${job.name}'`)] : [];
+export function soonest(jobs: Installed[], anyFailures: boolean): string {
+  const parts = jobs.map(({ job, rules }) => {
+    const firsts = rules.map((rule) => {
+      const asked = [...conditionsAt(rule, momentOf(rule, NOW)), ...(anyFailures ? [mayBeTried(rule)] : [])];
       return `(select ${rule.at} from ${rule.row}
-        where ${[...conditionsAt(rule, momentOf(rule, NOW)), ...mayBe].join(' and ')} and ${rule.at} <= ${SOON}
-        order by ${rule.at}, ${aliasOf(rule)}.id limit 1)`;
+        where ${[...asked, `${rule.at} <= ${SOON}`].join(' and ')} order by ${rule.at}, r.id limit 1)`;
     });
-    return `select '${job.name}' as job, least(${firsts.join(', ')}) as at`;
+    return `select ${quoteText(job.name)} as job, least(${firsts.join(', ')}) as at`;
   });
   return `
     select job, extract(epoch from greatest(at, now) - now)::double precision as seconds

@@ -2,49 +2,67 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import type { Log } from '../base/log.ts';
 import type { Stop } from '../base/stop.ts';
 import type { Database, Values } from '../db/client.ts';
-import type { Job, Rule } from '../job/define.ts';
-import type { Refusal } from '../store/failures.ts';
+import type { CompiledRule } from '../job/compile.ts';
+import type { Lines } from '../job/define.ts';
 import type { JobResult } from '../store/runs.ts';
-import { addUp, type Batch, nextBatch, type Pass, sum, type Tally, total } from './batch.ts';
+import { addUp, type Batch, sum, total } from './batch.ts';
+import { nextBatch } from './next-batch.ts';
 import { workOutside } from './outside.ts';
-import type { Cursor } from './statement.ts';
+import type { Cursor } from './statements.ts';
 
-/** A rule whose due rows are to be done, for a run that is on record. */
-export interface Task {
+/** A run at work: what all its sweeps have in common. */
+export interface Run {
+  db: Database;
   log: Log;
-  job: Job;
-  rule: Rule;
-  idType: string;
-  /** What the rule's SQL may refer to. */
+  /** What the rules' SQL may refer to, and what the records need. */
   values: Values;
-  run: string;
-  /** Rows per transaction; none: as many as suit the backlog. */
-  batchSize?: number | undefined;
+  /** Rows per transaction. */
+  batchSize: number;
+  /** A backlog is shared by so many. */
+  connections: number;
   debug: boolean;
   dryRun: boolean;
   stop: Stop;
-  /** What the run has done so far; it grows with each batch. */
-  result: JobResult;
+  /** Of listeners' notifications; full, it stays so for the rest of the run. */
+  queue: { full: boolean };
+  /** The connection of the lock lets go of what it saw: PostgreSQL would keep every version of a row replaced since. */
+  letGo(): Promise<void>;
 }
 
-/** How far a pass has come. */
-interface Sweep {
-  pass: Pass;
+/** The record of a job's run, which begins with the first batch. */
+export interface JobRecord {
+  run: string | null;
+  result: JobResult;
+  lines: Lines;
+  /** With --debug: so many rows are watched. */
+  surveyed?: number;
+}
+
+/** A way through all due rows of one rule, and how far it has come. */
+export interface Sweep {
+  run: Run;
+  rule: CompiledRule;
+  record: JobRecord;
+  size: number;
+  /** With more rows than this in a batch, they are only counted. None: tell of each. */
+  detail: number | null;
   cursor: Cursor | undefined;
-  /** Since it began at the oldest row. */
+  /** Where several connections share the rows: the part of this one. What goes wrong there is not tried again there. */
+  part?: { number: number; of: number };
+  /** The last batch had failing rows, so the next one is likely to. */
+  careful: boolean;
+  /** Keys that somebody else held: their younger rows are left alone too, as they would overtake the older ones. */
+  passedBy: Set<string>;
+  /** Since the sweep last began at the oldest row. */
   changes: number;
 }
 
-// A tick's usual handful and most backlogs fit into one batch. A longer one is worked off in larger transactions, of which
-// each costs a wait for the disk, as long as one takes no more than about a second: so long may somebody wait for a row of it.
-const BATCH = 1000;
-const LARGEST_BATCH = 4 * BATCH;
-const SHORT_MS = 500;
+export const BATCH = 1000;
 
 // Above this many rows in a batch, their lines drop to debug and one line gives the count.
 const DETAIL = 100;
 
-// What somebody else holds, another runner most often, is let go of in a moment: it is looked at again before the run ends.
+// Somebody else, another runner most often, lets go in a moment: its rows are looked at again before the run ends.
 const LOOKS = 3;
 const PAUSE_MS = 100;
 
@@ -52,118 +70,89 @@ const PAUSE_MS = 100;
 const MANY_KEYS = 10_000;
 
 /**
- * All due rows of one rule. Those of a backlog are shared with a second connection, as a server has more than one processor.
- * The two are to each other as two runners without the lock: they can do no harm, but they can wait for one another, where a
- * trigger counts in a row of its own, say. So whatever goes wrong there is left to one that goes on alone.
+ * All due rows of one rule; answers whether any of them changed. Those of a backlog are shared by several connections, as a server
+ * has more than one processor. These are to each other as runners without the lock: they can do no harm, but they can wait
+ * for one another, where a trigger counts in a row of its own, say. So whatever goes wrong is left to one that goes on alone.
  */
-export async function sweep(db: Database, task: Task): Promise<void> {
-  task.rule.act?.prepare?.(task.values);
-  const queue = { full: task.result.unsent > 0 };
-  const alone: Sweep = { pass: newPass(task, queue), cursor: undefined, changes: 0 };
-  // Who asks for a size wants one transaction at a time.
-  const mayShare = task.batchSize === undefined && !task.rule.act && !task.dryRun;
-  if (mayShare) {
-    if (await advance(db, task, alone, 'a backlog')) return;
-    if (await share(db, task, alone)) return;
-  }
-  await advance(db, task, alone, 'the end');
+export async function sweep(run: Run, rule: CompiledRule, record: JobRecord): Promise<boolean> {
+  rule.outside?.prepare?.(run.values);
+  const before = total(record.result.changed);
+  const alone: Sweep = {
+    ...{ run, rule, record, size: run.batchSize, detail: run.debug || rule.outside ? null : DETAIL },
+    ...{ cursor: undefined, careful: false, passedBy: new Set<string>(), changes: 0 },
+  };
+  const mayShare = run.connections > 1 && !rule.outside && !run.dryRun;
+  const done = (await advance(run.db, alone, 'a backlog')) || (mayShare && (await share(alone)));
+  if (!done) await advance(run.db, alone, 'the end');
+  return total(record.result.changed) > before;
 }
 
-const newPass = ({ rule, debug, batchSize, ...task }: Task, queue: Pass['queue']): Pass => ({
-  ...{ job: task.job, idType: task.idType, values: task.values, run: task.run, queue },
-  batchSize: batchSize ?? BATCH,
-  detail: debug || rule.act ? null : DETAIL,
-  careful: false,
-  passedBy: new Set(),
-});
-
-/** Whether two connections have done everything from here on. */
-async function share(db: Database, task: Task, begun: Sweep): Promise<boolean> {
-  const second = db.another('scheduler');
-  const half = (half: 0 | 1): Sweep => ({
-    ...begun,
-    pass: { ...begun.pass, passedBy: new Set(begun.pass.passedBy), half },
-  });
-  const halves = await Promise.allSettled([
-    advance(db, task, half(0), 'the end'),
-    advance(second, task, half(1), 'the end'),
-  ]);
-  await second.close();
-  const faults = halves.flatMap((each) => (each.status === 'rejected' ? [(each.reason as Error).message] : []));
-  if (faults.length > 0) task.log.info(`${task.job.name}: one connection goes on alone (${faults.join('; ')})`);
+/** Whether several connections have done everything from here on. */
+async function share(begun: Sweep): Promise<boolean> {
+  const { db, log, connections } = begun.run;
+  const others = Array.from({ length: connections - 1 }, () => db.another('scheduler'));
+  const parts = await Promise.allSettled(
+    [db, ...others].map((each, number) =>
+      advance(each, { ...begun, passedBy: new Set(begun.passedBy), part: { number, of: connections } }, 'the end'),
+    ),
+  );
+  for (const other of others) await other.close();
+  const faults = parts.flatMap((each) => (each.status === 'rejected' ? [(each.reason as Error).message] : []));
+  if (faults.length > 0) log.info(`${begun.rule.job}: one connection goes on alone (${faults.join('; ')})`);
   return faults.length === 0;
 }
 
 /** Batch after batch, oldest first, until nothing is due or the run must end; or until more is due than one batch holds. */
-async function advance(
-  db: Database,
-  { log, job, rule, dryRun, batchSize, stop, result }: Task,
-  sweep: Sweep,
-  until: 'the end' | 'a backlog',
-): Promise<boolean> {
-  const { pass } = sweep;
+async function advance(db: Database, sweep: Sweep, until: 'the end' | 'a backlog'): Promise<boolean> {
+  const { run, rule, record, passedBy } = sweep;
   let looks = LOOKS;
   for (;;) {
-    if (stop.reason) {
-      result.workLeft = true;
+    if (run.stop.reason) {
+      record.result.workLeft = true;
       return true;
     }
-    const begun = performance.now();
-    const batch = await nextBatch(db, pass, rule, sweep.cursor, log);
-    // A claim for work outside is no larger than what can be under way at once.
-    if (batchSize === undefined && !rule.act)
-      pass.batchSize = nextSize(pass.batchSize, batch, performance.now() - begun);
+    const batch = await nextBatch(db, sweep);
+    record.run ??= batch.run;
     // What was only claimed for work outside the database is done when that work has been recorded.
-    const claimed = rule.act && !dryRun ? (batch.outcomes ?? []) : undefined;
-    const tallies = claimed ? await workOutside(db, pass, rule, claimed, stop, log) : [batch];
-    const done = addUp(tallies);
-    tally(result, rule, done, batch.refused);
-    say(log, job, rule, batch.claimed, done, batch.refused);
+    const done = rule.outside && !run.dryRun ? addUp(await workOutside(db, sweep, batch)) : batch;
+    note(sweep, batch, done);
     sweep.changes += total(batch.changed);
     sweep.cursor = batch.last ?? undefined;
-    if (batch.more && until === 'a backlog') return false;
-    if (batch.more && pass.passedBy.size < MANY_KEYS) continue;
+    if (batch.more && until === 'a backlog') {
+      await run.letGo();
+      return false;
+    }
+    if (batch.more && passedBy.size < MANY_KEYS) continue;
     if (sweep.changes > 0) looks = LOOKS;
     // A family may have more to change than fits into a batch: from the start, until there is nothing left of any.
-    if (!rule.each?.family || sweep.changes === 0) {
-      if (pass.passedBy.size === 0 || looks === 0) return true;
+    if (!rule.together?.family || sweep.changes === 0) {
+      if (passedBy.size === 0 || looks === 0) return true;
       looks--;
       await sleep(PAUSE_MS);
     }
-    pass.passedBy.clear();
+    passedBy.clear();
     sweep.cursor = undefined;
     sweep.changes = 0;
   }
 }
 
-/** A failing row costs its batch a second look: then they stay small. */
-function nextSize(size: number, batch: Batch, tookMs: number): number {
-  if (batch.refused.length > 0) return BATCH;
-  return tookMs < SHORT_MS ? Math.min(2 * size, LARGEST_BATCH) : size;
-}
-
-// Who wants every failure finds it in the table; a run keeps enough of them to show.
+// Whoever wants every failure finds it in the table; a run keeps enough of them to show.
 export const FAILURES_SHOWN = 100;
 
-function tally(result: JobResult, rule: Rule, done: Tally, refused: Refusal[]): void {
+/** Adds a batch to what the job did, and tells the log. */
+function note({ run: { log }, rule, record: { result, lines } }: Sweep, batch: Batch, done: Batch): void {
   result.changed = sum([result.changed, done.changed]);
-  result.failed += refused.length;
+  result.failed += batch.refused.length;
   result.lateSeconds = Math.max(result.lateSeconds, done.lateSeconds);
   result.unsent += done.unsent;
-  for (const { id, error } of refused) {
-    if (result.failures.length < FAILURES_SHOWN) result.failures.push({ id, rule: rule.name, error });
-  }
-}
-
-function say(log: Log, job: Job, rule: Rule, claimed: number, done: Tally, refused: Refusal[]): void {
-  if (claimed === 0) return;
-  const found = job.lines.found?.(rule.name, claimed);
+  const failures = batch.refused.map(({ id, error }) => ({ id, rule: rule.name, error }));
+  result.failures.push(...failures.slice(0, FAILURES_SHOWN - result.failures.length));
+  if (batch.claimed === 0) return;
+  const found = lines.found(rule.name, batch.claimed);
   if (found) log.write(found);
-  for (const outcome of done.outcomes ?? []) {
-    for (const line of job.lines.done(outcome)) log.write(claimed > DETAIL ? { ...line, level: 'debug' } : line);
-  }
-  if (claimed > DETAIL) {
-    log.info(`${job.name}: ${rule.name} changed ${total(done.changed)} rows`, { changed: done.changed });
-  }
-  for (const { id, error } of refused) log.write(job.lines.failed(rule.name, id, error));
+  const isMany = batch.claimed > DETAIL;
+  for (const outcome of done.outcomes ?? [])
+    for (const line of lines.done(outcome)) log.write(isMany ? { ...line, level: 'debug' } : line);
+  if (isMany) log.info(`${rule.job}: ${rule.name} changed ${total(done.changed)} rows`, { changed: done.changed });
+  for (const failed of failures) log.write(lines.failed(failed));
 }

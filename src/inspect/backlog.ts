@@ -1,6 +1,7 @@
 import type { Settings } from '../base/config.ts';
 import { blamesRow, type Database, sqlState } from '../db/client.ts';
-import type { Job } from '../job/define.ts';
+import { parameters } from '../engine/run.ts';
+import type { Installed } from '../job/compile.ts';
 import { backlog } from './outlook.ts';
 
 /** What is due and not done. Rows that wait for another attempt, or for an operator, are failures and not counted here. */
@@ -20,34 +21,31 @@ export const MOST = 1000;
 const isOfTheTables = (error: unknown) => sqlState(error)?.startsWith('42') || blamesRow(error);
 
 /** A job whose tables do not answer is left out: what is wrong with it is another question's answer. */
-export async function readBacklog(db: Database, settings: Settings, jobs: Job[], now: string): Promise<Backlog[]> {
-  const read = (some: Job[]) =>
+export async function readBacklog(
+  db: Database,
+  settings: Settings,
+  jobs: Installed[],
+  found: { now: string; tenant: string },
+): Promise<Backlog[]> {
+  const read = (some: Installed[]) =>
     some.length === 0
       ? Promise.resolve([])
-      : db.transaction(
-          (tx) =>
-            tx.query<Backlog>(backlog(some), {
-              ...settings.job,
-              now,
-              zone: settings.timezone,
-              dbZone: settings.dbTimezone,
-              most: MOST,
-            }),
-          { inIndexOrder: true },
-        );
+      : db.transaction((tx) => tx.query<Backlog>(backlog(some), { ...parameters(settings, found), most: MOST }), {
+          inIndexOrder: true,
+        });
   try {
     return await read(jobs);
   } catch (error) {
     if (!isOfTheTables(error)) throw error;
     if (jobs.length === 1) return [];
   }
-  const found: Backlog[] = [];
+  const all: Backlog[] = [];
   for (const job of jobs) {
     try {
-      found.push(...(await read([job])));
+      all.push(...(await read([job])));
     } catch (error) {
       if (!isOfTheTables(error)) throw error;
     }
   }
-  return found;
+  return all;
 }

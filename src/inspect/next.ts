@@ -2,7 +2,8 @@ import type { Settings } from '../base/config.ts';
 import { OperatorError } from '../base/errors.ts';
 import type { Database, Transaction } from '../db/client.ts';
 import { parameters } from '../engine/run.ts';
-import type { Job, Rule } from '../job/define.ts';
+import type { CompiledRule, Installed } from '../job/compile.ts';
+import type { Job } from '../job/define.ts';
 import { readStanding } from '../store/runs.ts';
 import { coming, overdue, triedAgain } from './outlook.ts';
 import { readStatus } from './status.ts';
@@ -69,25 +70,24 @@ export async function readNext(
   return db.transaction(
     async (tx) => {
       await tx.query('set transaction read only');
-      const standing = await readStanding(tx, jobs, { lock: false });
+      const found = await readStanding(tx, jobs, { lock: false, dbZone: settings.dbTimezone });
       const [span] = await tx.query<{ now: string; until: string }>(
         `select scheduler.iso(:now::timestamptz) as now,
            scheduler.iso(:now::timestamptz + make_interval(secs => :within::double precision)) as until`,
-        { now: standing[0]!.now, within },
+        { now: found.now, within },
       );
       const soonest = new Soonest(limit, span!.until);
       const readers: Reader[] = [];
-      for (const job of jobs) {
-        if (held.some((each) => each.job === job.name)) continue;
-        const { idType, anyFailures } = standing.find((each) => each.job === job.name)!;
-        const values = { ...parameters(settings, span!.now), job: job.name, most: ROWS_READ };
-        for (const rule of job.rules) {
+      for (const { job, installed } of found.jobs) {
+        if (!installed || held.some((each) => each.job === job.name)) continue;
+        const values = { ...parameters(settings, { ...found, now: span!.now }), job: job.name, most: ROWS_READ };
+        for (const rule of installed.rules) {
           const obstacle = whyNotPrepared(rule, values);
           if (obstacle) held.push({ job: job.name, transition: rule.name, why: obstacle });
           else {
-            const reader = new Reader(tx, job, rule, values, soonest);
+            const reader = new Reader(tx, installed, rule, values, soonest);
             await reader.readOverdue();
-            if (anyFailures) await reader.readFailing(rule.idType ?? idType!);
+            if (found.anyFailures) await reader.readFailing();
             readers.push(reader);
           }
         }
@@ -112,9 +112,9 @@ export async function readNext(
 }
 
 /** A transition that works outside the database may lack the settings to do so. */
-function whyNotPrepared(rule: Rule, values: Record<string, unknown>): string | undefined {
+export function whyNotPrepared(rule: CompiledRule, values: Record<string, unknown>): string | undefined {
   try {
-    rule.act?.prepare?.(values);
+    rule.outside?.prepare?.(values);
     return undefined;
   } catch (error) {
     if (error instanceof OperatorError) return error.message;
@@ -125,16 +125,16 @@ function whyNotPrepared(rule: Rule, values: Record<string, unknown>): string | u
 /** One rule, and how far it has been read. */
 class Reader {
   readonly #tx: Transaction;
-  readonly #job: Job;
-  readonly #rule: Rule;
+  readonly #job: Installed;
+  readonly #rule: CompiledRule;
   readonly #values: Record<string, unknown> & { now: string };
   readonly #soonest: Soonest;
   #from: string | undefined;
 
   constructor(
     tx: Transaction,
-    job: Job,
-    rule: Rule,
+    job: Installed,
+    rule: CompiledRule,
     values: Record<string, unknown> & { now: string },
     soonest: Soonest,
   ) {
@@ -161,10 +161,10 @@ class Reader {
     return isFull;
   }
 
-  async readFailing(idType: string): Promise<void> {
+  async readFailing(): Promise<void> {
     // A failure left over from a table with other ids is nobody's row.
     await this.#tx.attempt(async () => {
-      for (const minute of await this.#query(triedAgain(this.#rule, this.#job.rules, idType))) this.#add(minute);
+      for (const minute of await this.#query(triedAgain(this.#rule, this.#job.rules))) this.#add(minute);
     });
   }
 
@@ -175,7 +175,7 @@ class Reader {
   #add({ at, rows, wrong, id, reason, over }: Minute, also: Partial<Coming> = {}): void {
     if (at === null || rows === 0) return;
     this.#soonest.add(over, {
-      ...{ job: this.#job.name, transition: this.#rule.name, at, overdue: false, rows, orMore: false },
+      ...{ job: this.#job.job.name, transition: this.#rule.name, at, overdue: false, rows, orMore: false },
       ...{ id, wouldFail: wrong, retry: reason, ...also },
     });
   }

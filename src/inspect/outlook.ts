@@ -1,38 +1,37 @@
-import { conditionsAt, isDue, momentOf } from '../engine/statement.ts';
-import { aliasOf, type Job, type Rule } from '../job/define.ts';
+import { conditionsAt, isDue, momentOf } from '../engine/statements.ts';
+import type { CompiledRule, Installed } from '../job/compile.ts';
+import { quoteText } from '../job/expressions.ts';
 import { mayBeTried } from '../store/failures.ts';
 
 /** The SQL that asks what a tick would do and when, of one row or of all: the same conditions, and nothing is changed. */
 
 /** One row as a rule sees it, due or not; each piece is an expression on it. */
-export function look(rule: Rule, idType: string, pieces: Record<string, string>): string {
-  const alias = aliasOf(rule);
+export function look(rule: CompiledRule, pieces: Record<string, string>): string {
   const asked = Object.entries(pieces).map(([name, sql]) => `(${sql}) as ${name}`);
-  return `select ${[`${alias}.id::text as id`, ...asked].join(', ')}
-    from ${rule.whole?.row ?? rule.row} where ${alias}.id = :id::text::${idType}`;
+  return `select ${[`r.id::text as id`, ...asked].join(', ')}
+    from ${rule.whole?.row ?? rule.row} where r.id = :id::text::${rule.idType}`;
 }
 
 /** All that must be so besides the due time having come, by name. */
-export function conditionsOf(rule: Rule, idType: string): Record<string, string> {
+export function conditionsOf(rule: CompiledRule): Record<string, string> {
   if (!rule.whole) return rule.when;
-  const isPart = `exists (select from ${rule.row} where ${aliasOf(rule)}.id = :id::text::${idType})`;
+  const isPart = `exists (select from ${rule.row} where r.id = :id::text::${rule.idType})`;
   return { ...rule.when, [rule.whole.part]: isPart };
 }
 
 /** Other rows of the same key that are due by the rule: they change with the row, or right before or after it. */
-export function dueBeside(rule: Rule, idType: string): string {
-  const alias = aliasOf(rule);
-  const { key } = rule.each!;
-  return `select ${alias}.id::text as id from ${rule.row}
-    where ${isDue(rule)} and ${alias}.id <> :id::text::${idType}
-      and ${key} = (select ${key} from ${rule.row} where ${alias}.id = :id::text::${idType})
-    order by ${rule.at}, ${alias}.id limit :most::integer`;
+export function dueBeside(rule: CompiledRule): string {
+  const { key } = rule.together!;
+  return `select r.id::text as id from ${rule.row}
+    where ${isDue(rule)} and r.id <> :id::text::${rule.idType}
+      and ${key} = (select ${key} from ${rule.row} where r.id = :id::text::${rule.idType})
+    order by ${rule.at}, r.id limit :most::integer`;
 }
 
 const NOW = ':now::timestamptz';
 
 /** Whether another rule of the job acts on the row before this one does, and so may leave it nothing to do. */
-function preceded(rule: Rule, rules: Rule[], base: string): string {
+function preceded(rule: CompiledRule, rules: CompiledRule[], base: string): string {
   const others = rules.filter((other) => other !== rule && other.row === rule.row);
   const comesFirst = others.map((other) => {
     const moment = momentOf(other, base);
@@ -42,21 +41,20 @@ function preceded(rule: Rule, rules: Rule[], base: string): string {
   return `coalesce(${comesFirst.join(' or ') || 'false'}, false)`;
 }
 
-const expected = (rule: Rule, rules: Rule[], base: string) =>
-  `${aliasOf(rule)}.id::text as id, ${momentOf(rule, base)} as moment, ${rule.at} as due_at,
+const expected = (rule: CompiledRule, rules: CompiledRule[], base: string) =>
+  `r.id::text as id, ${momentOf(rule, base)} as moment, ${rule.at} as due_at,
     ${rule.wrong ? `(${rule.wrong})` : 'null'}::text as wrong, ${preceded(rule, rules, base)} as preceded`;
 
 /** The next row of the same key that the rule acts on, and which it will change: what then becomes of this one. */
-export function nextBeside(rule: Rule, idType: string): string {
-  const alias = aliasOf(rule);
-  const { key } = rule.each!;
+export function nextBeside(rule: CompiledRule): string {
+  const { key } = rule.together!;
   const moment = momentOf(rule, NOW);
-  return `select ${alias}.id::text as id, scheduler.iso(${moment}) as at from ${rule.row}
-    where ${conditionsAt(rule, moment).join(' and ')} and ${rule.at} < 'infinity' and ${mayBeTried(`${alias}.id`)}
-      and ${alias}.id <> :id::text::${idType}
-      and ${key} = (select ${key} from ${rule.row} where ${alias}.id = :id::text::${idType})
+  return `select r.id::text as id, scheduler.iso(${moment}) as at from ${rule.row}
+    where ${conditionsAt(rule, moment).join(' and ')} and ${rule.at} < 'infinity' and ${mayBeTried(rule)}
+      and r.id <> :id::text::${rule.idType}
+      and ${key} = (select ${key} from ${rule.row} where r.id = :id::text::${rule.idType})
       and ${rule.wrong ? `(${rule.wrong})` : 'null'} is null
-    order by ${rule.at}, ${alias}.id limit 1`;
+    order by ${rule.at}, r.id limit 1`;
 }
 
 const OWN = 'filter (where not preceded)';
@@ -72,10 +70,10 @@ const summed = (rows: string, time: string) => `
 
 const BY_MINUTE = `group by date_trunc('minute', moment, 'UTC') order by date_trunc('minute', moment, 'UTC')`;
 
-const inOrder = (rule: Rule) => `order by ${rule.at}, ${aliasOf(rule)}.id limit :most::integer`;
+const inOrder = (rule: CompiledRule) => `order by ${rule.at}, r.id limit :most::integer`;
 
 /** What a tick would do now: up to so many rows, as one. */
-export const overdue = (rule: Rule, rules: Rule[]): string =>
+export const overdue = (rule: CompiledRule, rules: CompiledRule[]): string =>
   summed(
     `select ${expected(rule, rules, NOW)}, null as reason from ${rule.row}
     where ${isDue(rule)}
@@ -84,30 +82,29 @@ export const overdue = (rule: Rule, rules: Rule[]): string =>
   );
 
 /** What comes due in a span, minute by minute, up to so many rows. */
-export const coming = (rule: Rule, rules: Rule[]): string =>
+export const coming = (rule: CompiledRule, rules: CompiledRule[]): string =>
   `${summed(
     `select ${expected(rule, rules, NOW)}, null as reason from ${rule.row}
     where ${conditionsAt(rule, rule.at).join(' and ')} and ${rule.at} > :from::timestamptz and ${rule.at} <= :until::timestamptz
-      and ${mayBeTried(`${aliasOf(rule)}.id`)}
+      and ${mayBeTried(rule)}
     ${inOrder(rule)}`,
     'moment',
   )}
   ${BY_MINUTE}`;
 
 /** The same for rows that failed: their time is that of the next attempt. */
-export function triedAgain(rule: Rule, rules: Rule[], idType: string): string {
-  const alias = aliasOf(rule);
+export function triedAgain(rule: CompiledRule, rules: CompiledRule[]): string {
   const base = 'failing.next_attempt_at';
   return `${summed(
     `select due.*, failing.error as reason
     from scheduler.failures failing
     cross join lateral (
       select ${expected(rule, rules, base)} from ${rule.row}
-      where ${alias}.id = failing.entity_id::${idType} and ${rule.at} is not null
+      where r.id = failing.entity_id::${rule.idType} and ${rule.at} is not null
         and ${conditionsAt(rule, momentOf(rule, base)).join(' and ')}
       offset 0
     ) as due
-    where failing.job = :job::text and failing.next_attempt_at > :now::timestamptz and failing.quarantined_at is null
+    where failing.tenant = :tenant::text and failing.job = :job::text and failing.rule = ${quoteText(rule.name)} and failing.next_attempt_at > :now::timestamptz and failing.quarantined_at is null
       and due.moment <= :until::timestamptz
     order by due.moment, failing.entity_id limit :most::integer`,
     'moment',
@@ -116,14 +113,14 @@ export function triedAgain(rule: Rule, rules: Rule[], idType: string): string {
 }
 
 /** What is due of each job and not done: how many rows, of each rule counted no further than a bound, and since when. */
-export function backlog(jobs: Job[]): string {
-  const parts = jobs.flatMap((job) =>
-    job.rules.map(
+export function backlog(jobs: Installed[]): string {
+  const parts = jobs.flatMap(({ rules }) =>
+    rules.map(
       (rule) => `
-      select '${job.name}' as job, count(*) as rows, min(due_at) filter (where isfinite(due_at)) as oldest
+      select ${quoteText(rule.job)} as job, count(*) as rows, min(due_at) filter (where isfinite(due_at)) as oldest
       from (
-        select ${rule.at} as due_at from ${rule.row} where ${isDue(rule).replaceAll(':job::text', `'${job.name}'`)}
-        order by ${rule.at}, ${aliasOf(rule)}.id limit :most::integer
+        select ${rule.at} as due_at from ${rule.row} where ${isDue(rule)}
+        order by ${rule.at}, r.id limit :most::integer
       ) as due`,
     ),
   );

@@ -3,7 +3,8 @@ import type { Settings } from '../base/config.ts';
 import type { Database } from '../db/client.ts';
 import type { Job } from '../job/define.ts';
 import { type Control, isPaused, whyPaused } from '../store/controls.ts';
-import { type LastRun, readLastRuns, readStanding, type Standing } from '../store/runs.ts';
+import { type LastRun, readLastRuns } from '../store/last-runs.ts';
+import { readStanding, type Standing } from '../store/runs.ts';
 import { type Backlog, MOST, readBacklog } from './backlog.ts';
 
 /** Whether the scheduler does its work, as far as the database can tell: ticks leave runs behind, and people controls. */
@@ -39,22 +40,20 @@ export interface Status {
 }
 
 export async function readStatus(db: Database, settings: Settings, jobs: Job[]): Promise<Status> {
-  const { standing, last } = await db.transaction(async (tx) => {
-    const standing = await readStanding(tx, jobs, { lock: false });
-    return { standing, last: await readLastRuns(tx, jobs, standing) };
+  const { found, last } = await db.transaction(async (tx) => {
+    const found = await readStanding(tx, jobs, { lock: false, dbZone: settings.dbTimezone });
+    return { found, last: await readLastRuns(tx, found.jobs) };
   });
-  const installed = jobs.filter((job) =>
-    standing.some(({ job: name, missing }) => name === job.name && !missing.length),
-  );
-  const backlogs = await readBacklog(db, settings, installed, standing[0]!.now);
+  const installed = found.jobs.flatMap((standing) => standing.installed ?? []);
+  const backlogs = await readBacklog(db, settings, installed, found);
   const of = <T extends { job: string }>(rows: T[], job: Job) => rows.find((row) => row.job === job.name);
-  const states = jobs.map((job) =>
-    jobStatus(job, settings, of(standing, job)!, of(last, job)!, of(backlogs, job) ?? NOTHING_DUE),
+  const states = found.jobs.map((standing) =>
+    jobStatus(settings, standing, of(last, standing.job)!, of(backlogs, standing.job) ?? NOTHING_DUE),
   );
   return {
     scheduler: schedulerState(states),
     message: message(states),
-    attention: attention(states, standing[0]!.now),
+    attention: attention(states, found.now),
     jobs: states,
   };
 }
@@ -64,13 +63,13 @@ const NOTHING_DUE = { rows: 0, since: null, seconds: null };
 // One tick may come late and one may be missed by a restart; a third means that nobody calls.
 const INTERVALS_OF_SILENCE = 3;
 
-function jobStatus(
-  job: Job,
+export function jobStatus(
   settings: Settings,
   standing: Standing,
   last: LastRun,
-  { rows, since, seconds }: JobStatus['backlog'],
+  { rows, since, seconds }: JobStatus['backlog'] = NOTHING_DUE,
 ): JobStatus {
+  const { job } = standing;
   const paused = isPaused(standing.control) ? standing.control : null;
   const off = job.switch && settings.job[job.switch] === false ? job.settings![job.switch]!.env : undefined;
   const silent = last.silentSeconds === null || last.silentSeconds > INTERVALS_OF_SILENCE * 60 * job.everyMinutes;

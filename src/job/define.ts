@@ -1,103 +1,199 @@
 import type { Variable } from '../base/config.ts';
 import type { Line } from '../base/log.ts';
+import type { Column } from './columns.ts';
 
-export { decimal, flag, type Variable } from '../base/config.ts';
+export { decimal, flag as setting, type Variable } from '../base/config.ts';
 export { configurationError } from '../base/errors.ts';
 export type { Line };
 
-/** The run's instant as listeners read it. In brackets, it is made once for a whole batch. */
-export const STAMP = '(select scheduler.iso(:now::timestamptz))';
-
 /**
- * One named pass over one kind of row. A job says what is due and what then changes, as SQL with the guard in plain
- * sight; the engine says how: batches, transactions, events, failures, records. SQL may use these parameters:
+ * A job is data: whose rows it looks at, when they are due, and what then changes. The engine says how.
  *
- *   :now        the run's one instant
+ * Its expressions are SQL on the columns of one row. They may also name:
+ *
+ *   now         the run's one instant
+ *   due_at      when the row became due
  *   :zone       SCHEDULER_TIMEZONE, for wall-clock schedules
- *   :dbZone     SCHEDULER_DB_TIMEZONE, for columns without a zone (see scheduler.at)
- *   and each setting that the job itself declares.
+ *   :setting    each setting that the job declares
+ *
+ * A column that holds an instant is a timestamptz in every expression, whatever its type in the database.
  */
 export interface Job {
   name: string;
   summary: string;
   everyMinutes: number;
-  /** Its place in a tick. Hand-offs are rows in tables, so the order saves a minute's wait and nothing else. */
+  /** Its place in a tick. Hand-offs are rows in tables, so the order only saves a minute's wait. */
   order: number;
-  /** The tables it works on and the columns it needs there; the first is the one whose rows it names. */
-  tables: Record<string, string[]>;
-  /** The migration's function that makes or adopts those tables. */
-  adopt: string;
-  /** Environment variables of its own, by the parameter name its SQL uses. */
+  /** The table whose rows it names. */
+  table: Table;
+  /** Other tables that its rules read or write, by the name that their SQL uses. */
+  tables?: Record<string, Table>;
+  /** Environment variables of its own, by the name that its SQL uses. */
   settings?: Record<string, Variable<string | boolean>>;
   /** The setting, if any, that can switch the job off in `tick`. */
   switch?: string;
-  rules: Rule[];
-  /** What the job watches, due or not: a query for --debug only, as it costs what the table holds. */
-  survey?: string;
-  lines: Lines;
+  rules: Record<string, Rule>;
+  /** All that the job watches, due or not: for --debug only, as it costs what the table holds. */
+  survey?: { query: (tables: Tables) => string; line(row: Record<string, unknown>): Line };
+  /** A statement of every migrate, once the tables are there. The second time it must do nothing. It may name :now and :tenant. */
+  begin?: (tables: Tables) => string;
+  /** What it says in the log, where its operators search for other words than the usual ones. */
+  log?: Partial<Lines>;
 }
 
-/** One way for a row to become due, and what is then done with all rows that are. */
-export interface Rule {
+export interface Table {
   name: string;
-  /** The table and its alias: "packages p". */
-  row: string;
-  /** The type of its id, where it is not a row of the job's first table. */
-  idType?: string;
-  /** Where `row` is only the part of a table that is worth looking at: all of it, for explaining, and what the part stands for. */
-  whole?: { row: string; part: string };
-  /** The due time, as an expression on the row that an index holds in order; or AT_ONCE. */
-  at: string;
-  /** Named conditions that must all hold, besides the due time having come. */
-  when: Record<string, string>;
-  /** A sentence on why the row cannot be acted on, or null. Such a row is a failure and the rest go on. */
-  wrong?: string;
-  /**
-   * For rows that must change one after the other: what they have in common, and a query that locks those keys of `due`
-   * (id, due_at, key and what is carried) which nobody else holds and answers them as `key`. With `family` all due rows of
-   * a key change together instead, and with them its other rows that meet this condition.
-   */
-  each?: { key: string; lock: string; family?: string; others?: Others };
-  /**
-   * Rows besides its own that somebody else's lock on keeps it from changing. For explaining: queries from `due` (id, due_at,
-   * key and what is carried) to tableoid, id and xmax. Where one of `free` is locked, the row is left alone; those of
-   * `awaited` are waited for, a moment only, and then the row fails.
-   */
-  needs?: { free?: string; awaited?: string };
-  /** More columns of the row as it was before the change, for `todo` and for a query that locks. */
-  carry?: string;
-  /**
-   * Comma-separated common table expressions that change the rows of `todo` (id, due_at and what is carried) and end in
-   * `outcome` (step, transition, type, entity_id, due_at, channels, data): one row per transition, in the order of
-   * `step`. A null type is counted without an event; a null transition is bookkeeping, and not counted. Rows are best changed
-   * in the order of `todo`: of a batch that fails, the number of those changed tells which row was refused.
-   */
-  change: string;
-  act?: Act;
-  /** More parameters for the change, made anew for each batch of up to so many rows: secrets, say, which SQL must not make. */
-  make?(rows: number): Record<string, unknown>;
+  /** Columns that tell it from another table of that name. */
+  recognisedBy: string[];
+  columns: Record<string, Column>;
+  /** The columns that this job needs. Default: all but those that only a new table gets. */
+  needs?: string[];
+  /** Default: id. */
+  key?: string;
+  primaryKey?: string[];
+  /** Columns of which no two rows may have the same value. */
+  once?: string[];
+  /** Columns that "on conflict" names: an old table gets a unique index on them where it has none. */
+  unique?: string[];
+  /** More indexes, by the end of their name; column names as above. */
+  indexes?: Record<string, string>;
+  /** Statements that make the table where there is none, instead of its columns. */
+  make?: string;
+  /** It is not made where one of these is there: another program's tables come all together. */
+  unless?: string[];
+  comment?: string;
+  /** What is done once, right after the table was made or adopted, with the tables in its braces. */
+  begin?: (tables: Tables) => string;
 }
+
+/** A table of another job, of which this one needs some columns only. */
+export const part = (table: Table, ...needs: string[]): Table => ({ ...table, needs });
 
 /** For rows that are due as soon as they meet the conditions, in the order of their ids. */
 export const AT_ONCE = "'-infinity'::timestamptz";
 
-/** A transition that a change makes of the other rows of the key that meet these conditions. For explaining. */
-export interface Others {
-  transition: string;
-  when: Record<string, string>;
+/** Conditions on a row, each by its name. */
+export type Conditions = Record<string, string>;
+
+/** One way for a row to become due, and what is then done with all rows that are. */
+export interface Rule {
+  /** The due time; an index holds it in order. */
+  due: string;
+  /** What must be so besides: one condition, or several with a name each. In a subquery the row is called r. */
+  where?: string | Conditions | ((tables: Tables) => Conditions);
+  /** Why a row cannot be acted on: sentences, each with its condition; or SQL that answers a sentence or null. */
+  fails?: Conditions | ((tables: Tables) => string);
+  /** More values of the row as it was, by name, for what follows. */
+  carry?: Record<string, string>;
+  /** Columns and their new values. */
+  set?: Record<string, string>;
+  /** What is told of each row that changed. */
+  event?: Event | Event[];
+  /**
+   * Where columns and values do not suffice: common table expressions from `todo` (id, due_at, now and what is carried) to
+   * `outcome` (step, transition, type, channels, entity_id, due_at, data). A null type is counted without an event, a null
+   * transition not even counted. Change rows in the order of `todo`.
+   */
+  change?: (tables: Tables) => string;
+  /** For rows that must change one after the other, or all at once. */
+  together?: Together;
+  /** Work outside the database for the rows that the change has claimed. */
+  outside?: Outside;
+  /** More parameters for the change, made anew for each batch of so many rows: passwords, say, which SQL must not make. */
+  make?(rows: number): Record<string, unknown>;
+  /** Where the row is not one of the job's own table. */
+  row?: OtherRow;
+}
+
+export interface Event {
+  /** How it is counted. Default: the name of the rule. */
+  transition?: string;
+  /** Without a type the transition is only counted. */
+  type?: string;
+  channels?: string[];
+  /** Expressions on the changed row, by name. */
+  data?: Record<string, string>;
+  /** A sentence; {column} is the value of that column. */
+  message?: string;
+  /** Only of rows that meet this. */
+  when?: string;
+  /** When it was due, where that differs from the due time of the rule. */
+  due?: string;
+}
+
+export interface OtherRow {
+  /** What stands in "from": a table of the job, or a query. It has an id. */
+  from: (tables: Tables) => string;
+  idType: string;
+  /** Where `from` is only the part of a table that is worth looking at: all of it, for explaining, and what the part stands for. */
+  whole?: (tables: Tables) => string;
+  part?: string;
+}
+
+export interface Together {
+  /** What the rows have in common: a customer, say. */
+  key: string;
+  /** A query that locks those keys of `due` (id, due_at, key and what is carried) which nobody else holds, and answers them as `key`. */
+  lock: (tables: Tables) => string;
+  /** All due rows of a key change at once, and with them its other rows that meet this condition. */
+  family?: string;
+  /** What a change makes of the other rows of the key. For explaining. */
+  others?: { transition: string; where: Conditions };
 }
 
 /**
- * Work outside the database (SMS, RADIUS) for the rows that the change has claimed. The claim must set when the row may be
- * tried again, for the case that nobody lives to answer.
+ * A table in the SQL of a rule. As a text it is what stands in "from": its columns under the names of the definition, instants as
+ * timestamptz. To write to it, name what is done with it.
  */
-export interface Act {
+export interface TableName {
+  toString(): string;
+  /** "update TABLE", and so on. The columns are then those of the database. */
+  readonly update: string;
+  readonly insert: string;
+  readonly delete: string;
+  /**
+   * "insert into TABLE (...) select ...", for what stands after "select". The id is made, if it has no default, and
+   * created_at and updated_at are filled, if the table has them.
+   */
+  insertSelect(values: Record<string, string>, alias?: string): string;
+  /** The type of its rows. */
+  readonly type: string;
+  readonly oid: string;
+}
+
+/** By name. A wrong one is an error of the first test that compiles the job. */
+// biome-ignore lint/suspicious/noExplicitAny: the names are those of the job, and each access would need a "!"
+export type Tables = { readonly [name: string]: TableName & any };
+
+/** What only a gateway may read: it cannot be printed, logged or turned into JSON. */
+export class Sealed<T> {
+  readonly #value: T;
+
+  constructor(value: T) {
+    this.#value = value;
+  }
+
+  open(): T {
+    return this.#value;
+  }
+}
+
+export interface Claimed<T = Record<string, unknown>> {
+  id: string;
+  sealed: Sealed<T>;
+}
+
+/**
+ * SMS and RADIUS. The claim must set when the row may be tried again, for the case that the process dies before it can
+ * answer. `outcome` of such a rule has one more column, `sealed`: what the work needs to know.
+ */
+export interface Outside {
   /** Throws when the settings do not suffice, before anything is claimed. */
   prepare?(values: Record<string, unknown>): void;
-  /** Does the work, many at once; it ends early when the signal says so, and answers for each row when it is known. */
-  perform(claimed: Outcome[], world: World): Promise<void>;
+  /** Does the work, many at once; ends early when the signal says so, and answers for each row when it is known. */
+  perform(claimed: Claimed[], world: World): Promise<void>;
   /** Common table expressions from `answer` (id text, result jsonb) to `outcome`, as in a change. */
-  record: string;
+  record: (tables: Tables) => string;
 }
 
 export interface World {
@@ -108,11 +204,7 @@ export interface World {
   say(line: Line): void;
 }
 
-export interface Answer {
-  id: string;
-  result: Record<string, unknown>;
-}
-
+/** What happened to a row. */
 export interface Outcome {
   transition: string;
   step: number;
@@ -120,52 +212,51 @@ export interface Outcome {
   data: Record<string, unknown>;
 }
 
-/** What a pass says in the log, in the words that its operators search for. */
-export interface Lines {
-  started: Line;
-  surveyed?(row: Record<string, unknown>): Line;
-  found?(rule: string, count: number): Line | undefined;
-  done(outcome: Outcome): Line[];
-  failed(rule: string, id: string, error: string): Line;
-  /** The failures are the first so many; `failed` counts them all. `surveyed` counts what the survey found, if there was one. */
-  finished(
-    changed: Record<string, number>,
-    failures: { id: string; rule: string; error: string }[],
-    failed: number,
-    surveyed?: number,
-  ): Line[];
+export interface Failed {
+  id: string;
+  rule: string;
+  error: string;
 }
 
-/** SQL on whether a row that failed waits for its next attempt, or for an operator. Both are given as expressions. */
-export const waits = (job: string, id: string): string => `exists (
+/** What a pass says in the log. */
+export interface Lines {
+  started: Line;
+  found(rule: string, count: number): Line | undefined;
+  done(outcome: Outcome): Line[];
+  failed(failed: Failed): Line;
+  /** The failures are the first so many; `failed` counts them all. `surveyed` counts the rows of the survey, if there was one. */
+  finished(changed: Record<string, number>, failures: Failed[], failed: number, surveyed?: number): Line[];
+}
+
+/** SQL on whether a row waits for another attempt after a failure, or for an operator. All three are SQL. */
+export const waits = (job: string, rule: string, id: string): string => `exists (
     select from scheduler.failures f
-    where f.job = ${job} and f.entity_id = ${id}::text and f.next_attempt_at > :now::timestamptz
+    where f.tenant = :tenant::text and f.job = ${job} and f.rule = ${rule} and f.entity_id = ${id}::text
+      and f.next_attempt_at > :now::timestamptz
   )`;
 
-/**
- * SQL that joins each answer of `read` to the row it is about, as `sent`. One by one: to the planner an index of rows under way
- * looks empty, and then it would search all of it, with every row of a backlog that was under way before. For the same
- * reason the update's own guard on the status stands where no index can serve it.
- */
-export const answeredRow = (table: string, status: string): string => `cross join lateral (
-        select s.id from ${table} s where s.id::text = read.id and s.${status} = 'sending' offset 0
-      ) as sent`;
+export const defineJob = (job: Job): Job => job;
 
-export const tableOf = (job: Job): string => Object.keys(job.tables)[0]!;
-export const aliasOf = (rule: Rule): string => rule.row.split(' ').at(-1)!;
+/** The run's instant as listeners read it. In brackets, it is made once for a whole batch. */
+export const STAMP = '(select scheduler.iso(:now::timestamptz))';
 
-export const info = (message: string, fields?: Line['fields']): Line => ({
-  level: 'info',
-  message,
-  ...(fields && { fields }),
-});
-export const warning = (message: string, fields?: Line['fields']): Line => ({
-  level: 'warn',
-  message,
-  ...(fields && { fields }),
-});
-export const failure = (message: string, fields?: Line['fields']): Line => ({
-  level: 'error',
-  message,
-  ...(fields && { fields }),
+const line =
+  (level: Line['level']) =>
+  (message: string, fields?: Line['fields']): Line => ({
+    level,
+    message,
+    ...(fields && { fields }),
+  });
+export const info = line('info');
+export const warning = line('warn');
+export const failure = line('error');
+
+/** The usual words, for what a job does not say in its own. */
+export const linesOf = ({ name, log }: Job): Lines => ({
+  started: info(`${name} started`),
+  found: (rule, count) => info(`${name}: found rows to ${rule}`, { count }),
+  done: ({ transition, entity_id }) => [info(`${name}: ${transition}`, { id: entity_id })],
+  failed: ({ id, rule, error }) => failure(`${name}: failed to ${rule}`, { id, error }),
+  finished: () => [info(`${name} completed`)],
+  ...log,
 });

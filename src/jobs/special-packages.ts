@@ -1,139 +1,129 @@
-import { failure, info, type Job, type Rule, STAMP, warning } from '../job/define.ts';
+import { CREATED, day, flag, hour, key, remembered, starting, text } from '../job/columns.ts';
+import { defineJob, type Event, failure, info, type Rule, type Table, warning } from '../job/define.ts';
 
 // A row's own zone, else SCHEDULER_TIMEZONE.
-const ZONE = "coalesce(nullif(s.timezone, ''), :zone::text)";
-const OPENS = `scheduler.instant(scheduler.opening(s.schedule_date, s.schedule_time), ${ZONE})`;
-const CLOSES = `scheduler.instant(scheduler.day_end(s.valid_until), ${ZONE})`;
-const SWITCHED_OFF = 'scheduler.at(s.deactivated_at, :dbZone::text)';
+const ZONE = "coalesce(nullif(timezone, ''), :zone::text)";
+const OPENS = `scheduler.instant(scheduler.opening(schedule_date, schedule_time), ${ZONE})`;
+const CLOSES = `scheduler.instant(scheduler.day_end(valid_until), ${ZONE})`;
 
-const AWAITED = { 'it is scheduled': 's.scheduled', 'it switches on by itself': 's.auto_activate' };
-const NOT_YET_CLOSED = {
-  'its last day was not yet acted on': `(${SWITCHED_OFF} is null or ${SWITCHED_OFF} < ${CLOSES})`,
-};
-
-const UNKNOWN_ZONE = `case when not scheduler.known_zone(${ZONE})
-  then format('timezone %L is not a zone that PostgreSQL knows, such as ''Africa/Nairobi''', left(s.timezone, 80)) end`;
-
-const CHANNELS = "array['private-packages', 'private-admin-notifications'] as channels";
-
-const statusData = (from: string, to: string, active: boolean) => `
-  jsonb_build_object(
-    'package_id', id, 'package_name', name, 'package_type', 'special', 'old_status', '${from}', 'new_status', '${to}',
-    'is_active', ${active}, 'scheduled_activation_time', scheduler.iso(opens), 'timestamp', ${STAMP},
-    'message', format('Package ''%s'' status changed from ${from} to ${to}', name)
-  ) as data`;
-
-const ACTIVATE: Rule = {
-  name: 'activate',
-  row: 'special_packages s',
-  at: OPENS,
-  when: { ...AWAITED, 'its last day is not over': `coalesce(:now::timestamptz < ${CLOSES}, true)` },
-  wrong: UNKNOWN_ZONE,
-  carry: `s.is_active as was_active, ${OPENS} as opens`,
-  change: `
-    switched as (
-      update special_packages s set is_active = true, scheduled = false, updated_at = :now::timestamptz
-      from todo where s.id = todo.id
-      returning s.id, s.name, todo.due_at, todo.opens, todo.was_active
-    ),
-    outcome as (
-      select 1 as step, 'activate' as transition, case when was_active is not true then 'special_package.status.changed' end as type,
-        ${CHANNELS}, id::text as entity_id, due_at, ${statusData('inactive', 'active', true)}
-      from switched
-    )`,
-};
-
-const MISS: Rule = {
-  name: 'miss',
-  row: 'special_packages s',
-  at: `greatest(${OPENS}, ${CLOSES})`,
-  when: {
-    ...AWAITED,
-    'it has a start': 's.schedule_date is not null',
-    'it has a last day': 's.valid_until is not null',
+const TABLE: Table = {
+  name: 'special_packages',
+  recognisedBy: ['schedule_date', 'auto_activate'],
+  columns: {
+    id: key(),
+    name: text({ notNull: true }),
+    scheduled: starting(flag, 'false'),
+    schedule_date: day(),
+    schedule_time: hour(),
+    auto_activate: flag({ notNull: true, default: 'false' }),
+    auto_deactivate: starting(flag, 'false'),
+    is_active: starting(flag, 'false'),
+    valid_until: day(),
+    timezone: text(),
+    closed_end: remembered({ comment: 'The end of the last valid day that was acted on; kept by the scheduler.' }),
+    created_at: { ...CREATED, newTableOnly: true },
+    updated_at: CREATED,
   },
-  wrong: UNKNOWN_ZONE,
-  carry: `${OPENS} as opens, s.valid_until`,
-  change: `
-    switched as (
-      update special_packages s set scheduled = false, deactivated_at = :now::timestamptz from todo where s.id = todo.id
-      returning s.id, s.name, todo.due_at, todo.opens, todo.valid_until
-    ),
-    outcome as (
-      select 1 as step, 'miss' as transition, 'special_package.schedule.missed' as type, ${CHANNELS}, id::text as entity_id, due_at,
-        jsonb_build_object(
-          'package_id', id, 'package_name', name, 'scheduled_activation_time', scheduler.iso(opens),
-          'valid_until', valid_until, 'timestamp', ${STAMP},
-          'message', format('Package ''%s'' was never switched on: its last day passed without a tick', name)
-        ) as data
-      from switched
-    )`,
 };
 
-const DEACTIVATE: Rule = {
-  name: 'deactivate',
-  row: 'special_packages s',
-  at: CLOSES,
-  when: { 'it is on': 's.is_active', 'it switches off by itself': 's.auto_deactivate', ...NOT_YET_CLOSED },
-  wrong: UNKNOWN_ZONE,
-  carry: `${OPENS} as opens`,
-  change: `
-    switched as (
-      update special_packages s set is_active = false, deactivated_at = :now::timestamptz, updated_at = :now::timestamptz
-      from todo where s.id = todo.id
-      returning s.id, s.name, todo.due_at, todo.opens
-    ),
-    outcome as (
-      select 1 as step, 'deactivate' as transition, 'special_package.status.changed' as type, ${CHANNELS},
-        id::text as entity_id, due_at, ${statusData('active', 'inactive', false)}
-      from switched
-    )`,
+const AWAITED = { 'it is scheduled': 'scheduled', 'it switches on by itself': 'auto_activate' };
+const SWITCHES_OFF = { 'it switches off by itself': 'auto_deactivate' };
+const NOT_YET_CLOSED = { 'its last day was not yet acted on': `coalesce(closed_end <> ${CLOSES}, true)` };
+const UNKNOWN_ZONE = {
+  "timezone '{timezone}' is not a zone that PostgreSQL knows, such as 'Africa/Nairobi'": `not scheduler.known_zone(${ZONE})`,
+};
+
+const CHANNELS = ['private-packages', 'private-admin-notifications'];
+const statusChanged = (from: string, to: string, when?: string): Event => ({
+  type: 'special_package.status.changed',
+  channels: CHANNELS,
+  data: {
+    ...{ package_id: 'id', package_name: 'name', package_type: "'special'" },
+    ...{ old_status: `'${from}'`, new_status: `'${to}'`, is_active: String(to === 'active') },
+    ...{ scheduled_activation_time: 'scheduler.iso(opens)', timestamp: 'now' },
+  },
+  message: `Package '{name}' status changed from ${from} to ${to}`,
+  ...(when && { when }),
+});
+const NOTED: Event = { data: { package_id: 'id', package_name: 'name' } };
+const CARRY = { opens: OPENS, closes: CLOSES, was_active: 'is_active is true' };
+
+const activate: Rule = {
+  due: OPENS,
+  where: {
+    ...AWAITED,
+    // One that is on already is switched off like any other: its start is noted first, as a tick in time would have done.
+    'its last day is not over, or closes nothing': `coalesce(now < ${CLOSES}, true) or auto_deactivate is not true
+      or is_active and ${OPENS} < ${CLOSES}`,
+  },
+  fails: UNKNOWN_ZONE,
+  carry: CARRY,
+  set: { is_active: 'true', scheduled: 'false', closed_end: 'null', updated_at: 'now' },
+  event: [
+    statusChanged('inactive', 'active', 'not was_active'),
+    { ...NOTED, transition: 'activate', when: 'was_active' },
+  ],
+};
+
+const miss: Rule = {
+  due: `greatest(${OPENS}, ${CLOSES})`,
+  where: {
+    ...AWAITED,
+    ...SWITCHES_OFF,
+    'it is off': 'is_active is not true',
+    'it has a start': 'schedule_date is not null',
+    'it has a last day': 'valid_until is not null',
+  },
+  fails: UNKNOWN_ZONE,
+  carry: CARRY,
+  set: { scheduled: 'false', closed_end: 'closes' },
+  event: {
+    type: 'special_package.schedule.missed',
+    channels: CHANNELS,
+    data: {
+      ...{ package_id: 'id', package_name: 'name', scheduled_activation_time: 'scheduler.iso(opens)' },
+      ...{ valid_until: 'valid_until', timestamp: 'now' },
+    },
+    message: "Package '{name}' was never switched on: its last day passed without a tick",
+  },
+};
+
+const deactivate: Rule = {
+  due: CLOSES,
+  where: { 'it is on': 'is_active', ...SWITCHES_OFF, ...NOT_YET_CLOSED },
+  fails: UNKNOWN_ZONE,
+  carry: CARRY,
+  set: { is_active: 'false', closed_end: 'closes', updated_at: 'now' },
+  event: statusChanged('active', 'inactive'),
 };
 
 /** Off already when its last day ended. That is noted, so that switching it on afterwards counts as somebody's wish. */
-const SETTLE: Rule = {
-  name: 'settle',
-  row: 'special_packages s',
-  at: CLOSES,
-  when: {
-    'it is off': 's.is_active is not true',
-    'it does not wait for its start': '(s.scheduled and s.auto_activate) is not true',
-    'it switches off by itself': 's.auto_deactivate',
+const settle: Rule = {
+  due: CLOSES,
+  where: {
+    'it is off': 'is_active is not true',
+    'it does not wait for its start until then': `(scheduled and auto_activate and ${OPENS} <= ${CLOSES}) is not true`,
+    ...SWITCHES_OFF,
     ...NOT_YET_CLOSED,
   },
-  change: `
-    closed as (
-      update special_packages s set deactivated_at = :now::timestamptz from todo where s.id = todo.id
-      returning s.id, s.name, todo.due_at
-    ),
-    outcome as (
-      select 1 as step, 'settle' as transition, null as type, '{}'::text[] as channels, id::text as entity_id, due_at,
-        jsonb_build_object('package_id', id, 'package_name', name) as data
-      from closed
-    )`,
+  set: { closed_end: CLOSES },
+  event: NOTED,
 };
 
 const FAILED: Record<string, string> = { miss: 'close the missed schedule of', settle: 'note the end of' };
 
-export const job: Job = {
+export const job = defineJob({
   name: 'special-packages',
   summary: 'switch special packages on at their hour and off after their last valid day',
   everyMinutes: 1,
   order: 20,
-  tables: {
-    special_packages: [
-      ...['id', 'name', 'scheduled', 'schedule_date', 'schedule_time', 'auto_activate', 'auto_deactivate', 'is_active'],
-      ...['valid_until', 'timezone', 'deactivated_at', 'updated_at'],
-    ],
-  },
-  adopt: 'adopt_special_packages',
-  // What is over goes first, so that nothing looks at it twice.
-  rules: [MISS, DEACTIVATE, SETTLE, ACTIVATE],
-  lines: {
+  table: TABLE,
+  rules: { activate, miss, deactivate, settle },
+  log: {
     started: info('ProcessSpecialPackages job started'),
     found: (rule, count) => (rule === 'activate' ? info('Found special packages to activate', { count }) : undefined),
-    done: ({ transition, data }) => {
-      const which = { package_id: data.package_id, package_name: data.package_name };
+    done: ({ transition, data: { package_id, package_name, ...data } }) => {
+      const which = { package_id, package_name };
       switch (transition) {
         case 'activate':
           return [info('Special package activated', { ...which, scheduled_time: data.scheduled_activation_time })];
@@ -145,8 +135,8 @@ export const job: Job = {
           return [info('Special package stays as it was switched by hand', which)];
       }
     },
-    failed: (rule, id, error) =>
+    failed: ({ id, rule, error }) =>
       failure(`Failed to ${FAILED[rule] ?? rule} special package`, { package_id: id, error }),
     finished: () => [info('ProcessSpecialPackages job completed successfully')],
   },
-};
+});

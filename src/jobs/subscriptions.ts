@@ -1,44 +1,63 @@
-import { failure, flag, info, type Job, type Rule, STAMP, waits } from '../job/define.ts';
+import { CREATED, flag, instant, key, starting, text } from '../job/columns.ts';
+import { defineJob, failure, info, type Rule, STAMP, setting, type Table, type Tables, waits } from '../job/define.ts';
 
-const START = 'scheduler.at(c."scheduledStartDate", :dbZone::text)';
-const END = 'scheduler.at(c."endDate", :dbZone::text)';
+const TABLE: Table = {
+  name: 'customer_packages',
+  recognisedBy: ['scheduledStartDate', 'previousSubscriptionId'],
+  columns: {
+    id: key('text'),
+    userId: text({ notNull: true }),
+    packageId: text(),
+    // No default for a status that was never there: it would start every old row.
+    status: text({ notNull: true, default: "'SCHEDULED'" }),
+    isActive: starting(flag, 'false'),
+    startDate: instant(),
+    endDate: instant(),
+    scheduledStartDate: instant(),
+    // No foreign key: a previous subscription that is gone must not keep its successor from starting.
+    previousSubscriptionId: text(),
+    createdAt: CREATED,
+    updatedAt: CREATED,
+  },
+  // A customer's rows without their history.
+  indexes: { of_customer: `("userId") where status in ('SCHEDULED', 'ACTIVE')` },
+};
 
-const unanswerable = (alias: string) => `case
-  when ${alias}."userId" is null then 'it belongs to no customer'
-  when ${alias}."previousSubscriptionId" = ${alias}.id then 'it names itself as its previous subscription'
+const START = '"scheduledStartDate"';
+const ACTIVE = { 'it is active': "status = 'ACTIVE'" };
+
+const unanswerable = (t: Tables, r: string) => `case
+  when ${r}."userId" is null then 'it belongs to no customer'
+  when ${r}."previousSubscriptionId" = ${r}.id then 'it names itself as its previous subscription'
   when (
-    select p."userId" is distinct from ${alias}."userId" from customer_packages p where p.id = ${alias}."previousSubscriptionId"
-  ) then format('its previous subscription %s belongs to another customer', ${alias}."previousSubscriptionId")
+    select p."userId" is distinct from ${r}."userId" from ${t.customer_packages} p where p.id = ${r}."previousSubscriptionId"
+  ) then format('its previous subscription %s belongs to another customer', ${r}."previousSubscriptionId")
 end`;
 
 /**
  * A customer is free when nobody else holds a row that matters: the active ones and those that are due. Every runner asks
- * for the oldest due row first, so that one of them gets the whole customer instead of each a part. What somebody else
- * holds, the application perhaps, is not waited for: that customer's turn comes with the next tick.
- * "No key update" lets the application go on referring to these rows, from a new invoice for instance. They are locked by
- * where they lie ("spot"), not by another search for their ids; one that has moved since is as good as held.
+ * for the oldest due row first, so that one of them gets the whole customer. A customer that somebody else holds waits for
+ * the next tick. "No key update" lets the application go on referring to these rows, from a new invoice for instance.
  */
-const NEEDED = `
-  needed as materialized (
-    select customer.key, c.id, c.ctid as spot,
-      row_number() over (partition by customer.key order by c.status = 'ACTIVE', ${START}, c.id) as place
+const lockCustomers = (t: Tables) => `
+  with needed as materialized (
+    select customer.key, c.id, c.place as spot,
+      row_number() over (partition by customer.key order by c.status = 'ACTIVE', c."scheduledStartDate", c.id) as place
     from (select distinct key, "userId" from due) as customer
-    join customer_packages c on c."userId" = customer."userId"
-    where c.status in ('SCHEDULED', 'ACTIVE') and (c.status = 'ACTIVE' or ${START} <= :now::timestamptz)
+    join ${t.customer_packages} c on c."userId" = customer."userId"
+    where c.status in ('SCHEDULED', 'ACTIVE') and (c.status = 'ACTIVE' or c."scheduledStartDate" <= :now::timestamptz)
     union all
-    select due.key, c.id, c.ctid, 1 from due join customer_packages c on c.id = due.id where due."userId" is null
-  )`;
-const LOCK_CUSTOMERS = `
-  with ${NEEDED},
+    select due.key, c.id, c.place, 1 from due join ${t.customer_packages} c on c.id = due.id where due."userId" is null
+  ),
   oldest as materialized (
     select needed.key
-    from needed join customer_packages c on c.ctid = needed.spot and c.id = needed.id
+    from needed join ${t.customer_packages} c on c.place = needed.spot and c.id = needed.id
     where needed.place = 1 and c.status = 'SCHEDULED'
     for no key update of c skip locked
   ),
   held as materialized (
     select needed.key
-    from needed join customer_packages c on c.ctid = needed.spot and c.id = needed.id
+    from needed join ${t.customer_packages} c on c.place = needed.spot and c.id = needed.id
     where case when needed.place > 1 then needed.key in (select key from oldest) end and c.status in ('SCHEDULED', 'ACTIVE')
     for no key update of c skip locked
   )
@@ -48,8 +67,9 @@ const LOCK_CUSTOMERS = `
   ) as rows
   group by key having sum(needed) = 0`;
 
+const at = (column: string) => `scheduler.at(c.${column}, :dbZone::text)`;
 const DETAILS = `c.id, c."userId" as user_id, c."packageId" as package_id, c."previousSubscriptionId" as previous,
-        ${START} as scheduled_start, scheduler.at(c."startDate", :dbZone::text) as started`;
+        ${at(START)} as scheduled_start, ${at('"startDate"')} as started`;
 
 /** Expects id and the DETAILS of the changed row, its statuses and a message. */
 const EVENT = `
@@ -61,33 +81,26 @@ const EVENT = `
     'message', message
   ) as data`;
 
-const ACTIVE = { 'it is active': "c.status = 'ACTIVE'" };
-
-const ACTIVATE: Rule = {
-  name: 'activate',
-  row: 'customer_packages c',
-  at: START,
-  when: { 'it is scheduled': "c.status = 'SCHEDULED'" },
-  wrong: unanswerable('c'),
-  each: {
-    key: `coalesce(c."userId"::text, 'nobody, ' || c.id::text)`,
-    lock: LOCK_CUSTOMERS,
-    others: { transition: 'expire previous', when: ACTIVE },
+const activate: Rule = {
+  due: START,
+  where: { 'it is scheduled': "status = 'SCHEDULED'" },
+  fails: (t) => unanswerable(t, 'r'),
+  together: {
+    key: `coalesce("userId"::text, 'nobody, ' || id::text)`,
+    lock: lockCustomers,
+    others: { transition: 'expire previous', where: ACTIVE },
   },
-  needs: {
-    free: `with ${NEEDED} select c.tableoid, c.id, c.xmax from needed join customer_packages c on c.id = needed.id`,
-  },
-  carry: 'c."userId"',
-  change: `
+  carry: { userId: '"userId"' },
+  change: (t) => `
     replaced as (
-      update customer_packages c
+      ${t.customer_packages.update} c
       set status = 'EXPIRED', "isActive" = false, "updatedAt" = :now::timestamptz
-      from todo where c."userId" = todo."userId" and ${Object.values(ACTIVE).join(' and ')}
+      from todo where c."userId" = todo."userId" and c.status = 'ACTIVE'
       returning todo.id as replaced_by, todo.due_at, ${DETAILS}
     ),
     -- The first comparison makes the old one end before the new one starts, as an index on "one ACTIVE each" demands.
     switched as (
-      update customer_packages c
+      ${t.customer_packages.update} c
       set status = 'ACTIVE', "isActive" = true, "startDate" = :now::timestamptz, "updatedAt" = :now::timestamptz
       from todo where (select count(*) from replaced) >= 0 and c.id = todo.id
       returning todo.due_at, ${DETAILS}
@@ -112,26 +125,23 @@ const ACTIVATE: Rule = {
     )`,
 };
 
-const END_EXPIRED: Rule = {
-  name: 'end',
-  row: 'customer_packages c',
-  at: END,
-  when: {
+const end: Rule = {
+  due: '"endDate"',
+  where: (t) => ({
     ...ACTIVE,
     'ending is not switched off': ':endSubscriptions::boolean',
     // Otherwise this rule could take the row from a runner that is replacing it, and the replacement would wait a tick.
-    // One that cannot be started replaces nothing, also in the words of "explain", which is asked before it was tried.
+    // One that cannot be started replaces nothing.
     'no other one is about to replace it': `not exists (
-      select from customer_packages n
-      where n."userId" = c."userId" and n.status = 'SCHEDULED'
-        and scheduler.at(n."scheduledStartDate", :dbZone::text) <= :now::timestamptz
-        and (${unanswerable('n')}) is null
-        and not ${waits("'subscriptions'", 'n.id')}
+      select from ${t.customer_packages} n
+      where n."userId" = r."userId" and n.status = 'SCHEDULED' and n."scheduledStartDate" <= now
+        and (${unanswerable(t, 'n')}) is null
+        and not ${waits("'subscriptions'", "'activate'", 'n.id')}
     )`,
-  },
-  change: `
+  }),
+  change: (t) => `
     ended as (
-      update customer_packages c
+      ${t.customer_packages.update} c
       set status = 'EXPIRED', "isActive" = false, "updatedAt" = :now::timestamptz
       from todo where c.id = todo.id
       returning todo.due_at, ${DETAILS}, 'ACTIVE' as old_status, 'EXPIRED' as new_status, null as replaced_by,
@@ -143,28 +153,23 @@ const END_EXPIRED: Rule = {
     )`,
 };
 
-const failedTo = (rule: string, id: string, error: string) => `Failed to ${rule} subscription ${id}: ${error}`;
+const failedTo = ({ rule, id, error }: { rule: string; id: string; error: string }) =>
+  `Failed to ${rule} subscription ${id}: ${error}`;
 
-export const job: Job = {
+export const job = defineJob({
   name: 'subscriptions',
   summary: 'start subscriptions bought ahead, end the ones they replace and those whose time is over',
   everyMinutes: 1,
   order: 30,
-  tables: {
-    customer_packages: [
-      ...['id', 'userId', 'packageId', 'status', 'isActive', 'startDate', 'endDate'],
-      ...['scheduledStartDate', 'previousSubscriptionId', 'createdAt', 'updatedAt'],
-    ],
-  },
-  adopt: 'adopt_subscriptions',
+  table: TABLE,
   settings: {
-    enableSubscriptions: flag('ENABLE_SUBSCRIPTION_SCHEDULER', true),
-    endSubscriptions: flag('SCHEDULER_END_SUBSCRIPTIONS', true),
+    enableSubscriptions: setting('ENABLE_SUBSCRIPTION_SCHEDULER', true),
+    endSubscriptions: setting('SCHEDULER_END_SUBSCRIPTIONS', true),
   },
   switch: 'enableSubscriptions',
   // Ending comes second: what was bought and was over within one outage starts and ends in the same pass.
-  rules: [ACTIVATE, END_EXPIRED],
-  lines: {
+  rules: { activate, end },
+  log: {
     started: info('Starting scheduled subscription activation check'),
     found: (rule, count) =>
       rule === 'activate' ? info(`Found ${count} scheduled subscriptions to activate`) : undefined,
@@ -179,15 +184,14 @@ export const job: Job = {
           return [info(`Ended subscription ${id}`)];
       }
     },
-    failed: (rule, id, error) => failure(failedTo(rule, id, error)),
+    failed: (failed) => failure(failedTo(failed)),
     finished: (changed, failures, failed) => {
       const activated = changed.activate ?? 0;
       if (activated + failed === 0) return [info('No scheduled subscriptions to activate')];
-      const errors = failures.map((each) => failedTo(each.rule, each.id, each.error));
       return [
         info(`Scheduled subscription activation completed: ${activated} activated, ${failed} errors`),
-        ...(failed > 0 ? [failure(`Auto-activation errors: ${failed} [ ${errors.join(', ')} ]`)] : []),
+        ...(failed > 0 ? [failure(`Auto-activation errors: ${failed} [ ${failures.map(failedTo).join(', ')} ]`)] : []),
       ];
     },
   },
-};
+});

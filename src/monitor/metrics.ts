@@ -66,13 +66,13 @@ export const METRICS: Record<string, { type: 'gauge' | 'counter'; help: string }
 };
 
 export interface TickReport {
-  /** None yet: it lingers, and this was one of its passes. */
+  /** None yet: it lingers, and this is one of its passes. */
   exitCode?: number;
-  /** What the tick did; none when it ended before its pass did. */
-  result?: RunResult | undefined;
+  /** Another run did the work. */
+  locked?: boolean;
+  /** A pass that was not reported yet. */
+  pass?: RunResult;
   seconds: number;
-  /** Its passes have told already what they did. */
-  counted?: boolean;
 }
 
 interface Context {
@@ -126,9 +126,8 @@ export function collect(before: Samples, report: TickReport, database: Looked | 
   for (const [name, { type }] of Object.entries(METRICS)) {
     if (type === 'counter') samples.set(name, new Map(before.get(name)));
   }
-  const { exitCode, result, seconds, counted } = report;
-  const locked = result?.locked === true;
-  const outcome = exitCode ?? result?.exitCode;
+  const { exitCode, pass, seconds, locked = pass?.locked === true } = report;
+  const outcome = exitCode ?? pass?.exitCode;
 
   set('scheduler_build_info', 1, { version: VERSION });
   set('scheduler_last_tick_timestamp_seconds', now);
@@ -144,7 +143,7 @@ export function collect(before: Samples, report: TickReport, database: Looked | 
     set('scheduler_tick_locked', Number(locked));
     add('scheduler_ticks_total', 1, { exit_code: String(exitCode) });
   }
-  for (const { job, changed, failed, unsent } of (!counted && result?.jobs) || []) {
+  for (const { job, changed, failed, unsent } of pass?.jobs ?? []) {
     for (const [transition, count] of Object.entries(changed))
       add('scheduler_transitions_total', count, { job_name: job, transition });
     add('scheduler_failed_rows_total', failed, { job_name: job });

@@ -65,12 +65,16 @@ function request(url: string, signal: string, run: string, body: string) {
   return { url: target.href, headers: { 'content-type': 'text/plain; charset=utf-8' }, body };
 }
 
+// A monitor keeps the first 10 kB or so.
+const LINES = 50;
+
 /** For somebody else's server: counts, and no message that could quote a row. */
-export function summarize(exitCode: number, seconds: number, result: RunResult | undefined): string {
-  const busy = (result?.jobs ?? []).filter((job) => Object.keys(job.changed).length > 0 || job.failed > 0 || job.error);
+export function summarize(exitCode: number, seconds: number, passes: RunResult[]): string {
+  const jobs = passes.flatMap((pass) => pass.jobs);
+  const busy = jobs.filter((job) => Object.keys(job.changed).length > 0 || job.failed > 0 || job.error);
   return [
     `exit code ${exitCode}: ${MEANINGS[exitCode] ?? 'unknown'}, after ${seconds.toFixed(1)} s`,
-    ...(result?.locked ? ['another run holds the lock and does the work'] : []),
+    ...(passes.at(-1)?.locked ? ['another run holds the lock and does the work'] : []),
     ...busy.map((job) => {
       const words = Object.entries(job.changed).map(([transition, count]) => `${transition} ${count}`);
       if (job.failed > 0) words.push(`failed ${job.failed}`);
@@ -78,5 +82,7 @@ export function summarize(exitCode: number, seconds: number, result: RunResult |
       if (job.lateSeconds >= 1) words.push(`late by up to ${inWords(job.lateSeconds)}`);
       return `${job.job}: ${words.join(', ')}`;
     }),
-  ].join('\n');
+  ]
+    .slice(0, LINES)
+    .join('\n');
 }

@@ -1,6 +1,7 @@
 import { EXIT, type ExitCode, OperatorError } from '../base/errors.ts';
 import type { Context } from '../context.ts';
 import type { RunResult } from '../engine/run.ts';
+import type { TickReport } from './metrics.ts';
 
 /** Who wants to know how a tick went. */
 export interface Watchers {
@@ -9,44 +10,41 @@ export interface Watchers {
 }
 
 /**
- * Does the tick and tells its watchers, how ever it ends. Their code is only loaded when there are any. One that lingers
- * tells of its passes as they are done.
+ * Does the tick and tells its watchers, however it ends. Their code is only loaded when there are any. A tick that lingers
+ * reports each of its passes, and the figures follow at once.
  */
 export async function watched(
   context: Context,
   { metricsFile, pingUrl }: Watchers,
-  tick: (told: (pass: RunResult) => Promise<void>) => Promise<RunResult>,
+  lingers: boolean,
+  tick: (report: (pass: RunResult) => Promise<void>) => Promise<ExitCode>,
 ): Promise<ExitCode> {
-  if (!metricsFile && !pingUrl) return (await tick(async () => {})).exitCode;
+  if (!metricsFile && !pingUrl) return tick(async () => {});
   const ping = pingUrl ? (await import('./ping.ts')).startPing(pingUrl, context.log) : undefined;
-  let result: RunResult | undefined;
-  let exitCode: ExitCode = EXIT.defect;
-  let counted = false;
-  const count = async (pass: RunResult) => {
+  const passes: RunResult[] = [];
+  const write = async (report: Omit<TickReport, 'seconds'>) => {
     if (!metricsFile) return;
-    counted = true;
-    await (await import('./metrics.ts')).writeMetrics(metricsFile, context, {
-      result: pass,
-      seconds: performance.now() / 1000,
-    });
+    const { writeMetrics } = await import('./metrics.ts');
+    await writeMetrics(metricsFile, context, { ...report, seconds: performance.now() / 1000 });
   };
+  let exitCode: ExitCode = EXIT.defect;
   try {
-    result = await tick(count);
-    exitCode = result.exitCode;
+    exitCode = await tick(async (pass) => {
+      passes.push(pass);
+      if (lingers) await write({ pass });
+    });
     return exitCode;
   } catch (error) {
     if (error instanceof OperatorError) exitCode = error.exitCode;
     throw error;
   } finally {
-    const seconds = performance.now() / 1000;
-    if (metricsFile) {
-      const { writeMetrics } = await import('./metrics.ts');
-      await writeMetrics(metricsFile, context, { exitCode, result, seconds, counted });
-    }
+    const last = passes.at(-1);
+    await write({ exitCode, locked: last?.locked === true, ...(!lingers && last && { pass: last }) });
     if (ping) {
       // No connection is kept for a monitor that takes its time.
       await context.db.close();
-      await ping.end(exitCode, (await import('./ping.ts')).summarize(exitCode, seconds, result));
+      const { summarize } = await import('./ping.ts');
+      await ping.end(exitCode, summarize(exitCode, performance.now() / 1000, passes));
     }
   }
 }

@@ -1,10 +1,11 @@
 import type { Database } from '../db/client.ts';
+import { RUN_ID } from './runs.ts';
 
-/** PostgreSQL refuses a payload of 8,000 bytes, and channel names end at 63 (the cast to name cuts them as LISTEN does). */
+/** Expects `run` of BEGIN_RUN. PostgreSQL refuses a payload of 8,000 bytes, and channel names end at 63 (the cast to name cuts them as LISTEN does). */
 export const RECORD_AND_TELL = `
   recorded as (
-    insert into scheduler.events (type, job, transition, entity_id, due_at, occurred_at, run_id, channels, data)
-    select type, :job::text, transition, entity_id, due_at, :now::timestamptz, :run::bigint, channels, data
+    insert into scheduler.events (tenant, type, job, transition, entity_id, due_at, occurred_at, run_id, channels, data)
+    select :tenant::text, type, :job::text, transition, entity_id, due_at, :now::timestamptz, ${RUN_ID}, channels, data
     from outcome
     where type is not null
     order by due_at, step
@@ -50,7 +51,7 @@ export interface EventFilter {
 }
 
 /** The newest that match, oldest first. */
-export function findEvents(db: Database, filter: EventFilter): Promise<Event[]> {
+export function findEvents(db: Pick<Database, 'query'>, filter: EventFilter): Promise<Event[]> {
   return db.query<Event>(
     `select * from (
        ${EVENT}

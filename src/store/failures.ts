@@ -1,37 +1,43 @@
 import type { Database } from '../db/client.ts';
+import type { CompiledRule } from '../job/compile.ts';
 import { waits } from '../job/define.ts';
+import { quoteText } from '../job/expressions.ts';
 
 const ATTEMPTS = 3;
 
 /** Not waiting for its next attempt, nor quarantined (which waits for ever). Row by row only where any row has failed. */
-export const mayBeTried = (id: string) =>
-  `case when exists (select from scheduler.failures where job = :job::text) then not ${waits(':job::text', id)} else true end`;
+export const mayBeTried = ({ job, name }: CompiledRule) => {
+  const [ofJob, ofRule] = [quoteText(job), quoteText(name)];
+  return `case when exists (select from scheduler.failures where tenant = :tenant::text and job = ${ofJob} and rule = ${ofRule})
+    then not ${waits(ofJob, ofRule, 'r.id')} else true end`;
+};
 
 /**
- * Expects a relation `refused` (id, error). Growing pauses, then quarantine: an operator has to look. Who took a row for due
- * before another runner noted its failure has not made another attempt.
+ * Expects a relation `refused` (id, error). Growing pauses, then quarantine: an operator has to look. A runner that took a row
+ * for due before another one noted its failure has not made another attempt.
  */
 export const NOTE_REFUSED = `
-  insert into scheduler.failures (job, entity_id, transition, attempts, error, first_failed_at, last_failed_at, next_attempt_at)
-  select :job::text, id, :rule::text, 1, error, :now::timestamptz, :now::timestamptz, :now::timestamptz + interval '5 minutes'
+  insert into scheduler.failures as f
+    (tenant, job, rule, entity_id, attempts, error, first_failed_at, last_failed_at, next_attempt_at)
+  select :tenant::text, :job::text, :rule::text, id, 1, error, :now::timestamptz, :now::timestamptz,
+    :now::timestamptz + interval '5 minutes'
   from refused
-  on conflict (job, entity_id) do update
-  set transition = excluded.transition,
-    attempts = failures.attempts + 1,
+  on conflict (tenant, job, rule, entity_id) do update
+  set attempts = f.attempts + 1,
     error = excluded.error,
     last_failed_at = excluded.last_failed_at,
-    next_attempt_at = case failures.attempts + 1
+    next_attempt_at = case f.attempts + 1
       when 1 then excluded.next_attempt_at -- released after its quarantine
       when 2 then excluded.last_failed_at + interval '30 minutes' else 'infinity' end,
-    quarantined_at = case when failures.attempts + 1 < ${ATTEMPTS} then null else excluded.last_failed_at end
-  where failures.next_attempt_at <= excluded.last_failed_at
+    quarantined_at = case when f.attempts + 1 < ${ATTEMPTS} then null else excluded.last_failed_at end
+  where f.next_attempt_at <= excluded.last_failed_at
   returning entity_id`;
 
-/** Expects a relation `outcome` (entity_id): success clears a failure. */
+/** Expects a relation `outcome` (entity_id): success clears a failure of the same rule. */
 export const CLEAR_SUCCEEDED = `
   delete from scheduler.failures f using outcome o
-  where f.job = :job::text and f.entity_id = o.entity_id
-    and exists (select from scheduler.failures where job = :job::text)`;
+  where f.tenant = :tenant::text and f.job = :job::text and f.rule = :rule::text and f.entity_id = o.entity_id
+    and exists (select from scheduler.failures where tenant = :tenant::text and job = :job::text)`;
 
 export interface Refusal {
   id: string;
@@ -40,8 +46,8 @@ export interface Refusal {
 
 export interface Failure {
   job: string;
+  rule: string;
   entity_id: string;
-  transition: string;
   attempts: number;
   error: string;
   first_failed_at: string;
@@ -51,20 +57,22 @@ export interface Failure {
 }
 
 export interface FailureFilter {
+  tenant?: string | undefined;
   job?: string | undefined;
   id?: string | undefined;
 }
 
-const CHOSEN = '(:job::text is null or job = :job::text) and (:id::text is null or entity_id = :id::text)';
-const chosen = (filter: FailureFilter) => ({ job: filter.job ?? null, id: filter.id ?? null });
+const CHOSEN = `(:tenant::text is null or tenant = :tenant::text) and (:job::text is null or job = :job::text)
+       and (:id::text is null or entity_id = :id::text)`;
+const chosen = ({ tenant, job, id }: FailureFilter) => ({ tenant: tenant ?? null, job: job ?? null, id: id ?? null });
 
-export function listFailures(db: Database, filter: FailureFilter): Promise<Failure[]> {
+export function listFailures(db: Pick<Database, 'query'>, filter: FailureFilter): Promise<Failure[]> {
   return db.query<Failure>(
-    `select job, entity_id, transition, attempts, error, scheduler.iso(first_failed_at) as first_failed_at,
+    `select job, rule, entity_id, attempts, error, scheduler.iso(first_failed_at) as first_failed_at,
        scheduler.iso(last_failed_at) as last_failed_at, scheduler.iso(quarantined_at) as quarantined_at,
        case when quarantined_at is null then scheduler.iso(next_attempt_at) end as next_attempt_at
      from scheduler.failures where ${CHOSEN}
-     order by last_failed_at desc, job, entity_id limit 1000`,
+     order by last_failed_at desc, job, entity_id, rule limit 1000`,
     chosen(filter),
   );
 }

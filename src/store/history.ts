@@ -6,7 +6,9 @@ export type Entry = Run | Intervention;
 export interface Run {
   kind: 'run';
   at: string;
-  job: string;
+  /** Null: a tick that found nothing due for the jobs in `idle`. */
+  job: string | null;
+  idle: string[] | null;
   by: string | null;
   finishedAt: string | null;
   changed: Record<string, number>;
@@ -48,12 +50,12 @@ export async function readHistory(db: Database, filter: HistoryFilter): Promise<
   const rows = await db.query<{ entry: Entry }>(
     `select entry from (
        (select r.started_at as at, 1 as place, r.id, json_build_object(
-          'kind', 'run', 'at', scheduler.iso(r.started_at), 'job', r.job, 'by', r.started_by, 'finishedAt', scheduler.iso(r.finished_at),
+          'kind', 'run', 'at', scheduler.iso(r.started_at), 'job', r.job, 'idle', r.idle, 'by', r.started_by, 'finishedAt', scheduler.iso(r.finished_at),
           'changed', r.changed, 'failed', r.failed, 'lateSeconds', extract(epoch from r.late_by), 'unsent', r.unsent,
           'workLeft', r.work_left, 'error', r.error, 'host', r.host, 'version', r.version
         ) as entry
         from scheduler.runs r
-        where (:job::text is null or r.job = :job::text) and ${WITHIN('r.started_at')} and (:all::boolean or not ${IDLE})
+        where (:job::text is null or r.job = :job::text or :job::text = any(r.idle)) and ${WITHIN('r.started_at')} and (:all::boolean or not ${IDLE})
         order by r.started_at desc, r.id desc limit :limit::integer)
        union all
        (select c.at, 0, c.id, json_build_object(

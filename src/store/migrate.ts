@@ -4,7 +4,9 @@ import type { Settings } from '../base/config.ts';
 import { configurationError, OperatorError } from '../base/errors.ts';
 import { ROOT } from '../base/version.ts';
 import { type Database, sqlState } from '../db/client.ts';
+import { adopt } from '../job/adopt.ts';
 import type { Job } from '../job/define.ts';
+import { FORMER_EDITION, LEVEL_FOUND } from './runs.ts';
 
 const FOLDER = join(ROOT, 'migrations');
 
@@ -13,8 +15,12 @@ export const LEVEL = Math.max(...readdirSync(FOLDER).map((name) => Number.parseI
 
 const MIGRATE = 'Run "scheduler migrate" once';
 
+const FORMER =
+  'The schema "scheduler" was made by an earlier edition, which this one cannot go on with. Its history can go, your own tables stay: run "drop schema scheduler cascade" in this database, then "scheduler migrate".';
+
 /** A tick never migrates: it says what is missing, and who runs it decides when. */
 export function checkLevel(level: number): void {
+  if (level === FORMER_EDITION) throw configurationError(FORMER);
   if (level < LEVEL)
     throw configurationError(
       `The schema "scheduler" is at level ${level}, and this version needs ${LEVEL}. ${MIGRATE}.`,
@@ -22,7 +28,7 @@ export function checkLevel(level: number): void {
 }
 
 export async function requireLevel(db: Database): Promise<void> {
-  const [found] = await db.query<{ level: number }>('select coalesce(max(id), 0) as level from scheduler.migrations');
+  const [found] = await db.query<{ level: number }>(`select ${LEVEL_FOUND} as level`);
   checkLevel(found!.level);
 }
 
@@ -58,19 +64,26 @@ export interface MigrationState {
   id: number;
   name: string;
   applied: boolean;
+  /** An earlier edition has applied another one of that number. */
+  former: boolean;
 }
 
 export async function migrationStates(db: Database): Promise<MigrationState[]> {
   const [present] = await db.query<{ table: string | null }>(
     `select to_regclass('scheduler.migrations')::text as table`,
   );
-  const rows = present?.table ? await db.query<{ id: number }>('select id from scheduler.migrations') : [];
-  const applied = new Set(rows.map((row) => row.id));
+  const rows = present?.table
+    ? await db.query<{ id: number; name: string }>('select id, name from scheduler.migrations')
+    : [];
+  const applied = new Map(rows.map((row) => [row.id, row.name]));
   return readdirSync(FOLDER)
     .map((file) => ({ id: Number.parseInt(file, 10), name: file.replace(/^\d+_|\.sql$/g, '') }))
     .filter(({ id }) => id > 0)
     .sort((a, b) => a.id - b.id)
-    .map((migration) => ({ ...migration, applied: applied.has(migration.id) }));
+    .map((migration) => {
+      const known = applied.get(migration.id);
+      return { ...migration, applied: known !== undefined, former: known !== undefined && known !== migration.name };
+    });
 }
 
 /**
@@ -83,7 +96,9 @@ export async function migrate(
   jobs: Job[],
   say: (step: string) => void,
 ): Promise<void> {
-  const before = (await migrationStates(db)).filter((state) => !state.applied);
+  const states = await migrationStates(db);
+  if (states.some(({ former }) => former)) throw configurationError(FORMER);
+  const before = states.filter((state) => !state.applied);
   const client = await db.client();
   const { rows } = await client.query('show search_path');
   try {
@@ -103,31 +118,28 @@ export async function migrate(
   }
   for (const { id, name } of before) say(`applied ${id}_${name}`);
 
+  const zones = { zone: settings.timezone, dbZone: settings.dbTimezone };
   let fault: unknown;
-  for (const adopt of new Set(jobs.map((job) => job.adopt))) {
+  for (const job of jobs) {
     const adopting = db.transaction(
       async (tx) => {
-        await tx.query(
-          `select set_config('scheduler.timezone', :zone::text, true), set_config('client_min_messages', 'warning', true)`,
-          { zone: settings.timezone },
-        );
-        await tx.query(`select scheduler.${adopt}()`);
+        await tx.query(`select set_config('client_min_messages', 'warning', true)`);
+        await adopt(tx, job, zones, say);
       },
       { unbounded: true },
     );
     // What one table is in the way of must not keep the others from being ready.
     await adopting.catch((error) => {
       if (!sqlState(error)?.startsWith('42')) throw error;
-      const names = jobs.filter((job) => job.adopt === adopt).map(({ name }) => name);
-      fault ??= sqlState(error) === '42501' ? notTheOwner(error) : notFitting(names, error);
+      fault ??= sqlState(error) === '42501' ? notTheOwner(error) : notFitting(job.name, error);
     });
   }
   if (fault) throw fault;
 }
 
-const notFitting = (names: string[], error: Error) =>
+const notFitting = (job: string, error: Error) =>
   configurationError(
-    `The tables of ${names.join(', ')} cannot be made to fit: ${error.message}. Most likely a column has a type that does not fit: give it another and run "scheduler migrate" again; docs/adopting.md says what fits.`,
+    `The tables of ${job} cannot be made to fit: ${error.message}. Most likely a column has a type that does not fit: give it another and run "scheduler migrate" again; docs/adopting.md says what fits.`,
   );
 
 const notTheOwner = (error: Error) =>

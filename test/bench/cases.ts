@@ -220,12 +220,12 @@ const accounting = (limit: string, username = 's.username') => `
     select r.radacctid as id, r.username, r.acctinputoctets as more_in, r.acctoutputoctets as more_out, r.acctsessiontime as seconds,
       host(r.nasipaddress) as nas, host(r.framedipaddress) as ip, r.acctupdatetime
     from radacct r
-    where acctstoptime is null and not exists (select from scheduler.accounted a where a.id = r.radacctid)
+    where acctstoptime is null and not exists (select from scheduler.accounted a where a.tenant = 'public' and a.id = r.radacctid)
     ${limit}
   ),
   remembered as (
-    insert into scheduler.accounted (id, bytes_in, bytes_out, seconds, closed, changed_at)
-    select id, more_in, more_out, seconds, false, acctupdatetime from news
+    insert into scheduler.accounted (tenant, id, bytes_in, bytes_out, seconds, closed, changed_at)
+    select 'public', id, more_in, more_out, seconds, false, acctupdatetime from news
   ),
   sessions as (
     update radius_sessions s

@@ -9,7 +9,11 @@ const sale = { name: 'Weekend', enable_schedule: true, status: 'active', validit
 
 test('it answers "why was this not activated?" in words', async () => {
   await using db = await database();
-  await db.insert('packages', { ...sale, scheduled_activation_time: at(-1), activated_at: at(-1) });
+  const start = at(-1);
+  await db.insert('packages', {
+    ...{ ...sale, scheduled_activation_time: start, opened_start: start },
+    opened_end: new Date(Date.parse(start) + 2 * HOUR),
+  });
   const { code, out, err } = await db.cli(['explain', 'packages', '1']);
   assert.equal(code, 0, err);
   assert.equal(err, '');

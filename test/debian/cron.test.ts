@@ -50,7 +50,7 @@ test('cron ticks each minute, silently, as a user without rights; what goes wron
   m.start('exec cron -f');
   const ticks = () =>
     db.query(`select slot, changed, error, at - date_trunc('minute', at) < '10 seconds' as prompt
-      from scheduler.runs where job = 'packages' and finished_at is not null order by slot`);
+      from scheduler.runs where (job = 'packages' or 'packages' = any(idle)) and finished_at is not null order by slot`);
   for (const deadline = Date.now() + LATEST_MS; (await ticks()).length < 3 && Date.now() < deadline; ) await sleep(500);
 
   const runs = await ticks();

@@ -79,8 +79,9 @@ test('what a run replaces can be cleaned up while it works: the holder of the lo
   await tick(db);
   await allDone(db);
   const { seen, views } = await db.one('select count(*)::integer as seen, count(view)::integer as views from holders');
-  assert.ok(seen > 1);
-  assert.equal(views, 0);
+  assert.ok(seen > 2);
+  // Until the first batch has told that there are more.
+  assert.ok(views <= 1, `${views} of ${seen}`);
 });
 
 test('a dry run of a backlog reports all of it and keeps nothing', async () => {

@@ -23,7 +23,7 @@ for (const [cause, { sql, reason }] of Object.entries(CAUSES)) {
     const [row, ...more] = await failures(db);
     assert.deepEqual(more, []);
     assert.equal(row!.entity_id, '41');
-    assert.equal(row!.transition, 'activate');
+    assert.equal(row!.rule, 'activate');
     assert.match(row!.error, reason);
     assert.deepEqual(
       [dry.jobs[0]!.changed, dry.jobs[0]!.failures],

@@ -34,7 +34,7 @@ for (const [what, sql] of [
   ],
   [
     'has a status that knows no "inactive"',
-    `drop index packages_to_activate, packages_to_miss, packages_to_deactivate, packages_to_settle, packages_to_keep;
+    `drop index packages_to_activate, packages_to_miss, packages_to_go_on, packages_to_settle, packages_to_keep;
     alter table packages drop constraint packages_status_check; alter table packages alter status drop default;
     create type other as enum ('on', 'off'); alter table packages alter status type other using 'off'`,
   ],

@@ -1,9 +1,10 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { claim, claimByKey, probe } from '../../src/engine/statement.ts';
-import { tableOf } from '../../src/job/define.ts';
+import { placesOfDue } from '../../src/engine/ask.ts';
+import { claim, claimByKey } from '../../src/engine/statements.ts';
 import { job as accounting } from '../../src/jobs/hotspot/accounting.ts';
 import { loadJobs } from '../../src/jobs/index.ts';
+import { compiled } from '../support/compiled.ts';
 import { database } from '../support/harness.ts';
 import { DUE, explain, inIndexOrder, rowsRead, scansOf } from '../support/plans.ts';
 import { share } from '../support/share.ts';
@@ -27,7 +28,7 @@ const TEXT_SESSIONS = `${SESSION} n, n % 100,
     case when n % 100 = 0 then now() - n % 500 * interval '1 s' else now() - n * interval '1 minute' end,
     case when n % 100 = 1 then now() + interval '1 hour' + n * interval '1 s' else now() - n * interval '1 minute' end`;
 const SALE =
-  'insert into packages (name, enable_schedule, status, scheduled_activation_time, validity, activated_at, deactivated_at) select';
+  'insert into packages (name, enable_schedule, status, scheduled_activation_time, validity, opened_start, opened_end, closed_end) select';
 const SPECIAL =
   'insert into special_packages (name, scheduled, auto_activate, auto_deactivate, is_active, schedule_date, valid_until) select';
 const SUBSCRIPTION =
@@ -42,11 +43,13 @@ const LARGE: Record<string, Large> = {
   packages: {
     past: `${SALE} n, true, case when n % 10 = 0 then 'active' else 'inactive' end,
       case when n % 10 = 0 then now() - interval '1 hour' when n % 10 < 5 then now() + n * interval '1 minute' else now() - n * interval '1 minute' - interval '2 days' end,
-      case when n % 10 < 5 then '3 weeks' else '1 day' end, case when n % 10 = 0 then now() when n % 10 >= 5 then now() - n * interval '1 minute' - interval '2 days' end,
+      case when n % 10 < 5 then '3 weeks' else '1 day' end,
+      case when n % 10 = 0 then now() - interval '1 hour' when n % 10 >= 5 then now() - n * interval '1 minute' - interval '2 days' end,
+      case when n % 10 = 0 then now() - interval '1 hour' + interval '21 days' when n % 10 >= 5 then now() - n * interval '1 minute' - interval '1 day' end,
       case when n % 10 >= 5 then now() - n * interval '1 minute' - interval '1 day' end`,
     due: {
-      activate: `${SALE} n, true, 'inactive', now() - interval '1 hour', '1 day', null, null`,
-      deactivate: `${SALE} n, true, 'active', now() - interval '3 hours', '2 hours', now() - interval '3 hours', null`,
+      activate: `${SALE} n, true, 'inactive', now() - interval '1 hour', '1 day', null, null, null`,
+      deactivate: `${SALE} n, true, 'active', now() - interval '3 hours', '2 hours', now() - interval '3 hours', now() - interval '1 hour', null`,
     },
   },
   'special-packages': {
@@ -120,10 +123,11 @@ for (const job of share((await loadJobs()).filter((each) => each !== accounting)
   test(`among a million rows, ${job.name} reads those that are due and no other`, async () => {
     await using db = await database();
     const { past, due } = LARGE[job.name]!;
-    const table = tableOf(job);
+    const table = job.table.name;
+    const { rules } = await compiled(db, job);
     const reads = async (sql: string) => {
       const { now } = await db.one('select now()::text as now');
-      const settings = { zone: 'UTC', dbZone: 'UTC', endSubscriptions: true };
+      const settings = { zone: 'UTC', dbZone: 'UTC', tenant: 'public', endSubscriptions: true };
       const nodes = await inIndexOrder(db, () => explain(db, sql, { now, job: job.name, limit: 1000, ...settings }));
       const scans = scansOf(nodes, table).filter((node) => !/ModifyTable|LockRows/.test(node['Node Type']));
       assert.ok(scans.length > 0);
@@ -132,12 +136,12 @@ for (const job of share((await loadJobs()).filter((each) => each !== accounting)
     };
     await db.query(rows(past, MILLION));
     await db.query(`analyze ${table}`);
-    const idle = await reads(`select ${probe([job], false)}`);
+    const idle = await reads(`select ${placesOfDue(rules, false)}`);
     for (const scan of idle.all) assert.equal(rowsRead(scan), 0, JSON.stringify(scan));
 
     for (const each of Object.values(due)) await db.query(rows(each, DUE));
-    for (const rule of job.rules) {
-      const { own, all } = await reads((rule.each ? claimByKey : claim)(rule, 'bigint', {}));
+    for (const rule of rules) {
+      const { own, all } = await reads((rule.together ? claimByKey : claim)(rule));
       const found = own.reduce((most, scan) => Math.max(most, scan['Actual Rows']), 0);
       if (rule.name in due) assert.equal(found, DUE, `${rule.name}: ${JSON.stringify(own)}`);
       // Rules may share an index, and a row's key is looked up.
@@ -163,13 +167,21 @@ test('among a million rows, accounting compares the sessions that go on with wha
     ),
   );
   await db.query(`
-    insert into scheduler.accounted select radacctid, 0, 0, 0, acctstoptime is not null, now() from radacct
+    insert into scheduler.accounted select 'public', radacctid, 0, 0, 0, acctstoptime is not null, now() from radacct
       where acctstoptime is null or radacctid > ${MILLION - recent};
     update scheduler.accounted_up_to set id = ${MILLION};
     analyze`);
   const reads = async (sql: string) => {
     const { now } = await db.one('select now()::text as now');
-    const parameters = { now, job: accounting.name, limit: 1000, zone: 'UTC', dbZone: 'UTC', radiusInterim: 300 };
+    const parameters = {
+      now,
+      job: accounting.name,
+      limit: 1000,
+      zone: 'UTC',
+      dbZone: 'UTC',
+      radiusInterim: 300,
+      tenant: 'public',
+    };
     const nodes = await inIndexOrder(db, () => explain(db, sql, parameters));
     const tables = ['radacct', 'radius_sessions', 'accounted'];
     const scans = tables.flatMap((table) => scansOf(nodes, table));
@@ -180,7 +192,8 @@ test('among a million rows, accounting compares the sessions that go on with wha
     }
     return nodes[0]!['Actual Rows'];
   };
-  await reads(`select ${probe([accounting], false)}`);
+  const { rules } = await compiled(db, accounting);
+  await reads(`select ${placesOfDue(rules, false)}`);
 
   const some = (nth: number) =>
     `array(select radacctid from radacct where acctstoptime is null order by radacctid offset ${nth * DUE} limit ${DUE})`;
@@ -190,8 +203,8 @@ test('among a million rows, accounting compares the sessions that go on with wha
     update radacct set acctupdatetime = '2025-01-01' where radacctid = any (${some(1)});
     update radacct set acctstoptime = now() where radacctid = any (${some(2)})`);
   await db.query(rows(`${call} 'new' || n, 'new' || n, 'u' || n, '10.0.0.1', now(), now(), now(), 60, 1, 1`, DUE));
-  for (const rule of accounting.rules) {
-    const found = await reads(rule.each ? claimByKey(rule, 'bigint', {}) : claim(rule, 'bigint'));
+  for (const rule of rules) {
+    const found = await reads(rule.together ? claimByKey(rule) : claim(rule));
     assert.equal(found, DUE, rule.name);
   }
 });

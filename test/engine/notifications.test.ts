@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import pg from 'pg';
+import type { Event } from '../../src/job/define.ts';
 import { job as packages } from '../../src/jobs/packages.ts';
 import { due, START, tick } from '../support/due-packages.ts';
 import { database, type TestDatabase } from '../support/harness.ts';
@@ -59,8 +60,8 @@ test('a payload of 7,999 bytes is sent whole', async () => {
     await db.query('delete from packages');
     await db.query(
       `insert into packages (name, enable_schedule, scheduled_activation_time, validity) values (repeat('x', $1::integer), true, '${START}', '2 hours')`,
-      // The name is in the payload twice: in the data and in its message.
-      [name!.length + Math.floor((7999 - length) / 2) + extra],
+      // The name is in the payload twice: whole in the data, and cut at 200 characters in the message.
+      [7999 - (length - 2 * name!.length) - 200 + extra],
     );
     const final = await listening(db, 'private-packages');
     await tick(db);
@@ -74,10 +75,11 @@ test('a channel name beyond 63 bytes is cut as LISTEN cuts it', async () => {
   await using db = await database();
   await due(db, 1);
   const channel = `private-${'café-'.repeat(20)}`;
-  const rules = packages.rules.map((rule) => ({
-    ...rule,
-    change: rule.change.replaceAll('private-packages', channel),
-  }));
+  const activate = packages.rules.activate!;
+  const rules = {
+    ...packages.rules,
+    activate: { ...activate, event: { ...(activate.event as Event), channels: [channel] } },
+  };
   const listener = await listening(db, channel);
   const result = await db.tick(START, { jobs: [{ ...packages, rules }] });
   await listener.end();

@@ -1,8 +1,9 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { bind } from '../../src/db/client.ts';
-import { claim } from '../../src/engine/statement.ts';
+import { claim } from '../../src/engine/statements.ts';
 import { job as packages } from '../../src/jobs/packages.ts';
+import { compiled } from '../support/compiled.ts';
 import { database, type TestDatabase } from '../support/harness.ts';
 
 /** What docs/scaling.md says of partitioned tables. */
@@ -86,18 +87,18 @@ test('a partition made later has the indexes, and looking for what is due reads 
     `create table packages_2026_03 partition of packages for values from ('2026-03-01') to ('2026-04-01')`,
   );
   const { n } = await db.one(
-    `select count(*)::integer as n from pg_indexes where tablename = 'packages_2026_03' and indexdef ~ 'scheduler\\.at'`,
+    `select count(*)::integer as n from pg_indexes where tablename = 'packages_2026_03' and indexdef ~ 'scheduler\\.sale_end'`,
   );
   assert.equal(n, 5);
   await rows(db, 20_000);
   await db.query('update packages set enable_schedule = false; analyze packages');
-  const values = { now: START, zone: 'UTC', dbZone: 'UTC', limit: 1000, job: 'packages' };
+  const values = { now: START, zone: 'UTC', dbZone: 'UTC', limit: 1000, job: 'packages', tenant: 'public' };
   // As the engine sets them for its transactions.
   await db.query(
     `set enable_seqscan = off; set enable_bitmapscan = off; set random_page_cost = 0.1; set seq_page_cost = 0.1`,
   );
-  for (const rule of packages.rules) {
-    const bound = bind(claim(rule, 'bigint'), values);
+  for (const rule of (await compiled(db, packages)).rules) {
+    const bound = bind(claim(rule), values);
     const plan = (await db.query(`explain (analyze, costs off) ${bound.text}`, bound.values)).map(
       (row) => row['QUERY PLAN'],
     );

@@ -103,7 +103,7 @@ describe('a server that goes away in the middle of a tick', () => {
       await slowlyDue(db, 2000, 0);
       await db.query(`update packages set description = repeat('x', 100)`);
       await db.query('alter table scheduler.events set tablespace tiny');
-      const full = await db.cli(['tick', '--at', NOW, '--batch-size', '100']);
+      const full = await db.cli(['tick', '--at', NOW, '--batch-size', '100', '--connections', '1']);
       assert.equal(full.code, 75, full.err);
       assert.match(
         full.err,

@@ -1,26 +1,15 @@
 import assert from 'node:assert/strict';
-import {
-  chmodSync,
-  chownSync,
-  cpSync,
-  mkdtempSync,
-  readdirSync,
-  readFileSync,
-  rmSync,
-  statSync,
-  writeFileSync,
-} from 'node:fs';
+import { chmodSync, chownSync, cpSync, mkdtempSync, readdirSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import pg from 'pg';
-import { ROOT } from '../../src/base/version.ts';
 import { removeServer, startServer, stopServer } from '../../src/embedded/server.ts';
 import type { Diagnosis, Finding } from '../../src/inspect/doctor/diagnose.ts';
-import { OWN_RIGHTS, RIGHTS } from '../../src/inspect/doctor/rights.ts';
 import { loadJobs } from '../../src/jobs/index.ts';
 import { LEVEL } from '../../src/store/migrate.ts';
 import { type CliOptions, cli, database, POSTGRES, type TestDatabase } from '../support/harness.ts';
+import { grantRole } from '../support/roles.ts';
 
 const due = { name: 'Weekend Special', enable_schedule: true, scheduled_activation_time: '2026-03-01T10:00:00Z' };
 
@@ -96,13 +85,8 @@ test('a database that refuses the connection is a failure', async () => {
 /** A role that owns nothing, with what deploy/roles.sql grants. */
 async function withRole(db: TestDatabase, work: (role: string, env: Record<string, string>) => Promise<void>) {
   const role = `app_${db.name}`;
-  await db.query(`create role ${role}`);
+  await grantRole(db, role);
   try {
-    await db.query(
-      `grant usage on schema scheduler, public to ${role}; grant usage on all sequences in schema scheduler, public to ${role}`,
-    );
-    for (const [table, rights] of Object.entries({ ...OWN_RIGHTS, ...RIGHTS }))
-      await db.query(`grant ${rights} on ${table} to ${role}`);
     await work(role, { PGOPTIONS: `-c role=${role}` });
   } finally {
     await db.query(`drop owned by ${role}; drop role ${role}`);
@@ -173,25 +157,6 @@ test('a right to write the columns that a job writes does as well; on others it 
   });
 });
 
-test('the rights that are checked are those that deploy/roles.sql grants', () => {
-  const text = readFileSync(join(ROOT, 'deploy/roles.sql'), 'utf8');
-  const granted: Record<string, string> = {};
-  for (const [, name, rights] of text.matchAll(/^ +\('(\w+)', '([\w, ]+)'\),?$/gm)) granted[name!] = rights!;
-  assert.deepEqual(RIGHTS, granted);
-  const own: Record<string, string> = {};
-  for (const [, rights, names] of text.matchAll(/^grant ([\w, ]+) on (scheduler\.[\w., ]+) to/gm))
-    for (const name of names!.split(', ')) own[name] = rights!;
-  assert.deepEqual(OWN_RIGHTS, own);
-});
-
-test('every table with a right belongs to a job', async () => {
-  const used = new Set((await loadJobs()).flatMap((job) => Object.keys(job.tables)));
-  assert.deepEqual(
-    Object.keys(RIGHTS).filter((table) => !used.has(table)),
-    [],
-  );
-});
-
 // ── schema, jobs, indexes
 
 test('a missing schema and an old one are told apart; both are for "scheduler migrate"', async () => {
@@ -207,11 +172,25 @@ test('a missing schema and an old one are told apart; both are for "scheduler mi
   assert.equal(old.of('schema').message, `the schema is at level ${LEVEL - 1}, and this version needs ${LEVEL}`);
   assert.equal(old.code, 1);
 
-  await db.query(`insert into scheduler.migrations (id, name, hash) values ($1, 'x', 'x'), ($2, 'y', 'y')`, [
+  await db.query(`insert into scheduler.migrations (id, name, hash) values ($1, 'scheduler', 'x'), ($2, 'y', 'y')`, [
     LEVEL,
     LEVEL + 1,
   ]);
   assert.equal((await doctor(db)).of('schema').outcome, 'warning');
+});
+
+test('the schema of an earlier edition is dropped and made anew, and the application keeps its rows', async () => {
+  await using db = await database();
+  await db.insert('packages', due);
+  await db.query(`update scheduler.migrations set name = 'engine' where id = 1`);
+  const { failed, of } = await doctor(db);
+  assert.deepEqual(failed, ['schema']);
+  assert.match(of('schema').message, /made by an earlier edition/);
+  await apply(db, of('schema'));
+  assert.equal(of('schema').remedy!.at(-1), 'scheduler migrate');
+  assert.equal((await db.cli(['migrate'])).code, 0);
+  assert.deepEqual((await doctor(db)).failed, []);
+  assert.equal((await db.query('select from packages')).length, 1);
 });
 
 test('a missing index is found, and "scheduler migrate" mends it', async () => {
@@ -234,6 +213,18 @@ test('an invalid index, as an interrupted "create index concurrently" leaves it,
   assert.match(of('indexes').message, /^vouchers_to_expire on vouchers is invalid/);
   await apply(db, of('indexes'));
   await db.cli(['migrate']);
+  assert.deepEqual((await doctor(db)).failed, []);
+});
+
+test('an index built by another version is found, and "scheduler migrate" mends it', async () => {
+  await using db = await database();
+  await db.cli(['tick']);
+  await db.query(`drop index vouchers_to_expire; create index vouchers_to_expire on vouchers (expires_at);
+    comment on index vouchers_to_expire is '(expires_at)'`);
+  const { failed, of } = await doctor(db);
+  assert.deepEqual(failed, ['indexes']);
+  assert.match(of('indexes').message, /^vouchers_to_expire built for another version of the job or of its table/);
+  assert.equal((await db.cli(['migrate'])).code, 0);
   assert.deepEqual((await doctor(db)).failed, []);
 });
 

@@ -4,11 +4,12 @@ import pg from 'pg';
 import { total } from '../../src/engine/batch.ts';
 import type { Explanation } from '../../src/inspect/explain/explain.ts';
 import { conditionsOf } from '../../src/inspect/outlook.ts';
-import { aliasOf, type Job } from '../../src/job/define.ts';
+import type { Conditions, Job } from '../../src/job/define.ts';
 import { job as credentials } from '../../src/jobs/hotspot/credentials.ts';
 import { loadJobs } from '../../src/jobs/index.ts';
 import type { JobResult } from '../../src/store/runs.ts';
 import { LOCK_KEY } from '../../src/store/runs.ts';
+import { compiled } from '../support/compiled.ts';
 import { CLEAR, DUE_ROWS, NOW } from '../support/due-rows.ts';
 import { database, type TestDatabase } from '../support/harness.ts';
 import { allExplained, explained, outlook, transitionOf } from '../support/looking.ts';
@@ -42,7 +43,7 @@ for (const [name, rules] of Object.entries(DUE_ROWS)) {
   test(`${name}: it says what would happen now, and of each condition that it is the one in the way`, async () => {
     const job = (await loadJobs()).find((each) => each.name === name)!;
     await using db = await database();
-    for (const rule of job.rules) {
+    for (const rule of (await compiled(db, job)).rules) {
       const { make, breaks } = rules[rule.name]!;
       await db.query(CLEAR);
       await db.query(make);
@@ -52,7 +53,7 @@ for (const [name, rules] of Object.entries(DUE_ROWS)) {
       assert.ok(due.conditions.every(({ met }) => met));
       await agrees(db, name, {}, rule.name);
 
-      assert.deepEqual(Object.keys(breaks).sort(), Object.keys(conditionsOf(rule, 'bigint')).sort(), rule.name);
+      assert.deepEqual(Object.keys(breaks).sort(), Object.keys(conditionsOf(rule)).sort(), rule.name);
       for (const [condition, way] of Object.entries(breaks)) {
         await db.query(CLEAR);
         await db.query(make);
@@ -76,20 +77,20 @@ for (const [name, rules] of Object.entries(DUE_ROWS)) {
 
 test('every job and every transition is covered', async () => {
   for (const job of await loadJobs()) {
-    assert.deepEqual(job.rules.map(({ name }) => name).sort(), Object.keys(DUE_ROWS[job.name] ?? {}).sort(), job.name);
+    assert.deepEqual(Object.keys(job.rules).sort(), Object.keys(DUE_ROWS[job.name] ?? {}).sort(), job.name);
   }
 });
 
 test('conditions speak of the time in the one way that can be asked of another time', async () => {
+  await using db = await database();
   for (const job of await loadJobs()) {
-    for (const rule of job.rules) {
+    for (const rule of (await compiled(db, job)).rules) {
       for (const sql of Object.values(rule.when)) assert.doesNotMatch(sql, /:now(?!::timestamptz)/, rule.name);
       assert.doesNotMatch(
         rule.at,
         /:now/,
         `${job.name}/${rule.name}: what comes next can only be told of a fixed due time`,
       );
-      if (rule.whole) assert.equal(rule.whole.row.split(' ').at(-1), aliasOf(rule));
     }
   }
 });
@@ -142,8 +143,9 @@ test('of any packages it says what the tick then does', async () => {
     scheduled_deactivation_time: pick(null, null, ...time()),
     validity: pick('2 hours', '1 day', '1 hour', '60 minutes', null, 'banana', ''),
     repeats: pick(null, null, 'daily', 'weekly'),
-    activated_at: pick(null, null, ...time()),
-    deactivated_at: pick(null, null, null, ...time()),
+    opened_start: pick(null, null, ...time()),
+    opened_end: pick(null, null, ...time()),
+    closed_end: pick(null, null, null, ...time()),
   }));
 });
 
@@ -159,7 +161,7 @@ test('of any special packages it says what the tick then does', async () => {
     schedule_time: pick(null, '00:00', '11:59', '12:00', '12:01', '23:59'),
     valid_until: pick(...days),
     timezone: pick(null, 'Africa/Nairobi', 'America/New_York', 'UTC+3', 'Nowhere'),
-    deactivated_at: pick(null, null, '2026-02-26T00:00:00Z', '2026-02-28T12:00:00Z'),
+    closed_end: pick(null, null, '2026-02-28T00:00:00Z', '2026-03-01T00:00:00Z'),
   }));
 });
 
@@ -226,6 +228,10 @@ test('of a subscription it says when another one replaces it', async () => {
   assert.match(
     await replaced('new', NOW),
     /^cannot happen because it is not true that it is active \(status = SCHEDULED\)/,
+  );
+  assert.equal(
+    transitionOf(await explained(db, 'subscriptions', 'old', { at: NOW }), 'activate').verdict.sentence,
+    'cannot happen because it is not true that it is scheduled (status = ACTIVE), and it has no due time (scheduledStartDate = null)',
   );
   assert.equal(
     transitionOf(await explained(db, 'subscriptions', 'old', { at: NOW }), 'end').verdict.sentence,
@@ -325,8 +331,8 @@ test('a row that failed waits for its next attempt, then for an operator', async
   const { verdict } = transitionOf(waiting, 'activate');
   assert.equal(verdict.kind, 'later');
   assert.equal(verdict.sentence, 'will happen at 2026-03-01 12:05:00Z (in 4 min), which is its attempt 2');
-  assert.equal(waiting.failure!.attempts, 1);
-  assert.match(waiting.failure!.error, /not this one/);
+  assert.equal(waiting.failures[0]!.attempts, 1);
+  assert.match(waiting.failures[0]!.error, /not this one/);
   assert.equal((await db.tick(minutes(1), only)).jobs[0]!.failed, 0);
 
   await db.tick(minutes(5), only);
@@ -440,8 +446,8 @@ test('another run at work is told, and so is how the last one ended', async () =
   await using db = await database();
   await aPackage(db);
   await db.query(
-    `insert into scheduler.runs (job, slot, at, finished_at, host, version, error)
-    values ('packages', 1, $1, $1, 'h', '0', 'The tables of packages do not fit: so it is.')`,
+    `insert into scheduler.runs (tenant, job, slot, at, finished_at, host, version, error)
+    values ('public', 'packages', 1, $1, $1, 'h', '0', 'The tables of packages do not fit: so it is.')`,
     [NOW],
   );
   const { remarks } = await explained(db, 'packages', 1, { at: NOW });
@@ -511,7 +517,7 @@ test('a row that is missing where one transition looks is told from one that is 
   const said = await explained(db, 'accounting', 1, { at: NOW });
   assert.equal(
     transitionOf(said, 'sync closed').verdict.sentence,
-    'cannot happen because scheduler.accounted has no such row',
+    'cannot happen because there is no such row where it looks',
   );
   await assert.rejects(explained(db, 'accounting', 2, { at: NOW }), /There is no row with the id 2 in radacct/);
 });
@@ -519,11 +525,9 @@ test('a row that is missing where one transition looks is told from one that is 
 test('a condition that raises an error is told with it, and the others are answered all the same', async () => {
   await using db = await database();
   await db.query(DUE_ROWS.credentials!.send!.make);
-  const [, send] = credentials.rules;
-  const broken: Job = {
-    ...credentials,
-    rules: [{ ...send!, when: { ...send!.when, 'its number is small': 'c.phone_number::integer < 10' } }],
-  };
+  const { send } = credentials.rules;
+  const where = { ...(send!.where as Conditions), 'its number is small': 'phone_number::integer < 10' };
+  const broken: Job = { ...credentials, rules: { send: { ...send!, where } } };
   const said = transitionOf(await explained(db, 'credentials', 1, { at: NOW, jobs: [broken] }), 'send');
   assert.equal(said.verdict.kind, 'not');
   assert.equal(
@@ -570,8 +574,8 @@ test('adopted tables are explained alike: ids, statuses and times of their own t
   const kind = KINDS['adopted tables'];
   await using db = await fill(kind, 100, true);
   const env = { SCHEDULER_DB_TIMEZONE: kind.dbZone, SCHEDULER_TIMEZONE: 'Africa/Nairobi' };
-  for (const { name, tables } of JOBS) {
-    const rows = await db.query(`select id from ${Object.keys(tables)[0]} order by random() limit 20`);
+  for (const { name, table } of JOBS) {
+    const rows = await db.query(`select id from ${table.name} order by random() limit 20`);
     for (const { id } of rows) {
       const upper = id.toUpperCase();
       const said = await explained(db, name, upper, { at: NOW, env });
@@ -586,11 +590,8 @@ test('no password, secret or whole phone number is shown, whatever a condition l
   await using db = await database();
   await db.query(DUE_ROWS.credentials!.send!.make);
   await db.query(`update hotspot_credentials set plain_password = 'pa55word', username = '254712345678'`);
-  const [, send] = credentials.rules;
-  const curious: Job = {
-    ...credentials,
-    rules: [{ ...send!, when: { 'it has it all': `concat(c.phone_number, c."plain_password", c.username) = ''` } }],
-  };
+  const where = { 'it has it all': `concat(phone_number, "plain_password", username) = ''` };
+  const curious: Job = { ...credentials, rules: { send: { ...credentials.rules.send!, where } } };
   const said = await explained(db, 'credentials', 1, { at: NOW, jobs: [curious] });
   assert.deepEqual(said.transitions[0]!.conditions[0]!.values, {
     phone_number: '2547****678',

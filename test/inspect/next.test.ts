@@ -6,7 +6,7 @@ import { loadJobs } from '../../src/jobs/index.ts';
 import { CLEAR, DUE_ROWS, NOW } from '../support/due-rows.ts';
 import { database, type TestDatabase } from '../support/harness.ts';
 import { explained, outlook } from '../support/looking.ts';
-import { fill, INDEXES, JOBS, KINDS, explain as planOf, scansOf, values } from '../support/plans.ts';
+import { compiledFor, fill, indexOf, JOBS, KINDS, explain as planOf, scansOf, values } from '../support/plans.ts';
 
 // "next" looks ahead from the database's own clock.
 const HOUR = 3_600_000;
@@ -44,7 +44,9 @@ test('what comes is listed soonest first, a line for each job, transition and mi
   for (const seconds of [59, 0, 30, 60]) {
     await aPackage(db, { scheduled_activation_time: new Date(minute + seconds * 1000) });
   }
-  await aPackage(db, { status: 'active', scheduled_activation_time: at(-1), activated_at: at(-1) });
+  const start = at(-1);
+  const opened = { opened_start: start, opened_end: new Date(Date.parse(start) + 2 * HOUR) };
+  await aPackage(db, { status: 'active', scheduled_activation_time: start, ...opened });
   await db.insert('vouchers', { code: 'a', expires_at: at(2) });
   await db.insert('vouchers', { code: 'b', expires_at: at(25) });
   await db.insert('vouchers', { code: 'c', expires_at: at(-1) });
@@ -121,8 +123,8 @@ test('counts are whole, also in the last minute shown', async () => {
   const soon = `date_trunc('minute', now()) + interval '5 minutes'`;
   await db.query(`
     insert into packages (name, enable_schedule, scheduled_activation_time) values ('a', true, ${soon} + interval '10 seconds');
-    insert into packages (name, enable_schedule, status, scheduled_activation_time, activated_at, scheduled_deactivation_time)
-      values ('b', true, 'active', '2026-01-01', '2026-01-01', ${soon} + interval '30 seconds');
+    insert into packages (name, enable_schedule, status, scheduled_activation_time, scheduled_deactivation_time, opened_start, opened_end)
+      select 'b', true, 'active', '2026-01-01', stop, '2026-01-01', stop from (select ${soon} + interval '30 seconds' as stop) as s;
     insert into vouchers (code, expires_at) select 'a' || n, ${soon} from generate_series(1, 3) n;
     insert into vouchers (code, expires_at) select 'b' || n, ${soon} + interval '59 seconds' from generate_series(1, 4) n`);
   const { transitions, more } = await outlook(db, { limit: 1 });
@@ -147,7 +149,9 @@ test('a minute with very many rows is not counted to its end, and what follows i
 
 test('rows that failed come with their next attempt; quarantined ones are left out and counted', async () => {
   await using db = await database();
-  await aPackage(db, { status: 'active', scheduled_activation_time: at(-1), validity: 'banana', activated_at: at(-1) });
+  const start = at(-1);
+  const opened = { opened_start: start, opened_end: null };
+  await aPackage(db, { status: 'active', scheduled_activation_time: start, validity: 'banana', ...opened });
   const only = { only: ['packages'] };
   await db.tick(undefined, only);
   const [again] = (await outlook(db)).transitions;
@@ -158,7 +162,7 @@ test('rows that failed come with their next attempt; quarantined ones are left o
   assert.equal(Date.parse(again!.at), failure!.next_attempt_at.getTime());
 
   // Mended in the meantime, it is none of that any more.
-  await db.query(`update packages set validity = '1 day'`);
+  await db.query(`update packages set validity = '1 day', opened_end = opened_start + interval '24 hours'`);
   const mended = (await outlook(db)).transitions;
   assert.deepEqual(mended.map(brief), [['packages', 'deactivate', 1, '1', false]]);
   assert.equal(mended[0]!.retry?.slice(0, 8), 'validity');
@@ -213,7 +217,7 @@ test('while nobody ticks it says so', async () => {
 test('every transition of every job can be asked', async () => {
   await using db = await database();
   await db.query(
-    `insert into scheduler.failures select name, '1', 'x', 1, 'x', now(), now(), now() + interval '1 minute', null
+    `insert into scheduler.failures select 'public', name, 'x', '1', 1, 'x', now(), now(), now() + interval '1 minute', null
     from unnest($1::text[]) as name`,
     [(await loadJobs()).map(({ name }) => name)],
   );
@@ -227,15 +231,16 @@ for (const [name, kind] of Object.entries(KINDS)) {
     await using db = await fill(kind, 100_000, false);
     await db.query('set enable_seqscan = off; set enable_bitmapscan = off');
     for (const job of JOBS) {
-      for (const rule of job.rules) {
-        const table = rule.row.split(' ')[0]!;
+      const { rules } = await compiledFor(db, job, kind);
+      for (const rule of rules.filter(({ name }) => name !== 'go on')) {
+        const table = job.table.name;
         const parameters = { ...values(job, kind.dbZone), from: NOW, until: '2026-03-01T14:00:00Z', most: 10_000 };
-        for (const sql of [coming(rule, job.rules), overdue(rule, job.rules)]) {
+        for (const sql of [coming(rule, rules), overdue(rule, rules)]) {
           const scans = scansOf(await planOf(db, sql, parameters), table);
           const what = `${job.name}/${rule.name}: ${JSON.stringify(scans)}`;
           assert.deepEqual(
             scans.map((scan) => [scan['Node Type'], scan['Index Name']]),
-            [['Index Scan', `${table}_${INDEXES[rule.name]}`]],
+            [['Index Scan', `${table}_${indexOf(table, rule.name)}`]],
             what,
           );
           // 35 packages start in each minute, from an hour after NOW on.

@@ -120,9 +120,12 @@ for (const [what, id, status, idOf] of [
     const added = packages.slice(names.length);
     assert.deepEqual(
       added.map((column) => column.column_name),
-      ['repeats', 'repeat_day', 'activated_at', 'deactivated_at', 'repeat_start', 'repeat_stop'],
+      [
+        ...['repeats', 'activated_at', 'deactivated_at'],
+        ...['opened_start', 'opened_end', 'closed_end', 'repeat_start', 'repeat_length', 'repeat_count'],
+      ],
     );
-    assert.deepEqual([added[2]!.data_type, added[2]!.datetime_precision], ['timestamp without time zone', 0]);
+    assert.deepEqual([added[1]!.data_type, added[1]!.datetime_precision], ['timestamp without time zone', 0]);
     await sells(db);
   });
 }
@@ -270,7 +273,7 @@ test('what an application keeps unique itself gets no second index, and loses on
   await using db = await adopted(WITH_OWN_KEY);
   assert.deepEqual(await keptTwice(db), []);
   await db.query(
-    `create unique index payments_transaction_once on payments (transaction_id) where transaction_id <> ''`,
+    `create unique index payments_transaction_id_once on payments (transaction_id) where transaction_id <> ''`,
   );
   assert.deepEqual(await keptTwice(db), [{ table: 'payments', column: 'transaction_id' }]);
   await db.migrate();
@@ -283,7 +286,7 @@ test('when an application gives up a unique key of its own, doctor says so, and 
   await db.query('alter table payments drop constraint payments_transaction_id_key');
   assert.match(
     (await db.cli(['doctor'])).out,
-    /payments_transaction_once on payments is missing: what must be stored once may be stored twice\n/,
+    /payments_transaction_id_once on payments is missing: what must be stored once may be stored twice\n/,
   );
   await db.migrate();
   const twice = `insert into payments (phone_number, transaction_id) values ('1', 'T'), ('2', 'T')`;
@@ -422,7 +425,7 @@ test('a column that was given another type is named as what to mend, as migrate 
 
 test('a column that no index can be built on stops migrate with what to do, and keeps no other table from being ready', async () => {
   await using db = await database();
-  await db.query(`drop index packages_to_activate, packages_to_miss, packages_to_deactivate, packages_to_settle, packages_to_keep;
+  await db.query(`drop index packages_to_activate, packages_to_miss, packages_to_go_on, packages_to_settle, packages_to_keep;
     alter table packages alter scheduled_activation_time type date`);
   await db.query('drop index special_packages_to_miss, payments_to_provision');
   const { code, err } = await db.cli(['migrate']);

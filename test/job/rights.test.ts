@@ -3,26 +3,14 @@ import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { test } from 'node:test';
+import { rolesSql } from '../../deploy/roles.ts';
 import { ROOT } from '../../src/base/version.ts';
 import { loadJobs } from '../../src/jobs/index.ts';
 import { loadSamples } from '../../src/setup/samples/index.ts';
 import { fakeNas } from '../support/fakes.ts';
 import { database, type TestDatabase } from '../support/harness.ts';
 import { hotspotPackage, online, pay, theUser } from '../support/hotspot-rows.ts';
-
-/** What psql would make of deploy/roles.sql. */
-async function grant(db: TestDatabase, role: string) {
-  const text = readFileSync(join(ROOT, 'deploy/roles.sql'), 'utf8')
-    .replace(/^--.*$|^\\.*$|^ +\\set.*$/gm, '')
-    .replaceAll(`:'role'`, `'${role}'`)
-    .replaceAll(':"role"', `"${role}"`);
-  for (const statement of text.split(/;|(?=\\gexec)/)) {
-    const [generated, rest] = statement.startsWith('\\gexec') ? [true, statement.slice(6)] : [false, statement];
-    if (generated) for (const row of last) await db.query(Object.values(row)[0] as string);
-    last = rest.trim() ? await db.query(rest) : [];
-  }
-}
-let last: Record<string, unknown>[] = [];
+import { grantRole } from '../support/roles.ts';
 
 /** The work, with the real command connected as a role that has the rights of deploy/roles.sql and no others. */
 async function asRole(
@@ -30,7 +18,7 @@ async function asRole(
   work: (run: (args: string[], env?: object) => Promise<string>) => Promise<void>,
 ) {
   const role = `tick_${db.name}`;
-  await grant(db, role);
+  await grantRole(db, role);
   try {
     const url = new URL(db.url.replace('postgres@', `${role}@`));
     await work(async (args, env = {}) => {
@@ -43,6 +31,10 @@ async function asRole(
     await db.query(`drop owned by "${role}"; drop role "${role}"`);
   }
 }
+
+test('deploy/roles.sql is what "npm run roles" writes', async () => {
+  assert.equal(readFileSync(join(ROOT, 'deploy/roles.sql'), 'utf8'), await rolesSql());
+});
 
 test('the rights in deploy/roles.sql are enough for every job, with rows to change', async () => {
   await using db = await database();
@@ -105,4 +97,26 @@ test('the rights in deploy/roles.sql are enough for every command but migrate', 
     assert.match(readFileSync(heard, 'utf8'), /"type":/);
     rmSync(dirname(heard), { recursive: true });
   });
+});
+
+test('deploy/roles.sql also serves tables in a schema of their own, with keys made by "serial"', async () => {
+  await using db = await database({ empty: true });
+  await db.query(`create schema shop; set search_path = shop;
+    create table data_usage_logs (
+      id serial primary key, hotspot_user_id bigint, radius_session_id bigint, bytes_in bigint, bytes_out bigint,
+      total_bytes bigint, recorded_at timestamp
+    )`);
+  const path = new URL(db.url);
+  path.searchParams.set('schema', 'shop');
+  const { code, err } = await db.cli(['migrate'], { env: { DATABASE_URL: path.href } });
+  assert.equal(code, 0, err);
+  const role = `shop_${db.name}`;
+  await grantRole(db, role);
+  try {
+    await db.query(`set role "${role}"`);
+    await db.query('insert into data_usage_logs (bytes_in) values (1)');
+    await assert.rejects(db.query('delete from data_usage_logs'), /permission denied/);
+  } finally {
+    await db.query(`reset role; drop owned by "${role}"; drop role "${role}"`);
+  }
 });

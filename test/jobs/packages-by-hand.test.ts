@@ -81,14 +81,6 @@ test('who switches a package off inside its window and on after it wins both tim
   assert.deepEqual(await statuses(db, ['2026-03-01T12:01:00Z', '2026-03-02T12:01:00Z']), ['active', 'active']);
 });
 
-test('who switches a package on after its window, noting the time as applications do, wins without a tick in between', async () => {
-  await using db = await database();
-  await db.insert('packages', sale());
-  await tick(db, '2026-03-01T10:00:00Z');
-  await db.query(`update packages set status = 'active', activated_at = '2026-03-01T12:00:20Z'`);
-  assert.deepEqual(await statuses(db, ['2026-03-01T12:01:00Z', '2026-03-02T12:01:00Z']), ['active', 'active']);
-});
-
 test('who switches a package off and on again inside its window gets its normal end', async () => {
   await using db = await database();
   await db.insert('packages', sale());

@@ -144,8 +144,6 @@ test('an occurrence that a DST change skips begins at the first instant after th
   await tick(db, '2026-03-28T01:30:00Z', { env });
   assert.equal((await windowAfter(db, '2026-03-28T03:00:00Z', { env }))[0], '2026-03-29T01:00:00Z');
   assert.equal((await windowAfter(db, '2026-03-29T02:00:00Z', { env }))[0], '2026-03-30T00:30:00Z');
-  const { repeat_start, repeat_stop } = await theRow(db);
-  assert.deepEqual([repeat_start, repeat_stop], [null, null]);
 });
 
 test('an end that a DST change skips is at its hour again the next time, and so is a start that somebody moves', async () => {
@@ -167,7 +165,7 @@ test('an end that a DST change skips is at its hour again the next time, and so 
   ]);
   await db.query(`update packages set repeats = null`);
   await tick(db, '2026-04-01T12:00:00Z', { env });
-  assert.equal((await theRow(db)).repeat_stop, null);
+  assert.equal((await theRow(db)).repeat_length, null);
 });
 
 test('a start that somebody moves to the hour after the gap is meant so', async () => {

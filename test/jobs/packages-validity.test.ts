@@ -48,7 +48,6 @@ const UNREADABLE = [
   'hours',
   '2 hours 3 minutes',
   '2 hourss',
-  '2 years',
   '1e3 hours',
   '٢ hours',
   '2\u00a0hours',
@@ -57,36 +56,6 @@ const UNREADABLE = [
   `2 hours${' '.repeat(10_000)}x`,
   '9'.repeat(10_240),
 ];
-
-test('the usual spelling of a validity, which is read by a shorter way, means what any other one does', async () => {
-  await using db = await database();
-  const counts = ['', '0', '0000', '7', '07', '365', '9999', '10000', '999999999999', '1.5', '-1', '１'];
-  const units = [
-    'minute',
-    'minutes',
-    'hour',
-    'hours',
-    'day',
-    'days',
-    'week',
-    'weeks',
-    'month',
-    'months',
-    'Days',
-    'year',
-    '',
-  ];
-  const found = await db.query(
-    `select count(*)::integer as tried, count(seconds)::integer as readable, count(*) filter (where seconds is distinct from scheduler.spelled_seconds(v))::integer as different
-     from unnest($1::text[]) as n, unnest($2::text[]) as unit, unnest(array['', ' ', '  ', E'\\t']) as space, unnest(array['', ' ', 's', ' x']) as rest,
-       lateral (select n || space || unit || rest as v) as spelled, lateral (select scheduler.validity_seconds(v) as seconds) as read`,
-    [counts, units],
-  );
-  const { tried, readable, different } = found[0]!;
-  assert.equal(tried, counts.length * units.length * 16);
-  assert.ok(readable > 300, `${readable} can be read`);
-  assert.equal(different, 0);
-});
 
 test('a validity that is not a count and a unit is that row’s failure, naming the value; the others are done', async () => {
   await using db = await database();
@@ -102,8 +71,7 @@ test('a validity that is not a count and a unit is that row’s failure, naming 
   const failures = await db.query('select * from scheduler.failures order by entity_id');
   for (const [n, validity] of UNREADABLE.entries()) {
     assert.equal(failures[n]!.entity_id, String(1000 + n));
-    const { quoted } = await db.one('select quote_literal(left($1, 80)) as quoted', [validity]);
-    assert.ok(failures[n]!.error.includes(quoted), failures[n]!.error);
+    assert.ok(failures[n]!.error.includes(`'${[...validity].slice(0, 80).join('')}'`), failures[n]!.error);
     assert.ok(failures[n]!.error.length < 300);
   }
 });

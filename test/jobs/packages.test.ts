@@ -248,7 +248,7 @@ test('above a hundred rows a batch one line gives the count, and each row is tol
   const { err } = await db.cli(['tick', '--at', '2026-03-01T10:00:00Z'], { env: { SCHEDULER_LOG_LEVEL: 'info' } });
   assert.ok(!err.includes('Package activated'), err);
   assert.equal(err.match(/packages: activate changed 101 rows/g)?.length, 1);
-  await db.query("update packages set activated_at = null, status = 'inactive'");
+  await db.query("update packages set opened_start = null, status = 'inactive'");
   const debug = await db.cli(['tick', '--debug', '--at', '2026-03-01T10:00:00Z']);
   assert.equal(debug.err.match(/"level":"debug".*"Package activated"/g)?.length, 101);
 });

@@ -249,11 +249,10 @@ test('a zone that nobody knows is that row’s failure, naming it; the others ar
   }
   const result = await tick(db, '2026-03-01T10:00:00Z');
   assert.equal(result.jobs[0]!.failed, 2 * zones.length);
-  assert.deepEqual(result.jobs[0]!.changed, { activate: zones.length });
+  assert.equal(result.jobs[0]!.changed.activate, zones.length);
   for (const [n, zone] of zones.entries()) {
     const { error } = await db.one('select error from scheduler.failures where entity_id = $1', [String(100 + n)]);
-    const { quoted } = await db.one('select quote_literal(left($1, 80)) as quoted', [zone]);
-    assert.ok(error.includes(quoted), error);
+    assert.ok(error.includes(`'${zone.slice(0, 80)}'`), error);
     assert.ok(error.length < 300);
   }
 });

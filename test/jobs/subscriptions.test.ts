@@ -1,7 +1,10 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { bind } from '../../src/db/client.ts';
+import { hasDue } from '../../src/engine/statements.ts';
 import { job } from '../../src/jobs/subscriptions.ts';
+import { compiled } from '../support/compiled.ts';
 import { application, database, type Finished, type TestDatabase } from '../support/harness.ts';
 
 const NOW = '2026-03-01T10:00:30Z';
@@ -358,19 +361,15 @@ test('a batch of 1,000 customers is one transaction', async () => {
 test('finding nothing due and finding the due ones use the indexes of waiting rows', async () => {
   await using db = await database();
   await db.query('set enable_seqscan = off');
+  const { rules } = await compiled(db, job);
   for (const [name, index] of [
     ['activate', 'customer_packages_to_activate'],
     ['end', 'customer_packages_to_end'],
   ]) {
-    const rule = job.rules.find((each) => each.name === name)!;
-    const conditions = [...Object.values(rule.when), `${rule.at} <= :now::timestamptz`]
-      .join(' and ')
-      .replaceAll(':now', 'now()')
-      .replaceAll(':dbZone', "'UTC'")
-      .replaceAll(':endSubscriptions', 'true');
-    const plan = await db.query(
-      `explain select c.id from ${rule.row} where ${conditions} order by ${rule.at.replace(':dbZone', "'UTC'")}, c.id limit 1000`,
-    );
+    const rule = rules.find((each) => each.name === name)!;
+    const values = { now: new Date(), tenant: 'public', endSubscriptions: true };
+    const bound = bind(`explain select ${hasDue(rule, false)}`, values);
+    const plan = await db.query(bound.text, bound.values);
     assert.match(JSON.stringify(plan), new RegExp(`Index (Only )?Scan using ${index} on`));
     assert.doesNotMatch(JSON.stringify(plan), /Sort/);
   }

@@ -71,7 +71,7 @@ test('a tick writes what it did, whole, readable for everybody, and leaves nothi
   await db.insert('packages', { ...due, validity: 'banana' });
   await db.insert('packages', { ...due, id: 77, validity: 'apple' });
   await db.query(
-    `insert into scheduler.failures values ('packages', '77', 'activate', 3, 'x', now(), now(), 'infinity', now())`,
+    `insert into scheduler.failures values ('public', 'packages', 'activate', '77', 3, 'x', now(), now(), 'infinity', now())`,
   );
   const before = Date.now() / 1000;
   const { code, err } = await db.cli(['tick'], { env: { SCHEDULER_METRICS_FILE: at.file } });
@@ -237,8 +237,8 @@ test('label values are escaped', () => {
     unsent: 0,
     workLeft: false,
   };
-  const result = { locked: false, now: '', jobs: [job], skipped: [], exitCode: 0 as const };
-  const samples = parse(render(collect(new Map(), { exitCode: 0, seconds: 1, result }, undefined, 1e9)));
+  const pass = { locked: false, now: '', jobs: [job], skipped: [], exitCode: 0 as const };
+  const samples = parse(render(collect(new Map(), { exitCode: 0, seconds: 1, pass }, undefined, 1e9)));
   assert.equal(samples['scheduler_transitions_total{job_name="a\\"b\\\\c\\nd",transition="activate"}'], 1);
 });
 

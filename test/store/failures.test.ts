@@ -26,7 +26,7 @@ test('failures are listed with reason, attempts and when they are tried again', 
   assert.deepEqual(failure, {
     job: 'packages',
     entity_id: '1',
-    transition: 'activate',
+    rule: 'activate',
     attempts: 1,
     error: failure.error,
     first_failed_at: '2026-03-01T10:00:00Z',
@@ -61,8 +61,8 @@ test('retry and drop act on one row, one job or all, as asked', async () => {
   await using db = await database();
   const fail = (job: string, id: string) =>
     db.query(
-      `insert into scheduler.failures values ($1, $2, 'activate', 3, 'because', now(), now(), 'infinity', now())
-       on conflict (job, entity_id) do update set next_attempt_at = 'infinity', quarantined_at = now()`,
+      `insert into scheduler.failures values ('public', $1, 'activate', $2, 3, 'because', now(), now(), 'infinity', now())
+       on conflict (tenant, job, rule, entity_id) do update set next_attempt_at = 'infinity', quarantined_at = now()`,
       [job, id],
     );
   for (const id of ['1', '2']) for (const job of ['packages', 'special-packages']) await fail(job, id);

@@ -17,9 +17,9 @@ const WITHOUT_PATIENT =
   'alter table text_sessions alter patient_id drop not null; update text_sessions set patient_id = null';
 const set = (table: string, assignment: string) => `update ${table} set ${assignment}`;
 
-const aPackage = (status: string, start: string, validity: string, activated: string) => `
-  insert into packages (name, enable_schedule, status, scheduled_activation_time, validity, activated_at)
-  values ('Weekend', true, '${status}', ${start}, '${validity}', ${activated})`;
+const aPackage = (status: string, start: string, validity: string, opened = 'null') => `
+  insert into packages (name, enable_schedule, status, scheduled_activation_time, validity, opened_start)
+  values ('Weekend', true, '${status}', ${start}, '${validity}', ${opened})`;
 const aSpecial = (columns: string, values: string) =>
   `insert into special_packages (name, ${columns}) values ('Spa', ${values})`;
 const aSession = (columns: string, values: string) => `
@@ -37,16 +37,17 @@ const aUse = (stopped: string, updated: string) => `
     acctsessiontime, acctinputoctets, acctoutputoctets)
   values ('1', '1', 'u1', '10.0.0.1', ${ago(600)}, ${updated}, ${stopped}, 60, 1000, 2000)`;
 const counted = (closed: boolean, changed: string) =>
-  `insert into scheduler.accounted values (1, 1000, 2000, 60, ${closed}, ${changed})`;
+  `insert into scheduler.accounted values ('public', 1, 1000, 2000, 60, ${closed}, ${changed})`;
 
+const END = 'scheduler.sale_end(scheduled_activation_time, scheduled_deactivation_time, validity)';
 const ENABLED = { 'the schedule is enabled': set('packages', 'enable_schedule = false') };
 const OFF_SALE = { 'it is off sale': set('packages', `status = 'active'`) };
 const ON_SALE = { 'it is on sale': set('packages', `status = 'inactive'`) };
-const NOT_ACTIVATED = {
-  'it was not yet activated for this start': set('packages', 'activated_at = scheduled_activation_time'),
+const NOT_YET_CLOSED = {
+  'this end was not yet acted on': set('packages', `closed_end = ${END}`),
 };
-const NOT_CLOSED = {
-  'this window was not yet closed': set('packages', `deactivated_at = timestamptz '${NOW}' + interval '2 days'`),
+const NOT_YET_OPENED = {
+  'this window was not yet opened': set('packages', `opened_start = scheduled_activation_time, opened_end = ${END}`),
 };
 const AWAITED = {
   'it is scheduled': set('special_packages', 'scheduled = false'),
@@ -54,30 +55,42 @@ const AWAITED = {
 };
 const SWITCHES_OFF = { 'it switches off by itself': set('special_packages', 'auto_deactivate = false') };
 const DAY_NOT_ACTED_ON = {
-  'its last day was not yet acted on': set('special_packages', `deactivated_at = '2026-02-27'`),
+  'its last day was not yet acted on': set('special_packages', `closed_end = '2026-02-26T00:00:00Z'`),
 };
 const OPEN = { 'it is open': set('radacct', `acctstoptime = ${ago(1)}`) };
 const OURS = { 'it belongs to a hotspot user': 'delete from radius_sessions' };
 
 export const DUE_ROWS: Record<string, Record<string, Due>> = {
   packages: {
-    deactivate: {
-      make: aPackage('active', ago(180), '2 hours', ago(180)),
+    'go on': {
+      make: `${aPackage('active', ago(1500), '1 day', ago(1500))}; ${set('packages', `repeats = 'daily'`)}`,
       breaks: {
         ...ENABLED,
         ...ON_SALE,
-        ...NOT_CLOSED,
-        'it was not switched on after its end': set('packages', `activated_at = ${ago(30)}`),
+        ...NOT_YET_CLOSED,
+        'its next window follows without a gap': set('packages', 'repeats = null'),
+      },
+    },
+    deactivate: {
+      make: aPackage('active', ago(1500), '1 day', ago(1500)),
+      breaks: {
+        ...ENABLED,
+        ...ON_SALE,
+        ...NOT_YET_CLOSED,
+        'its next window does not follow without a gap': set('packages', `repeats = 'daily'`),
       },
     },
     miss: {
-      make: aPackage('inactive', ago(180), '2 hours', 'null'),
+      make: aPackage('inactive', ago(180), '2 hours'),
       breaks: {
         ...ENABLED,
         ...OFF_SALE,
-        ...NOT_ACTIVATED,
-        ...NOT_CLOSED,
-        'it has a start': set('packages', `scheduled_activation_time = null, scheduled_deactivation_time = ${ago(60)}`),
+        'it was not yet on sale for this start': set('packages', 'opened_start = scheduled_activation_time'),
+        ...NOT_YET_CLOSED,
+        'it has a start': set(
+          'packages',
+          `scheduled_activation_time = null, scheduled_deactivation_time = ${ago(60)}, opened_start = ${ago(300)}`,
+        ),
         'it has an end': set('packages', 'validity = null'),
       },
     },
@@ -86,34 +99,44 @@ export const DUE_ROWS: Record<string, Record<string, Due>> = {
       breaks: {
         ...ENABLED,
         ...OFF_SALE,
-        'it was activated for this start': set('packages', 'activated_at = null'),
-        ...NOT_CLOSED,
+        'it was on sale for this start': set('packages', 'opened_start = null'),
+        ...NOT_YET_CLOSED,
       },
     },
     activate: {
-      make: aPackage('inactive', ago(60), '1 day', 'null'),
+      make: aPackage('inactive', ago(60), '1 day'),
       breaks: {
         ...ENABLED,
         ...OFF_SALE,
-        ...NOT_ACTIVATED,
-        ...NOT_CLOSED,
+        ...NOT_YET_OPENED,
         'its end has not come': set('packages', `validity = '60 minutes'`),
       },
     },
     keep: {
-      make: aPackage('active', ago(60), '1 day', 'null'),
-      breaks: { ...ENABLED, ...ON_SALE, ...NOT_ACTIVATED, ...NOT_CLOSED },
+      make: aPackage('active', ago(60), '1 day'),
+      breaks: { ...ENABLED, ...ON_SALE, ...NOT_YET_OPENED, ...NOT_YET_CLOSED },
     },
   },
   'special-packages': {
     activate: {
       make: aSpecial('scheduled, auto_activate, schedule_date', `true, true, '2026-03-01'`),
-      breaks: { ...AWAITED, 'its last day is not over': set('special_packages', `valid_until = '2026-02-28'`) },
-    },
-    miss: {
-      make: aSpecial('scheduled, auto_activate, schedule_date, valid_until', `true, true, '2026-02-20', '2026-02-25'`),
       breaks: {
         ...AWAITED,
+        'its last day is not over, or closes nothing': set(
+          'special_packages',
+          `valid_until = '2026-02-28', auto_deactivate = true`,
+        ),
+      },
+    },
+    miss: {
+      make: aSpecial(
+        'scheduled, auto_activate, auto_deactivate, schedule_date, valid_until',
+        `true, true, true, '2026-02-20', '2026-02-25'`,
+      ),
+      breaks: {
+        ...AWAITED,
+        ...SWITCHES_OFF,
+        'it is off': set('special_packages', 'is_active = true'),
         'it has a start': set('special_packages', 'schedule_date = null'),
         'it has a last day': set('special_packages', 'valid_until = null'),
       },
@@ -126,7 +149,10 @@ export const DUE_ROWS: Record<string, Record<string, Due>> = {
       make: aSpecial('is_active, auto_deactivate, valid_until', `false, true, '2026-02-25'`),
       breaks: {
         'it is off': set('special_packages', 'is_active = true'),
-        'it does not wait for its start': set('special_packages', 'scheduled = true, auto_activate = true'),
+        'it does not wait for its start until then': set(
+          'special_packages',
+          `scheduled = true, auto_activate = true, schedule_date = '2026-01-01'`,
+        ),
         ...SWITCHES_OFF,
         ...DAY_NOT_ACTED_ON,
       },

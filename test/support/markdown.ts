@@ -28,9 +28,11 @@ export interface Page {
   anchors: string[];
 }
 
-export const PAGES = ['README.md', ...readdirSync(join(ROOT, 'docs')).map((name) => `docs/${name}`)].filter((name) =>
-  name.endsWith('.md'),
-);
+export const PAGES = [
+  'README.md',
+  'CONTRIBUTING.md',
+  ...readdirSync(join(ROOT, 'docs')).map((name) => `docs/${name}`),
+].filter((name) => name.endsWith('.md'));
 
 export function readPage(name: string): Page {
   const text = readFileSync(join(ROOT, name), 'utf8');

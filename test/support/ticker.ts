@@ -3,13 +3,13 @@ import { Log } from '../../src/base/log.ts';
 import { Stop } from '../../src/base/stop.ts';
 import { jobVariables } from '../../src/context.ts';
 import { Database } from '../../src/db/client.ts';
-import { type RunResult, run } from '../../src/engine/run.ts';
+import { type Request, type RunResult, run } from '../../src/engine/run.ts';
 import { loadJobs } from '../../src/jobs/index.ts';
 import type { TestDatabase } from './harness.ts';
 
 /** Thousands of passes, over the same two connections. */
 export interface Ticker extends AsyncDisposable {
-  at(time: number): Promise<RunResult>;
+  at(time: number, request?: Partial<Request>): Promise<RunResult>;
 }
 
 /** Asked for by a person, several may be in one minute: a cadence lets nobody tick twice in it. */
@@ -24,10 +24,10 @@ export async function ticker(
   const [work, guard] = [new Database(settings, log), new Database(settings, log)];
   const jobs = all.filter(({ name }) => names.includes(name));
   return {
-    at: (time) =>
+    at: (time, request) =>
       run(work, settings, log, {
         ...{ jobs, guard, stop: new Stop(), dryRun: false, debug: false, timeoutSeconds: 60 },
-        ...{ at: new Date(time).toISOString(), ...(by && { by }) },
+        ...{ at: new Date(time).toISOString(), ...(by && { by }), ...request },
       }),
     async [Symbol.asyncDispose]() {
       await work.close();

@@ -3,8 +3,10 @@ import { type Database, sqlState } from '../../db/client.ts';
 import type { Job } from '../../job/define.ts';
 import { readStatus } from '../status.ts';
 import { type Exam, type Finding, failed, ok, type Program, skipped } from './finding.ts';
+import { checkIndexes } from './indexes.ts';
+import { checkJob, seeJobs } from './jobs.ts';
 import { checkRights } from './rights.ts';
-import { checkIndexes, checkSchema } from './schema.ts';
+import { checkSchema } from './schema.ts';
 import {
   checkClock,
   checkConnection,
@@ -15,16 +17,7 @@ import {
   meetServer,
   noServer,
 } from './server.ts';
-import {
-  checkBacklog,
-  checkFailures,
-  checkJob,
-  checkLastTick,
-  checkLock,
-  checkNotifications,
-  missingOf,
-  readTables,
-} from './work.ts';
+import { checkBacklog, checkFailures, checkLastTick, checkLock, checkNotifications } from './work.ts';
 
 export type { Finding, Program };
 
@@ -69,8 +62,8 @@ export async function diagnose(db: Database, settings: Settings, jobs: Job[], pr
   await one('pooler', () => checkPooler(exam));
   await one('clock', () => checkClock(exam));
   const schema = await one('schema', () => checkSchema(exam));
-  const tables = await readTables(exam);
-  const installed = jobs.filter((job) => missingOf(job, tables).length === 0).map((job) => job.name);
+  const seen = await seeJobs(exam);
+  const installed = seen.jobs.flatMap((each) => each.installed ?? []);
   await one('rights', () => checkRights(exam, installed));
 
   const isFit = schema?.outcome === 'ok' || schema?.outcome === 'warning';
@@ -80,11 +73,11 @@ export async function diagnose(db: Database, settings: Settings, jobs: Job[], pr
       () => readStatus(db, settings, jobs),
       () => [],
     );
-    for (const job of jobs) {
-      const ofJob = status?.jobs.find((each) => each.job === job.name);
-      await one(job.name, () => checkJob(exam, job, tables, ofJob));
+    for (const each of seen.jobs) {
+      const ofJob = status?.jobs.find(({ job }) => job === each.job.name);
+      await one(each.job.name, () => checkJob(exam, each, ofJob));
     }
-    await one('indexes', () => checkIndexes(exam, installed));
+    await one('indexes', () => checkIndexes(exam, installed, seen.catalog));
     await one('lock', () => checkLock(exam));
     if (status) {
       checks.push(checkLastTick(exam, status), checkBacklog(exam, status), checkFailures(exam, status));

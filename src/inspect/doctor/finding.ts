@@ -57,9 +57,8 @@ export const failed = (check: string, message: string, remedy?: string[]): Findi
 });
 export const skipped = (check: string, message: string): Finding => ({ check, outcome: 'skipped', message });
 
-/** Names and texts as SQL reads them, for what an operator copies. */
+/** A name as SQL reads it, for what an operator copies. */
 export const quoteName = (name: string): string =>
   /^[a-z_][a-z0-9_$]*$/.test(name) ? name : `"${name.replaceAll('"', '""')}"`;
-export const quoteText = (text: string): string => `'${text.replaceAll("'", "''")}'`;
 
 export const counted = (count: number, one: string, many = `${one}s`): string => `${count} ${count === 1 ? one : many}`;

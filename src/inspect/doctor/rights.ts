@@ -1,38 +1,6 @@
+import type { Installed } from '../../job/compile.ts';
+import { OWN_RIGHTS, rightsOf } from '../../job/rights.ts';
 import { type Exam, type Finding, failed, ok, quoteName } from './finding.ts';
-
-/** What a role needs that only ticks; deploy/roles.sql grants the same, and a test holds the two together. */
-export const OWN_RIGHTS: Record<string, string> = {
-  'scheduler.migrations': 'select',
-  'scheduler.runs': 'select, insert, update, delete',
-  'scheduler.events': 'select, insert, update, delete',
-  'scheduler.failures': 'select, insert, update, delete',
-  'scheduler.controls': 'select, insert',
-  'scheduler.accounted': 'select, insert, update, delete',
-  'scheduler.accounted_up_to': 'select, update',
-};
-
-/** Only as far as an installed job uses the table. */
-export const RIGHTS: Record<string, string> = {
-  packages: 'select, update',
-  special_packages: 'select, update',
-  customer_packages: 'select, update',
-  text_sessions: 'select, update',
-  subscriptions: 'select, update',
-  text_session_deductions: 'select, insert',
-  doctor_wallets: 'select, insert, update',
-  wallet_transactions: 'select, insert',
-  payments: 'select, update',
-  hotspot_users: 'select, insert, update',
-  radius_sessions: 'select, insert, update',
-  hotspot_credentials: 'select, insert, update',
-  session_disconnections: 'select, insert, update',
-  data_usage_logs: 'insert',
-  vouchers: 'select, update',
-  radcheck: 'select, insert, delete',
-  radreply: 'select, insert, delete',
-  radacct: 'select, update',
-  nas: 'select',
-};
 
 interface Lack {
   /** What is missing, in the words of GRANT: "update on public.packages", "usage on schema scheduler". */
@@ -46,11 +14,11 @@ interface Lack {
 const LACKING = `
   with needed as (
     select n.nspname, c.relname, c.oid, c.relowner, want.rights
-    from jsonb_to_recordset(:wanted::jsonb) as want (name text, rights text[])
+    from jsonb_to_recordset(:wanted::jsonb) as want ("table" text, rights text[])
     join pg_class c on c.oid = case
-      when want.name like 'scheduler.%' then
-        (select oid from pg_class where relnamespace = to_regnamespace('scheduler') and relname = split_part(want.name, '.', 2))
-      else to_regclass(quote_ident(want.name)) end
+      when want.table like 'scheduler.%' then
+        (select oid from pg_class where relnamespace = to_regnamespace('scheduler') and relname = split_part(want.table, '.', 2))
+      else to_regclass(quote_ident(want.table)) end
     join pg_namespace n on n.oid = c.relnamespace
   ),
   tables as (
@@ -72,10 +40,11 @@ const LACKING = `
   ),
   -- An identity column needs no right on its sequence; one made with "serial" does.
   sequences as (
-    select distinct 'usage', format('sequence %s', s.oid::regclass), s.relowner
+    select distinct 'usage', format('sequence %I.%I', n.nspname, s.relname), s.relowner
     from needed
     join pg_depend d on d.refobjid = needed.oid and d.classid = 'pg_class'::regclass and d.deptype = 'a'
     join pg_class s on s.oid = d.objid and s.relkind = 'S'
+    join pg_namespace n on n.oid = s.relnamespace
     where 'insert' = any(needed.rights) and case when s.relkind = 'S' then not has_sequence_privilege(s.oid, 'usage') end
   ),
   functions as (
@@ -90,10 +59,9 @@ const LACKING = `
   ) as lacking (place, rights, object, owner)
   order by place, object`;
 
-export async function checkRights({ db, jobs, server }: Exam, installed: string[]): Promise<Finding> {
-  const using = jobs.filter(({ name }) => installed.includes(name)).flatMap((job) => Object.keys(job.tables));
-  const needed = [...Object.entries(OWN_RIGHTS), ...Object.entries(RIGHTS).filter(([table]) => using.includes(table))];
-  const wanted = needed.map(([name, rights]) => ({ name, rights: rights.split(', ') }));
+/** The rights follow from what the rules do: deploy/roles.sql, which is made from the same, grants them. */
+export async function checkRights({ db, server }: Exam, installed: Installed[]): Promise<Finding> {
+  const wanted = [...OWN_RIGHTS, ...rightsOf(installed)];
   const lacking = await db.query<Lack>(LACKING, { wanted: JSON.stringify(wanted) });
   if (lacking.length === 0) return ok('rights', `${server.role} may do all that the jobs need`);
   const role = quoteName(server.role);

@@ -1,17 +1,18 @@
-import type { Database, Values } from '../../db/client.ts';
-import { claim, complete } from '../../engine/statement.ts';
-import { aliasOf, type Rule } from '../../job/define.ts';
-import { LOCK_KEY } from '../../store/runs.ts';
+import { readable } from '../../base/calendar.ts';
+import { type Database, LOCK_TIMEOUT, sqlState, type Transaction, type Values } from '../../db/client.ts';
+import { claim, complete, picked } from '../../engine/statements.ts';
+import type { CompiledRule, Installed } from '../../job/compile.ts';
+import { IDENTITY, LOCK_KEY } from '../../store/runs.ts';
+import { isOfTheData } from './seen.ts';
 
 /**
- * Who holds what a tick would need. It is read from what PostgreSQL tells about transactions: asking for the locks
- * themselves would keep a tick from them, and needs the right to change the rows.
+ * Whether a tick would get the locks that it needs. It is found out by trying: each try is undone at once. The holders are
+ * then looked for among the transactions that PostgreSQL tells of.
  */
 
 export interface Holder {
-  /** More than one: each of them may be the one. None: nobody's process, or one that cannot be told. */
-  pids: number[];
-  /** The name of a transaction that was prepared to be committed later; it belongs to no process any more. */
+  /** Null: a transaction that was prepared to be committed later belongs to no process. */
+  pid: number | null;
   prepared: string | null;
   user: string | null;
   program: string | null;
@@ -19,172 +20,137 @@ export interface Holder {
   since: string | null;
 }
 
-export interface HeldRow extends Holder {
-  table: string;
-  id: string;
-  /** Whether it is the row that was asked about. */
-  own: boolean;
-  /** It may be the lock of a foreign key, which keeps a row from being deleted and not from being changed. */
-  mayOnlyRefer: boolean;
+const HOLDER = `l.pid, p.gid as prepared, coalesce(a.usename::text, p.owner::text) as "user",
+  nullif(a.application_name, '') as program, a.state, scheduler.iso(coalesce(a.xact_start, p.prepared)) as since`;
+
+/** Locks of other transactions. A transaction that has neither changed nor locked a row has no id: then x is null. */
+const LOCKS = `pg_locks l
+  left join pg_stat_activity a on a.pid = l.pid
+  left join pg_locks x on x.virtualtransaction = l.virtualtransaction and x.locktype = 'transactionid' and x.granted
+  left join pg_prepared_xacts p on p.transaction = x.transactionid
+  where l.pid is distinct from pg_backend_pid() and l.database = (select oid from pg_database where datname = current_database())`;
+
+const PATIENCE = '100ms';
+
+async function undone<T>(db: Database, work: (tx: Transaction) => Promise<T>): Promise<T> {
+  const undo = new Error('undone, as a try is');
+  let result: { value: T } | undefined;
+  const tried = db.transaction(async (tx) => {
+    await tx.query(`select set_config('lock_timeout', '${PATIENCE}', true)`);
+    result = { value: await work(tx) };
+    throw undo;
+  });
+  await tried.catch((error) => {
+    if (error !== undo) throw error;
+  });
+  return result!.value;
 }
 
-export interface HeldTable extends Holder {
-  table: string;
-  mode: string;
-  granted: boolean;
+const LOCK_NOT_AVAILABLE = '55P03';
+export const isLocked = (error: unknown) => sqlState(error) === LOCK_NOT_AVAILABLE;
+const MISSING_RIGHT = '42501';
+
+export interface Lock {
+  sentence: string;
+  /** A tick would wait for it in vain, and not leave the row alone. */
+  isAwaited?: boolean;
 }
 
-/** What is known of the processes of `claims` (…, pids, prepared, owner, prepared_at). What another role does, not everybody may know. */
-const known = (claims: string) => `
-    select claims.*, coalesce(a.usename::text, owner) as "user", nullif(a.application_name, '') as program, a.state,
-      scheduler.iso(coalesce(a.xact_start, prepared_at)) as since
-    from (${claims}) as claims left join pg_stat_activity a on cardinality(pids) = 1 and a.pid = pids[1]`;
-
-const XIDS = 4_294_967_296; // 2^32, after which they begin anew
-
-// Also of a subtransaction that has ended while the transaction around it has not: that one has no lock of its own, but
-// what it locked stays so. An id in the future would raise an error.
-const inProgress = (
-  xid: string,
-) => `case when ${xid}::text::bigint > 2 and age(${xid}) > 0 then pg_xact_status(greatest(3,
-      next + (${xid}::text::bigint - next % ${XIDS} + ${1.5 * XIDS}::bigint) % ${XIDS} - ${XIDS / 2})::text::xid8) = 'in progress' end`;
-
-// A row that several have locked has one id for all of them, which cannot be told from that of a transaction.
-const MEMBERS = (id: string) => `pg_get_multixact_members(
-      case when mxid_age(${id}) > 0 and mxid_age(${id}) <= (select mxid_age(oldest_multi_xid) from pg_control_checkpoint()) then ${id} end)`;
-
-// The lock of a foreign key is no other in the list of locks than that of "for update"; what else the process does tells.
-const MAY_ONLY_REFER = `(
-          mode is null and cardinality(pids) = 1
-          and not exists (
-            select from locks l where l.pid = pids[1] and l.relation = told.relation and l.mode not in ('AccessShareLock', 'RowShareLock')
-          )
-          and exists (
-            select from pg_constraint f join locks l on l.relation = f.conrelid and l.pid = pids[1] and l.mode = 'RowExclusiveLock'
-            where f.contype = 'f' and f.confrelid = told.relation
-          )
-        )`;
-
-export type Rows = 'its own' | 'free' | 'awaited';
-
-/** The first row that somebody else holds, of those that a rule needs for the row with an id. */
-export async function heldRow(
+export async function lockInTheWay(
   db: Database,
-  rule: Rule,
-  idType: string,
-  which: Rows,
+  job: Installed,
+  rule: CompiledRule,
   values: Values,
-): Promise<HeldRow | undefined> {
-  const alias = aliasOf(rule);
-  const own = `select ${alias}.tableoid, ${alias}.id, ${alias}.xmax from ${rule.whole?.row ?? rule.row}
-      where ${alias}.id = :id::text::${idType}`;
-  const rows = which === 'its own' ? own : rule.needs?.[which];
-  if (!rows) return undefined;
-  const columns = [
-    `${alias}.id, ${rule.at} as due_at, ${alias}.tableoid as own_table`,
-    ...(rule.each ? [`${rule.each.key} as key`] : []),
-    ...(rule.carry ? [rule.carry] : []),
+): Promise<Lock | undefined> {
+  // To plan a statement, PostgreSQL locks its tables as if it ran.
+  const statement = complete(rule, rule.together ? picked(rule) : claim(rule));
+  const all = {
+    ...{ ...values, rule: rule.name, ...IDENTITY, ...rule.make?.(1) },
+    ...{ run: null, by: null, slot: null, notify: false, limit: 1, detail: 0, places: [], ids: [] },
+  };
+  try {
+    await undone(db, (tx) => tx.query(`explain ${statement}`, all));
+    return await undone(db, (tx) => tryRow(tx, rule, values));
+  } catch (error) {
+    if (isLocked(error)) {
+      const sentence = await lockedTable(db, job);
+      return sentence === undefined ? undefined : { sentence };
+    }
+    // Somebody who may only read is told nothing of locks.
+    if (sqlState(error) === MISSING_RIGHT || isOfTheData(error)) return undefined;
+    throw error;
+  }
+}
+
+/** Locks the row as a tick does. With `together` a tick passes by a key that it does not get, and then waits for the row. */
+async function tryRow(tx: Transaction, rule: CompiledRule, values: Values): Promise<Lock | undefined> {
+  const { together } = rule;
+  const from = rule.whole?.row ?? rule.row;
+  const isIt = `r.id = :id::text::${rule.idType}`;
+  const due = together && [
+    `r.id, ${rule.at} as due_at, r.place, ${together.key} as key`,
+    ...(together.family ? [] : rule.carry),
   ];
-  // Whoever only refers to a row is in the way of "for update", and not of "for no key update".
-  const counts = rule.each ? "mode <> 'keysh'" : 'true';
-  const [row] = await db.query<HeldRow>(
-    `with due as materialized (
-      select ${columns.join(', ')} from ${rule.whole?.row ?? rule.row} where ${alias}.id = :id::text::${idType}
-    ),
-    marked (relation, id, holder) as materialized (
-      select tableoid, id::text, xmax from (${rows}) as needed where xmax::text <> '0'
-    ),
-    clock as materialized (select pg_snapshot_xmax(pg_current_snapshot())::text::bigint as next),
-    held (relation, id, xid, mode) as materialized (
-      select relation, id, holder, null from marked, clock where ${inProgress('holder')}
-      union all
-      select relation, id, xid, mode
-      from marked cross join clock cross join lateral ${MEMBERS('holder')} where ${counts} and ${inProgress('xid')}
-    ),
-    locks as materialized (select * from pg_locks where granted and exists (select from held)),
-    busy as materialized (
-      select pid, transactionid as xid from locks where locktype = 'transactionid' and mode = 'ExclusiveLock' and pid is not null
-    ),
-    told as (
-      select held.*, p.gid as prepared, p.owner::text, p.prepared as prepared_at, case when p.gid is null then coalesce(
-        (select array_agg(pid) from busy where busy.xid = held.xid),
-        (select array_agg(distinct pid) from busy join locks l using (pid)
-         where l.locktype = 'relation' and l.relation = held.relation and l.mode <> 'AccessShareLock' and age(busy.xid) > age(held.xid))
-      ) end as pids
-      from held left join pg_prepared_xacts p on p.transaction = held.xid
-    )
-    ${known(`
-      select relation::regclass::text as table, id, id = :id::text and relation = (select own_table from due) as own,
-        coalesce(pids, '{}') as pids, prepared, owner, prepared_at,
-        ${rule.each ? MAY_ONLY_REFER : 'false'} as "mayOnlyRefer"
-      from told`)}
-    order by claims.own desc, claims.table, claims.id limit 1`,
+  const [got] = await tx.query<{ row: boolean; key: boolean }>(
+    `with own as materialized (select r.id from ${from} where ${isIt} for ${together ? 'no key ' : ''}update of r skip locked)
+     ${due ? `, due as materialized (select ${due.join(', ')} from ${rule.row} where ${isIt}), locked as materialized (${together.lock})` : ''}
+     select exists (select from own) or not exists (select from ${from} where ${isIt}) as row,
+       ${due ? 'coalesce((select key in (select key from locked) from due), true)' : 'true'} as key`,
     values,
   );
-  return row;
-}
-
-const THIS_DATABASE = '(select oid from pg_database where datname = current_database())';
-
-const BLOCKS_READERS = ['AccessExclusiveLock'];
-const BLOCKS_LOCKERS = [...BLOCKS_READERS, 'ExclusiveLock'];
-const BLOCKS_WRITERS = [...BLOCKS_LOCKERS, 'ShareRowExclusiveLock', 'ShareLock'];
-
-/** The first table that somebody has locked, or waits to lock, against what the rule does with it. */
-export async function heldTable(
-  db: Database,
-  tables: string[],
-  rule: Rule,
-  idType: string,
-): Promise<HeldTable | undefined> {
-  const sql = complete(rule, claim(rule, idType)) + (rule.act?.record ?? '');
-  const ours = [...new Set(sql.match(/\bscheduler\.\w+(?!\w*\()/g))];
-  const modes = [...tables.filter((name) => new RegExp(`\\b${name}\\b`).test(sql)), ...ours].flatMap((name) => {
-    const isWritten = new RegExp(`\\b(update|insert into|delete from) ${name.replace('.', '\\.')}\\b`).test(sql);
-    const isLocked = rule.row.includes(name);
-    return (isWritten ? BLOCKS_WRITERS : isLocked ? BLOCKS_LOCKERS : BLOCKS_READERS).map((mode) => ({ name, mode }));
-  });
-  const [found] = await db.query<HeldTable>(
-    `with needed as (
-      select coalesce(part.relid, to_regclass(name)) as relation, mode
-      from json_to_recordset(:modes::json) as needed (name text, mode text)
-      left join lateral pg_partition_tree(to_regclass(name)) as part on true
-    )
-    ${known(`
-      select l.relation::regclass::text as table, l.mode, l.granted, array_remove(array[l.pid], null) as pids,
-        p.gid as prepared, p.owner::text, p.prepared as prepared_at
-      from pg_locks l
-      join needed on needed.relation = l.relation and needed.mode = l.mode
-      left join pg_locks x on l.pid is null and x.virtualtransaction = l.virtualtransaction and x.locktype = 'transactionid'
-      left join pg_prepared_xacts p on p.transaction = x.transactionid
-      where l.locktype = 'relation' and l.database = ${THIS_DATABASE} and l.pid is distinct from pg_backend_pid()`)}
-    order by claims.granted desc, claims.table limit 1`,
-    { modes: JSON.stringify(modes) },
+  if (got!.row && got!.key) return undefined;
+  const holders = await tx.query<Holder>(
+    `select distinct ${HOLDER} from ${LOCKS}
+       and l.locktype = 'relation' and l.mode <> 'AccessShareLock' and l.granted and x.transactionid is not null
+       and l.relation in (select relation from pg_locks where pid = pg_backend_pid() and mode = 'RowShareLock')
+     order by since limit 5`,
   );
-  return found;
+  // It was let go of in the meantime.
+  if (holders.length === 0) return undefined;
+  const by = `locked by ${holders.map(describeHolder).join(' or ')}`;
+  if (together && got!.key)
+    return { sentence: `its row is ${by}, and a tick waits for that no longer than ${LOCK_TIMEOUT}`, isAwaited: true };
+  return {
+    sentence: got!.row
+      ? `a row that it needs as well is ${by}: a tick leaves both alone until that transaction ends`
+      : `its row is ${by}: a tick leaves it alone until that transaction ends`,
+  };
 }
 
-/** What concerns every row of the database. */
-export interface Surroundings {
-  /** Another run, at work at this moment. */
-  run: Holder | null;
-  /** Why the database takes no changes. */
-  readOnly: string | null;
-}
-
-export async function readSurroundings(db: Database): Promise<Surroundings> {
-  const [found] = await db.query<Surroundings>(
-    `select (
-      select to_json(run) from (${known(`
-        select array[l.pid] as pids, null as prepared, null::text as owner, null::timestamptz as prepared_at
-        from pg_locks l
-        where l.locktype = 'advisory' and l.granted and l.objsubid = 1 and l.database = ${THIS_DATABASE}
-          and l.classid::bigint = ${LOCK_KEY} >> 32 and l.objid::bigint = ${LOCK_KEY} & ${XIDS - 1}
-        limit 1`)}
-      ) as run
-    ) as run,
-    case when pg_is_in_recovery() then 'it is a standby'
-      when current_setting('transaction_read_only')::boolean then 'it is set to be read-only' end as "readOnly"`,
+/** A sentence on the first of a job's tables that somebody has locked against changes, or waits to lock. */
+export async function lockedTable(db: Database, { rights }: Installed): Promise<string | undefined> {
+  const [held] = await db.query<Holder & { table: string; mode: string; granted: boolean }>(
+    `select distinct l.relation::regclass::text as table, l.mode, l.granted, ${HOLDER} from ${LOCKS}
+       and l.locktype = 'relation'
+       and l.mode in ('AccessExclusiveLock', 'ExclusiveLock', 'ShareRowExclusiveLock', 'ShareLock')
+       and l.relation in (
+         select coalesce(part.relid, c.oid) from pg_class c left join lateral pg_partition_tree(c.oid) as part on true
+         where c.relnamespace = 'scheduler'::regnamespace
+           or c.oid in (select to_regclass(quote_ident(name)) from unnest(:tables::text[]) as name)
+       )
+     order by l.granted desc, 1 limit 1`,
+    { tables: [...rights.keys()] },
   );
-  return found!;
+  if (!held) return undefined;
+  const { table, mode, granted } = held;
+  const what = `the table ${table} is ${granted ? '' : 'about to be '}locked (${mode}) by ${describeHolder(held)}`;
+  return `${what}: a tick waits ${LOCK_TIMEOUT} for it, and leaves the job to the next`;
+}
+
+/** Another run, at work at this moment. */
+export async function otherRun(tx: Transaction): Promise<Holder | undefined> {
+  const [run] = await tx.query<Holder>(
+    `select ${HOLDER} from ${LOCKS}
+       and l.locktype = 'advisory' and l.granted and l.objsubid = 1
+       and l.classid::bigint << 32 | l.objid::bigint = ${LOCK_KEY}
+     limit 1`,
+  );
+  return run;
+}
+
+export function describeHolder({ pid, prepared, user, program, state, since }: Holder): string {
+  const who = pid === null ? `the prepared transaction "${prepared}"` : `process ${pid}`;
+  // Not everybody may know what another role does.
+  const known = [program && `"${program}"`, user, state, since && `since ${readable(since)}`].filter(Boolean);
+  return known.length > 0 ? `${who} (${known.join(', ')})` : who;
 }

@@ -1,33 +1,35 @@
-import { type Act, answeredRow, info, type Job, type Outcome, type Rule, warning } from '../../job/define.ts';
+import {
+  type Claimed,
+  defineJob,
+  info,
+  type Outside,
+  part,
+  type Rule,
+  type Tables,
+  warning,
+} from '../../job/define.ts';
+import { answeredRow } from './answered.ts';
+import { NAS, RADACCT } from './radius/tables.ts';
 import { RADIUS_SETTINGS } from './settings.ts';
+import { SESSION_DISCONNECTIONS } from './tables.ts';
 
-const DUE = 'scheduler.at(d.next_attempt_at, :dbZone::text)';
 const ATTEMPTS = 3;
-
-const WAITS = { 'it waits to be sent': 'd.next_attempt_at is not null' };
+const WAITS = { 'it waits to be sent': 'next_attempt_at is not null' };
 
 /** Three runs were lost while they asked, or could not. */
-const GIVE_UP: Rule = {
-  name: 'give up',
-  row: 'session_disconnections d',
-  at: DUE,
-  when: { ...WAITS, 'no try is left': `d.attempts >= ${ATTEMPTS}` },
-  change: `
-    given_up as (
-      update session_disconnections d
-      set status = 'failed', next_attempt_at = null, updated_at = :now::timestamptz,
-        answer = 'the run that asked did not live to see the answer'
-      from todo where d.id = todo.id
-      returning d.id, todo.due_at
-    ),
-    outcome as (
-      select 1 as step, 'failed' as transition, null as type, '{}'::text[] as channels, id::text as entity_id, due_at,
-        '{}'::jsonb as data
-      from given_up
-    )`,
+const giveUp: Rule = {
+  due: 'next_attempt_at',
+  where: { ...WAITS, 'no try is left': `attempts >= ${ATTEMPTS}` },
+  set: {
+    status: "'failed'",
+    next_attempt_at: 'null',
+    updated_at: 'now',
+    answer: "'the run that asked did not live to see the answer'",
+  },
+  event: { transition: 'failed', data: {} },
 };
 
-interface Claimed {
+interface Disconnection {
   attempt: number;
   due: string;
   over: boolean;
@@ -46,22 +48,22 @@ const decoded = (text: string) =>
 const AT_ONCE = 256;
 const AT_ONCE_EACH = 32;
 
-const perform: Act['perform'] = async (claimed, { values, signal, answer }) => {
+const perform: Outside['perform'] = async (claimed, { values, signal, answer }) => {
   const [{ RadiusClient, describeDisconnect, isGone }, { inFlight }] = await Promise.all([
     import('./radius/client.ts'),
     import('../../net/in-flight.ts'),
   ]);
   await using radius = new RadiusClient();
   const port = Number(values.radiusPort);
-  const of = ({ data }: Outcome) => data as unknown as Claimed;
-  const reply = (item: Outcome, kind: string, said?: string) =>
-    answer(item.entity_id, { kind, said: said ?? null, attempt: of(item).attempt, due: of(item).due });
+  const open = ({ sealed }: Claimed) => sealed.open() as unknown as Disconnection;
+  const reply = (item: Claimed, kind: string, said?: string) =>
+    answer(item.id, { kind, said: said ?? null, attempt: open(item).attempt, due: open(item).due });
 
   const left = await inFlight(
     claimed,
-    { most: AT_ONCE, mostEach: AT_ONCE_EACH, destination: (item) => of(item).nas ?? '', signal },
+    { most: AT_ONCE, mostEach: AT_ONCE_EACH, destination: (item) => open(item).nas ?? '', signal },
     async (item) => {
-      const { over, username, session, nas, framed, secret } = of(item);
+      const { over, username, session, nas, framed, secret } = open(item);
       if (over) {
         reply(item, 'disconnected', 'it had ended by itself');
         return 'go on';
@@ -85,56 +87,21 @@ const perform: Act['perform'] = async (claimed, { values, signal, answer }) => {
   for (const item of left) reply(item, 'left');
 };
 
-/** An address in nas is a host or a network; the narrowest that the NAS is in speaks for it. */
-const SECRET = `(
-          select n.secret from nas n
-          where n.nasname = d.nas_ip_address::text
-            or scheduler.network(n.nasname) >>= scheduler.network(d.nas_ip_address::text)
-          order by n.nasname = d.nas_ip_address::text desc, masklen(scheduler.network(n.nasname)) desc, n.id limit 1
-        )`;
-
-const SEND: Rule = {
-  name: 'send',
-  row: 'session_disconnections d',
-  at: DUE,
-  when: { ...WAITS, 'a try is left': `d.attempts < ${ATTEMPTS}` },
-  change: `
-    claimed as (
-      update session_disconnections d
-      set status = 'sending', attempts = d.attempts + 1, next_attempt_at = :now::timestamptz + interval '3 minutes',
-        updated_at = :now::timestamptz
-      from todo where d.id = todo.id
-      returning d.*, todo.due_at
-    ),
-    outcome as (
-      select 1 as step, 'send' as transition, null as type, '{}'::text[] as channels, d.id::text as entity_id, d.due_at,
-        jsonb_build_object(
-          'attempt', d.attempts, 'due', d.due_at, 'username', d.username, 'session', d.acct_session_id,
-          'nas', d.nas_ip_address, 'framed', d.framed_ip_address,
-          'over', coalesce((select r.acctstoptime is not null from radacct r where r.radacctid = d.radacct_id), false),
-          'secret', known.secret
-        ) as data
-      from claimed d
-      left join (select d.nas_ip_address, ${SECRET} as secret from (select distinct nas_ip_address from claimed) as d) as known
-        on known.nas_ip_address = d.nas_ip_address
-    )`,
-  act: {
-    perform,
-    record: `
+const record: Outside['record'] = (t) => `
     read as (
       select a.id, r.*, case when r.kind = 'unsent' and r.attempt >= ${ATTEMPTS} then 'failed' else r.kind end as came_of_it
       from answer a
       cross join lateral jsonb_to_record(a.result) as r (kind text, said text, attempt integer, due timestamptz)
     ),
     settled as (
-      update session_disconnections d
+      ${t.session_disconnections.update} d
       set status = case when came_of_it in ('disconnected', 'failed') then came_of_it else 'pending' end,
         attempts = case came_of_it when 'left' then d.attempts - 1 else d.attempts end,
         next_attempt_at = case came_of_it when 'unsent' then d.next_attempt_at when 'left' then :now::timestamptz end,
         disconnected_at = case came_of_it when 'disconnected' then :now::timestamptz end,
         answer = coalesce(read.said, d.answer),
         updated_at = :now::timestamptz
-      from read ${answeredRow('session_disconnections', 'status')}
+      from read ${answeredRow(t.session_disconnections, 'status')}
       where d.id = sent.id and case when d.status = 'sending' then d.attempts = read.attempt end
       returning read.*, d.radius_session_id, d.nas_ip_address
     ),
@@ -143,42 +110,64 @@ const SEND: Rule = {
         null as type, '{}'::text[] as channels, id as entity_id, due as due_at,
         jsonb_build_object('session_id', radius_session_id, 'nas', nas_ip_address, 'answer', said) as data
       from settled
+    )`;
+
+/** An address in nas is a host or a network. The narrowest one that holds the router has its secret. */
+const secretOf = (t: Tables, address: string) => `(
+          select n.secret from ${t.nas} n
+          where n.nasname = ${address}
+            or scheduler.network(n.nasname) >>= scheduler.network(${address})
+          order by n.nasname = ${address} desc, masklen(scheduler.network(n.nasname)) desc, n.id limit 1
+        )`;
+
+const send: Rule = {
+  due: 'next_attempt_at',
+  where: { ...WAITS, 'a try is left': `attempts < ${ATTEMPTS}` },
+  change: (t) => `
+    claimed as (
+      ${t.session_disconnections.update} d
+      set status = 'sending', attempts = d.attempts + 1, next_attempt_at = :now::timestamptz + interval '3 minutes',
+        updated_at = :now::timestamptz
+      from todo where d.id = todo.id
+      returning d.id, d.radius_session_id, d.radacct_id, d.username, d.acct_session_id, d.nas_ip_address, d.framed_ip_address,
+        d.attempts, todo.due_at
+    ),
+    routers as (
+      select nas_ip_address, ${secretOf(t, 'd.nas_ip_address::text')} as secret
+      from (select distinct nas_ip_address from claimed) as d
+    ),
+    outcome as (
+      select 1 as step, 'send' as transition, null as type, '{}'::text[] as channels, d.id::text as entity_id, d.due_at,
+        jsonb_build_object('session_id', d.radius_session_id, 'nas', d.nas_ip_address) as data,
+        jsonb_build_object(
+          'attempt', d.attempts, 'due', d.due_at, 'username', d.username, 'session', d.acct_session_id,
+          'nas', d.nas_ip_address, 'framed', d.framed_ip_address,
+          'over', coalesce((select a.acctstoptime is not null from ${t.radacct} a where a.radacctid = d.radacct_id), false),
+          'secret', routers.secret
+        ) as sealed
+      from claimed d
+      left join routers on routers.nas_ip_address = d.nas_ip_address
     )`,
-  },
+  outside: { perform, record },
 };
 
-export const job: Job = {
+export const job = defineJob({
   name: 'disconnects',
   summary: 'have routers log out those whose access is over',
   everyMinutes: 1,
   order: 100,
-  tables: {
-    session_disconnections: [
-      ...[
-        'id',
-        'radius_session_id',
-        'radacct_id',
-        'username',
-        'acct_session_id',
-        'nas_ip_address',
-        'framed_ip_address',
-      ],
-      ...['status', 'attempts', 'next_attempt_at', 'answer', 'disconnected_at', 'updated_at'],
-    ],
-    radacct: ['radacctid', 'acctstoptime'],
-    nas: ['id', 'nasname', 'secret'],
-  },
-  adopt: 'adopt_hotspot',
+  table: SESSION_DISCONNECTIONS,
+  tables: { radacct: part(RADACCT, 'radacctid', 'acctstoptime'), nas: NAS },
   settings: { radiusPort: RADIUS_SETTINGS.radiusPort },
-  rules: [GIVE_UP, SEND],
-  lines: {
+  rules: { 'give up': giveUp, send },
+  log: {
     started: info('Disconnects job started'),
     found: (rule, count) => (rule === 'send' ? info('Found sessions to disconnect', { count }) : undefined),
     done: ({ transition, entity_id, data }) => {
       const which = { disconnection_id: entity_id, session_id: data.session_id, nas: data.nas, answer: data.answer };
       switch (transition) {
         case 'send':
-          return []; // claimed in a dry run: its data holds the secret of the NAS
+          return [info('Session is to be disconnected', which)];
         case 'disconnected':
           return [info('Session disconnected', which)];
         case 'try again':
@@ -187,7 +176,7 @@ export const job: Job = {
           return [warning('Session not disconnected, and given up', which)];
       }
     },
-    failed: (_, id, error) => warning('Failed to disconnect session', { disconnection_id: id, error }),
+    failed: ({ id, error }) => warning('Failed to disconnect session', { disconnection_id: id, error }),
     finished: () => [info('Disconnects job completed')],
   },
-};
+});

@@ -1,38 +1,42 @@
-import { failure, info, type Job, type Rule, waits } from '../../job/define.ts';
-import { newBeginning, newPassword, newUsername } from './secrets.ts';
+import { defineJob, failure, info, part, type Rule, type TableName, type Tables } from '../../job/define.ts';
+import { onceName } from '../../job/indexes.ts';
+import { PACKAGES } from '../packages.ts';
+import { RADCHECK, RADREPLY } from './radius/tables.ts';
+import { newPassword, newUsername } from './secrets.ts';
 import { RADIUS_SETTINGS } from './settings.ts';
+import { HOTSPOT_CREDENTIALS, HOTSPOT_USERS, PAYMENTS, RADIUS_SESSIONS } from './tables.ts';
 
-const completedAt = (alias: string) => `coalesce(scheduler.at(${alias}.updated_at, :dbZone::text),
-  scheduler.at(${alias}.created_at, :dbZone::text), '-infinity'::timestamptz)`;
-const COMPLETED_AT = completedAt('pay');
+const completedAt = (row = '') => `coalesce(${row}updated_at, ${row}created_at, '-infinity'::timestamptz)`;
 
-/** Of two that wait, the first is counted: both may be of one batch, or of two runs at once. */
-const COUNTED_BEFORE = (column: string, what: string) => `
+/** If two that are alike wait, the first one counts. Both may be in one batch, or in two runs at once. */
+const countedBefore = (t: Tables, column: string, what: string) => `
   (select format('the same ${what} %s, as payment %s', case when d.provisioned_at is null then 'comes first' else 'was counted before' end, d.id)
-   from payments d
-   where d.${column} = pay.${column} and d.id <> pay.id and d.${column}::text <> '' and (
-     d.provisioned_at is not null or d.status = 'completed' and (${completedAt('d')}, d.id) < (${COMPLETED_AT}, pay.id)
+   from ${t.payments} d
+   where d.${column} = r.${column} and d.id <> r.id and d.${column}::text <> '' and (
+     d.provisioned_at is not null or d.status = 'completed' and (${completedAt('d.')}, d.id) < (${completedAt('r.')}, r.id)
    )
    order by d.provisioned_at limit 1)`;
 
-/** Asked once a batch: where the indexes see to it, nothing need be looked up for each payment. */
-const STORED_ONCE = `(
-  select scheduler.stored_once('payments_transaction_once', 'payments', 'transaction_id')
-    and scheduler.stored_once('payments_receipt_once', 'payments', 'mpesa_receipt')
-)`;
+/** Asked once a batch. If indexes guarantee it, no payment needs a look for others like it. */
+const storedOnce = (t: Tables) => {
+  const once = PAYMENTS.once!.map(
+    (column) => `scheduler.stored_once('${onceName(PAYMENTS, column)}', '${t.payments.oid}'::regclass, '${column}')`,
+  );
+  return `(select ${once.join(' and ')})`;
+};
 
-const WRONG = `nullif(coalesce(
-  case when coalesce(btrim(pay.phone_number::text), '') = '' then 'it has no phone number' end,
-  case when not ${STORED_ONCE} then coalesce(
-    ${COUNTED_BEFORE('transaction_id', 'transaction')}, ${COUNTED_BEFORE('mpesa_receipt', 'M-Pesa receipt')}
+const wrong = (t: Tables) => `nullif(coalesce(
+  case when coalesce(btrim(r.phone_number::text), '') = '' then 'it has no phone number' end,
+  case when not ${storedOnce(t)} then coalesce(
+    ${countedBefore(t, 'transaction_id', 'transaction')}, ${countedBefore(t, 'mpesa_receipt', 'M-Pesa receipt')}
   ) end,
   (select format('hotspot user %s is %s: payments of that number wait for an operator', u.id, u.status)
-   from hotspot_users u
-   where u.phone_number = pay.phone_number and u.status::text in ('suspended', 'blocked', 'banned', 'disabled')),
+   from ${t.hotspot_users} u
+   where u.phone_number = r.phone_number and u.status::text in ('suspended', 'blocked', 'banned', 'disabled')),
   (select case
-     when pay.amount is null then 'it has no amount'
-     when pay.amount < p.price
-       then format('its amount of %s is less than the price of package %s, which is %s', pay.amount, p.id, p.price)
+     when r.amount is null then 'it has no amount'
+     when r.amount < p.price
+       then format('its amount of %s is less than the price of package %s, which is %s', r.amount, p.id, p.price)
      when scheduler.validity_seconds(p.duration) is null
        then format('the duration %L of package %s is not a count and a unit, such as ''1 hour''', left(p.duration, 80), p.id)
      when scheduler.speed(p.upload_speed) is null
@@ -40,106 +44,74 @@ const WRONG = `nullif(coalesce(
      when scheduler.speed(p.download_speed) is null
        then format('the download speed %L of package %s is not a number with k, M or G', left(p.download_speed, 80), p.id)
      else ''
-   end from packages p where p.id = pay.package_id),
-  format('its package %s does not exist', pay.package_id)
+   end from ${t.packages} p where p.id = r.package_id),
+  format('its package %s does not exist', r.package_id)
 ), '')`;
 
-// Of the attributes that a payment writes; whatever else an operator gave a user stays.
+const lockNumbers = (t: Tables) => `
+  with held as materialized (
+    select due.key from due join ${t.payments} pay on pay.id = due.id
+    where scheduler.try_hold(60, due.key) for no key update of pay skip locked
+  )
+  select key from (select key, 1 as needed from due union all select key, -1 from held) as rows
+  group by key having sum(needed) = 0`;
+
+// A payment replaces these attributes. All others that an operator gave a user stay.
 const OUR_CHECKS = `'Expiration', 'Simultaneous-Use'`;
 const OUR_REPLIES = `'Session-Timeout', 'Idle-Timeout', 'Acct-Interim-Interval', 'Mikrotik-Rate-Limit', 'Mikrotik-Total-Limit',
   'Mikrotik-Total-Limit-Gigawords'`;
 
 /**
- * Looked up name by name: joined, a table that PostgreSQL takes for small would be read whole, with what this very batch writes.
- * What is ours is asked of the row that is deleted: an operator may have made it something else a moment ago.
+ * Rows are looked up name by name: a join would read the whole of a table that PostgreSQL takes for small. The delete itself asks
+ * which rows are ours: an operator may have changed one a moment ago.
  */
-const DELETE_OLD = (table: string, ours: string, replaced = 'true') => `
-      delete from ${table} where (${ours}) and id = any (array(
+const deleteOld = (table: TableName, ours: string, replaced = 'true') => `
+      ${table.delete} where (${ours}) and id = any (array(
         select old.id from granted g
-        cross join lateral (select id from ${table} where username = g.radius_name and (${replaced}) offset 0) as old
+        cross join lateral (select a.id from ${table} a where a.username = g.radius_name and (${replaced}) offset 0) as old
         where g.user_id is not null
       ))`;
 
-// FreeRADIUS keeps Expiration in 32 bits of seconds, and so does a router its timeouts.
+// FreeRADIUS keeps Expiration, and routers keep their timeouts, in 32 bits of seconds.
 const LATEST = "'2100-01-01T00:00:00Z'::timestamptz";
 
-// As JSON: the n-th of a thousand texts in an array is found by going past the others.
-const some = (count: number, make: () => string) => JSON.stringify(Array.from({ length: count }, make));
-
-// Among a million users every ten thousandth name is taken already.
-const SPARE_NAMES = 20;
-
-/**
- * A user runs who has time and data left when the payment comes in: then the time is added to what is left, and the data
- * too, unless it is another package, whose limit then counts from here. Otherwise everything starts anew, the password
- * included.
- */
-const PROVISION: Rule = {
-  name: 'provision',
-  row: 'payments pay',
-  at: COMPLETED_AT,
-  when: { 'it is completed': "pay.status = 'completed'", 'it was not provisioned': 'pay.provisioned_at is null' },
-  wrong: WRONG,
-  each: {
-    key: "coalesce(pay.phone_number::text, 'nobody, ' || pay.id::text)",
-    lock: `
-      with held as materialized (
-        select due.key from due join payments pay on pay.id = due.id
-        where scheduler.try_hold(60, due.key) for no key update of pay skip locked
-      )
-      select key from (select key, 1 as needed from due union all select key, -1 from held) as rows
-      group by key having sum(needed) = 0`,
-  },
-  needs: {
-    free: `
-      select pay.tableoid, pay.id, pay.xmax
-      from due join payments pay on pay.id = due.id or pay.phone_number = due.phone_number
-      where pay.status = 'completed' and pay.provisioned_at is null and ${COMPLETED_AT} <= :now::timestamptz
-        and not ${waits("'payments'", 'pay.id')}`,
-    awaited: 'select u.tableoid, u.id, u.xmax from due join hotspot_users u on u.phone_number = due.phone_number',
-  },
-  carry: 'pay.phone_number, pay.mac_address, pay.package_id, pay.amount',
-  make: (rows) => {
-    const beginning = newBeginning();
-    return {
-      passwords: some(rows, newPassword),
-      usernames: some(rows + SPARE_NAMES, () => newUsername(beginning)),
-    };
-  },
-  change: `
+/** From `todo` to `bought`: the package, and whether the user "runs", which means has time and data left. */
+const buy = (t: Tables) => `
     offers as materialized (
       select p.id as package_id, p.name as package_name, scheduler.validity_seconds(p.duration) as seconds,
         nullif(p.data_limit::bigint, 0) as package_limit, scheduler.rate_limit(p.upload_speed, p.download_speed) as rate,
         greatest(coalesce(p.devices, 1), 1) as devices
-      from packages p where p.id in (select package_id from todo)
+      from ${t.packages} p where p.id in (select package_id from todo)
     ),
     bought as materialized (
-      select todo.id, todo.due_at, todo.phone_number, todo.mac_address, todo.amount, offers.*, u.id as user_id, u.username as known_as, runs.runs, u.package_id = offers.package_id as same_package,
+      select todo.id, todo.due_at, todo.phone_number, todo.mac_address, todo.amount, offers.*,
+        u.id as user_id, u.username as known_as, runs.runs, u.package_id = offers.package_id as same_package,
         u.data_limit as old_limit, coalesce(u.data_used, 0) as old_used,
-        scheduler.at(u.subscription_starts_at, :dbZone::text) as old_start,
-        scheduler.at(u.subscription_expires_at, :dbZone::text) as old_end,
+        u.subscription_starts_at as old_start, u.subscription_expires_at as old_end,
         (
-          select array_agg(case c.attribute when 'Cleartext-Password' then c.value end order by c.attribute) from radcheck c
+          select array_agg(case c.attribute when 'Cleartext-Password' then c.value end order by c.attribute) from ${t.radcheck} c
           where runs.runs and c.username = scheduler.radius_name(u.username) and c.attribute like '%-Password'
         ) as old_passwords,
         row_number() over (order by todo.due_at, todo.id)::integer as place
       from todo
       join offers on offers.package_id = todo.package_id
-      left join hotspot_users u on u.phone_number = todo.phone_number
+      left join ${t.hotspot_users} u on u.phone_number = todo.phone_number
       cross join lateral (
         select coalesce(
           u.has_active_subscription and coalesce(u.data_used < u.data_limit, true)
-            and scheduler.at(u.subscription_expires_at, :dbZone::text)
-              > case when isfinite(todo.due_at) then todo.due_at else :now::timestamptz end,
+            and u.subscription_expires_at > case when isfinite(todo.due_at) then todo.due_at else :now::timestamptz end,
           false
         ) as runs
       ) as runs
-    ),
+    )`;
+
+/** From `bought` to `granted`: what the user has from now on. */
+const grant = (t: Tables) => `
     free_names as materialized (
       select jsonb_agg(name) as names
       from (select distinct name from jsonb_array_elements_text(:usernames::jsonb) as name) as offered
-      where not exists (select from hotspot_users u where u.username = name)
-        and not exists (select from radcheck c where c.username = name)
+      where not exists (select from ${t.hotspot_users} u where u.username = name)
+        and not exists (select from ${t.radcheck} c where c.username = name)
     ),
     granted as materialized (
       select bought.*, scheduler.mask_phone(phone_number::text) as masked,
@@ -148,21 +120,28 @@ const PROVISION: Rule = {
         case when old_passwords is null then :passwords::jsonb ->> (place - 1) end as new_password,
         coalesce(array_to_string(old_passwords[1:1], ''), (:passwords::jsonb ->> (place - 1))) as password,
         case when runs then old_start else :now::timestamptz end as starts_at,
-        least(case when runs then greatest(old_end, :now::timestamptz) else :now::timestamptz end + make_interval(secs => seconds), ${LATEST}) as expires_at,
+        least(
+          case when runs then greatest(old_end, :now::timestamptz) else :now::timestamptz end + make_interval(secs => seconds),
+          ${LATEST}
+        ) as expires_at,
         case when runs and same_package then old_limit + package_limit else package_limit end as data_limit,
         case when runs and same_package then old_used else 0 end as data_used
       from bought
-    ),
+    )`;
+
+const writeUsers = (t: Tables) => `
     created as (
-      insert into hotspot_users (username, phone_number, package_id, package_name, has_active_subscription,
-        subscription_starts_at, subscription_expires_at, data_limit, data_used, status, created_at, updated_at)
-      select username, phone_number, package_id, package_name, true, starts_at, expires_at, data_limit, data_used, 'active',
-        :now::timestamptz, :now::timestamptz
+      ${t.hotspot_users.insertSelect({
+        ...{ username: 'username', phone_number: 'phone_number', package_id: 'package_id' },
+        ...{ package_name: 'package_name', has_active_subscription: 'true', status: "'active'" },
+        ...{ subscription_starts_at: 'starts_at', subscription_expires_at: 'expires_at' },
+        ...{ data_limit: 'data_limit', data_used: 'data_used' },
+      })}
       from granted where user_id is null
       returning id, phone_number
     ),
     renewed as (
-      update hotspot_users u
+      ${t.hotspot_users.update} u
       set package_id = g.package_id, package_name = g.package_name, has_active_subscription = true,
         subscription_starts_at = g.starts_at, subscription_expires_at = g.expires_at, data_limit = g.data_limit,
         data_used = g.data_used, status = 'active', updated_at = :now::timestamptz
@@ -170,28 +149,31 @@ const PROVISION: Rule = {
       returning u.id, u.phone_number
     ),
     owners as (select * from created union all select * from renewed),
-    -- What ran until now goes on in the session that this payment opens.
+    -- The session that ran until now goes on in the one that this payment opens.
     replaced as (
-      update radius_sessions s
+      ${t.radius_sessions.update} s
       set status = 'expired', session_end = :now::timestamptz, disconnect_reason = format('extended by payment %s', g.id),
         updated_at = :now::timestamptz
       from granted g where g.runs and s.hotspot_user_id = g.user_id and s.status = 'active'
     ),
     opened as (
-      insert into radius_sessions (hotspot_user_id, payment_id, package_id, username, mac_address, session_start, expected_end,
-        data_limit, status, created_at, updated_at)
-      select o.id, g.id, g.package_id, g.username, g.mac_address, :now::timestamptz, g.expires_at, g.data_limit - g.data_used,
-        'active', :now::timestamptz, :now::timestamptz
+      ${t.radius_sessions.insertSelect({
+        ...{ hotspot_user_id: 'o.id', payment_id: 'g.id', package_id: 'g.package_id', username: 'g.username' },
+        ...{ mac_address: 'g.mac_address', session_start: ':now::timestamptz', expected_end: 'g.expires_at' },
+        ...{ data_limit: 'g.data_limit - g.data_used', status: "'active'" },
+      })}
       from granted g join owners o on o.phone_number = g.phone_number
-    ),
-    old_checks as (${DELETE_OLD(
-      'radcheck',
+    )`;
+
+const writeRadius = (t: Tables) => `
+    old_checks as (${deleteOld(
+      t.radcheck,
       `attribute in (${OUR_CHECKS}) or attribute like '%-Password'`,
-      "g.new_password is not null or attribute not like '%-Password'",
+      "g.new_password is not null or a.attribute not like '%-Password'",
     )}),
-    old_replies as (${DELETE_OLD('radreply', `attribute in (${OUR_REPLIES})`)}),
+    old_replies as (${deleteOld(t.radreply, `attribute in (${OUR_REPLIES})`)}),
     checks as (
-      insert into radcheck (username, attribute, op, value)
+      ${t.radcheck.insert} (username, attribute, op, value)
       select g.radius_name, each.attribute, ':=', each.value
       from granted g
       cross join lateral (values
@@ -202,7 +184,7 @@ const PROVISION: Rule = {
       where each.value is not null
     ),
     replies as (
-      insert into radreply (username, attribute, op, value)
+      ${t.radreply.insert} (username, attribute, op, value)
       select g.radius_name, each.attribute, ':=', each.value
       from granted g
       cross join lateral (select g.data_limit - g.data_used as bytes) as rest
@@ -215,16 +197,21 @@ const PROVISION: Rule = {
         ('Mikrotik-Total-Limit-Gigawords', nullif(rest.bytes >> 32, 0)::text)
       ) as each (attribute, value)
       where each.value is not null
-    ),
+    )`;
+
+const queueSms = (t: Tables) => `
     queued as (
-      insert into hotspot_credentials (hotspot_user_id, payment_id, username, plain_password, phone_number, package_name,
-        expires_at, sms_status, sms_next_attempt_at, created_at, updated_at)
-      select o.id, g.id, g.username, nullif(g.password, ''), g.phone_number, g.package_name, g.expires_at, 'pending',
-        :now::timestamptz, :now::timestamptz, :now::timestamptz
+      ${t.hotspot_credentials.insertSelect({
+        ...{ hotspot_user_id: 'o.id', payment_id: 'g.id', package_name: 'g.package_name', expires_at: 'g.expires_at' },
+        ...{ username: 'g.username', plain_password: "nullif(g.password, '')", phone_number: 'g.phone_number' },
+        ...{ sms_status: "'pending'", sms_next_attempt_at: ':now::timestamptz' },
+      })}
       from granted g join owners o on o.phone_number = g.phone_number
-    ),
+    )`;
+
+const tell = (t: Tables) => `
     provisioned as (
-      update payments pay set provisioned_at = :now::timestamptz from granted g where pay.id = g.id
+      ${t.payments.update} pay set provisioned_at = :now::timestamptz from granted g where pay.id = g.id
       returning pay.id
     ),
     done as (select g.* from granted g join provisioned using (id)),
@@ -243,48 +230,48 @@ const PROVISION: Rule = {
           'package_name', package_name, 'expires_at', scheduler.iso(expires_at), 'payment_id', done.id, 'amount', amount
         )
       from done join created on created.phone_number = done.phone_number
-    )`,
+    )`;
+
+// As JSON, because PostgreSQL finds the n-th text of an array by going past the others.
+const some = (count: number, make: () => string) => JSON.stringify(Array.from({ length: count }, make));
+
+// Among a million users every ten thousandth name is taken already.
+const SPARE_NAMES = 20;
+
+/**
+ * If the user has time and data left, the payment adds its time, and its data unless it is for another package. Otherwise
+ * everything starts anew, also the password.
+ */
+const provision: Rule = {
+  due: completedAt(),
+  where: { 'it is completed': "status = 'completed'", 'it was not provisioned': 'provisioned_at is null' },
+  fails: wrong,
+  together: { key: "coalesce(phone_number::text, 'nobody, ' || id::text)", lock: lockNumbers },
+  carry: { phone_number: 'phone_number', mac_address: 'mac_address', package_id: 'package_id', amount: 'amount' },
+  make: (rows) => ({ passwords: some(rows, newPassword), usernames: some(rows + SPARE_NAMES, newUsername) }),
+  change: (t) => [buy, grant, writeUsers, writeRadius, queueSms, tell].map((write) => write(t)).join(','),
 };
 
-export const job: Job = {
+export const job = defineJob({
   name: 'payments',
   summary: 'give those who have paid their access',
   everyMinutes: 1,
   order: 60,
+  table: part(PAYMENTS, ...Object.keys(PAYMENTS.columns)),
   tables: {
-    payments: [
-      ...['id', 'phone_number', 'mac_address', 'package_id', 'amount', 'transaction_id', 'mpesa_receipt', 'status'],
-      ...['provisioned_at', 'created_at', 'updated_at'],
-    ],
-    packages: ['id', 'name', 'price', 'duration', 'data_limit', 'upload_speed', 'download_speed', 'devices'],
-    hotspot_users: [
-      ...['id', 'username', 'phone_number', 'package_id', 'package_name', 'has_active_subscription', 'status'],
-      ...['subscription_starts_at', 'subscription_expires_at', 'data_limit', 'data_used', 'created_at', 'updated_at'],
-    ],
-    radius_sessions: [
-      ...[
-        'id',
-        'hotspot_user_id',
-        'payment_id',
-        'package_id',
-        'username',
-        'mac_address',
-        'session_start',
-        'session_end',
-      ],
-      ...['expected_end', 'data_limit', 'status', 'disconnect_reason', 'created_at', 'updated_at'],
-    ],
-    hotspot_credentials: [
-      ...['id', 'hotspot_user_id', 'payment_id', 'username', 'plain_password', 'phone_number', 'package_name'],
-      ...['expires_at', 'sms_status', 'sms_next_attempt_at', 'created_at', 'updated_at'],
-    ],
-    radcheck: ['id', 'username', 'attribute', 'op', 'value'],
-    radreply: ['id', 'username', 'attribute', 'op', 'value'],
+    packages: part(
+      PACKAGES,
+      ...['id', 'name', 'price', 'duration', 'data_limit', 'upload_speed', 'download_speed', 'devices'],
+    ),
+    hotspot_users: HOTSPOT_USERS,
+    radius_sessions: RADIUS_SESSIONS,
+    hotspot_credentials: HOTSPOT_CREDENTIALS,
+    radcheck: RADCHECK,
+    radreply: RADREPLY,
   },
-  adopt: 'adopt_hotspot',
   settings: { radiusInterim: RADIUS_SETTINGS.radiusInterim, radiusIdle: RADIUS_SETTINGS.radiusIdle },
-  rules: [PROVISION],
-  lines: {
+  rules: { provision },
+  log: {
     started: info('Payments job started'),
     found: (_, count) => info('Found payments to provision', { count }),
     done: ({ transition, data }) => {
@@ -298,7 +285,7 @@ export const job: Job = {
           return [info('Payment provisioned', which)];
       }
     },
-    failed: (_, id, error) => failure('Failed to provision payment', { payment_id: id, error }),
+    failed: ({ id, error }) => failure('Failed to provision payment', { payment_id: id, error }),
     finished: () => [info('Payments job completed')],
   },
-};
+});

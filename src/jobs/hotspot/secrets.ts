@@ -7,7 +7,6 @@ const LETTERS = '34679cdfhjknprtvxy';
 // 18 characters are 4.17 bits each: 41 bits in the password. Usernames need not be secret, only rarely alike.
 const PASSWORD_LENGTH = 10;
 const USERNAME_LENGTH = 8;
-const BEGINNING_LENGTH = 2;
 
 // Values of a byte that the letters cannot be dealt out to evenly are passed over: then all are equally likely.
 const FAIR = 256 - (256 % LETTERS.length);
@@ -30,18 +29,4 @@ function characters(count: number): string {
 }
 
 export const newPassword = (): string => characters(PASSWORD_LENGTH);
-export const newUsername = (beginning = ''): string => beginning + characters(USERNAME_LENGTH - beginning.length);
-
-/**
- * What all usernames of a batch begin with. Each of the indexes that hold them is then written in one place, and not all over, of
- * which a processor keeps little at hand among a million users. No more names are alike, as each batch has its own beginning.
- */
-export const newBeginning = (): string => characters(BEGINNING_LENGTH);
-
-/** +2547****678: enough to recognise a number one knows, too little to call it. */
-export function maskPhone(phone: string): string {
-  const digits = phone.replace(/\D/g, '');
-  const plus = phone.trim().startsWith('+') ? '+' : '';
-  if (digits.length >= 10) return `${plus}${digits.slice(0, 4)}****${digits.slice(-3)}`;
-  return digits.length >= 6 ? `****${digits.slice(-2)}` : '****';
-}
+export const newUsername = (): string => characters(USERNAME_LENGTH);

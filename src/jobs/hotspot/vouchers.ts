@@ -1,36 +1,39 @@
-import { failure, info, type Job, type Rule } from '../../job/define.ts';
+import { CREATED, instant, key, like, text, words } from '../../job/columns.ts';
+import { defineJob, failure, info } from '../../job/define.ts';
 
-const EXPIRE: Rule = {
-  name: 'expire',
-  row: 'vouchers v',
-  at: 'scheduler.at(v.expires_at, :dbZone::text)',
-  when: { 'it is unused or active': "v.status in ('unused', 'active')" },
-  change: `
-    expired as (
-      update vouchers v set status = 'expired', updated_at = :now::timestamptz
-      from todo where v.id = todo.id
-      returning v.id, todo.due_at
-    ),
-    outcome as (
-      select 1 as step, 'expire' as transition, null as type, '{}'::text[] as channels, id::text as entity_id, due_at,
-        jsonb_build_object('voucher_id', id) as data
-      from expired
-    )`,
-};
-
-export const job: Job = {
+export const job = defineJob({
   name: 'vouchers',
   summary: 'expire vouchers that were not used up in time',
   everyMinutes: 1,
   order: 110,
-  tables: { vouchers: ['id', 'code', 'status', 'expires_at', 'updated_at'] },
-  adopt: 'adopt_hotspot',
-  rules: [EXPIRE],
-  lines: {
+  table: {
+    name: 'vouchers',
+    recognisedBy: ['code', 'status', 'expires_at'],
+    columns: {
+      id: key(),
+      code: text({ notNull: true, unique: true }),
+      package_id: like('packages', 'id', { newTableOnly: true }),
+      status: words(['unused', 'active', 'expired'], { notNull: true, default: "'unused'" }),
+      used_by: text({ newTableOnly: true }),
+      used_at: instant({ newTableOnly: true }),
+      expires_at: instant(),
+      created_at: { ...CREATED, newTableOnly: true },
+      updated_at: CREATED,
+    },
+  },
+  rules: {
+    expire: {
+      due: 'expires_at',
+      where: { 'it is unused or active': "status in ('unused', 'active')" },
+      set: { status: "'expired'", updated_at: 'now' },
+      event: { data: { voucher_id: 'id' } },
+    },
+  },
+  log: {
     started: info('Vouchers job started'),
     found: (_, count) => info('Found vouchers to expire', { count }),
     done: ({ data }) => [info('Voucher expired', { voucher_id: data.voucher_id })],
-    failed: (_, id, error) => failure('Failed to expire voucher', { voucher_id: id, error }),
+    failed: ({ id, error }) => failure('Failed to expire voucher', { voucher_id: id, error }),
     finished: () => [info('Vouchers job completed')],
   },
-};
+});

@@ -1,37 +1,40 @@
-import { info, type Job } from '../../job/define.ts';
-import { ACTIVE, done, failed, NEXT_BLOCK, SETTINGS, SURVEY, settling, TABLES, TIME_FOR_ANOTHER } from './settle.ts';
+import { defineJob, info } from '../../job/define.ts';
+import { ACTIVE, LOG, NEXT_BLOCK, SETTINGS, settling, survey, TIME_FOR_ANOTHER } from './settle.ts';
+import { TABLES, TEXT_SESSIONS } from './tables.ts';
 
 const CONDITIONS = { ...ACTIVE, ...TIME_FOR_ANOTHER };
 
-const DEDUCT = settling(
-  { name: 'deduct', at: NEXT_BLOCK, when: CONDITIONS },
-  { family: [...Object.values(CONDITIONS), `${NEXT_BLOCK} <= :now::timestamptz`].join(' and '), timeEnds: false },
+// A session whose time and credit end with the same block ends for time, so this job leaves it to "session-endings".
+const deduct = settling(
+  { due: NEXT_BLOCK, where: CONDITIONS },
+  { family: [...Object.values(CONDITIONS), `${NEXT_BLOCK} <= now`].join(' and '), timeEnds: false },
 );
 
-export const job: Job = {
+export const job = defineJob({
   name: 'deductions',
   summary: 'charge text sessions a credit per full 10 minutes, and end those whose credit has run out',
   everyMinutes: 1,
   order: 40,
+  table: TEXT_SESSIONS,
   tables: TABLES,
-  adopt: 'adopt_text_sessions',
   settings: SETTINGS,
-  rules: [DEDUCT],
-  survey: SURVEY,
-  lines: {
-    started: info('Scheduler auto-deduction started'),
-    surveyed: ({ session_id, elapsed, expected, processed, new: blocks }) => ({
+  rules: { deduct },
+  survey: {
+    query: survey,
+    line: ({ session_id, elapsed, expected, processed, new: blocks }) => ({
       level: 'debug',
       message:
         Number(blocks) > 0 ? 'Text session has blocks to deduct' : 'Text session skipped: no new full 10 minutes',
       fields: { session_id, elapsed, expected, processed, new: blocks },
     }),
-    done,
-    failed,
+  },
+  log: {
+    started: info('Scheduler auto-deduction started'),
+    ...LOG,
     finished: (changed, _, errors, surveyed) => {
       const processed = changed.deduct ?? 0;
       const skipped = Math.max(0, (surveyed ?? 0) - processed - errors);
       return [info(`Scheduler auto-deduction completed: ${processed} processed, ${skipped} skipped, ${errors} errors`)];
     },
   },
-};
+});

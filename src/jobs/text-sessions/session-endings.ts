@@ -1,59 +1,43 @@
-import { info, type Job, type Rule } from '../../job/define.ts';
-import {
-  ACTIVE,
-  CHANNELS,
-  done,
-  endedData,
-  failed,
-  NEXT_BLOCK,
-  SETTINGS,
-  settling,
-  TABLES,
-  TIME_OVER,
-} from './settle.ts';
+import { defineJob, info, type Rule } from '../../job/define.ts';
+import { ACTIVE, LOG, NEXT_BLOCK, SETTINGS, settling, TIME_OVER } from './settle.ts';
+import { TABLES, TEXT_SESSIONS } from './tables.ts';
 
-const END_OVER_TIME = settling(
-  { name: 'end', at: TIME_OVER, when: ACTIVE },
-  { family: `${Object.values(ACTIVE).join(' and ')} and ${NEXT_BLOCK} <= :now::timestamptz`, timeEnds: true },
+/** Charges pending blocks first, if "deductions" has not done so yet. */
+const end = settling(
+  { due: TIME_OVER, where: ACTIVE },
+  { family: [...Object.values(ACTIVE), `${NEXT_BLOCK} <= now`].join(' and '), timeEnds: true },
 );
 
-const DEADLINE = 'scheduler.at(s.doctor_response_deadline, :dbZone::text)';
-
-const EXPIRE_UNANSWERED: Rule = {
-  name: 'expire',
-  row: 'text_sessions s',
-  at: `scheduler.just_after(${DEADLINE})`,
-  when: { 'the doctor has not answered': "s.status = 'waiting_for_doctor'" },
-  carry: `${DEADLINE} as deadline`,
-  change: `
-    expired as (
-      update text_sessions s
-      set status = 'expired', ended_at = :now::timestamptz, reason = 'no_response', updated_at = :now::timestamptz
-      from todo where s.id = todo.id and s.status = 'waiting_for_doctor'
-      returning s.id, s.patient_id, s.sessions_used, todo.deadline
-    ),
-    outcome as (
-      select 1 as step, 'expire' as transition, 'text_session.expired' as type, id::text as entity_id, deadline as due_at, ${CHANNELS},
-        ${endedData("'no_response'", ':now::timestamptz')}
-      from expired
-    )`,
+const expire: Rule = {
+  // At the deadline itself the doctor may still answer.
+  due: 'scheduler.just_after(doctor_response_deadline)',
+  where: { 'the doctor has not answered': "status = 'waiting_for_doctor'" },
+  set: { status: "'expired'", ended_at: 'now', reason: "'no_response'", updated_at: 'now' },
+  event: {
+    type: 'text_session.expired',
+    due: 'doctor_response_deadline',
+    channels: ['private-text-sessions', 'user.{patient_id}'],
+    data: {
+      ...{ session_id: 'id', reason: "'no_response'", ended_at: 'now' },
+      ...{ sessions_used: 'coalesce(sessions_used, 0)', timestamp: 'now' },
+    },
+  },
 };
 
-export const job: Job = {
+export const job = defineJob({
   name: 'session-endings',
   summary: 'end text sessions whose time is over, and those that no doctor answered',
   everyMinutes: 1,
   order: 50,
+  table: TEXT_SESSIONS,
   tables: TABLES,
-  adopt: 'adopt_text_sessions',
   settings: SETTINGS,
-  rules: [END_OVER_TIME, EXPIRE_UNANSWERED],
-  lines: {
+  rules: { end, expire },
+  log: {
     started: info('Text session endings started'),
-    done,
-    failed,
+    ...LOG,
     finished: ({ deduct = 0, end = 0, expire = 0 }, _, errors) => [
       info(`Text session endings completed: ${end} ended, ${expire} expired, ${deduct} charged, ${errors} errors`),
     ],
   },
-};
+});

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { maskPhone } from '../../../src/jobs/hotspot/secrets.ts';
+import { maskPhone } from '../../../src/base/mask.ts';
 import { application, database, type TestDatabase } from '../../support/harness.ts';
 import {
   at,
@@ -322,7 +322,7 @@ test('a transaction or a receipt cannot be stored twice', async () => {
 test('an application that stored one receipt twice has it counted once', async () => {
   await using db = await database();
   const { id } = await hotspotPackage(db);
-  await db.query('drop index payments_receipt_once');
+  await db.query('drop index payments_mpesa_receipt_once');
   await pay(db, id, { mpesa_receipt: 'QX1' });
   await pay(db, id, { mpesa_receipt: 'QX1' });
   await db.migrate();

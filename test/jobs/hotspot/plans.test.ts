@@ -1,8 +1,8 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { bind } from '../../../src/db/client.ts';
-import { record } from '../../../src/engine/outside.ts';
-import { type Cursor, claim, claimByKey, complete, probe } from '../../../src/engine/statement.ts';
+import { placesOfDue } from '../../../src/engine/ask.ts';
+import { type Cursor, claim, claimByKey, complete } from '../../../src/engine/statements.ts';
 import type { Job } from '../../../src/job/define.ts';
 import { job as accounting } from '../../../src/jobs/hotspot/accounting.ts';
 import { job as credentials } from '../../../src/jobs/hotspot/credentials.ts';
@@ -10,6 +10,7 @@ import { job as disconnects } from '../../../src/jobs/hotspot/disconnects.ts';
 import { job as sessions } from '../../../src/jobs/hotspot/hotspot-sessions.ts';
 import { job as payments } from '../../../src/jobs/hotspot/payments.ts';
 import { job as vouchers } from '../../../src/jobs/hotspot/vouchers.ts';
+import { compiled } from '../../support/compiled.ts';
 import { database, type TestDatabase } from '../../support/harness.ts';
 import { explain, rowsRead, values } from '../../support/plans.ts';
 
@@ -19,6 +20,9 @@ const ROWS = 20_000;
 const DUE = 5;
 
 const parametersOf = (job: Job) => ({ ...values(job, 'UTC'), job: job.name, radiusInterim: '300' });
+
+const ruleOf = async (db: TestDatabase, job: Job, name: string) =>
+  (await compiled(db, job)).rules.find((rule) => rule.name === name)!;
 
 const scans = async (db: TestDatabase, sql: string, job: Job, more = {}) =>
   (await explain(db, sql, { ...parametersOf(job), ...more })).filter((node) => node['Relation Name']);
@@ -48,34 +52,33 @@ async function filled(due: boolean): Promise<TestDatabase> {
       acctstoptime, acctsessiontime, acctinputoctets, acctoutputoctets)
     select n, n, 'u' || n, '10.0.0.1', now(), now(), case when n % 100 > 0 then now() end, 0, 0, 0 from generate_series(1, ${ROWS}) as n`);
   await db.query(`insert into scheduler.accounted
-      select radacctid, 0, 0, 0, acctstoptime is not null, now() from radacct
+      select 'public', radacctid, 0, 0, 0, acctstoptime is not null, now() from radacct
       where acctstoptime is null or radacctid > ${ROWS - 200};
     update scheduler.accounted_up_to set id = ${ROWS}`);
   if (due) await db.query(history(DUE, 'due'));
   await db.query('analyze');
-  // As the engine asks: see inIndexOrder in src/db.ts.
+  // As the engine asks: see inIndexOrder in src/db/client.ts.
   await db.query('set enable_seqscan = off; set enable_bitmapscan = off');
   return db;
 }
 
 const INDEXES: [Job, string, string][] = [
   [payments, 'provision', 'payments_to_provision'],
-  [credentials, 'send', 'hotspot_credentials_to_send'],
-  [credentials, 'give up', 'hotspot_credentials_to_send'],
+  [credentials, 'send', 'hotspot_credentials_to_give_up'],
+  [credentials, 'give up', 'hotspot_credentials_to_give_up'],
   [sessions, 'expire', 'radius_sessions_to_expire'],
   [sessions, 'exhaust', 'radius_sessions_to_exhaust'],
   [disconnects, 'send', 'session_disconnections_to_send'],
-  [disconnects, 'give up', 'session_disconnections_to_send'],
+  [disconnects, 'give up', 'session_disconnections_to_give_up'],
   [vouchers, 'expire', 'vouchers_to_expire'],
 ];
 
 test('each rule reads the rows that are due and no other', async () => {
   await using db = await filled(true);
   for (const [job, name, index] of INDEXES) {
-    const rule = job.rules.find((each) => each.name === name)!;
-    const table = rule.row.split(' ')[0]!;
-    const [scan, ...others] = (await scans(db, claim(rule, 'bigint'), job)).filter(
-      (node) => node['Relation Name'] === table && node['Index Name']?.includes('_to_'),
+    const rule = await ruleOf(db, job, name);
+    const [scan, ...others] = (await scans(db, claim(rule), job)).filter(
+      (node) => node['Relation Name'] === job.table.name && node['Index Name']?.includes('_to_'),
     );
     assert.equal(scan?.['Index Name'], index, `${job.name}/${name}`);
     assert.ok(rowsRead(scan!) <= DUE && others.length === 0, `${job.name}/${name}: ${JSON.stringify(scan)}`);
@@ -85,13 +88,13 @@ test('each rule reads the rows that are due and no other', async () => {
 test('the next batch of usage to count starts where the last one ended', async () => {
   await using db = await filled(true);
   await db.query('update radacct set acctinputoctets = 1 where acctstoptime is null');
-  const rule = accounting.rules.find((each) => each.name === 'sync')!;
-  const batch = (cursor?: Cursor) => claimByKey(rule, 'bigint', { cursor });
+  const rule = await ruleOf(db, accounting, 'sync');
+  const batch = (cursor?: Cursor) => claimByKey(rule, { cursor });
   const all = bind(`select id::text, due_at::text from (${batch()}) as due`, parametersOf(accounting));
   const [last, ...beyond] = (await db.query(all.text, all.values)).slice(-DUE);
   const cursor = { from: last!.due_at, after: last!.id };
   const own = (await scans(db, batch(cursor), accounting, cursor)).filter(
-    (node) => node['Index Name'] === 'radacct_open',
+    (node) => node['Index Name'] === 'radacct_to_sync',
   );
   assert.deepEqual(own.map(rowsRead), [beyond.length]);
 });
@@ -99,12 +102,14 @@ test('the next batch of usage to count starts where the last one ended', async (
 test('an idle tick reads no row of the tables, and of radacct those that are open or recent', async () => {
   await using db = await filled(false);
   for (const job of [payments, credentials, sessions, disconnects, vouchers]) {
-    for (const scan of await scans(db, `select ${probe([job], false)}`, job)) {
+    const { rules } = await compiled(db, job);
+    for (const scan of await scans(db, `select ${placesOfDue(rules, false)}`, job)) {
       assert.equal(rowsRead(scan), 0, `${job.name}: ${JSON.stringify(scan)}`);
     }
   }
   const open = ROWS / 100;
-  for (const scan of await scans(db, `select ${probe([accounting], false)}`, accounting)) {
+  const { rules } = await compiled(db, accounting);
+  for (const scan of await scans(db, `select ${placesOfDue(rules, false)}`, accounting)) {
     assert.ok(rowsRead(scan) <= 3 * open, `accounting: ${JSON.stringify(scan)}`);
   }
 });
@@ -121,9 +126,10 @@ test('of what RADIUS knows and of the passwords, only the rows of those whose ti
     insert into radcheck (username, attribute, op, value) select username, 'Expiration', ':=', 'x' from hotspot_users;
     insert into radreply (username, attribute, op, value) select username, 'Session-Timeout', ':=', 'x' from hotspot_users;
     analyze`);
-  const rule = sessions.rules.find((each) => each.name === 'expire')!;
-  const told = { limit: 4000, run: null, rule: rule.name, notify: false, detail: 0 };
-  const found = await scans(db, complete(rule, claim(rule, 'bigint')), sessions, told);
+  const rule = await ruleOf(db, sessions, 'expire');
+  const run = { run: null, slot: null, by: 'test', host: 'test', version: 'test' };
+  const told = { ...run, limit: 4000, rule: rule.name, notify: false, detail: 0 };
+  const found = await scans(db, complete(rule, claim(rule)), sessions, told);
   for (const table of ['radcheck', 'radreply', 'hotspot_credentials']) {
     const reads = found.filter((node) => node['Relation Name'] === table && node['Node Type'] !== 'ModifyTable');
     assert.deepEqual(reads.map(rowsRead), [users / 4], `${table}: ${JSON.stringify(reads)}`);
@@ -144,9 +150,12 @@ test('what was answered is looked up row by row, however many were under way bef
       id: String(n + 1),
       result: { kind: 'left', attempt: 1 },
     }));
-    const rule = job.rules.find((each) => each.act)!;
-    const told = { run: null, rule: rule.name, notify: false, answers: JSON.stringify(answers) };
-    const found = (await scans(db, record(rule), job, told)).filter(
+    const { outside } = await ruleOf(db, job, 'send');
+    const recording = `
+      with answer as materialized (select id, result from json_to_recordset(:answers::json) as a (id text, result jsonb)),
+      ${outside!.recording}
+      select count(*) from outcome`;
+    const found = (await scans(db, recording, job, { answers: JSON.stringify(answers) })).filter(
       (node) => node['Relation Name'] === table && node['Node Type'] !== 'ModifyTable',
     );
     assert.ok(found.length > 0);

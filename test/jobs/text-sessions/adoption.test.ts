@@ -1,6 +1,10 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import { claim } from '../../../src/engine/statements.ts';
+import { jobs } from '../../../src/jobs/text-sessions/index.ts';
+import { compiled } from '../../support/compiled.ts';
 import { database } from '../../support/harness.ts';
+import { explain, inIndexOrder, scansOf, values } from '../../support/plans.ts';
 
 const END = '2026-03-01T12:00:00Z';
 const env = { SCHEDULER_SESSION_RATE: '0.30' };
@@ -86,6 +90,76 @@ test('a Prisma database is adopted: enum status, text ids without a default, tim
   assert.equal((await db.one('select count(distinct id)::integer as n from wallet_transactions')).n, 5);
 });
 
+test('inserted rows get an id and the times of the run, and no default of the application is changed', async () => {
+  await using db = await database({ empty: true });
+  await db.query(PRISMA);
+  const defaults = () =>
+    db.query(`select table_name, column_name, column_default from information_schema.columns
+      where table_name in ('doctor_wallets', 'wallet_transactions') and column_name in ('id', 'created_at', 'updated_at')
+      order by 1, 2`);
+  const before = await defaults();
+  await db.migrate();
+  await db.tick(END, { env });
+  assert.deepEqual(await defaults(), before);
+  const wallet = await db.one(`select id, updated_at::text from doctor_wallets where doctor_id = 'doc2'`);
+  assert.match(wallet.id, /^[0-9a-f-]{36}$/);
+  assert.equal(wallet.updated_at, '2026-03-01 12:00:00');
+  assert.deepEqual(await db.query('select distinct created_at::text as at from wallet_transactions'), [
+    { at: '2026-03-01 12:00:00' },
+  ]);
+});
+
+for (const [type, pattern] of [
+  ['uuid', /^[0-9a-f-]{36}$/],
+  ['char(26)', /^[0-9a-f]{26}$/],
+  ['varchar(255)', /^[0-9a-f-]{36}$/],
+] as const) {
+  test(`an id of the type ${type} that only the application makes is made for an inserted row`, async () => {
+    await using db = await database({ empty: true });
+    await db.query(PRISMA);
+    await db.query(`alter table wallet_transactions alter id type ${type} using null`);
+    await db.migrate();
+    assert.equal((await db.tick(END, { env })).exitCode, 0);
+    for (const { id } of await db.query('select id from wallet_transactions')) assert.match(id, pattern);
+  });
+}
+
+test('a doctor has one wallet: the table gets a unique index where it has none', async () => {
+  await using db = await database({ empty: true });
+  await db.query(LARAVEL);
+  await db.query('alter table doctor_wallets drop constraint doctor_wallets_doctor_id_key');
+  await db.migrate();
+  await assert.rejects(db.query('insert into doctor_wallets (doctor_id) values (2)'), /duplicate key/);
+  await db.migrate();
+  const indexes = await db.query(`select from pg_index where indrelid = 'doctor_wallets'::regclass and indisunique`);
+  assert.equal(indexes.length, 2);
+});
+
+test('each rule reads its own index, also where columns are never null or have no zone', async () => {
+  for (const tables of ['', PRISMA, LARAVEL]) {
+    await using db = await database({ empty: true });
+    if (tables) await db.query(tables);
+    await db.migrate();
+    for (const job of jobs) {
+      for (const rule of (await compiled(db, job)).rules) {
+        const plan = await inIndexOrder(db, () =>
+          explain(db, claim(rule), { ...values(job, 'UTC'), sessionRate: '0' }),
+        );
+        const [scan] = scansOf(plan, 'text_sessions');
+        assert.equal(scan!['Index Name'], `text_sessions_to_${rule.name}`, `${job.name}/${rule.name}`);
+      }
+    }
+  }
+});
+
+test('the application can still alter the type of a column that an index of a rule reads', async () => {
+  await using db = await database();
+  for (const type of ['timestamp', 'timestamptz'])
+    await db.query(
+      `alter table text_sessions alter activated_at type ${type}, alter doctor_response_deadline type ${type}`,
+    );
+});
+
 test('blocks charged before the adoption are in the ledger from its first day on', async () => {
   await using db = await database({ empty: true });
   await db.query(PRISMA);
@@ -135,6 +209,9 @@ test('a Laravel database is adopted: bigint ids, timestamp(0), a check on status
   assert.deepEqual(row, { status: 'ended', reason: 'time_expired', ended_at: '2026-03-01 10:30:00', n: 3 });
   assert.deepEqual(await db.query('select balance, total_earned, session_rate from doctor_wallets'), [
     { balance: '0.90', total_earned: '0.90', session_rate: null },
+  ]);
+  assert.deepEqual(await db.query('select distinct created_at::text, updated_at::text from wallet_transactions'), [
+    { created_at: '2026-03-01 12:00:00', updated_at: '2026-03-01 12:00:00' },
   ]);
 });
 

@@ -1,4 +1,4 @@
-import { maskPhone } from '../secrets.ts';
+import { maskPhone } from '../../../base/mask.ts';
 import type { Provider, SmsGateway } from '../settings.ts';
 import { askAfricasTalking } from './africastalking.ts';
 import { type Dialect, type Outcome, refused, type Sms, unknown } from './dialect.ts';

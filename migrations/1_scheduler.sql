@@ -1,0 +1,562 @@
+-- What the program keeps for itself, and the functions that its SQL and its indexes use. The tables of a business are
+-- described beside its jobs. Every function is safe to call by any role: plain SQL is resolved here and now, and the rest
+-- sees no schema but PostgreSQL's own.
+
+set local search_path = pg_catalog, pg_temp;
+
+-- Tables ---------------------------------------------------------------------------------------------------------------
+-- "tenant" is the schema in which the job's table lies.
+
+create table scheduler.runs (
+  id bigint generated always as identity primary key,
+  tenant text not null default 'public',
+  -- Null: a tick that found nothing due for the jobs in "idle".
+  job text,
+  idle text[],
+  -- The minute that the run stands for, counted from 1970. Null: a person started it.
+  slot bigint,
+  -- The run's "now", which every comparison used.
+  at timestamptz not null,
+  started_at timestamptz not null default clock_timestamp(),
+  finished_at timestamptz,
+  changed jsonb not null default '{}',
+  failed integer not null default 0,
+  late_by interval not null default '0',
+  -- Notifications given up because the notification queue was full. Their event rows exist.
+  unsent integer not null default 0,
+  work_left boolean not null default false,
+  error text,
+  started_by text,
+  host text not null,
+  version text not null
+);
+comment on table scheduler.runs is 'One row per run of a job, and one per tick for all jobs that had nothing to do.';
+create index runs_by_start on scheduler.runs (started_at);
+create index runs_by_slot on scheduler.runs (slot);
+create index runs_of_job on scheduler.runs (tenant, job, id);
+create index runs_idle on scheduler.runs (tenant, id) where job is null;
+
+create table scheduler.events (
+  id bigint generated always as identity primary key,
+  tenant text not null default 'public',
+  type text not null,
+  job text not null,
+  transition text not null,
+  entity_id text not null,
+  due_at timestamptz,
+  occurred_at timestamptz not null,
+  run_id bigint,
+  channels text[] not null,
+  data jsonb not null
+);
+comment on table scheduler.events is 'One row per transition, inserted by the transaction that made the change.';
+create index events_of_entity on scheduler.events (entity_id, id);
+-- Rows arrive in the order of time, so a summary per block range is enough and costs the writer next to nothing.
+create index events_by_time on scheduler.events using brin (occurred_at);
+
+create table scheduler.failures (
+  tenant text not null default 'public',
+  job text not null,
+  rule text not null,
+  entity_id text not null,
+  attempts integer not null,
+  error text not null,
+  first_failed_at timestamptz not null,
+  last_failed_at timestamptz not null,
+  -- 'infinity' once quarantined: the one comparison that skips waiting rows skips these too.
+  next_attempt_at timestamptz not null,
+  quarantined_at timestamptz,
+  primary key (tenant, job, rule, entity_id)
+);
+comment on table scheduler.failures is 'Rows that failed, until they succeed or an operator drops them.';
+
+create table scheduler.controls (
+  id bigint generated always as identity primary key,
+  -- Null: every tenant, every job.
+  tenant text,
+  job text,
+  action text not null check (action in ('start', 'stop')),
+  at timestamptz not null default now(),
+  by text not null,
+  reason text
+);
+comment on table scheduler.controls is 'Who paused or resumed which job, when and why. The latest row that applies is the state.';
+
+create table scheduler.accounted (
+  tenant text not null,
+  -- Of a row of radacct, which is FreeRADIUS's own and gets no column of ours.
+  id bigint not null,
+  bytes_in bigint not null,
+  bytes_out bigint not null,
+  seconds bigint not null,
+  closed boolean not null,
+  -- By our own clock: a router's may be years off.
+  changed_at timestamptz not null,
+  primary key (tenant, id)
+);
+comment on table scheduler.accounted is 'Rows of radacct that are open or recent, as they were last counted.';
+create index accounted_open on scheduler.accounted (tenant, id) where not closed;
+create index accounted_closed on scheduler.accounted (tenant, id) where closed;
+
+create table scheduler.accounted_up_to (tenant text primary key, id bigint not null);
+comment on table scheduler.accounted_up_to is 'Up to this id no row of radacct is left that was never counted.';
+
+-- What a change answers: one row per transition, and the rows that could not be changed.
+create type scheduler.outcome as (
+  step integer, transition text, type text, entity_id text, due_at timestamptz, channels text[], data jsonb, sealed jsonb
+);
+create type scheduler.refusal as (id text, error text);
+
+-- Instants -------------------------------------------------------------------------------------------------------------
+
+-- Stable, like what it is made of: only then does the planner write its body into the query, at a fifth of the cost.
+create function scheduler.iso(at timestamptz) returns text
+  language sql stable parallel safe
+  return case when isfinite(at) then (to_json(at at time zone 'UTC') #>> '{}') || 'Z' else at::text end;
+comment on function scheduler.iso is 'ISO 8601 in UTC, whatever the session''s time zone and date style.';
+
+-- An application's column as an instant, whether it carries a zone or not.
+create function scheduler.at(at timestamptz, zone text) returns timestamptz
+  language sql immutable parallel safe
+  return at;
+create function scheduler.at(at timestamp, zone text) returns timestamptz
+  language sql immutable parallel safe
+  return at at time zone zone;
+
+-- A name of the zone database. PostgreSQL also takes 'UTC+3' and reads it as three hours to the west. People mean the east.
+create function scheduler.known_zone(zone text) returns boolean
+  language plpgsql immutable strict
+  set search_path = pg_catalog, pg_temp
+as $$
+begin
+  if zone ~ '[0-9<]' and zone !~* '^((Etc/)?GMT[+-]?0|Etc/GMT[+-][0-9]{1,2}|EST5EDT|CST6CDT|MST7MDT|PST8PDT)$' then
+    return false;
+  end if;
+  perform timestamptz '2000-01-01 00:00:00Z' at time zone zone;
+  return true;
+exception
+  when others then
+    return false;
+end
+$$;
+
+-- Wall-clock time to instant. PostgreSQL's own "at time zone" takes the second of a repeated hour and moves a skipped time
+-- forward by the gap. Here a repeated time is its first occurrence and a skipped one the first instant after the gap.
+-- Indexes on the application's tables are built on it, so it never raises and names nothing of ours: an unknown zone is due
+-- at once (-infinity), and the job then finds the row and says what is wrong with it.
+create function scheduler.instant(wall timestamp, zone text) returns timestamptz
+  language plpgsql immutable strict
+  set search_path = pg_catalog, pg_temp
+as $$
+declare
+  utc timestamp;
+  before_change interval;
+  after_change interval;
+  early timestamp;
+  late timestamp;
+  middle timestamp;
+begin
+  if not isfinite(wall) or wall > '294270-01-01' or wall < '4700-01-01 BC' then
+    return case when wall > '2000-01-01' then 'infinity' else '-infinity' end::timestamptz;
+  end if;
+  if zone ~ '[0-9<]' and zone !~* '^((Etc/)?GMT[+-]?0|Etc/GMT[+-][0-9]{1,2}|EST5EDT|CST6CDT|MST7MDT|PST8PDT)$' then
+    return '-infinity';
+  end if;
+  utc := (wall at time zone zone) at time zone 'UTC';
+  before_change := ((utc - interval '1 day') at time zone 'UTC' at time zone zone) - (utc - interval '1 day');
+  after_change := ((utc + interval '1 day') at time zone 'UTC' at time zone zone) - (utc + interval '1 day');
+  if before_change = after_change then
+    return utc at time zone 'UTC';
+  end if;
+  early := wall - greatest(before_change, after_change);
+  late := wall - least(before_change, after_change);
+  if (early at time zone 'UTC' at time zone zone) = wall then
+    return early at time zone 'UTC';
+  end if;
+  if (late at time zone 'UTC' at time zone zone) = wall then
+    return late at time zone 'UTC';
+  end if;
+  -- The wall clock never showed this time. Between early and late it jumped over it: find the jump, to the second.
+  early := date_trunc('second', early);
+  late := date_trunc('second', late);
+  while late - early > interval '1 second' loop
+    middle := early + date_trunc('second', (late - early) / 2);
+    if (middle at time zone 'UTC' at time zone zone) > wall then
+      late := middle;
+    else
+      early := middle;
+    end if;
+  end loop;
+  return late at time zone 'UTC';
+exception
+  when others then
+    return '-infinity';
+end
+$$;
+
+-- Date and time are one instant. Dates beyond the range of timestamps count as the end or the beginning of time.
+create function scheduler.opening(day date, hour time) returns timestamp
+  language sql immutable parallel safe
+  return case
+    when day > '294000-01-01' then 'infinity'
+    when day < '4700-01-01 BC' then '-infinity'
+    else day + coalesce(hour, '00:00')
+  end;
+
+-- The midnight that ends a last valid day.
+create function scheduler.day_end(day date) returns timestamp
+  language sql immutable parallel safe
+  return scheduler.opening(case when isfinite(day) and day < '294000-01-01' then day + 1 else day end, null);
+
+-- The first instant after a deadline, for what must not happen at the deadline itself.
+create function scheduler.just_after(deadline timestamptz) returns timestamptz
+  language sql immutable parallel safe
+  return case when deadline < '290000-01-01 00:00:00+00'
+    then (deadline at time zone 'UTC' + interval '1 microsecond') at time zone 'UTC' else deadline end;
+
+-- For what a query finds out too late to leave the row alone: the change is undone, and the row is a recorded failure.
+create function scheduler.refuse(reason text) returns text
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+as $$
+begin
+  raise exception using message = reason;
+end
+$$;
+
+-- Sales ----------------------------------------------------------------------------------------------------------------
+
+-- Seconds in '2 minutes', '1 hour', '7 days', ...; null for anything else. A thousand years is the bound, so that every sum
+-- of a start and a validity stays inside PostgreSQL's range of dates. It is asked with every insert into an indexed table:
+-- taking the words apart by hand is twice as fast as a regular expression.
+create function scheduler.validity_seconds(validity text) returns bigint
+  language plpgsql immutable strict parallel safe
+  set search_path = pg_catalog, pg_temp
+as $$
+declare
+  words text := lower(btrim(validity, E' \t\r\n'));
+  rest text := ltrim(words, '0123456789');
+  unit text := ltrim(rest, E' \t\r\n');
+  seconds bigint;
+begin
+  if unit = rest or rest = words or length(words) - length(rest) > 12 then
+    return null;
+  end if;
+  seconds := left(words, -length(rest))::bigint * case unit
+    when 'minute' then 60 when 'minutes' then 60 when 'hour' then 3600 when 'hours' then 3600
+    when 'day' then 86400 when 'days' then 86400 when 'week' then 604800 when 'weeks' then 604800
+    when 'month' then 2592000 when 'months' then 2592000 when 'year' then 31536000 when 'years' then 31536000
+  end;
+  return case when seconds between 1 and 31536000000 then seconds end;
+end
+$$;
+comment on function scheduler.validity_seconds is 'A day is 24 h, a week 7 days, a month 30 days, a year 365 days.';
+
+-- The end of a sale window: the stop, else start + validity, else never (null, as for a validity that cannot be read).
+create function scheduler.sale_end(start timestamptz, stop timestamptz, validity text) returns timestamptz
+  language sql immutable parallel safe
+  return case
+    when stop is not null or validity is null then stop
+    when start < '290000-01-01 00:00:00+00'
+      then (start at time zone 'UTC' + make_interval(secs => scheduler.validity_seconds(validity))) at time zone 'UTC'
+    when scheduler.validity_seconds(validity) is not null then start
+  end;
+
+-- The n-th occurrence of a wall-clock time. A month keeps its day where it has one: 31 January, 28 February, 31 March.
+create function scheduler.occurrence(first timestamp, repeats text, n integer) returns timestamp
+  language sql immutable parallel safe
+  return case lower(repeats)
+    when 'daily' then first + make_interval(days => n)
+    when 'weekly' then first + make_interval(days => 7 * n)
+    when 'monthly' then first + make_interval(months => n)
+  end;
+
+create type scheduler.sale as (
+  next_start timestamptz, next_stop timestamptz, first_start timestamp, first_length interval, count integer
+);
+
+-- The next window of a repeated sale that is not over at "now", on the same wall clock. The wall clock of the first window is
+-- kept in the row, and how often it has moved since: an hour that a change of the clock skips, or a day that a month lacks, does
+-- not tell what it was. Where somebody has moved the start or the stop since, it counts from there.
+create function scheduler.next_sale(
+  start timestamptz, stop timestamptz, validity text, repeats text, first_start timestamp, first_length interval, count integer,
+  zone text, now timestamptz
+) returns scheduler.sale
+  language plpgsql immutable parallel safe
+  set search_path = pg_catalog, pg_temp
+as $$
+declare
+  upcoming scheduler.sale;
+  over timestamptz := scheduler.sale_end(start, stop, validity);
+  next_over timestamptz;
+  wall timestamp := scheduler.occurrence(first_start, repeats, count);
+  stop_wall timestamp := wall + first_length;
+  period_days constant integer := case lower(repeats) when 'daily' then 1 when 'weekly' then 7 else 31 end;
+begin
+  -- A window without a beginning, or one that no calendar reaches beyond, has no next one.
+  if start is null or start not between '4000-01-01 BC' and now + interval '1000 years'
+    or over is null or not isfinite(over) or over > start + interval '1000 years'
+  then
+    return null;
+  end if;
+  if scheduler.instant(stop_wall, zone) is distinct from stop then
+    stop_wall := stop at time zone zone;
+  end if;
+  if scheduler.instant(wall, zone) is distinct from start then
+    wall := start at time zone zone;
+    first_start := wall;
+    count := 0;
+  end if;
+  first_length := stop_wall - wall;
+  -- From an hour that the clock showed twice to the same one again: only there is that a span of time.
+  if first_length <= interval '0' and stop > start then
+    first_length := stop - start;
+  end if;
+  -- Jump to just before now, however long nobody ticked, then walk the last steps.
+  count := count + greatest(1, floor(extract(epoch from now - over) / 86400 / period_days)::integer - 1);
+  for step in 0 .. 1000 loop
+    wall := scheduler.occurrence(first_start, repeats, count + step);
+    upcoming.next_start := scheduler.instant(wall, zone);
+    upcoming.next_stop := scheduler.instant(wall + first_length, zone);
+    next_over := scheduler.sale_end(upcoming.next_start, upcoming.next_stop, validity);
+    -- One that lies within what the clock skips does not take place; one that is always empty is missed each time.
+    if next_over > now and (next_over > upcoming.next_start or over <= start) then
+      upcoming.first_start := first_start;
+      upcoming.first_length := first_length;
+      upcoming.count := count + step;
+      return upcoming;
+    end if;
+  end loop;
+  return null;
+end
+$$;
+
+-- Text sessions --------------------------------------------------------------------------------------------------------
+
+-- The instant that ends a session's n-th block. Built into indexes, so it never raises: what lies beyond all calendars
+-- is never due.
+create function scheduler.block_end(activated_at timestamptz, block bigint) returns timestamptz
+  language sql immutable parallel safe
+  return case
+    when block is null then null
+    when not isfinite(activated_at) or activated_at > '200000-01-01 00:00:00+00' then activated_at
+    when block > 1000000000 then 'infinity'
+    else (activated_at at time zone 'UTC' + greatest(block, 0) * interval '10 minutes') at time zone 'UTC'
+  end;
+
+-- When a session next needs a look: its next block is full, or its time is over, whichever comes first.
+create function scheduler.next_block_end(activated_at timestamptz, processed bigint, allowed bigint) returns timestamptz
+  language sql immutable parallel safe
+  return scheduler.block_end(activated_at, least(least(coalesce(processed, 0), 1000000000) + 1, allowed));
+
+-- Full blocks between two instants; none when the clock went backwards.
+create function scheduler.full_blocks(since timestamptz, until timestamptz) returns bigint
+  language sql immutable parallel safe
+  return case when isfinite(since) and isfinite(until)
+    then greatest(0, floor(extract(epoch from until - since) / 600))::bigint else 0 end;
+
+-- Which of a patient's blocks, in the order of time, one subscription after the other pays for. As a window over the
+-- subscriptions, oldest first: "drawn" blocks are paid by the ones before; this one pays as many more as it has credits,
+-- but none that came due ("reach" counts those before) after it expired. It names nothing that a search path could change,
+-- and a pinned one would triple its cost.
+create function scheduler.draw_on(drawn bigint, credits bigint, reach bigint) returns bigint
+  language plpgsql immutable parallel safe
+as $$
+begin
+  return greatest(drawn, least(drawn operator(pg_catalog.+) credits, reach));
+end
+$$;
+
+create aggregate scheduler.drawn(credits bigint, reach bigint) (
+  sfunc = scheduler.draw_on, stype = bigint, initcond = '0', parallel = safe
+);
+
+-- Hotspots -------------------------------------------------------------------------------------------------------------
+
+-- +2547****678: the same as maskPhone in src/gateways/secrets.ts.
+create function scheduler.mask_phone(phone text) returns text
+  language plpgsql immutable strict parallel safe
+  set search_path = pg_catalog, pg_temp
+as $$
+declare
+  digits text := regexp_replace(phone, '[^0-9]', '', 'g');
+begin
+  return case
+    when length(digits) >= 10 then
+      case when phone ~ '^\s*\+' then '+' else '' end || left(digits, 4) || '****' || right(digits, 3)
+    when length(digits) >= 6 then '****' || right(digits, 2)
+    else '****'
+  end;
+end
+$$;
+
+-- A user name as FreeRADIUS's stock queries write and look for it: other characters than these as =XX.
+create function scheduler.radius_name(name text) returns text
+  language plpgsql immutable strict parallel safe
+  set search_path = pg_catalog, pg_temp
+as $$
+begin
+  if name !~ '[^@a-zA-Z0-9.\-_: /]' then
+    return name;
+  end if;
+  return (
+    select string_agg(
+      case when c ~ '[@a-zA-Z0-9.\-_: /]' or ascii(c) > 127 then c else '=' || upper(lpad(to_hex(ascii(c)), 2, '0')) end,
+      '' order by n
+    )
+    from regexp_split_to_table(name, '') with ordinality as each (c, n)
+  );
+end
+$$;
+
+-- '5M' of '5M', '5 Mbps', '5mbit/s'; '0' (no limit) of nothing; null of what cannot be read.
+create function scheduler.speed(speed text) returns text
+  language plpgsql immutable parallel safe
+  set search_path = pg_catalog, pg_temp
+as $$
+declare
+  words text := lower(btrim(coalesce(speed, '')));
+  unit text;
+begin
+  -- Most are written so, and each payment asks.
+  if speed ~ '^[0-9]{1,9}[kMG]$' then
+    return speed;
+  end if;
+  if words in ('', '0', 'unlimited') then
+    return '0';
+  end if;
+  if words !~ '^[0-9]{1,9}\s*[kmg]?(bps|bits?|b/s|bits?/s|bits? per second)?$' then
+    return null;
+  end if;
+  unit := left(btrim(ltrim(words, '0123456789')), 1);
+  return substring(words from '^[0-9]+') || case unit when 'k' then 'k' when 'm' then 'M' when 'g' then 'G' else '' end;
+end
+$$;
+
+-- As Mikrotik-Rate-Limit wants it: upload/download, seen from the router. Null: no limit.
+create function scheduler.rate_limit(upload text, download text) returns text
+  language sql immutable parallel safe
+  return nullif(scheduler.speed(upload) || '/' || scheduler.speed(download), '0/0');
+
+-- Of the text in nas.nasname, which may be a host name: null then.
+create function scheduler.network(name text) returns inet
+  language plpgsql immutable strict parallel safe
+  set search_path = pg_catalog, pg_temp
+as $$
+begin
+  return name::inet;
+exception
+  when others then
+    return null;
+end
+$$;
+
+-- Two runners never work on one phone number or one accounting row at a time. A thousand locks are enough to tell them
+-- apart most of the time, and never fill the lock table, however large the batch.
+create function scheduler.try_hold(kind integer, key text) returns boolean
+  language sql volatile
+  return pg_try_advisory_xact_lock(kind, hashtext(key) & 1023);
+
+-- Whether an index sees to it that no two rows have the same value: one of the application, or ours of that name.
+create function scheduler.stored_once(name text, relation regclass, col text) returns boolean
+  language sql stable
+  begin atomic
+    select exists (
+      select from pg_index i
+      join pg_class c on c.oid = i.indexrelid
+      join pg_attribute a on a.attrelid = i.indrelid and a.attnum = i.indkey[0]
+      where i.indrelid = relation and i.indisunique and i.indimmediate and i.indisvalid
+        and i.indnkeyatts = 1 and a.attname = col and (i.indpred is null or c.relname = name)
+    );
+  end;
+
+-- Rows that fail -------------------------------------------------------------------------------------------------------
+
+-- Changes rows in pieces, so that a row which cannot be changed is found and leaves the others as they would be without it.
+-- A piece that fails is undone and halved until its first failing row stands alone; what comes after that row goes back to
+-- the rest. It works in the server, because each try would otherwise cost four round trips and the planning of the
+-- statement.
+--
+-- The statement is one of the program's own, never data, and answers one row: outcome, refused. Of its parameters $1 are the
+-- places and $2 the ids of a piece. The answer tells of consecutive rows, from the first one on: so many as one piece, or one
+-- that is refused with the error that it alone met. It ends when patience does: what is not told of was not touched.
+create function scheduler.bisect(
+  statement text, parameters text[], places text[], ids text[], piece integer, keep boolean, blames_row text, patience interval
+)
+returns table (rows integer, outcome scheduler.outcome[], refused scheduler.refusal[])
+language plpgsql
+-- Planned once for all pieces; a plan for each would cost more than the piece.
+set plan_cache_mode = force_generic_plan
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  -- What the application's triggers expect to find.
+  path constant text := current_setting('scheduler.search_path');
+  until constant timestamptz := clock_timestamp() + patience;
+  constants constant text := (
+    select string_agg(', ' || quote_nullable(value), '' order by n) from unnest(parameters) with ordinality as p (value, n)
+  );
+  total constant integer := cardinality(ids);
+  size integer := piece;
+  first integer := 1;
+  -- So many rows from the first one on have failed together.
+  suspects integer := 0;
+  clean boolean;
+  reason text;
+begin
+  -- Prepared statements outlive a transaction. One may be left where a pooler has let go of a connection that broke.
+  if exists (select from pg_prepared_statements where name = 'scheduler_piece') then
+    deallocate scheduler_piece;
+  end if;
+  execute 'prepare scheduler_piece (tid[], text[]) as ' || statement;
+  while first <= total and clock_timestamp() < until loop
+    rows := least(case when suspects > 0 then greatest(suspects / 2, 1) else size end, total - first + 1);
+    clean := false;
+    begin
+      perform set_config('search_path', path, true);
+      execute format(
+        'execute scheduler_piece (%L, %L%s)', places[first:first + rows - 1], ids[first:first + rows - 1], constants
+      ) into outcome, refused;
+      set constraints all immediate;
+      perform set_config('search_path', 'pg_catalog, pg_temp', true);
+      clean := true;
+      if not keep then
+        raise exception 'undone, as a trial is';
+      end if;
+    exception
+      -- Raised anew: the context of the first one would tell the server's log all parameters, passwords among them.
+      when query_canceled then
+        deallocate scheduler_piece;
+        raise exception using errcode = sqlstate, message = sqlerrm;
+      when others or assert_failure then
+        if not clean and sqlstate !~ blames_row then
+          deallocate scheduler_piece;
+          raise exception using errcode = sqlstate, message = sqlerrm;
+        end if;
+        reason := sqlerrm;
+    end;
+    if clean then
+      return next;
+      first := first + rows;
+      suspects := greatest(suspects - rows, 0);
+      -- Small steps up and halving down: that settles on pieces that suit how many rows fail.
+      if suspects = 0 then
+        size := size + 6;
+      end if;
+    elsif rows = 1 then
+      outcome := null;
+      refused := array[row(ids[first], reason)::scheduler.refusal];
+      return next;
+      first := first + 1;
+      suspects := 0;
+      size := greatest(size / 2, 1);
+    else
+      suspects := rows;
+    end if;
+  end loop;
+  deallocate scheduler_piece;
+end
+$$;
+
+-- Where the library that applied this looks for its own table.
+set local search_path = scheduler;

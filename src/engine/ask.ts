@@ -1,0 +1,77 @@
+import { type Database, sqlState, type Transaction, type Values } from '../db/client.ts';
+import type { CompiledRule, Installed } from '../job/compile.ts';
+import { ANYTHING_EXPIRED } from '../store/retention.ts';
+import { FINISH_RUN, recordIdle } from '../store/runs.ts';
+import { hasDue } from './statements.ts';
+
+/** One question about all rules of all jobs, in one round trip: which of them have a due row? */
+
+export interface Question {
+  jobs: Installed[];
+  anyFailures: boolean;
+  /** Records the jobs that have nothing due as idle, and asks whether old history can go. */
+  first?: boolean;
+  /** The values of FINISH_RUN, for the job that was just worked on. */
+  finish?: Values;
+}
+
+export interface Due {
+  rules: CompiledRule[];
+  expired: boolean;
+}
+
+/** Who asks: the connection of the lock, or any other one. */
+export type Asking = Pick<Transaction, 'query'>;
+
+/** SQL for the places, in the list given, of the rules that have a due row. */
+export const placesOfDue = (rules: CompiledRule[], anyFailures: boolean): string => {
+  const checks = rules.map((rule, n) => `case when ${hasDue(rule, anyFailures)} then ${n} end`);
+  return `array_remove(array[${[...checks, 'null'].join(',\n')}]::integer[], null)`;
+};
+
+export async function whatIsDue(tx: Asking, question: Question, values: Values): Promise<Due> {
+  const { jobs, anyFailures, first, finish } = question;
+  const rules = jobs.flatMap((job) => job.rules);
+  const idle = `array(
+    select name from unnest(:names::text[]) as name
+    where not exists (select from answer, unnest(due) as place where (:owners::text[])[place + 1] = name)
+  )`;
+  const sql = `
+    with answer as materialized (select ${placesOfDue(rules, anyFailures)} as due)
+    ${first ? `, recorded as (${recordIdle(idle)})` : ''}
+    ${finish ? `, finished as (${FINISH_RUN})` : ''}
+    select due, ${first ? ANYTHING_EXPIRED : 'false'} as expired from answer`;
+  const [answer] = await tx.query<{ due: number[]; expired: boolean }>(sql, {
+    ...values,
+    ...finish,
+    names: jobs.map(({ job }) => job.name),
+    owners: rules.map((rule) => rule.job),
+  });
+  return { rules: answer!.due.map((n) => rules[n]!), expired: answer!.expired };
+}
+
+/** One job's broken or locked table must not hide the others: each job is asked by itself, and may meet its own error. */
+export async function whatIsDueApart(
+  db: Database,
+  question: Question,
+  values: Values,
+  failed: (job: Installed, error: unknown) => Promise<void>,
+): Promise<Due> {
+  const due: Due = { rules: [], expired: false };
+  for (const installed of question.jobs) {
+    try {
+      const found = await db.transaction((tx) => whatIsDue(tx, { ...question, jobs: [installed] }, values), {
+        inIndexOrder: true,
+      });
+      due.rules.push(...found.rules);
+      due.expired ||= found.expired;
+    } catch (error) {
+      if (!isOfOneJob(error)) throw error;
+      await failed(installed, error);
+    }
+  }
+  return due;
+}
+
+/** An error that may be the fault of one job's tables, and not one that would meet any statement. */
+export const isOfOneJob = (error: unknown) => /^(?!08|25006|40|53|55(?!P03)|57)/.test(sqlState(error) ?? '08');

@@ -1,0 +1,66 @@
+import { bind, type Transaction, type Values } from '../db/client.ts';
+import type { CompiledRule } from '../job/compile.ts';
+import type { Refusal } from '../store/failures.ts';
+import { addUp, type Batch, made, placesOf, type Row } from './batch.ts';
+import { gradual, type InPieces, picked, trial } from './statements.ts';
+
+// A failing batch is first cut into pieces of so many rows: with one bad row in a hundred most of them are clean.
+const PIECE = 32;
+
+// Well below what a statement may take, as rows that wait for somebody else's lock may fill it.
+const PATIENCE = '10s';
+
+interface Part {
+  rows: number;
+  refused: Refusal[];
+}
+
+/** Changes rows that are locked already. The failing ones are found, and the others are changed all the same. */
+export async function bisected(
+  tx: Transaction,
+  rule: CompiledRule,
+  rows: Row[],
+  values: Values,
+  eventsToo: boolean,
+): Promise<Batch> {
+  const pick = picked(rule);
+  let good = rows;
+  let piece = PIECE;
+  let before: Refusal[] = [];
+  // What one statement must change together is tried in pieces, and then changed as one.
+  if (eventsToo || rule.together?.family || rule.make) {
+    const tried = await inPieces<Part>(tx, trial(rule, pick), rows, { ...values, piece, keep: false });
+    before = tried.flatMap((part) => part.refused);
+    const bad = new Set(before.map((row) => row.id));
+    good = rows.filter((row) => !bad.has(row.id));
+    piece = good.length;
+  }
+  const all = { ...values, piece, keep: true, claimed: rows.length };
+  return addUp(
+    (await inPieces<Part & Parameters<typeof made>[0]>(tx, gradual(rule, pick), good, all, before)).map(made),
+  );
+}
+
+/** Works on rows in pieces. A piece that fails is halved until its bad rows stand alone. */
+async function inPieces<T extends Part>(
+  tx: Transaction,
+  { piece, whole }: InPieces,
+  rows: Row[],
+  values: Values,
+  before: Refusal[] = [],
+): Promise<T[]> {
+  const { text: statement, values: parameters } = bind(piece, values, ['places', 'ids']);
+  const parts: T[] = [];
+  let from = 0;
+  let { run } = values;
+  do {
+    const [part] = await tx.query<T & { run?: string | null }>(whole, {
+      ...{ ...values, statement, parameters, patience: PATIENCE, run },
+      ...{ ...placesOf(rows.slice(from)), before: JSON.stringify(from === 0 ? before : []) },
+    });
+    parts.push(part!);
+    run = part!.run ?? run;
+    from += part!.rows;
+  } while (from < rows.length);
+  return parts;
+}

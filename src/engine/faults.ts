@@ -1,0 +1,47 @@
+import { EXIT, OperatorError } from '../base/errors.ts';
+import { sqlState } from '../db/client.ts';
+import type { Job } from '../job/define.ts';
+import { explainSchemaError, whatFits } from '../store/migrate.ts';
+
+/** What stops a run, or one job of it, as a sentence for the operator. */
+
+export const explainFault = (error: unknown) => interruption('The run', error) ?? explainSchemaError(error);
+
+export function jobError(job: Job, error: unknown): OperatorError {
+  if (error instanceof OperatorError) return error;
+  const state = sqlState(error) ?? '';
+  const message = (error as Error).message;
+  if (state.startsWith('42')) {
+    const explained = state === '42501' ? explainSchemaError(error) : undefined;
+    return explained instanceof OperatorError
+      ? explained
+      : new OperatorError(EXIT.configuration, `The tables of ${job.name} do not fit: ${message}. ${whatFits(error)}`);
+  }
+  return (
+    interruption(job.name, error) ??
+    new OperatorError(
+      EXIT.defect,
+      `${job.name} stopped on an unexpected error: ${message}. Please report it with what --debug prints.`,
+    )
+  );
+}
+
+const READ_ONLY = '25006';
+
+/** The next job would fare no better. */
+export const isForAllJobs = (error: unknown) =>
+  sqlState(error) === READ_ONLY || (error instanceof OperatorError && error.exitCode === EXIT.unreachable);
+
+/** What the database does to anybody for a while: a standby, a full disk, a statement that lasts too long. */
+function interruption(what: string, error: unknown): OperatorError | undefined {
+  const state = sqlState(error) ?? '';
+  const { message } = error as Error;
+  if (state === READ_ONLY) {
+    return new OperatorError(
+      EXIT.stopped,
+      `The database takes no changes: ${message}. It is a standby, or set to be read-only. Should that last, name the primary; the next run goes on.`,
+    );
+  }
+  if (!/^(40|53|55|57)/.test(state)) return undefined;
+  return new OperatorError(EXIT.stopped, `${what} was interrupted by the database: ${message}. The next run goes on.`);
+}

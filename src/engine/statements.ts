@@ -1,0 +1,216 @@
+import type { CompiledRule } from '../job/compile.ts';
+import { AT_ONCE } from '../job/define.ts';
+import { RECORD_AND_TELL } from '../store/events.ts';
+import { CLEAR_SUCCEEDED, mayBeTried, NOTE_REFUSED } from '../store/failures.ts';
+import { BEGIN_RUN, RUN_ID } from '../store/runs.ts';
+
+/** The SQL around a rule. A job says what changes; everything here is the same for all of them. A rule's row is called r. */
+
+const NOW = ':now::timestamptz';
+
+const conditions = (rule: CompiledRule) => Object.values(rule.when).map((condition) => `(${condition})`);
+
+const columns = (rule: CompiledRule) =>
+  [`r.id, ${rule.at} as due_at, ${rule.wrong ? `(${rule.wrong})` : 'null'}::text as wrong`, ...rule.carry].join(', ');
+
+const isReached = (rule: CompiledRule) => [...conditions(rule), `${rule.at} <= ${NOW}`].join('\n      and ');
+export const isDue = (rule: CompiledRule) => `${isReached(rule)}\n      and ${mayBeTried(rule)}`;
+
+/** When a rule acts on a row: its due time, but not before a base such as now. Conditions are asked as of that moment. */
+export const momentOf = (rule: CompiledRule, base: string) => `greatest(${rule.at}, ${base})`;
+export const conditionsAt = (rule: CompiledRule, moment: string) =>
+  conditions(rule).map((each) => each.replaceAll(NOW, `(${moment})`));
+
+/** Where the sweep over a rule's due rows has come to; strictly forward, so no row is seen twice in a sweep. */
+export interface Cursor {
+  from: string;
+  after: string;
+}
+
+/** Which of the due rows a claim may take. */
+export interface Share {
+  /** Those beyond it. */
+  cursor?: Cursor | undefined;
+  /** One part of several: rows of a key are all in the same one, and so are keys that want the same hold. */
+  part?: { number: number; of: number } | undefined;
+}
+
+const within = (rule: CompiledRule, { cursor, part }: Share) => {
+  const after = `:after::text::${rule.idType}`;
+  // Of rows that all are due at once, an index holds the ids alone.
+  const beyond = rule.at === AT_ONCE ? `r.id > ${after}` : `(${rule.at}, r.id) > (:from::timestamptz, ${after})`;
+  const key = rule.together?.key ?? 'r.id';
+  // A case is not estimated, so that the planner goes on expecting a full batch.
+  const mine = `case when (hashtext((${key})::text) & 1023) % :parts::integer = :part::integer then true end`;
+  return `${cursor ? `and ${beyond}` : ''} ${part ? `and ${mine}` : ''}`;
+};
+
+const inOrder = (rule: CompiledRule) => `order by ${rule.at}, r.id`;
+
+/** The due rows, oldest first, locked: what an index must answer without reading any other row. */
+export const claim = (rule: CompiledRule, share: Share = {}): string => `
+    select ${columns(rule)}, r.place
+    from ${rule.row}
+    where ${isDue(rule)} ${within(rule, share)}
+    ${inOrder(rule)}
+    limit :limit::integer
+    for update of r skip locked`;
+
+const isFamily = (rule: CompiledRule) => `(${rule.together!.family}) and ${mayBeTried(rule)}`;
+
+/** The due rows, and whether their keys could be locked: rows of a key that somebody else holds are theirs. */
+export function claimByKey(rule: CompiledRule, share: Share = {}, anyPassedBy = false): string {
+  const { key, lock, family } = rule.together!;
+  const row = `r.id, ${rule.at} as due_at, r.place, ${key} as key`;
+  // By key, one after the other: the planner would rather go through everything that is due for each batch.
+  const joined = `
+    union all
+    select member.*, true, true
+    from locked cross join lateral (
+      select ${row} from ${rule.row}
+      where ${key} = locked.key and r.id not in (select id from due) and ${isFamily(rule)} offset 0
+    ) as member`;
+  return `
+    with due as materialized (
+      select ${[row, ...(family ? [] : rule.carry)].join(', ')}
+      from ${rule.row}
+      where ${isDue(rule)} ${within(rule, share)}
+        ${anyPassedBy ? `and not (${key})::text = any(:passedBy::text[])` : ''}
+      ${inOrder(rule)}
+      limit :limit::integer
+    ),
+    locked as materialized (${lock}),
+    rows (id, due_at, place, key, free, joined) as (
+      select id, due_at, place, key, key in (select key from locked), false from due
+      ${family ? joined : ''}
+    )
+    select id::text as id, due_at::text as due_at, place::text as place, key::text as key, free, joined
+    from rows order by rows.due_at, rows.id`;
+}
+
+/**
+ * The same rows again, by their place: within the transaction that locked them they neither move nor change, so what was
+ * due still is. In a partitioned table, rows of several partitions have the same place.
+ */
+export function picked(rule: CompiledRule): string {
+  if (!rule.together)
+    return `select ${columns(rule)}
+    from unnest(:places::tid[], :ids::text[]) as here (place, named)
+    join ${rule.row} on r.place = here.place and r.id::text = here.named`;
+  // Of these only the keys are locked: the application may have changed, and so moved, a row in the meantime. The lock
+  // still lets it refer to the row, from a new message of a session for instance.
+  return `select ${columns(rule)}
+    from (
+      select * from ${rule.row} where r.id = any(:ids::text[]::${rule.idType}[]) order by r.id offset 0
+      for no key update
+    ) as r
+    where (${isReached(rule)}${rule.together.family ? ` or (${rule.together.family})` : ''})`;
+}
+
+// Of "wrong is null" alone the planner expects one row in 200, and then it loops over the whole batch for each of them.
+const changed = (rule: CompiledRule, due: string) => `
+  with due as materialized (${due}),
+  todo as (select * from due where case when wrong is null then true end),
+  ${rule.change}`;
+
+/** What `outcome` amounts to, as common table expression and as columns; row by row only when asked. */
+export const TALLIED = `
+  tallied as materialized (
+    select transition, count(*), min(due_at) filter (where isfinite(due_at)) as due_at
+    from outcome where transition is not null group by transition
+  )`;
+export const TALLY = (detailed: string) => `
+    (select coalesce(json_object_agg(transition, count), '{}') from tallied) as changed,
+    (select coalesce(extract(epoch from ${NOW} - min(due_at)), 0)::double precision from tallied) as "lateSeconds",
+    (select count(*) from told)::integer as told,
+    (select json_agg(json_build_object('transition', transition, 'step', step, 'entity_id', entity_id, 'data', data) order by due_at, step)
+     from outcome where transition is not null and ${detailed}) as outcomes`;
+
+const REFUSED = `
+  refused as (
+    select id::text as id, wrong as error from due where wrong is not null
+    union all
+    select id::text, 'nothing was changed: a trigger or a rule of the table suppressed the update'
+    from todo where id::text not in (select entity_id from outcome)
+  )`;
+
+/** What the work outside needs to know of the rows just claimed. */
+const handed = (rule: CompiledRule) =>
+  rule.outside
+    ? `(select coalesce(json_agg(json_build_object('id', entity_id, 'sealed', sealed) order by due_at, step), '[]') from outcome)`
+    : 'null::json';
+
+const finish = (rule: CompiledRule, claimed: string) => `
+  ${BEGIN_RUN},
+  ${RECORD_AND_TELL},
+  noted as (${NOTE_REFUSED}),
+  cleared as (${CLEAR_SUCCEEDED}),
+  ${TALLIED}
+  select
+    (select coalesce(json_agg(refused), '[]') from refused where id in (select entity_id from noted)) as refused,
+    ${RUN_ID}::text as run, ${handed(rule)} as handed,
+    ${TALLY(`coalesce(${claimed} <= :detail::integer, true)`)}`;
+
+/** A whole batch in one statement: claim, change, record, tell. */
+export const complete = (rule: CompiledRule, due: string) => `${changed(rule, due)},
+  ${REFUSED},
+  size as materialized (select count(*)::integer as rows from due),
+  ${finish(rule, '(select rows from size)')},
+    (select rows from size) as claimed,
+    (select json_build_object('from', due_at::text, 'after', id::text) from due order by due_at desc, id desc limit 1) as last`;
+
+const IN_PIECES = `
+  with part as materialized (
+    select * from scheduler.bisect(
+      :statement::text, :parameters::text[], :places::text[], :ids::text[], :piece::integer, :keep::boolean,
+      :blames::text, :patience::interval
+    )
+  )`;
+
+const ROWS = '(select coalesce(sum(rows), 0)::integer from part) as rows';
+
+export interface InPieces {
+  /** What is done with a piece. */
+  piece: string;
+  /** The statement that has it done with all of them, until its patience ends. It answers for how many rows it was. */
+  whole: string;
+}
+
+/** Everything that one row can make fail, to be undone. */
+export const trial = (rule: CompiledRule, due: string): InPieces => ({
+  piece: `${changed(rule, due)},
+  ${BEGIN_RUN},
+  ${RECORD_AND_TELL}
+  select null::scheduler.outcome[] as outcome, null::scheduler.refusal[] as refused, count(*) from told`,
+  whole: `${IN_PIECES}
+  select ${ROWS}, (select coalesce(json_agg(r), '[]') from part cross join unnest(refused) as r) as refused`,
+});
+
+/** The change in pieces, and all their events together. */
+export const gradual = (rule: CompiledRule, due: string): InPieces => ({
+  piece: `${changed(rule, due)},
+  ${REFUSED}
+  select
+    (
+      select array_agg(
+        row(step, transition, type, entity_id, due_at, channels, data, ${rule.outside ? 'sealed' : 'null'})::scheduler.outcome
+      ) from outcome
+    ) as outcome,
+    (select array_agg(row(id, error)::scheduler.refusal) from refused) as refused`,
+  whole: `${IN_PIECES},
+  outcome as materialized (select o.* from part cross join unnest(outcome) as o),
+  refused as materialized (
+    select r.* from part cross join unnest(refused) as r
+    union all
+    select r.* from json_to_recordset(:before::json) as r (id text, error text)
+  ),
+  ${finish(rule, ':claimed::integer')}, ${ROWS}`,
+});
+
+/**
+ * Whether a rule has a due row. Where nothing has failed, no row waits for another attempt: not asking about that halves
+ * what an idle tick costs the server. It is asked for the first row in order: of "exists" the planner might expect one
+ * anywhere, and read a whole table that was due long ago.
+ */
+export const hasDue = (rule: CompiledRule, anyFailures: boolean): string =>
+  `(select true from ${rule.row} where ${anyFailures ? isDue(rule) : isReached(rule)} ${inOrder(rule)} limit 1)`;

@@ -1,0 +1,108 @@
+import { isZone, type Settings } from '../../base/config.ts';
+import type { Installed } from '../../job/compile.ts';
+import { indexesOf, onceName } from '../../job/indexes.ts';
+import { type Catalog, namesOf, tablesOf } from '../../job/tables.ts';
+import { counted, type Exam, type Finding, failed, ok, quoteName } from './finding.ts';
+
+/** The indexes that "scheduler migrate" puts beside the application's tables. */
+
+interface Wanted {
+  name: string;
+  schema: string;
+  on: string;
+  oid: string;
+  definition: string | null;
+  /** It keeps a value of this column from being stored twice, and nothing due is found by it. */
+  once: string | null;
+}
+
+function wantedBy({ job }: Installed, catalog: Catalog, { timezone, dbTimezone }: Settings): Wanted[] {
+  const tables = namesOf(job, catalog, dbTimezone, new Map());
+  return tablesOf(job).flatMap((table) => {
+    const found = catalog[table.name]!;
+    const place = { schema: found.schema, on: table.name, oid: found.oid };
+    const indexes = indexesOf(job, table, tables, { zone: timezone, dbZone: dbTimezone });
+    return [
+      ...indexes.map(({ name, definition }) => ({ ...place, name, definition: definition(found), once: null })),
+      ...(table.once ?? []).map((column) => ({
+        ...place,
+        name: onceName(table, column),
+        definition: null,
+        once: column,
+      })),
+    ];
+  });
+}
+
+interface Index extends Omit<Wanted, 'oid'> {
+  present: boolean;
+  valid: boolean | null;
+  /** The definition that it was built from; null for one that an operator built. */
+  built: string | null;
+}
+
+const INDEXES = `
+  select w.name, w.schema, w.on, w.definition, w.once, i.indexrelid is not null as present, i.indisvalid and i.indisready as valid,
+    obj_description(i.indexrelid, 'pg_class') as built
+  from (
+    select distinct * from jsonb_to_recordset(:wanted::jsonb)
+      as each (name text, schema text, "on" text, oid oid, definition text, once text)
+  ) as w
+  left join pg_class c on c.relname = w.name and c.relnamespace = to_regnamespace(quote_ident(w.schema))
+  left join pg_index i on i.indexrelid = c.oid and i.indrelid = w.oid
+  -- The application's own will do.
+  where i.indexrelid is not null or w.once is null or not scheduler.stored_once(w.name, w.oid, w.once)
+  order by w.on, w.name`;
+
+export async function checkIndexes(exam: Exam, installed: Installed[], catalog: Catalog): Promise<Finding> {
+  const { db, settings } = exam;
+  const wanted = installed.flatMap((each) => wantedBy(each, catalog, settings));
+  const indexes = await db.query<Index>(INDEXES, { wanted: JSON.stringify(wanted) });
+  const broken = indexes.filter(({ present, valid }) => !present || !valid);
+  if (broken.length > 0) return brokenOnes(exam, broken);
+  const strange = indexes.filter(({ definition, built }) => definition && built && built !== definition);
+  if (strange.length > 0) return strangeOnes(exam, strange);
+  return ok('indexes', `all ${counted(indexes.length, 'index', 'indexes')} in place`);
+}
+
+function brokenOnes({ program }: Exam, broken: Index[]): Finding {
+  const [invalid, missing] = [broken.filter(({ present }) => present), broken.filter(({ present }) => !present)];
+  const all = [
+    ...missing.map(({ name, on }) => `${name} on ${on} is missing`),
+    ...invalid.map(({ name, on }) => `${name} on ${on} is invalid`),
+  ];
+  const harm = [
+    ...(broken.some(({ once }) => !once) ? ['finding what is due would read the whole table'] : []),
+    ...(broken.some(({ once }) => once) ? ['what must be stored once may be stored twice'] : []),
+  ];
+  return failed('indexes', `${all.join(', ')}: ${harm.join(', and ')}`, [
+    ...invalid.map(({ schema, name }) => `drop index ${quoteName(schema)}.${quoteName(name)};`),
+    '# It waits for, and holds up, writers to that table while it builds. On a large one build it beforehand, by hand with "create index concurrently".',
+    program.command('migrate'),
+  ]);
+}
+
+function strangeOnes({ settings, program }: Exam, strange: Index[]): Finding {
+  const harm = 'they are not used, and finding what is due reads the whole table';
+  const named = (indexes: Index[]) => indexes.map(({ name }) => name).join(', ');
+  const ofZones = strange.filter((index) => zonesOf(index).length > 0);
+  if (ofZones.length === 0)
+    return failed('indexes', `${named(strange)} built for another version of the job or of its table: ${harm}`, [
+      program.command('migrate'),
+    ]);
+  const zones = [...new Set(ofZones.flatMap(zonesOf))];
+  return failed(
+    'indexes',
+    `${named(ofZones)} built for another zone (${zones.join(', ')}), ` +
+      `while SCHEDULER_DB_TIMEZONE is ${settings.dbTimezone} and SCHEDULER_TIMEZONE is ${settings.timezone}: ${harm}`,
+    ['# If the settings are right; otherwise mend those.', program.command('migrate')],
+  );
+}
+
+const textsIn = (definition: string) => [...definition.matchAll(/'((?:[^']|'')*)'/g)].map(([, text]) => text!);
+
+/** The zones for which an index was built, where others stand now. */
+function zonesOf({ built, definition }: Index): string[] {
+  const wanted = textsIn(definition!);
+  return textsIn(built!).filter((text, n) => text !== wanted[n] && isZone(text) && isZone(wanted[n] ?? ''));
+}

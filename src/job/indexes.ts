@@ -1,0 +1,169 @@
+import { sqlState, type Transaction } from '../db/client.ts';
+import type { Report, Zones } from './adopt.ts';
+import { indexable } from './compile.ts';
+import { AT_ONCE, type Job, type Rule, type Table, type Tables } from './define.ts';
+import { quoteName, quoteText, substitute } from './expressions.ts';
+import { type Found, keyOf, physical, qualified } from './tables.ts';
+
+export interface Index {
+  name: string;
+  /** What follows "on TABLE"; made for a table as it is in this database. */
+  definition: (found: Found) => string;
+}
+
+/** The indexes that a job needs on one of its tables. */
+export function indexesOf(job: Job, table: Table, tables: Tables, { zone, dbZone }: Zones): Index[] {
+  const stored = (found: Found) => (sql: string) =>
+    substitute(sql, (name) => (name in table.columns ? indexed(table, found, name, dbZone) : undefined)).replaceAll(
+      /:zone(::text)?/g,
+      `${quoteText(zone)}::text`,
+    );
+  const more = Object.entries(table.indexes ?? {}).map(([end, definition]) => ({
+    name: `${table.name}_${end}`,
+    definition: (found: Found) => stored(found)(definition),
+  }));
+  if (table !== job.table) return more;
+  return [
+    ...distinct(waitingRows(job, tables)).map(({ name, due, conditions }) => ({
+      name: `${table.name}_to_${name.replaceAll(' ', '_')}`,
+      definition: (found: Found) => {
+        const of = stored(found);
+        const order = due === AT_ONCE ? [] : [`(${of(due)})`];
+        const kept = conditions.filter((each) => !isAlwaysTrue(each, found));
+        const where = kept.length > 0 ? ` where ${kept.map((each) => `(${of(each)})`).join(' and ')}` : '';
+        return `(${[...order, quoteName(keyOf(table))].join(', ')})${where}`;
+      },
+    })),
+    ...more,
+  ];
+}
+
+/**
+ * The planner writes scheduler.at() out, so that an index with it serves a query without it. It has a form for each type of
+ * instant: with it, the application can still alter the type of the column.
+ */
+const indexed = (table: Table, found: Found, name: string, dbZone: string): string =>
+  table.columns[name]!.kind === 'instant'
+    ? `scheduler.at(${quoteName(name)}, ${quoteText(dbZone)}::text)`
+    : physical(table, found, name, dbZone);
+
+/**
+ * From PostgreSQL 17 on, the planner drops "x is not null" of a column that is never null from a query. It then no longer
+ * sees that an index with this predicate would do.
+ */
+const isAlwaysTrue = (condition: string, { notNull }: Found): boolean => {
+  const [, column] = /^"?(\w+)"? is not null$/.exec(condition) ?? [];
+  return column !== undefined && column in notNull;
+};
+
+/** The rows that wait for a rule, as an index holds them. */
+interface Waiting {
+  name: string;
+  due: string;
+  conditions: string[];
+}
+
+const waitingRows = (job: Job, tables: Tables): Waiting[] =>
+  Object.entries(job.rules)
+    .filter(([, rule]) => !rule.row)
+    .map(([name, rule]: [string, Rule]) => ({ name, due: rule.due, conditions: indexable(rule, tables) }));
+
+/** One index serves all rules of the same due time whose conditions are no weaker than its own. */
+function distinct(all: Waiting[]): Waiting[] {
+  const serves = (one: Waiting, other: Waiting) =>
+    one.due === other.due && one.conditions.every((each) => other.conditions.includes(each));
+  return all.filter(
+    (each, n) => !all.some((other, m) => m !== n && serves(other, each) && (!serves(each, other) || m < n)),
+  );
+}
+
+/**
+ * "create index if not exists" that also notices a changed definition: another zone, a later version. An index of that name
+ * that an operator built beforehand, concurrently say, has no comment and is left alone.
+ */
+export async function ensureIndex(
+  tx: Transaction,
+  table: Table,
+  found: Found,
+  index: Index,
+  report: Report,
+): Promise<void> {
+  const definition = index.definition(found);
+  const place = `${quoteName(found.schema)}.${quoteName(index.name)}`;
+  const [present] = await tx.query<{ comment: string | null }>(
+    `select obj_description(oid, 'pg_class') as comment from pg_class where oid = to_regclass(:place::text)`,
+    { place },
+  );
+  if (present && (present.comment === null || present.comment === definition)) return;
+  if (present) await tx.query(`drop index ${place}`);
+  await tx.query(`create index ${quoteName(index.name)} on ${qualified(table.name, found)} ${definition}`);
+  await tx.query(`comment on index ${place} is ${quoteText(definition)}`);
+  report(`${present ? 'rebuilt' : 'built'} the index ${found.schema}.${index.name}`);
+}
+
+const CANNOT_BE_UNIQUE = new Set([
+  '23505', // a value is there twice
+  '0A000', // the table is partitioned by something else
+]);
+
+export const onceName = (table: Table, column: string): string => `${table.name}_${column}_once`;
+
+/**
+ * Two rows must not have the same value. Where the application sees to that, an index of ours would only cost. Where a table
+ * has a value twice already, or cannot promise it because it is partitioned by something else, an index that finds is made.
+ */
+export async function ensureOnce(
+  tx: Transaction,
+  table: Table,
+  { schema }: Pick<Found, 'schema'>,
+  column: string,
+  report: Report,
+): Promise<void> {
+  const name = onceName(table, column);
+  const place = `${quoteName(schema)}.${quoteName(name)}`;
+  const on = `${quoteName(schema)}.${quoteName(table.name)}`;
+  const [known] = await tx.query<{ others: boolean; ours: boolean; partial: boolean }>(
+    `select scheduler.stored_once('', :on::text::regclass, :column::text) as others,
+       exists (select from pg_index where indexrelid = to_regclass(:place::text) and indrelid = :on::text::regclass) as ours,
+       exists (
+         select from pg_index
+         where indexrelid = to_regclass(:place::text) and indrelid = :on::text::regclass and indpred is not null
+       ) as partial`,
+    { on, place, column },
+  );
+  if (known!.others) {
+    if (known!.partial) await tx.query(`drop index ${place}`);
+    return;
+  }
+  if (known!.ours) return;
+  const c = quoteName(column);
+  const definition = `on ${on} (${c}) where ${c} is not null and ${c}::text <> ''`;
+  await tx.query('savepoint once');
+  try {
+    await tx.query(`create unique index ${quoteName(name)} ${definition}`);
+  } catch (error) {
+    if (!CANNOT_BE_UNIQUE.has(sqlState(error) ?? '')) throw error;
+    await tx.query('rollback to savepoint once');
+    await tx.query(`create index ${quoteName(name)} ${definition}`);
+  }
+  report(`built the index ${schema}.${name}`);
+}
+
+/** An "on conflict" needs an index over all rows. Two rows with the same value end the migration: a person must choose. */
+export async function ensureUnique(
+  tx: Transaction,
+  table: Table,
+  found: Found,
+  column: string,
+  report: Report,
+): Promise<void> {
+  const name = `${table.name}_${column}_unique`;
+  const on = qualified(table.name, found);
+  const [known] = await tx.query<{ isUnique: boolean }>(
+    `select scheduler.stored_once('', :on::text::regclass, :column::text) as "isUnique"`,
+    { on, column },
+  );
+  if (known!.isUnique) return;
+  await tx.query(`create unique index ${quoteName(name)} on ${on} (${quoteName(column)})`);
+  report(`built the index ${found.schema}.${name}`);
+}

@@ -1,0 +1,157 @@
+import type { Job, Table, TableName, Tables } from './define.ts';
+import { quoteName, quoteText } from './expressions.ts';
+
+/** A table as it is in this database. */
+export interface Found {
+  oid: string;
+  schema: string;
+  owner: string;
+  /** The type of each column. */
+  columns: Record<string, string>;
+  /** The columns that are never null, and whether a row that does not name them gets a value. */
+  notNull: Record<string, boolean>;
+}
+
+export type Catalog = Record<string, Found | null>;
+
+/** SQL from `:tables` (names) to the catalog of those that the search path finds, as JSON. */
+export const CATALOG = `(
+  select coalesce(json_object_agg(wanted.name, found.entry), '{}')
+  from unnest(:tables::text[]) as wanted (name)
+  left join lateral (
+    select json_build_object(
+      'oid', c.oid::text, 'schema', n.nspname, 'owner', pg_get_userbyid(c.relowner),
+      'columns', all_of.columns, 'notNull', coalesce(all_of.not_null, '{}')
+    ) as entry
+    from pg_class c join pg_namespace n on n.oid = c.relnamespace
+    cross join lateral (
+      select json_object_agg(a.attname, format_type(a.atttypid, a.atttypmod)) as columns,
+        json_object_agg(a.attname, a.atthasdef or a.attidentity <> '') filter (where a.attnotnull) as not_null
+      from pg_attribute a where a.attrelid = c.oid and a.attnum > 0 and not a.attisdropped
+    ) as all_of
+    where c.oid = to_regclass(quote_ident(wanted.name)) and c.relkind in ('r', 'p')
+  ) as found on true
+)`;
+
+export const tablesOf = (job: Job): Table[] => [job.table, ...Object.values(job.tables ?? {})];
+export const tableNames = (jobs: Job[]): string[] => [
+  ...new Set(jobs.flatMap((job) => tablesOf(job).map(({ name }) => name))),
+];
+
+/** The columns that a job needs of a table. */
+export const needsOf = (table: Table): string[] =>
+  table.needs ?? Object.keys(table.columns).filter((name) => !table.columns[name]!.newTableOnly);
+
+/** The tables and columns that a job needs and this database does not have. */
+export const missingFrom = (job: Job, catalog: Catalog): string[] =>
+  tablesOf(job).flatMap((table) => {
+    const found = catalog[table.name];
+    if (!found) return [table.name];
+    return needsOf(table)
+      .filter((name) => !(name in found.columns))
+      .map((name) => `${table.name}.${name}`);
+  });
+
+export const keyOf = (table: Table): string => table.key ?? 'id';
+export const qualified = (name: string, { schema }: Found): string => `${quoteName(schema)}.${quoteName(name)}`;
+
+/** What a column is in this database: an instant is a timestamptz and a day a date, however they are stored. */
+export function physical(table: Table, found: Found, name: string, dbZone: string, alias = ''): string {
+  const column = `${alias}${quoteName(name)}`;
+  const type = found.columns[name] ?? '';
+  const inZone = `${column} at time zone ${quoteText(dbZone)}`;
+  switch (table.columns[name]?.kind) {
+    case 'instant':
+      return isZoneless(type) ? `(${inZone})` : column;
+    case 'day':
+      return isZoneless(type) ? `(${column}::date)` : type.startsWith('timestamp') ? `((${inZone})::date)` : column;
+    default:
+      return column;
+  }
+}
+
+const isZoneless = (type: string) => type.startsWith('timestamp') && type.includes('without');
+
+/** Every column that the definition knows and the table has. */
+export const columnsOf = (table: Table, found: Found): string[] =>
+  Object.keys(table.columns).filter((name) => name in found.columns);
+
+/** A table as its job sees it. The planner writes such a view into the query, so that it costs nothing. */
+export function view(table: Table, found: Found, dbZone: string): string {
+  const columns = columnsOf(table, found).map(
+    (name) => `${physical(table, found, name, dbZone, 't.')} as ${quoteName(name)}`,
+  );
+  const key = keyOf(table) === 'id' ? [] : [`t.${quoteName(keyOf(table))} as id`];
+  return `(select ${[...columns, ...key, 't.ctid as place'].join(', ')} from ${qualified(table.name, found)} as t)`;
+}
+
+const TIMES = ['created_at', 'updated_at', 'createdAt', 'updatedAt'];
+
+/** Values of a new row that the application makes in its own code: an id without a default, and the times of the row. */
+function valuesOfApplication(table: Table, { columns, notNull }: Found): Record<string, string> {
+  const key = keyOf(table);
+  const id = notNull[key] === false ? newId(columns[key]!) : undefined;
+  const times = TIMES.filter((name) => /^(timestamp|date)/.test(columns[name] ?? ''));
+  return { ...(id && { [key]: id }), ...Object.fromEntries(times.map((name) => [name, ':now::timestamptz'])) };
+}
+
+const UUID_LENGTH = 36;
+/** With fewer random digits than this, two ids might be the same. */
+const SHORTEST_ID = 20;
+
+/** A random id of that type, if it can hold one. */
+function newId(type: string): string | undefined {
+  if (type === 'uuid') return 'gen_random_uuid()';
+  const [, length] = /^(?:text|citext|character(?: varying)?(?:\((\d+)\))?)$/.exec(type) ?? ['', '0'];
+  if (length === undefined || Number(length) >= UUID_LENGTH) return 'gen_random_uuid()::text';
+  return Number(length) >= SHORTEST_ID ? `left(replace(gen_random_uuid()::text, '-', ''), ${length})` : undefined;
+}
+
+/** The rights that a role needs on each table, by its name. */
+export type Rights = Map<string, Set<string>>;
+
+/** To read rows, and to lock those that are read. */
+const READ = ['select'];
+export const LOCK = ['select', 'update'];
+
+/** The job's tables for its SQL; what that does with them is noted as a right that it needs. */
+export function namesOf(job: Job, catalog: Catalog, dbZone: string, rights: Rights, reading = READ): Tables {
+  const note = (table: Table, ...more: string[]) => {
+    const known = rights.get(table.name) ?? new Set();
+    for (const right of more) known.add(right);
+    rights.set(table.name, known);
+  };
+  const entry = (table: Table): TableName => {
+    const found = catalog[table.name]!;
+    const into = (right: string, words: string) => {
+      // "where", "returning" and "on conflict" read what they name.
+      note(table, 'select', right);
+      return `${words} ${qualified(table.name, found)}`;
+    };
+    return {
+      toString: () => {
+        note(table, ...reading);
+        return view(table, found, dbZone);
+      },
+      get update() {
+        return into('update', 'update');
+      },
+      get insert() {
+        return into('insert', 'insert into');
+      },
+      get delete() {
+        return into('delete', 'delete from');
+      },
+      insertSelect: (values, alias) => {
+        const all = Object.entries({ ...valuesOfApplication(table, found), ...values });
+        const names = all.map(([name]) => quoteName(name)).join(', ');
+        const place = `${into('insert', 'insert into')}${alias ? ` as ${alias}` : ''}`;
+        return `${place} (${names}) select ${all.map(([, value]) => value).join(', ')}`;
+      },
+      type: qualified(table.name, found),
+      oid: found.oid,
+    };
+  };
+  const named = { [job.table.name]: job.table, ...job.tables };
+  return Object.fromEntries(Object.entries(named).map(([name, table]) => [name, entry(table)]));
+}

@@ -1,0 +1,157 @@
+import { CREATED, flag, instant, key, like, money, small, starting, text, whole, words } from '../../job/columns.ts';
+import type { Table } from '../../job/define.ts';
+
+/** The tables of the operator of a hotspot. FreeRADIUS's own are described in radius/tables.ts. */
+
+const NEW_TABLE = { newTableOnly: true };
+const USER = like('hotspot_users');
+const PAYMENT = like('payments');
+const PACKAGE = like('packages');
+const SESSION = like('radius_sessions');
+const STAMPS = { created_at: CREATED, updated_at: CREATED };
+
+export const PAYMENTS: Table = {
+  name: 'payments',
+  recognisedBy: ['phone_number', 'package_id', 'transaction_id', 'status'],
+  columns: {
+    id: key(),
+    phone_number: text({ notNull: true }),
+    mac_address: text(),
+    package_id: like('packages', 'id', { notNull: true }),
+    amount: { ...money({ notNull: true, ...NEW_TABLE }), type: 'numeric(12, 2)' },
+    transaction_id: text({ notNull: true }),
+    mpesa_receipt: text(),
+    status: words(['completed'], {
+      notNull: true,
+      default: "'pending'",
+      check: "status in ('pending', 'completed', 'failed')",
+    }),
+    // Customers who paid before this program came have had their access.
+    provisioned_at: instant({ began: "case when status = 'completed' then :now::timestamptz end" }),
+    ...STAMPS,
+  },
+  once: ['transaction_id', 'mpesa_receipt'],
+};
+
+export const HOTSPOT_USERS: Table = {
+  name: 'hotspot_users',
+  recognisedBy: ['username', 'phone_number', 'has_active_subscription'],
+  columns: {
+    id: key(),
+    username: text({ notNull: true, unique: true }),
+    phone_number: text({ notNull: true, unique: true }),
+    package_id: PACKAGE,
+    package_name: text(),
+    has_active_subscription: flag({ notNull: true, default: 'false' }),
+    subscription_starts_at: instant(),
+    subscription_expires_at: instant(),
+    data_limit: whole(),
+    data_used: starting(whole, '0'),
+    status: words(['active', 'expired'], { notNull: true, default: "'active'" }),
+    ...STAMPS,
+  },
+  once: ['phone_number', 'username'],
+};
+
+export const RADIUS_SESSIONS: Table = {
+  name: 'radius_sessions',
+  recognisedBy: ['username', 'expected_end', 'status'],
+  columns: {
+    id: key(),
+    hotspot_user_id: USER,
+    payment_id: PAYMENT,
+    package_id: PACKAGE,
+    radacct_id: whole(),
+    username: text({ notNull: true }),
+    mac_address: text(),
+    ip_address: text(),
+    nas_ip_address: text(),
+    session_start: CREATED,
+    session_end: instant(),
+    expected_end: instant(),
+    duration_seconds: starting(whole, '0'),
+    bytes_in: starting(whole, '0'),
+    bytes_out: starting(whole, '0'),
+    total_bytes: starting(whole, '0'),
+    data_limit: whole({ comment: "What this session may use: the rest of the user's limit when it was opened." }),
+    status: words(['active', 'expired'], { notNull: true, default: "'active'" }),
+    disconnect_reason: text(),
+    ...STAMPS,
+  },
+  once: ['payment_id'],
+  indexes: {
+    of_user: "(hotspot_user_id) where status = 'active'",
+    of_name: "((scheduler.radius_name(username::text)), (coalesce(session_start, '-infinity'::timestamptz)))",
+  },
+};
+
+export const HOTSPOT_CREDENTIALS: Table = {
+  name: 'hotspot_credentials',
+  recognisedBy: ['hotspot_user_id', 'username', 'phone_number', 'sms_status'],
+  columns: {
+    id: key(),
+    hotspot_user_id: USER,
+    payment_id: PAYMENT,
+    username: text({ notNull: true }),
+    plain_password: text(),
+    phone_number: text({ notNull: true }),
+    package_name: text(),
+    expires_at: instant(),
+    sms_status: words(['pending', 'sending', 'sent', 'logged', 'unknown', 'failed'], {
+      notNull: true,
+      default: "'pending'",
+    }),
+    sms_attempts: starting(small, '0'),
+    sms_next_attempt_at: instant({ comment: 'When the SMS is due. Null: nothing more is tried.' }),
+    sms_reference: starting(text, 'gen_random_uuid()::text'),
+    sms_sent_at: instant(),
+    sms_message_id: text(),
+    sms_error: text(),
+    ...STAMPS,
+  },
+  once: ['payment_id'],
+  indexes: {
+    sending: "((id::text)) where sms_status = 'sending'",
+    with_password: '(hotspot_user_id) where plain_password is not null',
+  },
+};
+
+export const SESSION_DISCONNECTIONS: Table = {
+  name: 'session_disconnections',
+  recognisedBy: ['radius_session_id', 'hotspot_user_id', 'disconnect_reason'],
+  columns: {
+    id: key(),
+    radius_session_id: SESSION,
+    hotspot_user_id: USER,
+    radacct_id: whole(),
+    username: text({ notNull: true }),
+    acct_session_id: text(),
+    nas_ip_address: text(),
+    framed_ip_address: text(),
+    disconnect_reason: text(),
+    status: words(['pending', 'sending', 'disconnected', 'failed'], { notNull: true, default: "'pending'" }),
+    attempts: starting(small, '0'),
+    next_attempt_at: instant({ comment: 'When the NAS is to be asked. Null: nothing more is tried.' }),
+    answer: text(),
+    disconnected_at: instant(),
+    ...STAMPS,
+  },
+  indexes: { sending: "((id::text)) where status = 'sending'" },
+};
+
+export const DATA_USAGE_LOGS: Table = {
+  name: 'data_usage_logs',
+  recognisedBy: ['hotspot_user_id', 'bytes_in', 'bytes_out'],
+  columns: {
+    id: key(),
+    hotspot_user_id: USER,
+    radius_session_id: SESSION,
+    radacct_id: whole(),
+    bytes_in: whole({ notNull: true }),
+    bytes_out: whole({ notNull: true }),
+    total_bytes: whole({ notNull: true }),
+    recorded_at: instant({ notNull: true }),
+    created_at: { ...CREATED, ...NEW_TABLE },
+  },
+  indexes: { of_user: '(hotspot_user_id, recorded_at)' },
+};

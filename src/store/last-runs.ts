@@ -1,0 +1,63 @@
+import type { Transaction } from '../db/client.ts';
+import type { Standing } from './runs.ts';
+
+export interface LastRun {
+  job: string;
+  nextCheck: string;
+  lastTick: string | null;
+  /** Since the last tick, or since somebody started the job: a start has a tick ahead of it. Null: never either. */
+  silentSeconds: number | null;
+  /** The latest one, whoever started it. */
+  run: {
+    at: string;
+    by: string | null;
+    finishedAt: string | null;
+    changed: Record<string, number>;
+    failed: number;
+    lateSeconds: number;
+    workLeft: boolean;
+    error: string | null;
+  } | null;
+  failing: number;
+  quarantined: number;
+}
+
+export function readLastRuns(tx: Transaction, standing: Standing[]): Promise<LastRun[]> {
+  return tx.query<LastRun>(
+    `select j.name as job,
+       scheduler.iso(to_timestamp((floor(extract(epoch from clock_timestamp()) / 60 / j.every) + 1) * 60 * j.every)) as "nextCheck",
+       scheduler.iso(tick.started_at) as "lastTick",
+       extract(epoch from clock_timestamp() - greatest(tick.started_at, j.started))::double precision as "silentSeconds",
+       (
+         select json_build_object(
+           'at', scheduler.iso(r.started_at), 'by', r.started_by, 'finishedAt', scheduler.iso(r.finished_at), 'changed', r.changed,
+           'failed', r.failed, 'lateSeconds', extract(epoch from r.late_by), 'workLeft', r.work_left, 'error', r.error
+         )
+         from (
+           select tick.*
+           union all
+           (select * from scheduler.runs where job = j.name and slot is null order by id desc limit 1)
+           union all
+           (select * from scheduler.runs where job is null and slot is null and j.name = any(idle) order by id desc limit 1)
+         ) as r
+         where r.id is not null order by r.started_at desc limit 1
+       ) as run,
+       (select count(*) from scheduler.failures f where f.job = j.name and f.quarantined_at is null)::integer as failing,
+       (select count(*) from scheduler.failures f where f.job = j.name and f.quarantined_at is not null)::integer as quarantined
+     from json_to_recordset(:jobs::json) as j (name text, every integer, started timestamptz)
+     left join lateral (
+       select * from (
+         (select * from scheduler.runs where job = j.name and slot is not null order by id desc limit 1)
+         union all
+         (select * from scheduler.runs where job is null and slot is not null and j.name = any(idle) order by id desc limit 1)
+       ) as latest order by id desc limit 1
+     ) as tick on true`,
+    {
+      jobs: JSON.stringify(
+        standing.map(({ job: { name, everyMinutes }, control }) => ({
+          ...{ name, every: everyMinutes, started: control?.action === 'start' ? control.at : null },
+        })),
+      ),
+    },
+  );
+}

@@ -1,0 +1,19 @@
+import { readSettings } from '../../src/base/config.ts';
+import { Log } from '../../src/base/log.ts';
+import { Database } from '../../src/db/client.ts';
+import { readCatalog } from '../../src/job/adopt.ts';
+import { type Installed, install } from '../../src/job/compile.ts';
+import type { Job } from '../../src/job/define.ts';
+import { tableNames } from '../../src/job/tables.ts';
+import type { TestDatabase } from './harness.ts';
+
+/** The rules of a job as they are compiled for the tables of a database. */
+export async function compiled(test: TestDatabase, job: Job, dbZone = 'UTC'): Promise<Installed> {
+  const db = new Database(readSettings({}, {}, { databaseUrl: test.url }), new Log('silent'));
+  try {
+    const catalog = await db.transaction((tx) => readCatalog(tx, tableNames([job])));
+    return install(job, catalog, dbZone);
+  } finally {
+    await db.close();
+  }
+}

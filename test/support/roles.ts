@@ -1,0 +1,18 @@
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { ROOT } from '../../src/base/version.ts';
+import type { TestDatabase } from './harness.ts';
+
+/** What psql would make of deploy/roles.sql. */
+export async function grantRole(db: TestDatabase, role: string): Promise<void> {
+  const text = readFileSync(join(ROOT, 'deploy/roles.sql'), 'utf8')
+    .replace(/^--.*$|^\\.*$|^ +\\set.*$/gm, '')
+    .replaceAll(`:'role'`, `'${role}'`)
+    .replaceAll(':"role"', `"${role}"`);
+  let last: Record<string, unknown>[] = [];
+  for (const statement of text.split(/;|(?=\\gexec)/)) {
+    const [generated, rest] = statement.startsWith('\\gexec') ? [true, statement.slice(6)] : [false, statement];
+    if (generated) for (const row of last) await db.query(Object.values(row)[0] as string);
+    last = rest.trim() ? await db.query(rest) : [];
+  }
+}
