@@ -4,8 +4,10 @@ import type { Settings } from '../base/config.ts';
 import { withoutPassword } from '../base/config.ts';
 import { EXIT, OperatorError } from '../base/errors.ts';
 import type { Log } from '../base/log.ts';
+import { bind, type Values } from './bind.ts';
+import { begin, type TransactionOptions } from './bounds.ts';
+import { blamesRow, CONNECTION_FAULTS, ConnectionLost, isTransient, ROW_HELD, sqlState } from './states.ts';
 
-export type Values = Record<string, unknown>;
 export type Row = Record<string, unknown>;
 
 /** What a piece of work may do inside its transaction. */
@@ -18,13 +20,6 @@ export interface Transaction {
   attempt(work: () => Promise<void>): Promise<unknown>;
 }
 
-// Bounds on every transaction, so that one stuck statement cannot hold rows or the run.
-const STATEMENT_TIMEOUT = '60s'; // the largest batch allowed takes a few seconds
-export const LOCK_TIMEOUT = '2s'; // claims skip locked rows; only a wallet or a credit shared with the application is waited for
-const IDLE_TIMEOUT = '60s'; // a runner that hangs between two statements lets go of its rows
-const WORK_MEMORY = '32MB'; // a batch of the largest size and its events, so that none of it goes to temporary files
-const CLIENT_CHECK = '500ms'; // a backend whose client was killed notices inside a statement
-
 // So long a server that is there never keeps silent. A connection may look open for hours after the other end has gone.
 const SILENCE_MS = 65_000;
 const ROLLBACK_MS = 5_000; // undoing is quick; and a connection that ends is undone, too
@@ -32,96 +27,6 @@ const FOR_EVER_MS = 2 ** 31 - 1;
 
 // How long a connection may be quiet before the other end is asked whether it is still there.
 const KEEP_ALIVE_MS = 10_000;
-
-export interface TransactionOptions {
-  idleTimeout?: string;
-  /** All its statements read the same state of the database, and none of them writes. */
-  snapshot?: boolean;
-  /** For what may take hours, such as building an index. */
-  unbounded?: boolean;
-  attempts?: number;
-  /** What somebody else holds for longer than one wait is a passing fault, too: the next attempt waits again. */
-  patient?: boolean;
-  /**
-   * Take rows from indexes, in their order. Left to statistics from before a large import or a long pause, PostgreSQL may
-   * collect and sort all that is due for every batch of it. And as a batch is small and its rows were read a moment ago,
-   * looking them up costs less than the planner's disks suggest: it would rather scan a middling table whole. A cache of what
-   * was looked up is of no use to it, as nearly every key is another one.
-   */
-  inIndexOrder?: boolean;
-}
-
-export const NOTIFY_QUEUE_FULL = '54000';
-
-// Worth another try in the same run: nothing was done, and the same statement may well work in a moment.
-const TRANSIENT = new Set([
-  '40001', // serialization failure
-  '40P01', // deadlock
-  '57P01', // admin shutdown
-  '57P02', // crash shutdown
-  '57P03', // cannot connect now
-  '57P05', // idle session timeout
-  '25P03', // idle in transaction timeout
-  '53300', // too many connections
-]);
-
-// One row of a batch can be to blame for these: bad data, a constraint, a trigger that raises. Classes that PostgreSQL does not
-// use itself are an application's own, raised by its triggers.
-const BAD_ROW = '21|22|23|27|44|45|P0|[6-9G-OQ-W]';
-const ROW_HELD = '55P03'; // a row beside it that somebody else holds
-
-/** The states that blame a row, for us and for SQL, which reads such a pattern as we do. */
-export const BLAMING = `^(${BAD_ROW}|${ROW_HELD})`;
-/** The same for who works beside another connection of the same run: what is held may be held by that one. */
-export const BLAMING_OF_TWO = `^(${BAD_ROW})`;
-
-const CONNECTION_FAULTS = new Set([
-  'ECONNREFUSED',
-  'ECONNRESET',
-  'ENOTFOUND',
-  'EAI_AGAIN',
-  'EHOSTUNREACH',
-  'ENETUNREACH',
-  'ETIMEDOUT',
-  'EPIPE',
-  'ENOENT',
-  'EACCES',
-]);
-
-export const sqlState = (error: unknown): string | undefined => {
-  const { code, syscall } = (error ?? {}) as { code?: unknown; syscall?: unknown };
-  // The operating system's EPIPE, for one, is as long.
-  return typeof code === 'string' && syscall === undefined && /^[0-9A-Z]{5}$/.test(code) ? code : undefined;
-};
-
-export function blamesRow(error: unknown, states = BLAMING): boolean {
-  const code = sqlState(error);
-  return code !== undefined && new RegExp(states).test(code);
-}
-
-const isTransient = (error: unknown) => {
-  const code = sqlState(error);
-  return code ? TRANSIENT.has(code) || code.startsWith('08') : error instanceof ConnectionLost;
-};
-
-/** The connection broke under a statement. What it did is unknown, and the guards make doing it again harmless. */
-class ConnectionLost extends Error {}
-
-/**
- * Writes :name parameters as the $n that PostgreSQL understands; a name that has no value is a defect. Those given by
- * `others` come first, and somebody else has their values.
- */
-export function bind(sql: string, values: Values = {}, others: string[] = []): { text: string; values: unknown[] } {
-  const used = [...others];
-  const text = sql.replace(/(?<![:\w]):([a-z][A-Za-z]*)/g, (_, name: string) => {
-    if (!used.includes(name)) {
-      if (!(name in values)) throw new Error(`SQL parameter :${name} has no value`);
-      used.push(name);
-    }
-    return `$${used.indexOf(name) + 1}`;
-  });
-  return { text, values: used.slice(others.length).map((name) => values[name]) };
-}
 
 const pause = (ms: number) => new Promise((resolve) => setTimeout(resolve, ms));
 
@@ -293,34 +198,6 @@ export class Database {
       { cause: error },
     );
   }
-}
-
-/** The start of a transaction with its bounds, in one message: each one saved is felt by whoever has nothing to do. */
-function begin({ dbTimezone, connection: { schema } }: Settings, options: TransactionOptions): string {
-  const settings = {
-    TimeZone: dbTimezone,
-    statement_timeout: options.unbounded ? '0' : STATEMENT_TIMEOUT,
-    lock_timeout: LOCK_TIMEOUT,
-    idle_in_transaction_session_timeout: options.idleTimeout ?? IDLE_TIMEOUT,
-    client_connection_check_interval: CLIENT_CHECK,
-    jit: 'off',
-    ...(options.inIndexOrder && {
-      enable_seqscan: 'off',
-      enable_bitmapscan: 'off',
-      enable_memoize: 'off',
-      random_page_cost: '0.1',
-      seq_page_cost: '0.1',
-      work_mem: WORK_MEMORY,
-    }),
-    ...(schema !== undefined && { search_path: pg.escapeIdentifier(schema) }),
-  };
-  const set = Object.entries(settings).map(
-    ([name, value]) => `set_config('${name}', ${pg.escapeLiteral(value)}, true)`,
-  );
-  // For scheduler.bisect(), which has a path of its own.
-  set.push(`set_config('scheduler.search_path', current_setting('search_path'), true)`);
-  const kind = options.snapshot ? ' isolation level repeatable read, read only' : '';
-  return `begin${kind}; select ${set.join(', ')}`;
 }
 
 /** The answer; or, when it does not come in time, the end of the connection. */

@@ -1,4 +1,6 @@
-import { type Database, sqlState, type Transaction, type Values } from '../db/client.ts';
+import type { Values } from '../db/bind.ts';
+import type { Database, Transaction } from '../db/client.ts';
+import { sqlState } from '../db/states.ts';
 import type { CompiledRule, Installed } from '../job/compile.ts';
 import { ANYTHING_EXPIRED } from '../store/retention.ts';
 import { FINISH_RUN, recordIdle } from '../store/runs.ts';

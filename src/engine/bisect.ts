@@ -1,4 +1,5 @@
-import { bind, type Transaction, type Values } from '../db/client.ts';
+import { bind, type Values } from '../db/bind.ts';
+import type { Transaction } from '../db/client.ts';
 import type { CompiledRule } from '../job/compile.ts';
 import type { Refusal } from '../store/failures.ts';
 import { addUp, type Batch, made, placesOf, type Row } from './batch.ts';

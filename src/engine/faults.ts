@@ -1,5 +1,5 @@
 import { EXIT, OperatorError } from '../base/errors.ts';
-import { sqlState } from '../db/client.ts';
+import { sqlState } from '../db/states.ts';
 import type { Job } from '../job/define.ts';
 import { explainSchemaError, whatFits } from '../store/migrate.ts';
 

@@ -1,13 +1,6 @@
-import {
-  BLAMING,
-  BLAMING_OF_TWO,
-  blamesRow,
-  type Database,
-  NOTIFY_QUEUE_FULL,
-  sqlState,
-  type Transaction,
-  type Values,
-} from '../db/client.ts';
+import type { Values } from '../db/bind.ts';
+import type { Database, Transaction } from '../db/client.ts';
+import { BLAMING, BLAMING_OF_TWO, blamesRow, NOTIFY_QUEUE_FULL, sqlState } from '../db/states.ts';
 import type { CompiledRule } from '../job/compile.ts';
 import { type Answered, type Batch, EMPTY, made, placesOf, type Row, total } from './batch.ts';
 import { bisected } from './bisect.ts';

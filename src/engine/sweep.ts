@@ -1,7 +1,8 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Log } from '../base/log.ts';
 import type { Stop } from '../base/stop.ts';
-import type { Database, Values } from '../db/client.ts';
+import type { Values } from '../db/bind.ts';
+import type { Database } from '../db/client.ts';
 import type { CompiledRule } from '../job/compile.ts';
 import type { Lines } from '../job/define.ts';
 import type { JobResult } from '../store/runs.ts';

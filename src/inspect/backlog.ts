@@ -1,5 +1,6 @@
 import type { Settings } from '../base/config.ts';
-import { blamesRow, type Database, sqlState } from '../db/client.ts';
+import type { Database } from '../db/client.ts';
+import { blamesRow, sqlState } from '../db/states.ts';
 import { parameters } from '../engine/run.ts';
 import type { Installed } from '../job/compile.ts';
 import { backlog } from './outlook.ts';

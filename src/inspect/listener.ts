@@ -2,7 +2,7 @@ import { spawn } from 'node:child_process';
 import { EXIT, OperatorError } from '../base/errors.ts';
 import type { Log } from '../base/log.ts';
 import type { Database } from '../db/client.ts';
-import { sqlState } from '../db/client.ts';
+import { sqlState } from '../db/states.ts';
 import { type Event, eventWriters, type Gap, lastEventId, readNews, recentGaps } from '../store/events.ts';
 
 /**

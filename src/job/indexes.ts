@@ -1,4 +1,5 @@
-import { sqlState, type Transaction } from '../db/client.ts';
+import type { Transaction } from '../db/client.ts';
+import { sqlState } from '../db/states.ts';
 import type { Report, Zones } from './adopt.ts';
 import { indexable } from './compile.ts';
 import { AT_ONCE, type Job, type Rule, type Table, type Tables } from './define.ts';

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { bind } from '../../src/db/client.ts';
+import { bind } from '../../src/db/bind.ts';
 import { claim } from '../../src/engine/statements.ts';
 import { job as packages } from '../../src/jobs/packages.ts';
 import { compiled } from '../support/compiled.ts';

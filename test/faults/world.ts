@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { bind } from '../../src/db/client.ts';
+import { bind } from '../../src/db/bind.ts';
 import { loadSamples } from '../../src/setup/samples/index.ts';
 import { ACK, type FakeGateway, type FakeNas, fakeGateway, fakeNas } from '../support/fakes.ts';
 import type { TestDatabase } from '../support/harness.ts';

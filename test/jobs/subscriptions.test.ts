@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { bind } from '../../src/db/client.ts';
+import { bind } from '../../src/db/bind.ts';
 import { hasDue } from '../../src/engine/statements.ts';
 import { job } from '../../src/jobs/subscriptions.ts';
 import { compiled } from '../support/compiled.ts';

@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { bind } from '../../src/db/client.ts';
+import { bind } from '../../src/db/bind.ts';
 import { placesOfDue } from '../../src/engine/ask.ts';
 import { soonest } from '../../src/engine/soonest.ts';
 import { type Cursor, claim } from '../../src/engine/statements.ts';

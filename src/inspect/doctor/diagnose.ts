@@ -1,5 +1,6 @@
 import type { Settings } from '../../base/config.ts';
-import { type Database, sqlState } from '../../db/client.ts';
+import type { Database } from '../../db/client.ts';
+import { sqlState } from '../../db/states.ts';
 import type { Job } from '../../job/define.ts';
 import { readStatus } from '../status.ts';
 import { type Exam, type Finding, failed, ok, type Program, skipped } from './finding.ts';

@@ -1,5 +1,5 @@
 import { readable } from '../../base/calendar.ts';
-import { sqlState } from '../../db/client.ts';
+import { sqlState } from '../../db/states.ts';
 import { record } from '../../engine/outside.ts';
 import { parameters } from '../../engine/run.ts';
 import { claim, claimByKey, complete, picked } from '../../engine/statements.ts';

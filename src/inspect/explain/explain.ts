@@ -1,7 +1,8 @@
 import { readable } from '../../base/calendar.ts';
 import type { Settings } from '../../base/config.ts';
 import { usageError } from '../../base/errors.ts';
-import { type Database, sqlState, type Transaction } from '../../db/client.ts';
+import type { Database, Transaction } from '../../db/client.ts';
+import { sqlState } from '../../db/states.ts';
 import type { Installed } from '../../job/compile.ts';
 import type { Job } from '../../job/define.ts';
 import { type Event, findEvents } from '../../store/events.ts';

@@ -1,5 +1,8 @@
 import { readable } from '../../base/calendar.ts';
-import { type Database, LOCK_TIMEOUT, sqlState, type Transaction, type Values } from '../../db/client.ts';
+import type { Values } from '../../db/bind.ts';
+import { LOCK_TIMEOUT } from '../../db/bounds.ts';
+import type { Database, Transaction } from '../../db/client.ts';
+import { sqlState } from '../../db/states.ts';
 import { claim, complete, picked } from '../../engine/statements.ts';
 import type { CompiledRule, Installed } from '../../job/compile.ts';
 import { IDENTITY, LOCK_KEY } from '../../store/runs.ts';

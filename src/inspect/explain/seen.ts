@@ -1,7 +1,9 @@
 import { readable } from '../../base/calendar.ts';
 import type { Settings } from '../../base/config.ts';
 import { maskPhone } from '../../base/mask.ts';
-import { sqlState, type Transaction, type Values } from '../../db/client.ts';
+import type { Values } from '../../db/bind.ts';
+import type { Transaction } from '../../db/client.ts';
+import { sqlState } from '../../db/states.ts';
 import { parameters } from '../../engine/run.ts';
 import type { CompiledRule } from '../../job/compile.ts';
 import type { Job } from '../../job/define.ts';

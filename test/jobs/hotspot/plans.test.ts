@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { bind } from '../../../src/db/client.ts';
+import { bind } from '../../../src/db/bind.ts';
 import { placesOfDue } from '../../../src/engine/ask.ts';
 import { type Cursor, claim, claimByKey, complete } from '../../../src/engine/statements.ts';
 import type { Job } from '../../../src/job/define.ts';

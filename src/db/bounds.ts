@@ -1,0 +1,55 @@
+import pg from 'pg';
+import type { Settings } from '../base/config.ts';
+
+// Bounds on every transaction, so that one stuck statement cannot hold rows or the run.
+const STATEMENT_TIMEOUT = '60s'; // the largest batch allowed takes a few seconds
+export const LOCK_TIMEOUT = '2s'; // claims skip locked rows; only a wallet or a credit shared with the application is waited for
+const IDLE_TIMEOUT = '60s'; // a runner that hangs between two statements lets go of its rows
+const WORK_MEMORY = '32MB'; // a batch of the largest size and its events, so that none of it goes to temporary files
+const CLIENT_CHECK = '500ms'; // a backend whose client was killed notices inside a statement
+
+export interface TransactionOptions {
+  idleTimeout?: string;
+  /** All its statements read the same state of the database, and none of them writes. */
+  snapshot?: boolean;
+  /** For what may take hours, such as building an index. */
+  unbounded?: boolean;
+  attempts?: number;
+  /** What somebody else holds for longer than one wait is a passing fault, too: the next attempt waits again. */
+  patient?: boolean;
+  /**
+   * Take rows from indexes, in their order. Left to statistics from before a large import or a long pause, PostgreSQL may
+   * collect and sort all that is due for every batch of it. And as a batch is small and its rows were read a moment ago,
+   * looking them up costs less than the planner's disks suggest: it would rather scan a middling table whole. A cache of what
+   * was looked up is of no use to it, as nearly every key is another one.
+   */
+  inIndexOrder?: boolean;
+}
+
+/** The start of a transaction with its bounds, in one message: each one saved is felt by whoever has nothing to do. */
+export function begin({ dbTimezone, connection: { schema } }: Settings, options: TransactionOptions): string {
+  const settings = {
+    TimeZone: dbTimezone,
+    statement_timeout: options.unbounded ? '0' : STATEMENT_TIMEOUT,
+    lock_timeout: LOCK_TIMEOUT,
+    idle_in_transaction_session_timeout: options.idleTimeout ?? IDLE_TIMEOUT,
+    client_connection_check_interval: CLIENT_CHECK,
+    jit: 'off',
+    ...(options.inIndexOrder && {
+      enable_seqscan: 'off',
+      enable_bitmapscan: 'off',
+      enable_memoize: 'off',
+      random_page_cost: '0.1',
+      seq_page_cost: '0.1',
+      work_mem: WORK_MEMORY,
+    }),
+    ...(schema !== undefined && { search_path: pg.escapeIdentifier(schema) }),
+  };
+  const set = Object.entries(settings).map(
+    ([name, value]) => `set_config('${name}', ${pg.escapeLiteral(value)}, true)`,
+  );
+  // For scheduler.bisect(), which has a path of its own.
+  set.push(`set_config('scheduler.search_path', current_setting('search_path'), true)`);
+  const kind = options.snapshot ? ' isolation level repeatable read, read only' : '';
+  return `begin${kind}; select ${set.join(', ')}`;
+}

@@ -1,0 +1,57 @@
+/** What an error of PostgreSQL or of the network means for a run. */
+
+/** The connection broke under a statement. What it did is unknown, and the guards make doing it again harmless. */
+export class ConnectionLost extends Error {}
+
+export const NOTIFY_QUEUE_FULL = '54000';
+
+// Worth another try in the same run: nothing was done, and the same statement may well work in a moment.
+const TRANSIENT = new Set([
+  '40001', // serialization failure
+  '40P01', // deadlock
+  '57P01', // admin shutdown
+  '57P02', // crash shutdown
+  '57P03', // cannot connect now
+  '57P05', // idle session timeout
+  '25P03', // idle in transaction timeout
+  '53300', // too many connections
+]);
+
+// One row of a batch can be to blame for these: bad data, a constraint, a trigger that raises. Classes that PostgreSQL does not
+// use itself are an application's own, raised by its triggers.
+const BAD_ROW = '21|22|23|27|44|45|P0|[6-9G-OQ-W]';
+export const ROW_HELD = '55P03'; // a row beside it that somebody else holds
+
+/** The states that blame a row, for us and for SQL, which reads such a pattern as we do. */
+export const BLAMING = `^(${BAD_ROW}|${ROW_HELD})`;
+/** The same for who works beside another connection of the same run: what is held may be held by that one. */
+export const BLAMING_OF_TWO = `^(${BAD_ROW})`;
+
+export const CONNECTION_FAULTS = new Set([
+  'ECONNREFUSED',
+  'ECONNRESET',
+  'ENOTFOUND',
+  'EAI_AGAIN',
+  'EHOSTUNREACH',
+  'ENETUNREACH',
+  'ETIMEDOUT',
+  'EPIPE',
+  'ENOENT',
+  'EACCES',
+]);
+
+export const sqlState = (error: unknown): string | undefined => {
+  const { code, syscall } = (error ?? {}) as { code?: unknown; syscall?: unknown };
+  // The operating system's EPIPE, for one, is as long.
+  return typeof code === 'string' && syscall === undefined && /^[0-9A-Z]{5}$/.test(code) ? code : undefined;
+};
+
+export function blamesRow(error: unknown, states = BLAMING): boolean {
+  const code = sqlState(error);
+  return code !== undefined && new RegExp(states).test(code);
+}
+
+export const isTransient = (error: unknown) => {
+  const code = sqlState(error);
+  return code ? TRANSIENT.has(code) || code.startsWith('08') : error instanceof ConnectionLost;
+};
