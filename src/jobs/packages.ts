@@ -227,7 +227,14 @@ const settle: Rule = {
 
 const activate: Rule = {
   due: START,
-  where: { ...ENABLED, ...OFF_SALE, ...NOT_YET_OPENED, 'its end has not come': `coalesce(now < ${END}, true)` },
+  where: {
+    ...ENABLED,
+    ...OFF_SALE,
+    ...NOT_YET_OPENED,
+    // A clock that is set back opens nothing again.
+    ...NOT_YET_CLOSED,
+    'its end has not come': `coalesce(now < ${END}, true)`,
+  },
   fails: { ...UNREADABLE_VALIDITY, ...UNREADABLE_REPEATS },
   set: {
     status: "'active'",

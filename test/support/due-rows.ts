@@ -109,6 +109,7 @@ export const DUE_ROWS: Record<string, Record<string, Due>> = {
         ...ENABLED,
         ...OFF_SALE,
         ...NOT_YET_OPENED,
+        ...NOT_YET_CLOSED,
         'its end has not come': set('packages', `validity = '60 minutes'`),
       },
     },

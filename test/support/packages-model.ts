@@ -177,7 +177,7 @@ const settle: Rule = (row, now) => {
 
 const activate: Rule = (row, now) => {
   if (!row.enabled || row.status !== 'inactive') return;
-  if (!hasBegun(row, now) || isOver(row, now) || wasOpened(row)) return;
+  if (!hasBegun(row, now) || isOver(row, now) || wasOpened(row) || wasActedOn(row)) return;
   open(row);
   Object.assign(row, { status: 'active', isActive: true });
   return [`${CHANGED} activate`];
