@@ -79,7 +79,7 @@ export function endOf({ start, stop, validity }: Pick<Package, 'start' | 'stop' 
 
 const isOver = (row: Package, now: number) => endOf(row) !== null && endOf(row)! <= now;
 const hasBegun = (row: Package, now: number) => row.start !== null && row.start <= now;
-const wasActedOn = (row: Package) => row.acted === endOf(row);
+const wasActedOn = (row: Package) => row.acted !== null && row.acted === endOf(row);
 const wasOpened = ({ opened, ...row }: Package) =>
   opened !== null && opened.start === row.start && opened.end === endOf(row);
 const hasClosed = (row: Package, now: number) => row.enabled && isOver(row, now) && !wasActedOn(row);
@@ -185,7 +185,7 @@ const activate: Rule = (row, now) => {
 
 const keep: Rule = (row, now) => {
   if (!row.enabled || row.status !== 'active') return;
-  if (!hasBegun(row, now) || wasOpened(row) || (endOf(row) !== null && wasActedOn(row))) return;
+  if (!hasBegun(row, now) || wasOpened(row) || wasActedOn(row)) return;
   open(row);
   return [];
 };
