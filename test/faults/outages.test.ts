@@ -177,8 +177,8 @@ describe('connections', { concurrency: 4 }, () => {
       const took = (performance.now() - began) / 1000;
       t.diagnostic(`exit code ${finished.code} after ${Math.round(took)} s`);
       endedInOrder(finished, newOnes ? [69] : [0]);
-      // Each of its two connections is given up after 65 seconds of silence.
-      assert.ok(took < 145, `${took} s`);
+      // Each of its two connections is given up after 65 seconds of silence; the work itself takes a few more.
+      assert.ok(took < 2.5 * 65, `${took} s`);
       way[Symbol.dispose]();
       await nextTickGoesOn(db, 200);
     });
