@@ -80,7 +80,7 @@ create table scheduler.controls (
   by text not null,
   reason text
 );
-comment on table scheduler.controls is 'Who paused or resumed which job, when and why. The latest row that applies is the state.';
+comment on table scheduler.controls is 'Each pause and resumption of a job: by whom, when and why. The latest row that applies is the state.';
 
 create table scheduler.accounted (
   tenant text not null,

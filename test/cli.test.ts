@@ -125,7 +125,7 @@ test('a reader that goes away ends any command quietly', async () => {
 
 // ── Wrong usage: 2
 
-test('what is wrong on the command line is named, with what would be valid, and exits 2', async () => {
+test('a wrong command line exits 2, and names the mistake and the valid choices', async () => {
   const jobs = (await loadJobs()).map((job) => job.name).join(', ');
   const nowhere = { env: { DATABASE_URL: 'postgresql://nobody@127.0.0.1:1/none' } };
   const cases: [string[], ...RegExp[]][] = [

@@ -61,6 +61,6 @@ async function control(
 
 function inProse(job: string | undefined): string {
   if (job === undefined) return 'Scheduler';
-  // What the admin pages that call this have always shown.
+  // The admin pages that call this have always shown this sentence.
   return job === 'subscriptions' ? 'Subscription scheduler' : job;
 }

@@ -58,7 +58,7 @@ async function narrate(context: Context): Promise<void> {
   const listener = await connectListener(db, [...new Set(samples.map(({ channel }) => channel))]);
   try {
     printHeading('scheduler tick');
-    print('What cron calls every minute: one pass over everything whose time has come.\n');
+    print('Cron calls this every minute: one pass over everything whose time has come.\n');
     const first = await tick(context);
     printChanges(first.result.jobs.filter((job) => Object.keys(job.changed).length > 0 || job.failed > 0));
     const second = await tick(context);
@@ -71,7 +71,7 @@ async function narrate(context: Context): Promise<void> {
     }
 
     printHeading('What a listener heard');
-    print('Whoever says LISTEN gets these the moment the changes are committed. The channels here:');
+    print('A client that says LISTEN gets these the moment the changes are committed. The channels here:');
     print(`${listener.channels.join(', ')}\n`);
     printTable(['event', 'message'], await listener.heard());
   } finally {

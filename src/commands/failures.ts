@@ -44,7 +44,7 @@ export function failuresCommand(jobs: Job[]): Command {
     );
 }
 
-/** Whoever releases or forgets rows says which: all of them at once must be meant. */
+/** The operator says which rows to release or forget: all of them at once must be meant. */
 function refuseVagueness(_: Context, { job, id, all }: Options, [action]: string[]): void {
   if (id !== undefined && !job) throw usageError('--id names a row of one job: say which with --job.');
   if (action !== 'list' && !job && !all)

@@ -15,7 +15,7 @@ export interface TransactionOptions {
   /** For what may take hours, such as building an index. */
   unbounded?: boolean;
   attempts?: number;
-  /** What somebody else holds for longer than one wait is a passing fault, too: the next attempt waits again. */
+  /** A row that somebody else holds for longer than one wait is a passing fault, too: the next attempt waits again. */
   patient?: boolean;
   /**
    * Take rows from indexes, in their order. Left to statistics from before a large import or a long pause, PostgreSQL may

@@ -186,7 +186,7 @@ export class Database {
     const { url } = this.#settings.connection;
     const place = url ? withoutPassword(url) : `${client.user}@${client.host}:${client.port}/${client.database}`;
     const state = sqlState(error) ?? '';
-    // Whoever answers and says no will say no again in a minute: that is configuration, not an outage.
+    // A server that answers and says no will say no again in a minute: that is configuration, not an outage.
     const misconfigured = state.startsWith('28') || state === '3D000';
     const reason =
       error.message || (error as unknown as AggregateError).errors?.[0]?.message || error.code || 'no answer';
@@ -232,7 +232,7 @@ async function rehearsed<T>(tx: Transaction, work: (tx: Transaction) => Promise<
 const lost = (error: ConnectionLost) =>
   new OperatorError(
     EXIT.unreachable,
-    `The connection to the database was lost: ${error.message}. What was not committed is undone; the next run does it.`,
+    `The connection to the database was lost: ${error.message}. Work that was not committed is undone; the next run does it.`,
     {
       cause: error,
     },

@@ -1,6 +1,6 @@
-/** What an error of PostgreSQL or of the network means for a run. */
+/** The errors of PostgreSQL and of the network, and their meaning for a run. */
 
-/** The connection broke under a statement. What it did is unknown, and the guards make doing it again harmless. */
+/** The connection broke under a statement. Nobody knows what it did, but the guards make doing it again harmless. */
 export class ConnectionLost extends Error {}
 
 export const NOTIFY_QUEUE_FULL = '54000';

@@ -22,7 +22,7 @@ export interface Due {
   expired: boolean;
 }
 
-/** Who asks: the connection of the lock, or any other one. */
+/** The asker is the connection of the lock or any other one. */
 export type Asking = Pick<Transaction, 'query'>;
 
 /** SQL for the places, in the list given, of the rules that have a due row. */

@@ -28,7 +28,7 @@ export async function bisected(
   let good = rows;
   let piece = PIECE;
   let before: Refusal[] = [];
-  // What one statement must change together is tried in pieces, and then changed as one.
+  // Rows that one statement must change together are tried in pieces, and then changed as one.
   if (eventsToo || rule.together?.family || rule.make) {
     const tried = await inPieces<Part>(tx, trial(rule, pick), rows, { ...values, piece, keep: false });
     before = tried.flatMap((part) => part.refused);

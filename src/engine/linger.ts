@@ -126,10 +126,10 @@ class Stay {
     const pass = await this.#pass(due, true);
     const pauseMs = pauseAfter(pass);
     if (pauseMs > 0) return pauseMs;
-    // Another run may have done it meanwhile. What is due after another look is held by somebody.
+    // Another run may have done it meanwhile. Rows that are due after another look are held by somebody.
     const isHeld = !didSomething(pass) && this.#inVain;
     this.#inVain = !didSomething(pass);
-    // What was done may have made something else due.
+    // The pass may have made something else due.
     return isHeld ? LOOK_MS : 0;
   }
 
@@ -204,7 +204,7 @@ class Stay {
     if (pass.locked) this.#waiting = pass;
     if (pass.locked || (between && !didSomething(pass))) return;
     this.#reported = true;
-    // What a pass had to leave is gone on with by the next one.
+    // The next pass goes on with the work that this one had to leave.
     const { stopped, ...rest } = pass;
     await this.#with.report(stopped && this.#isOver() ? pass : rest);
   }

@@ -14,7 +14,7 @@ export interface Options {
 /** Rules that keep each other busy must not keep the run. */
 const MOST_SWEEPS = 100;
 
-// So many rows are a day's reading.
+// Nobody reads more rows than this in a day.
 const SURVEYED = 10_000;
 
 /**
@@ -105,7 +105,7 @@ export class Pass {
         const times = (this.#sweeps.get(rule) ?? 0) + 1;
         this.#sweeps.set(rule, times);
         const changed = await sweep(this.#run, rule, record);
-        // What a gateway gave back unanswered is due at once, and must not be tried again and again.
+        // A row that a gateway gave back unanswered is due at once, and must not be tried again and again.
         if (!changed || rule.outside || times === MOST_SWEEPS) this.#givenUp.add(rule);
         if (this.#run.stop.reason) break;
       }

@@ -88,7 +88,7 @@ function rehearse(context: Context): Promise<RunResult> {
 async function withLock(context: Context): Promise<RunResult> {
   const { db, settings, request } = context;
   const guard = request.guard ?? db.another('scheduler lock');
-  // What was done before the lock's connection broke is told all the same.
+  // The log tells what was done before the lock's connection broke.
   let work: Work | undefined;
   let apart = false;
   const attempt = () =>

@@ -48,7 +48,7 @@ export interface Sweep {
   /** With more rows than this in a batch, they are only counted. None: tell of each. */
   detail: number | null;
   cursor: Cursor | undefined;
-  /** Where several connections share the rows: the part of this one. What goes wrong there is not tried again there. */
+  /** Where several connections share the rows: the part of this one. Work that goes wrong there is not tried again there. */
   part?: { number: number; of: number };
   /** The last batch had failing rows, so the next one is likely to. */
   careful: boolean;
@@ -114,7 +114,7 @@ async function advance(db: Database, sweep: Sweep, until: 'the end' | 'a backlog
     }
     const batch = await nextBatch(db, sweep);
     record.run ??= batch.run;
-    // What was only claimed for work outside the database is done when that work has been recorded.
+    // Rows that were only claimed for work outside the database are done when that work has been recorded.
     const done = rule.outside && !run.dryRun ? addUp(await workOutside(db, sweep, batch)) : batch;
     note(sweep, batch, done);
     sweep.changes += total(batch.changed);
@@ -137,7 +137,7 @@ async function advance(db: Database, sweep: Sweep, until: 'the end' | 'a backlog
   }
 }
 
-// Whoever wants every failure finds it in the table; a run keeps enough of them to show.
+// The table has every failure. A run keeps enough of them to show.
 export const FAILURES_SHOWN = 100;
 
 /** Adds a batch to what the job did, and tells the log. */

@@ -25,7 +25,7 @@ export interface Listening {
 }
 
 interface OpenGap extends Gap {
-  /** Who may still fill it. */
+  /** Those who may still fill it. */
   writers: string[];
 }
 

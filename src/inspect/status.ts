@@ -113,7 +113,7 @@ function attention(jobs: JobStatus[], now: string): string[] {
   if (!allPaused && runningOf(jobs).length === 0) found.push(`${message(jobs)}.`);
   const forgotten = new Set<string>();
   for (const { job, state, why, paused, lastTick, lastRun, failing, quarantined, backlog, intervalMinutes } of jobs) {
-    // Who wants it so says so with "scheduler stop".
+    // An operator can say with "scheduler stop" that this is meant.
     if (state === 'not installed' && lastTick && !paused) found.push(`${job} is no longer installed: ${why}.`);
     if (state === 'paused' && paused && Date.parse(now) - Date.parse(paused.at) > PAUSED_TOO_LONG_SECONDS * 1000) {
       // One word may have paused them all.

@@ -189,7 +189,7 @@ export function render(samples: Samples): string {
 
 const SAMPLE = /^(scheduler_\w+)((?:\{.*\})?) (\S+)$/gm;
 
-/** What the file says that this one replaces. Whatever is not ours in it, or no longer to be read, is nothing to go on from. */
+/** The samples of the file that this one replaces. Lines that are not ours, or that nobody can read, are ignored. */
 function readBefore(path: string): Samples {
   const samples: Samples = new Map();
   let text: string;

@@ -57,7 +57,7 @@ export function startPing(url: string, log: Log): Ping {
 
 const mayPass = (answer: Answer | Lost) => !('status' in answer) || answer.status >= 500;
 
-/** The run's id tells overlapping ticks apart. What the URL asks for beyond its path stays. */
+/** The run's id tells overlapping ticks apart. The query of the URL stays. */
 function request(url: string, signal: string, run: string, body: string) {
   const target = new URL(url);
   target.pathname = `${target.pathname.replace(/\/+$/, '')}/${signal}`;

@@ -3,7 +3,7 @@ import type { Context } from '../context.ts';
 import type { RunResult } from '../engine/run.ts';
 import type { TickReport } from './metrics.ts';
 
-/** Who wants to know how a tick went. */
+/** Anybody who is to hear how a tick went. */
 export interface Watchers {
   metricsFile?: string | undefined;
   pingUrl?: string | undefined;

@@ -5,7 +5,7 @@ export interface Bounds<T> {
   most: number;
   mostEach: number;
   destination(item: T): string;
-  /** Nothing is begun once this is aborted. What is under way ends by itself, as it heeds the same signal. */
+  /** Nothing is begun once this is aborted. Requests under way end by themselves, as they heed the same signal. */
   signal: AbortSignal;
 }
 

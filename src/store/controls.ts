@@ -22,7 +22,7 @@ export const isPaused = (control: Control | null) => control?.action === 'stop';
 export const whyPaused = (control: Control) =>
   `stopped by ${control.by} at ${control.at}${control.reason ? `: ${control.reason}` : ''}`;
 
-/** Who is at the keyboard, as far as the system knows. */
+/** The person at the keyboard, as far as the system knows. */
 export function whoami(): string {
   const user = process.env.SUDO_USER || userInfo().username;
   return `${user}@${hostname()}`;

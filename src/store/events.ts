@@ -143,7 +143,7 @@ export function recentGaps(db: Database, top: number, reach: number): Promise<Ga
 }
 
 /**
- * The transactions that may have events which nobody can see yet. Whoever inserts holds this lock from before it takes an
+ * The transactions that may have events which nobody can see yet. A transaction that inserts holds this lock from before it takes an
  * id until after its commit can be seen, so an id missing from the log stays missing once they are all gone.
  */
 export async function eventWriters(db: Database): Promise<string[]> {

@@ -12,7 +12,7 @@ export const ANYTHING_EXPIRED = `
   exists (select from (select occurred_at from scheduler.events order by id limit 1) as oldest where occurred_at ${EXPIRED})
   or exists (select from (select started_at from scheduler.runs order by id limit 1) as oldest where started_at ${EXPIRED})`;
 
-// An array is made once. What is "in" a query with a limit may be asked for again with each row, should the table have been
+// An array is made once. PostgreSQL may run a query inside "in (…)" again for each row, should the table have been
 // empty when PostgreSQL last looked.
 const forget = (table: string, time: string) => `
   with gone as (

@@ -31,7 +31,7 @@ test('install prints the units of deploy/ with the paths of this machine', async
   assert.doesNotMatch(named.out, /DynamicUser/);
 });
 
-test('what means something to cron or systemd in a path is taken for what it is', async () => {
+test('a path may contain characters that mean something to cron or systemd', async () => {
   const odd = '/etc/50% of $it "it\'s".env';
   const cron = (await cli(['install', '--cron', '--env-file', odd])).out;
   assert.ok(cron.includes(` --env-file '/etc/50\\% of $it "it'\\''s".env' >/dev/null\n`), cron);

@@ -64,7 +64,7 @@ for (const [what, rows, options] of [
   });
 }
 
-test('what a run replaces can be cleaned up while it works: the holder of the lock keeps no view of what was', async () => {
+test('PostgreSQL can clean up replaced rows while a run works: the holder of the lock keeps no old snapshot', async () => {
   await using db = await database();
   await backlog(db);
   await db.query(`

@@ -69,7 +69,7 @@ test('a row that needs what somebody else holds fails alone, and is done when it
   await eachOnce(db, 'activate', 10);
 });
 
-test('what somebody else holds for three seconds is waited for, and no row fails', async () => {
+test('a run waits for a row that somebody else holds for three seconds, and no row fails', async () => {
   await using db = await database();
   const holder = await oneIsHeld(db);
   const run = tick(db);

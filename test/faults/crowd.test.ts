@@ -32,7 +32,7 @@ const FILL = `
   insert into vouchers (code, status, expires_at)
   select 'code-' || n, 'unused', timestamptz '${NOW}' - n * interval '1 second' from generate_series(1, 500) as n`;
 
-// Who comes first gets the lower number; what is compared is everything else.
+// The first to come gets the lower number. Everything else is compared.
 const NUMBERS = ['id', 'user_id', 'hotspot_user_id', 'radius_session_id', 'session_id', 'run_id', 'radacct_id'];
 const NUMBERED = new Set([
   ...['public.hotspot_users', 'public.radius_sessions', 'public.hotspot_credentials', 'public.session_disconnections'],

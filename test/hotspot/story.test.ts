@@ -124,7 +124,7 @@ test('payment, login with what the SMS says, usage, extension, end, disconnect, 
   ]);
 });
 
-test('who pays after the end gets in again, with another password', async () => {
+test('a user who pays after the end gets in again, with another password', async () => {
   await using story = await hotspot();
   const { db, server } = story;
   const { id } = await hotspotPackage(db, { duration: '10 minutes' });

@@ -245,7 +245,7 @@ test('of a subscription it says when another one replaces it', async () => {
 
 // ── When
 
-test('what is still to come is told with its time, its conditions as they will be then', async () => {
+test('a transition that is still to come is told with its time and its conditions as they will be then', async () => {
   await using db = await database();
   await aPackage(db, { scheduled_activation_time: minutes(180) });
   const said = await explained(db, 'packages', 1, { at: NOW });
@@ -263,7 +263,7 @@ test('what is still to come is told with its time, its conditions as they will b
   assert.deepEqual(said.next, { transition: 'activate', at: '2026-03-01T15:00:00Z' });
 });
 
-test('what another transition comes before is not promised', async () => {
+test('a transition is not promised if another one comes before it', async () => {
   await using db = await database();
   await aPackage(db);
   const { verdict } = transitionOf(await explained(db, 'packages', 1, { at: NOW }), 'miss');
@@ -312,7 +312,7 @@ test('a condition that is neither true nor false is not met', async () => {
 
 // ── What else can be in the way
 
-test('what is wrong with a row is said before a tick has tried it', async () => {
+test('a fault of a row is told before a tick has tried the row', async () => {
   await using db = await database();
   await aPackage(db, { validity: 'banana', status: 'active', activated_at: minutes(-60) });
   const { verdict } = transitionOf(await explained(db, 'packages', 1, { at: NOW }), 'deactivate');
@@ -612,7 +612,7 @@ test('it tells what happened before, whichever job of the table did it', async (
   );
 });
 
-test('who may read the tables may ask', async () => {
+test('a role that may read the tables may ask', async () => {
   await using db = await database();
   await db.query(`drop role if exists onlooker; create role onlooker; grant usage on schema public, scheduler to onlooker;
     grant select on all tables in schema public, scheduler to onlooker`);

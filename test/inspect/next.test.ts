@@ -38,7 +38,7 @@ for (const [name, rules] of Object.entries(DUE_ROWS)) {
   });
 }
 
-test('what comes is listed soonest first, a line for each job, transition and minute', async () => {
+test('the list begins with the soonest, and has a line for each job, transition and minute', async () => {
   await using db = await database();
   const minute = new Date(Math.ceil((Date.now() + 3 * HOUR) / 60_000) * 60_000).getTime();
   for (const seconds of [59, 0, 30, 60]) {

@@ -269,7 +269,7 @@ const keptTwice = (db: TestDatabase) =>
 const WITH_OWN_KEY = `create table payments (id serial primary key, phone_number text, package_id bigint, amount numeric,
   status text, transaction_id text unique)`;
 
-test('what an application keeps unique itself gets no second index, and loses one that it had from before', async () => {
+test('a column that the application keeps unique itself gets no second index, and loses one from before', async () => {
   await using db = await adopted(WITH_OWN_KEY);
   assert.deepEqual(await keptTwice(db), []);
   await db.query(

@@ -5,7 +5,7 @@ import { kinds, sale, statuses, tick } from '../support/one-sale.ts';
 
 /** An operator's hand wins over a schedule, until the schedule is edited. */
 
-test('who switches a package off inside its window wins, until the schedule is edited', async () => {
+test('a hand that switches a package off inside its window wins, until the schedule is edited', async () => {
   await using db = await database();
   await db.insert('packages', sale());
   await tick(db, '2026-03-01T10:00:00Z');
@@ -40,7 +40,7 @@ test('a repeated sale switched off by hand does not come back by itself', async 
   ]);
 });
 
-test('who switches a package on before its window and off inside it wins as well', async () => {
+test('a hand that switches a package on before its window and off inside it wins as well', async () => {
   await using db = await database();
   await db.insert('packages', sale({ status: 'active', is_active: true }));
   assert.deepEqual(await statuses(db, ['2026-03-01T09:59:00Z', '2026-03-01T10:00:00Z']), ['active', 'active']);
@@ -60,7 +60,7 @@ for (const [what, times] of [
   ['after it was on', ['2026-03-01T10:00:00Z', '2026-03-01T12:00:00Z']],
   ['after it was missed', ['2026-03-01T12:00:00Z']],
 ] as const) {
-  test(`who switches a package on after its window, ${what}, wins`, async () => {
+  test(`a hand that switches a package on after its window, ${what}, wins`, async () => {
     await using db = await database();
     await db.insert('packages', sale());
     for (const at of times) await tick(db, at);
@@ -71,7 +71,7 @@ for (const [what, times] of [
   });
 }
 
-test('who switches a package off inside its window and on after it wins both times', async () => {
+test('a hand that switches a package off inside its window and on after it wins both times', async () => {
   await using db = await database();
   await db.insert('packages', sale());
   await tick(db, '2026-03-01T10:00:00Z');
@@ -81,7 +81,7 @@ test('who switches a package off inside its window and on after it wins both tim
   assert.deepEqual(await statuses(db, ['2026-03-01T12:01:00Z', '2026-03-02T12:01:00Z']), ['active', 'active']);
 });
 
-test('who switches a package off and on again inside its window gets its normal end', async () => {
+test('a package switched off and on again inside its window gets its normal end', async () => {
   await using db = await database();
   await db.insert('packages', sale());
   await tick(db, '2026-03-01T10:00:00Z');

@@ -191,7 +191,7 @@ test('sales at the ends of time neither fail nor hang', async () => {
   }
 });
 
-test('what it does is told in the log', async () => {
+test('the log tells each change', async () => {
   await using db = await database();
   const { id } = await db.insert('packages', sale());
   const bad = await db.insert('packages', sale({ validity: 'banana' }));

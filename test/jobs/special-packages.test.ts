@@ -202,7 +202,7 @@ test('an is_active that was never set is a change', async () => {
   assert.deepEqual(await kinds(db), ['activate']);
 });
 
-test('who switches it off after it was switched on wins, until it is scheduled again', async () => {
+test('a hand that switches it off after it was switched on wins, until it is scheduled again', async () => {
   await using db = await database();
   await db.insert('special_packages', special());
   await tick(db, '2026-03-01T10:00:00Z');
@@ -220,7 +220,7 @@ for (const [what, over, times] of [
   ['though it was never to switch on by itself', { auto_activate: false }, ['2026-03-06T00:00:00Z']],
   ['though it was never scheduled', { scheduled: false }, ['2026-03-06T00:00:00Z']],
 ] as const) {
-  test(`who switches it on after its last day, ${what}, wins until valid_until is edited`, async () => {
+  test(`a hand that switches it on after its last day, ${what}, wins until valid_until is edited`, async () => {
     await using db = await database();
     await db.insert('special_packages', special(over));
     for (const at of times) await tick(db, at);
@@ -326,7 +326,7 @@ test('after a month without a tick it is in the state that ticks every minute wo
   );
 });
 
-test('what it does is told in the log', async () => {
+test('the log tells each change', async () => {
   await using db = await database();
   await db.insert('special_packages', special());
   await db.insert('special_packages', special({ timezone: 'Mars/Olympus', valid_until: null }));

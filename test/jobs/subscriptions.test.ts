@@ -263,7 +263,7 @@ test('SCHEDULER_END_SUBSCRIPTIONS=false leaves a subscription ACTIVE beyond its 
   assert.deepEqual(await states(db), { next: 'ACTIVE', over: 'ACTIVE' });
 });
 
-test('what was bought and was over within one outage goes through ACTIVE to EXPIRED in the same tick', async () => {
+test('a subscription bought and over within one outage goes through ACTIVE to EXPIRED in the same tick', async () => {
   await using db = await database();
   await fill(db, active('old'), scheduled('short', { endDate: '2026-03-01T10:00:20Z' }));
   const pass = await passOf(await tick(db));

@@ -167,7 +167,7 @@ test('a tick that finds the lock held says so, and counts as no success', async 
   assert.ok(!('scheduler_last_success_timestamp_seconds' in samples));
 });
 
-test('what stays due is the backlog: of a paused job, say', async () => {
+test('rows that stay due are the backlog: those of a paused job, say', async () => {
   await using db = await database();
   using at = folder();
   await db.insert('packages', { ...due, scheduled_activation_time: new Date(Date.now() - 100_000) });

@@ -35,7 +35,7 @@ test('the monitor hears of the start, then of the exit code, with a summary', as
   );
 });
 
-test('what the URL asks for stays', async () => {
+test('the query of the URL stays', async () => {
   await using db = await database();
   await using monitor = await fakeGateway(answer(200, 'OK'));
   await db.cli(['tick'], { env: { SCHEDULER_PING_URL: `${monitor.url}/key/slug/?create=1&rid=mine` } });

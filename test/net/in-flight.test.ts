@@ -58,7 +58,7 @@ test('a dead destination does not hold up the others', async () => {
   assert.ok(left.every((item) => item.to === 'dead'));
 });
 
-test('what a destination given up on still had is answered as not begun', async () => {
+test('the requests left for a destination that was given up are answered as not begun', async () => {
   const begun: Record<string, number> = { dead: 0, alive: 0 };
   const work = async (item: Item): Promise<Verdict> => {
     begun[item.to]!++;

@@ -143,7 +143,7 @@ test('--keep does not touch data that no demo put on the embedded server', async
   assert.equal((await cli(['status', '--embedded'], { env: env() })).code, 0);
 });
 
-test('what the embedded server cannot do is a sentence, not a defect', async () => {
+test('a limit of the embedded server is told in a sentence, not as a defect', async () => {
   const { code, err } = await cli(['embedded', 'start'], { env: { TMPDIR: join(place, 'x'.repeat(100)) } });
   assert.equal(code, 78);
   assert.match(err, /too long a path for a PostgreSQL socket/);

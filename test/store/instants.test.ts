@@ -55,7 +55,7 @@ test('around every change of five zones in two years it agrees with the offsets 
   }
 });
 
-test('what cannot be an instant is due at once or never, and never an error', async () => {
+test('a value that cannot be an instant is due at once or never, and never an error', async () => {
   await using db = await database();
   const cases = {
     'UTC infinity': 'infinity',

@@ -51,7 +51,7 @@ async function notInstalled(exam: Exam, job: Job, missing: string[], status: Job
     '# It makes missing tables, and completes one that is recognisably of this job; a table of another kind is left alone.',
     exam.program.command('migrate'),
   ];
-  // Who wants it so says so with "scheduler stop".
+  // An operator can say with "scheduler stop" that this is meant.
   return status?.lastTick && !status.paused
     ? failed(
         job.name,

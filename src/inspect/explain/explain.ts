@@ -186,7 +186,7 @@ function firstOf(transitions: TransitionExplained[]): TransitionExplained | unde
   return coming.sort((a, b) => Date.parse(a.verdict.at!) - Date.parse(b.verdict.at!))[0];
 }
 
-/** Whatever comes first changes the row: of the others only that much is sure. */
+/** The first transition changes the row, so little is sure of the others. */
 function inSequence(transitions: TransitionExplained[], first: TransitionExplained | undefined): TransitionExplained[] {
   return transitions.map((each) => {
     const { verdict } = each;

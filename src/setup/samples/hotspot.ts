@@ -3,7 +3,7 @@ import type { Sample } from './index.ts';
 export const sample: Sample = {
   job: 'payments',
   title: 'A WiFi hotspot: payments and what they buy',
-  story: 'Who pays gets access and an SMS; when the time or the data is used up, the access is gone.',
+  story: 'A user who pays gets access and an SMS; when the time or the data is used up, the access is gone.',
   channel: 'dashboard-stats',
   fill: `
     with minute as materialized (select date_trunc('minute', :now::timestamptz) as minute),

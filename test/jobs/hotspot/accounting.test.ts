@@ -97,7 +97,7 @@ test('each increase is one row of the usage log, and none is lost or counted twi
   await assertConserved(db);
 });
 
-test('what a session used between the last look and its stop is counted, and so is one that came and went unseen', async () => {
+test('the use between the last look and the stop is counted, and so is a session that came and went unseen', async () => {
   await using db = await database();
   const { username } = await paid(db);
   const open = await online(db, username);
@@ -225,7 +225,7 @@ test('sessions of others are neither counted nor closed, and nothing is said of 
   assert.deepEqual(await db.query('select * from data_usage_logs'), []);
 });
 
-test('what was used before this program came is not counted', async () => {
+test('use from before this program came is not counted', async () => {
   await using db = await database({ empty: true });
   await db.query(`
     create table radacct (radacctid bigserial primary key, acctsessionid text not null, acctuniqueid text not null unique,

@@ -106,7 +106,7 @@ test('a NAS that nas does not know is a failure that names it', async () => {
   );
 });
 
-test('what FreeRADIUS stored as =27 is what it stands for to the NAS', async () => {
+test('a character that FreeRADIUS stored as =27 is sent to the NAS as itself', async () => {
   await using db = await database();
   await using nas = await fakeNas(acknowledge);
   await known(db, nas);

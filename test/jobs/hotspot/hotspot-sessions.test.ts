@@ -97,7 +97,7 @@ test('a disconnect is queued for every open session of the user, and for no othe
   for (const row of queued) assert.deepEqual([row.status, row.next_attempt_at.toISOString()], ['pending', at(60)]);
 });
 
-test('who has paid again keeps the access, though the old session is closed and told about', async () => {
+test('a user who has paid again keeps the access, though the old session is closed and told about', async () => {
   await using db = await database();
   const { user, bought } = await paid(db);
   await pay(db, bought.id, { updated_at: at(60) });

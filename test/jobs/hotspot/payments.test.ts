@@ -331,7 +331,7 @@ test('an application that stored one receipt twice has it counted once', async (
   assert.equal(iso((await theUser(db)).subscription_expires_at), at(60));
 });
 
-test("what an operator gave a user's RADIUS rows stays when the user pays again", async () => {
+test("the operator's changes to a user's RADIUS rows stay when the user pays again", async () => {
   await using db = await database();
   const { id } = await hotspotPackage(db);
   await pay(db, id);
@@ -343,7 +343,7 @@ test("what an operator gave a user's RADIUS rows stays when the user pays again"
   assert.equal((await repliesOf(db, username))['Framed-Pool'], 'vip');
 });
 
-test("what an operator is just making of a user's RADIUS row stays when the user pays again", async () => {
+test("an operator's change to a RADIUS row that is not committed yet stays when the user pays again", async () => {
   await using db = await database();
   const { id } = await hotspotPackage(db);
   await pay(db, id);

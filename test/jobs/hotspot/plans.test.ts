@@ -137,7 +137,7 @@ test('of what RADIUS knows and of the passwords, only the rows of those whose ti
 });
 
 // An index that holds only rows under way looks small to the planner. Until it is vacuumed, it holds those of the whole backlog.
-test('what was answered is looked up row by row, however many were under way before', async () => {
+test('answered rows are looked up one by one, however many were under way before', async () => {
   await using db = await filled(false);
   await db.query('reset enable_seqscan; reset enable_bitmapscan');
   for (const [job, table, state] of [

@@ -41,7 +41,7 @@ test('a Disconnect-Request names the session and nothing else', async () => {
   );
 });
 
-test('what is not known of a session is left out, and IPv6 addresses have attributes of their own', async () => {
+test('unknown values of a session are left out, and IPv6 addresses have attributes of their own', async () => {
   await using nas = await fakeNas(acknowledge);
   await using radius = new RadiusClient();
   await radius.disconnect(nas, { username: 'kdfh3746', nasIp: null });
@@ -150,7 +150,7 @@ test('a NAS may be named', async () => {
   assert.equal(await radius.disconnect({ ...nas, host: 'localhost' }, SESSION), 'ack');
 });
 
-test('what cannot be sent says why, and never shows the secret', async () => {
+test('a packet that cannot be sent says why, and never shows the secret', async () => {
   await using radius = new RadiusClient();
   const nas = { host: '127.0.0.1', port: 3799, secret: 'a-secret' };
   const refused = [

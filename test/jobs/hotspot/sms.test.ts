@@ -132,7 +132,7 @@ test('a refused API key can be mended, so it is no reason to give up on the SMS'
   });
 });
 
-test('what a gateway echoes of the message is not repeated', async () => {
+test('a message that a gateway echoes is not repeated', async () => {
   const echo = { SMSMessageData: { Message: 'password', Recipients: [] } };
   assert.ok(!refusal((await send('africastalking', answer(201, echo))).outcome).reason.includes('password'));
   assert.deepEqual((await send('africastalking', africa(101, 'Success', '7thx9rkvpn'))).outcome, { kind: 'sent' });

@@ -105,7 +105,7 @@ test('the jobs may run in any order', async () => {
     for (const job of order) await db.tick(at(1000), { only: [job], env: { SCHEDULER_SESSION_RATE: '1.25' } });
     states.push(await state(db));
   }
-  // Who expires a request writes "now", and both did it at the same.
+  // Expiring a request writes "now", and both expired at the same one.
   assert.deepEqual(states[0], states[1]);
   assert.equal(states[0]!.ledger.length, 10);
 });
