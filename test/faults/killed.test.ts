@@ -117,7 +117,7 @@ describe('a runner killed at every step, and a tick later', { concurrency: 3 }, 
       const times = Object.values(job.rules).some((rule) => rule.outside) ? LATER : [NOW];
       const story = { db, outside: there, args: [job.name], only: [job.name], times };
       const { steps, slowest, expected } = await killAtEveryStep(story, restore);
-      assert.ok(steps >= 16, `${steps} steps`);
+      assert.ok(steps >= 24, `${steps} steps`);
       assert.notDeepEqual(expected, before, 'there was something to do');
       t.diagnostic(`${steps} steps; lock and rows were free after ${slowest} ms at most`);
     });

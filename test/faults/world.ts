@@ -43,6 +43,13 @@ export async function fill(db: TestDatabase, nas: FakeNas): Promise<void> {
   }
   await db.query(`insert into vouchers (code, status, expires_at) select 'code-' || n, 'unused', timestamptz '${NOW}' - n * interval '1 minute'
     from generate_series(0, 4) as n`);
+  await db.query(`with over as (
+      insert into hotspot_users (username, phone_number, has_active_subscription, subscription_expires_at, status)
+      select 'over' || n, '25470000010' || n, true, timestamptz '${NOW}' - n * interval '1 minute', 'active' from generate_series(1, 4) as n
+      returning *
+    )
+    insert into radius_sessions (hotspot_user_id, package_id, username, session_start, expected_end)
+    select id, 801, username, subscription_expires_at - interval '1 hour', subscription_expires_at from over`);
   await db.insert('nas', { nasname: nas.host, shortname: 'router', secret: nas.secret });
   await db.query(`insert into scheduler.events (type, job, transition, entity_id, occurred_at, channels, data)
     select 'old', 'packages', 'activate', n::text, '2020-01-01', '{}', '{}' from generate_series(1, 3) as n`);
