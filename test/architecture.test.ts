@@ -35,13 +35,8 @@ const placeOf = (file: string): string => FLOORS.flat().find((place) => isIn(pla
 interface Source {
   file: string;
   text: string;
-  imports: Import[];
-}
-
-interface Import {
-  /** A path from the root, or a package's name. */
-  from: string;
-  typeOnly: boolean;
+  /** Paths from the root, or names of packages. */
+  imports: string[];
 }
 
 const sources: Source[] = readdirSync(join(ROOT, 'src'), { recursive: true, encoding: 'utf8' })
@@ -52,20 +47,15 @@ const sources: Source[] = readdirSync(join(ROOT, 'src'), { recursive: true, enco
     return { file, text, imports: importsOf(file, text) };
   });
 
-function importsOf(file: string, text: string): Import[] {
-  const statements = text.matchAll(/^(?:import|export)\s+(type\s)?[^;]*?from\s+'([^']+)'|^import\s+()'([^']+)'/gm);
+function importsOf(file: string, text: string): string[] {
+  const statements = text.matchAll(/^(?:import|export)\s[^;]*?from\s+'([^']+)'|^import\s+'([^']+)'/gm);
   const calls = text.matchAll(/\bimport\(\s*['`]([^'`]+)['`]/g);
-  const found = [
-    ...[...statements].map(([, type, from, , bare]) => ({ from: (from ?? bare)!, typeOnly: type !== undefined })),
-    ...[...calls].map(([, from]) => ({ from: from!, typeOnly: false })),
-  ];
-  return found.map(({ from, typeOnly }) => ({
-    from: from.startsWith('.') ? normalize(join(file, '..', from)) : from,
-    typeOnly,
-  }));
+  return [...statements, ...calls]
+    .map(([, from, bare]) => (from ?? bare)!)
+    .map((from) => (from.startsWith('.') ? normalize(join(file, '..', from)) : from));
 }
 
-const inside = ({ from }: Import) => from.startsWith('src/');
+const inside = (from: string) => from.startsWith('src/');
 const job = ({ file }: Source) => file.startsWith('src/jobs/') && file !== 'src/jobs/index.ts';
 
 /** What speaks to routers and SMS gateways needs clocks and sockets. */
@@ -74,9 +64,8 @@ const gateway = ({ file }: Pick<Source, 'file'>) => /^src\/jobs\/\w+\/(sms|radiu
 test('imports are found however they are written', () => {
   const text = `import { a } from './a.ts';\nimport type { B } from './b.ts';\nimport {\n  c,\n} from '../c.ts';\nimport pg from 'pg';\n
 export { d } from './d.ts';\nimport './e.ts';\nasync () => await import('./f.ts');\nimport(\`./g/\${x}.ts\`);\n`;
-  const found = importsOf('src/x/y.ts', text).map(({ from, typeOnly }) => (typeOnly ? `type ${from}` : from));
-  assert.deepEqual(found.sort(), [
-    ...['pg', 'src/c.ts', 'src/x/a.ts', 'src/x/d.ts', 'src/x/e.ts', 'src/x/f.ts', 'src/x/g/${x}.ts', 'type src/x/b.ts'],
+  assert.deepEqual(importsOf('src/x/y.ts', text).sort(), [
+    ...['pg', 'src/c.ts', 'src/x/a.ts', 'src/x/b.ts', 'src/x/d.ts', 'src/x/e.ts', 'src/x/f.ts', 'src/x/g/${x}.ts'],
   ]);
   assert.ok(sources.length > 30);
   assert.ok(sources.flatMap((source) => source.imports).filter(inside).length > 100);
@@ -86,12 +75,12 @@ test('every import goes down a floor, or stays in its folder', () => {
   const wrong = sources.flatMap((source) =>
     source.imports
       .filter(inside)
-      .filter(({ from }) =>
+      .filter((from) =>
         floorOf(from) === floorOf(source.file)
           ? placeOf(from) !== placeOf(source.file)
           : floorOf(from) < floorOf(source.file),
       )
-      .map(({ from }) => `${source.file} imports ${from}`),
+      .map((from) => `${source.file} imports ${from}`),
   );
   assert.deepEqual(wrong, []);
 });
@@ -103,20 +92,14 @@ test('the top of src holds few files', () => {
 
 test('nothing imports the program itself', () => {
   for (const { file, imports } of sources) {
-    assert.ok(!imports.some(({ from }) => from === 'src/cli.ts' || from.startsWith('bin/')), file);
+    assert.ok(!imports.some((from) => from === 'src/cli.ts' || from.startsWith('bin/')), file);
   }
 });
 
-test('no two files need each other when they run', () => {
-  const edges = new Map(
-    sources.map(({ file, imports }) => [
-      file,
-      imports.filter((each) => inside(each) && !each.typeOnly).map(({ from }) => from),
-    ]),
-  );
+test('no two files need each other', () => {
+  const edges = new Map(sources.map(({ file, imports }) => [file, imports.filter(inside)]));
   const done = new Set<string>();
   const visit = (file: string, path: string[]) => {
-    // An SMS provider answers in the words of sms.ts, which in turn asks the providers: they are one thing in four files.
     if (path.includes(file)) assert.fail(`a circle: ${[...path.slice(path.indexOf(file)), file].join(' → ')}`);
     if (done.has(file)) return;
     for (const next of edges.get(file) ?? []) visit(next, [...path, file]);
@@ -130,7 +113,7 @@ test('a job imports what a job is, its own folder and what speaks to the network
     const [business] = /^src\/jobs\/[\w-]+\//.exec(file) ?? ['src/jobs/nothing/'];
     // Customers of a hotspot buy packages: that table is described once.
     const shared = business === 'src/jobs/hotspot/' ? ['src/jobs/packages.ts'] : [];
-    for (const { from } of imports.filter(inside)) {
+    for (const from of imports.filter(inside)) {
       const allowed = ['src/job/', 'src/net/', business, ...shared, ...(gateway({ file }) ? ['src/base/'] : [])];
       assert.ok(
         allowed.some((place) => from.startsWith(place)),
@@ -158,7 +141,7 @@ test('each of the libraries, the environment and the standard streams has one ow
       .filter(uses)
       .map(({ file }) => file)
       .sort();
-  const importing = (name: RegExp) => users(({ imports }) => imports.some(({ from }) => name.test(from)));
+  const importing = (name: RegExp) => users(({ imports }) => imports.some((from) => name.test(from)));
   const mentioning = (text: RegExp) => users((source) => text.test(source.text));
   assert.deepEqual(importing(/^pg$/), ['src/db/bounds.ts', 'src/db/client.ts']);
   assert.deepEqual(importing(/^pg-connection-string$/), ['src/base/config.ts']);

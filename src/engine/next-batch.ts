@@ -4,8 +4,8 @@ import { BLAMING, BLAMING_OF_TWO, blamesRow, NOTIFY_QUEUE_FULL, sqlState } from 
 import type { CompiledRule } from '../job/compile.ts';
 import { type Answered, type Batch, EMPTY, made, placesOf, type Row, total } from './batch.ts';
 import { bisected } from './bisect.ts';
+import type { Sweep } from './records.ts';
 import { type Cursor, claim, claimByKey, complete, picked } from './statements.ts';
-import type { Sweep } from './sweep.ts';
 
 // Below this, a queue that was full a moment ago has got room again.
 const ROOM = 0.9;

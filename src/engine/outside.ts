@@ -7,8 +7,8 @@ import { CLEAR_SUCCEEDED } from '../store/failures.ts';
 import { BEGIN_RUN } from '../store/runs.ts';
 import { type Batch, EMPTY } from './batch.ts';
 import { telling } from './next-batch.ts';
+import type { Sweep } from './records.ts';
 import { TALLIED, TALLY } from './statements.ts';
-import type { Sweep } from './sweep.ts';
 
 /** What came of it, written to the rows that were claimed. */
 export const record = (rule: CompiledRule): string => `

@@ -3,7 +3,8 @@ import { type Job, linesOf } from '../job/define.ts';
 import { emptyResult, FINISH_RUN, finished, type JobResult, RECORD_STOPPED } from '../store/runs.ts';
 import { type Asking, type Due, type Question, whatIsDue, whatIsDueApart } from './ask.ts';
 import { isForAllJobs, jobError } from './faults.ts';
-import { type JobRecord, type Run, sweep } from './sweep.ts';
+import type { JobRecord, Run } from './records.ts';
+import { sweep } from './sweep.ts';
 
 export interface Options {
   /** A tick's jobs are recorded as idle where they are, and old history is looked at. */

@@ -12,7 +12,8 @@ import { isOfOneJob } from './ask.ts';
 import { explainFault } from './faults.ts';
 import { Pass } from './pass.ts';
 import { type Planned, plan, type Skipped } from './plan.ts';
-import { BATCH, type Run } from './sweep.ts';
+import type { Run } from './records.ts';
+import { BATCH } from './sweep.ts';
 
 /** What somebody wants done. */
 export interface Request {

@@ -1,62 +1,10 @@
 import { setTimeout as sleep } from 'node:timers/promises';
-import type { Log } from '../base/log.ts';
-import type { Stop } from '../base/stop.ts';
-import type { Values } from '../db/bind.ts';
 import type { Database } from '../db/client.ts';
 import type { CompiledRule } from '../job/compile.ts';
-import type { Lines } from '../job/define.ts';
-import type { JobResult } from '../store/runs.ts';
 import { addUp, type Batch, sum, total } from './batch.ts';
 import { nextBatch } from './next-batch.ts';
 import { workOutside } from './outside.ts';
-import type { Cursor } from './statements.ts';
-
-/** A run at work: what all its sweeps have in common. */
-export interface Run {
-  db: Database;
-  log: Log;
-  /** What the rules' SQL may refer to, and what the records need. */
-  values: Values;
-  /** Rows per transaction. */
-  batchSize: number;
-  /** A backlog is shared by so many. */
-  connections: number;
-  debug: boolean;
-  dryRun: boolean;
-  stop: Stop;
-  /** Of listeners' notifications; full, it stays so for the rest of the run. */
-  queue: { full: boolean };
-  /** The connection of the lock lets go of what it saw: PostgreSQL would keep every version of a row replaced since. */
-  letGo(): Promise<void>;
-}
-
-/** The record of a job's run, which begins with the first batch. */
-export interface JobRecord {
-  run: string | null;
-  result: JobResult;
-  lines: Lines;
-  /** With --debug: so many rows are watched. */
-  surveyed?: number;
-}
-
-/** A way through all due rows of one rule, and how far it has come. */
-export interface Sweep {
-  run: Run;
-  rule: CompiledRule;
-  record: JobRecord;
-  size: number;
-  /** With more rows than this in a batch, they are only counted. None: tell of each. */
-  detail: number | null;
-  cursor: Cursor | undefined;
-  /** Where several connections share the rows: the part of this one. Work that goes wrong there is not tried again there. */
-  part?: { number: number; of: number };
-  /** The last batch had failing rows, so the next one is likely to. */
-  careful: boolean;
-  /** Keys that somebody else held: their younger rows are left alone too, as they would overtake the older ones. */
-  passedBy: Set<string>;
-  /** Since the sweep last began at the oldest row. */
-  changes: number;
-}
+import type { JobRecord, Run, Sweep } from './records.ts';
 
 export const BATCH = 1000;
 

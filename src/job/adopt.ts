@@ -3,19 +3,11 @@ import type { Transaction } from '../db/client.ts';
 import type { Column } from './columns.ts';
 import type { Job, Table } from './define.ts';
 import { quoteName, quoteText } from './expressions.ts';
-import { ensureIndex, ensureOnce, ensureUnique, indexesOf } from './indexes.ts';
+import { ensureIndex, ensureOnce, ensureUnique, indexesOf, type Report, type Zones } from './indexes.ts';
 import { CATALOG, type Catalog, type Found, keyOf, missingFrom, namesOf, qualified, tablesOf } from './tables.ts';
-
-export interface Zones {
-  zone: string;
-  dbZone: string;
-}
 
 /** What PostgreSQL reads as the instant of the transaction. */
 const NOW = 'now';
-
-/** Says what was done to the application's tables. */
-export type Report = (step: string) => void;
 
 export async function readCatalog(tx: Transaction, tables: string[]): Promise<Catalog> {
   const [row] = await tx.query<{ catalog: Catalog }>(`select ${CATALOG} as catalog`, { tables });

@@ -1,4 +1,3 @@
-import type { CompiledRule } from './compile.ts';
 import type { Event, Job, Rule, Tables } from './define.ts';
 import { namesIn, quoteName, quoteText, substitute, template } from './expressions.ts';
 import { type Found, keyOf, physical } from './tables.ts';
@@ -13,12 +12,19 @@ interface Compiling {
   of: (sql: string) => string;
 }
 
+export interface Changing {
+  /** More columns for `todo`. */
+  carry: string[];
+  /** Common table expressions from `todo` to `outcome`. */
+  change: string;
+}
+
 const NOW = ':now::timestamptz';
 /** A text of a row in an event or a message is cut here: a value of any size must cost no more than its own row. */
 const LONGEST_TEXT = 200;
 
 /** What a rule carries along, and the common table expressions from `todo` to `outcome`. */
-export function change(name: string, rule: Rule, compiling: Compiling): Pick<CompiledRule, 'carry' | 'change'> {
+export function change(name: string, rule: Rule, compiling: Compiling): Changing {
   const { of, tables } = compiling;
   const carried = Object.entries(rule.carry ?? {}).map(([as, sql]) => `${of(sql)} as ${quoteName(as)}`);
   if (rule.change) return { carry: carried, change: rule.change(tables) };

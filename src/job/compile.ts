@@ -1,4 +1,4 @@
-import { change } from './change.ts';
+import { type Changing, change } from './change.ts';
 import type { Conditions, Job, Outside, Rule, Tables } from './define.ts';
 import { isOfTheRow, substitute, template } from './expressions.ts';
 import { type Catalog, columnsOf, LOCK, namesOf, type Rights } from './tables.ts';
@@ -13,7 +13,7 @@ export interface Installed {
 }
 
 /** A rule as SQL. Its row is called r. */
-export interface CompiledRule {
+export interface CompiledRule extends Changing {
   job: string;
   name: string;
   /** What stands in "from". */
@@ -25,10 +25,6 @@ export interface CompiledRule {
   when: Record<string, string>;
   /** A sentence on why the row cannot be acted on, or null. */
   wrong?: string;
-  /** More columns for `todo`. */
-  carry: string[];
-  /** Common table expressions from `todo` to `outcome`. */
-  change: string;
   together?: {
     key: string;
     lock: string;

@@ -1,10 +1,17 @@
 import type { Transaction } from '../db/client.ts';
 import { sqlState } from '../db/states.ts';
-import type { Report, Zones } from './adopt.ts';
 import { indexable } from './compile.ts';
 import { AT_ONCE, type Job, type Rule, type Table, type Tables } from './define.ts';
 import { quoteName, quoteText, substitute } from './expressions.ts';
 import { type Found, keyOf, physical, qualified } from './tables.ts';
+
+export interface Zones {
+  zone: string;
+  dbZone: string;
+}
+
+/** Says what was done to the application's tables. */
+export type Report = (step: string) => void;
 
 export interface Index {
   name: string;
