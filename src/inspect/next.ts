@@ -84,20 +84,10 @@ export async function readNext(
         for (const rule of installed.rules) {
           const obstacle = whyNotPrepared(rule, values);
           if (obstacle) held.push({ job: job.name, transition: rule.name, why: obstacle });
-          else {
-            const reader = new Reader(tx, installed, rule, values, soonest);
-            await reader.readOverdue();
-            if (found.anyFailures) await reader.readFailing();
-            readers.push(reader);
-          }
+          else readers.push(new Reader(tx, installed, rule, values, soonest));
         }
       }
-      // In turn: what one finds soon spares the others from looking far ahead.
-      for (let unread = readers; unread.length > 0; ) {
-        const more: Reader[] = [];
-        for (const reader of unread) if (await reader.readOn()) more.push(reader);
-        unread = more;
-      }
+      await readAll(readers, found.anyFailures);
       return {
         ...span!,
         transitions: soonest.entries.slice(0, limit),
@@ -109,6 +99,19 @@ export async function readNext(
     },
     { inIndexOrder: true },
   );
+}
+
+async function readAll(readers: Reader[], anyFailures: boolean): Promise<void> {
+  for (const reader of readers) {
+    await reader.readOverdue();
+    if (anyFailures) await reader.readFailing();
+  }
+  // In turn: a row that one finds soon spares the others from looking far ahead.
+  for (let unread = readers; unread.length > 0; ) {
+    const more: Reader[] = [];
+    for (const reader of unread) if (await reader.readOn()) more.push(reader);
+    unread = more;
+  }
 }
 
 /** A transition that works outside the database may lack the settings to do so. */

@@ -72,8 +72,7 @@ export function post({ url, headers, body }: Post, timeoutMs: number, signal: Ab
         answer!.body += chunk;
         if (answer!.body.length > LONGEST_BODY) settle('');
       });
-      response.on('close', () => settle(''));
-      response.on('error', () => settle(''));
+      for (const end of ['close', 'error']) response.on(end, () => settle(''));
     });
     request.on('error', (error) => {
       const code = codeOf(error);

@@ -31,15 +31,9 @@ export function inFlight<T>(
 ): Promise<T[]> {
   // Each item under way listens to it. Node would take that for a leak and warn on standard error, which cron mails.
   setMaxListeners(0, signal);
-  const lanes = new Map<string, Lane<T>>();
+  const lanes = lanesOf(items, destination);
   const queue: Lane<T>[] = [];
-  for (const item of items) {
-    const name = destination(item);
-    const lane = lanes.get(name) ?? { waiting: [], underWay: 0, queued: false };
-    lanes.set(name, lane);
-    lane.waiting.push(item);
-    enqueue(lane);
-  }
+  for (const lane of lanes) enqueue(lane);
   const left: T[] = [];
   let underWay = 0;
   let failure: { error: unknown } | undefined;
@@ -51,7 +45,7 @@ export function inFlight<T>(
       while (underWay < most && queue.length > 0 && !failure && !signal.aborted) begin(queue.shift()!);
       if (underWay > 0) return;
       if (failure) reject(failure.error);
-      else resolve([...left, ...[...lanes.values()].flatMap((lane) => lane.waiting)]);
+      else resolve([...left, ...lanes.flatMap((lane) => lane.waiting)]);
     }
 
     async function begin(lane: Lane<T>): Promise<void> {
@@ -78,4 +72,15 @@ export function inFlight<T>(
     lane.queued = true;
     queue.push(lane);
   }
+}
+
+function lanesOf<T>(items: readonly T[], destination: (item: T) => string): Lane<T>[] {
+  const lanes = new Map<string, Lane<T>>();
+  for (const item of items) {
+    const name = destination(item);
+    const lane = lanes.get(name) ?? { waiting: [], underWay: 0, queued: false };
+    lanes.set(name, lane);
+    lane.waiting.push(item);
+  }
+  return [...lanes.values()];
 }

@@ -56,18 +56,19 @@ export function manualPage(line: CommandLine, variables: EnvironmentVariable[], 
         tagged(`.B ${env}`, `${capital(valid)}. Default: ${FALLBACKS[env] ?? (fallback || 'none')}.`),
       ),
     ),
-    ...section(
-      'FILES',
-      ...tagged(
-        '.I /etc/scheduler.env',
-        'Settings, one NAME=value a line, for "scheduler install" and --env-file. Only who runs it may read it.',
-      ),
-      ...tagged('.I ~/.pgpass', 'Passwords, as for psql(1).'),
-    ),
+    ...section('FILES', ...files()),
     ...section('SEE ALSO', '.BR cron (8),', '.BR systemd.timer (5),', '.BR psql (1)'),
     '',
   ].join('\n');
 }
+
+const files = () => [
+  ...tagged(
+    '.I /etc/scheduler.env',
+    'Settings, one NAME=value a line, for "scheduler install" and --env-file. Only the user who runs it may read it.',
+  ),
+  ...tagged('.I ~/.pgpass', 'Passwords, as for psql(1).'),
+];
 
 const heading = (group: string) => [`.SS ${argument(group.replace(/:$/, ''))}`];
 

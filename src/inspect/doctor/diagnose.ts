@@ -47,18 +47,8 @@ export async function diagnose(db: Database, settings: Settings, jobs: Job[], pr
   checks.push(checkConnection(exam), checkVersion(exam));
   if (checks.at(-1)!.outcome === 'failed') return conclude(false);
 
-  const look = async <T>(check: string, work: () => Promise<T> | T, keep: (found: T) => Finding[]) => {
-    try {
-      const found = await work();
-      checks.push(...keep(found));
-      return found;
-    } catch (error) {
-      checks.push(cannotLook(check, error));
-      return undefined;
-    }
-  };
-  const one = (check: string, work: () => Promise<Finding> | Finding) => look(check, work, (finding) => [finding]);
-
+  const one = (check: string, work: () => Promise<Finding> | Finding) =>
+    look(checks, check, work, (finding) => [finding]);
   await one('writable', () => checkWritable(exam));
   await one('pooler', () => checkPooler(exam));
   await one('clock', () => checkClock(exam));
@@ -69,11 +59,8 @@ export async function diagnose(db: Database, settings: Settings, jobs: Job[], pr
 
   const isFit = schema?.outcome === 'ok' || schema?.outcome === 'warning';
   if (isFit) {
-    const status = await look(
-      'status',
-      () => readStatus(db, settings, jobs),
-      () => [],
-    );
+    const readingStatus = () => readStatus(db, settings, jobs);
+    const status = await look(checks, 'status', readingStatus, () => []);
     for (const each of seen.jobs) {
       const ofJob = status?.jobs.find(({ job }) => job === each.job.name);
       await one(each.job.name, () => checkJob(exam, each, ofJob));
@@ -88,6 +75,18 @@ export async function diagnose(db: Database, settings: Settings, jobs: Job[], pr
   }
   await one('notifications', () => checkNotifications(exam));
   return conclude(false);
+}
+
+/** Answers what was found, if anything can be, and adds to the findings what is to be said of it. */
+async function look<T>(checks: Finding[], check: string, work: () => Promise<T> | T, keep: (found: T) => Finding[]) {
+  try {
+    const found = await work();
+    checks.push(...keep(found));
+    return found;
+  } catch (error) {
+    checks.push(cannotLook(check, error));
+    return undefined;
+  }
 }
 
 function checkSettings({ timezone, dbTimezone, retentionDays }: Settings): Finding {
