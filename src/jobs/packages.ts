@@ -19,6 +19,12 @@ const START = 'scheduled_activation_time';
 const END = 'scheduler.sale_end(scheduled_activation_time, scheduled_deactivation_time, validity)';
 const fresh = { newTableOnly: true };
 
+// A table that is adopted may have been worked on before: its columns, as they are then, tell what was opened and closed.
+const at = (column: string) => `scheduler.at(${column}, :dbZone::text)`;
+const START_OF_ROW = at('scheduled_activation_time');
+const END_OF_ROW = `scheduler.sale_end(${START_OF_ROW}, ${at('scheduled_deactivation_time')}, validity)`;
+const IS_OPENED = `${at('activated_at')} >= ${START_OF_ROW}`;
+
 /** What the scheduler did is kept as the window that it opened and the end that it closed, and compared by value. */
 export const PACKAGES: Table = {
   name: 'packages',
@@ -50,21 +56,15 @@ export const PACKAGES: Table = {
     activated_at: instant(),
     deactivated_at: instant(),
     opened_start: remembered({
-      began: `case when scheduler.at(activated_at, :dbZone::text) >= scheduler.at(scheduled_activation_time, :dbZone::text)
-        then scheduler.at(scheduled_activation_time, :dbZone::text) end`,
+      began: `case when ${IS_OPENED} then ${START_OF_ROW} end`,
       comment: 'The start of the window that was last opened; kept by the scheduler.',
     }),
     opened_end: remembered({
-      began: `case when scheduler.at(activated_at, :dbZone::text) >= scheduler.at(scheduled_activation_time, :dbZone::text)
-        then scheduler.sale_end(scheduler.at(scheduled_activation_time, :dbZone::text),
-          scheduler.at(scheduled_deactivation_time, :dbZone::text), validity) end`,
+      began: `case when ${IS_OPENED} then ${END_OF_ROW} end`,
       comment: 'The end of the window that was last opened; kept by the scheduler.',
     }),
     closed_end: remembered({
-      began: `case when scheduler.at(deactivated_at, :dbZone::text) >= scheduler.sale_end(
-          scheduler.at(scheduled_activation_time, :dbZone::text), scheduler.at(scheduled_deactivation_time, :dbZone::text), validity)
-        then scheduler.sale_end(scheduler.at(scheduled_activation_time, :dbZone::text),
-          scheduler.at(scheduled_deactivation_time, :dbZone::text), validity) end`,
+      began: `case when ${at('deactivated_at')} >= ${END_OF_ROW} then ${END_OF_ROW} end`,
       comment: 'The end that was last acted on; kept by the scheduler.',
     }),
     repeat_start: wallClock({
