@@ -8,7 +8,7 @@ export interface Installed {
   job: Job;
   rules: CompiledRule[];
   /** A query for all that the job watches. */
-  survey?: string;
+  survey: string | undefined;
   rights: Rights;
 }
 
@@ -19,26 +19,31 @@ export interface CompiledRule extends Changing {
   /** What stands in "from". */
   row: string;
   /** Where that is only the part of a table that is worth looking at: all of it, and what the part stands for. */
-  whole?: { row: string; part: string };
+  whole: { row: string; part: string } | undefined;
   idType: string;
   at: string;
   when: Record<string, string>;
   /** A sentence on why the row cannot be acted on, or null. */
-  wrong?: string;
-  together?: {
-    key: string;
-    lock: string;
-    family?: string;
-    others?: { transition: string; when: Record<string, string> };
-  };
-  outside?: Outside & { recording: string };
-  make?: Rule['make'];
+  wrong: string | undefined;
+  together: Together | undefined;
+  outside: (Outside & { recording: string }) | undefined;
+  make: Rule['make'];
+}
+
+interface Together {
+  key: string;
+  lock: string;
+  family?: string;
+  others?: { transition: string; when: Record<string, string> };
 }
 
 const NOW = ':now::timestamptz';
 const SHOWN = 80;
 
-/** Compiles the rules of a job whose tables are all there. */
+/**
+ * Compiles the rules of a job whose tables are all there. An idle tick asks no more of a rule than when its rows are due: the
+ * rest of it is made when first asked for, as making all of it takes a third of such a tick.
+ */
 export function install(job: Job, catalog: Catalog, dbZone: string): Installed {
   const rights: Rights = new Map();
   const tables = namesOf(job, catalog, dbZone, rights);
@@ -47,36 +52,70 @@ export function install(job: Job, catalog: Catalog, dbZone: string): Installed {
   const columns = columnsOf(job.table, found);
   const rules = Object.entries(job.rules).map(([name, rule]): CompiledRule => {
     const other = rule.row;
-    const row = `${other ? other.from(locked) : locked[job.table.name]} r`;
-    const due = other ? rule.due : ofRow(rule.due, columns);
+    const due = once(() => (other ? rule.due : ofRow(rule.due, columns)));
     const of = (sql: string) =>
       substitute(sql, (word) =>
         word === 'now'
           ? NOW
           : word === 'due_at'
-            ? `(${due})`
+            ? `(${due()})`
             : !other && columns.includes(word)
               ? `r.${quoted(word)}`
               : undefined,
       );
-    const compiled = {
-      job: job.name,
-      name,
-      row,
-      ...(other?.whole && { whole: { row: `${other.whole(tables)} r`, part: other.part! } }),
-      idType: other?.idType ?? found.columns[job.table.key ?? 'id']!,
-      at: of(rule.due),
-      when: mapped(conditionsOf(rule, tables), of),
-      ...(rule.fails && {
-        wrong: typeof rule.fails === 'function' ? of(rule.fails(tables)) : sentences(rule.fails, of),
-      }),
-      ...(rule.together && { together: togetherOf(rule.together, locked, of) }),
-      ...(rule.outside && { outside: { ...rule.outside, recording: rule.outside.record(tables) } }),
-      ...(rule.make && { make: rule.make }),
-    };
-    return { ...compiled, ...change(name, rule, { job, tables, found, columns, dbZone, of }) };
+    const { fails, outside } = rule;
+    const changing = once(() => change(name, rule, { job, tables, found, columns, dbZone, of }));
+    return withLater(
+      {
+        job: job.name,
+        name,
+        row: `${other ? other.from(locked) : locked[job.table.name]} r`,
+        idType: other?.idType ?? found.columns[job.table.key ?? 'id']!,
+        at: of(rule.due),
+        when: mapped(conditionsOf(rule, tables), of),
+        make: rule.make,
+      },
+      {
+        whole: () => other?.whole && { row: `${other.whole(tables)} r`, part: other.part! },
+        wrong: () => fails && (typeof fails === 'function' ? of(fails(tables)) : sentences(fails, of)),
+        together: () => rule.together && togetherOf(rule.together, locked, of),
+        outside: () => outside && { ...outside, recording: outside.record(tables) },
+        carry: () => changing().carry,
+        change: () => changing().change,
+      },
+    );
   });
-  return { job, rules, ...(job.survey && { survey: job.survey.query(tables) }), rights };
+  const survey = once(() => job.survey?.query(tables));
+  return withLater(
+    { job, rules },
+    {
+      survey,
+      rights: () => {
+        // Each piece of SQL notes the rights that it needs when it is made.
+        survey();
+        for (const rule of rules) Object.values(rule);
+        return rights;
+      },
+    },
+  );
+}
+
+/** The value of a function that is called once at most. */
+function once<T>(make: () => T): () => T {
+  let made: { value: T } | undefined;
+  return () => {
+    made ??= { value: make() };
+    return made.value;
+  };
+}
+
+/** An object with more properties, each of which is made when it is first read. */
+function withLater<T extends object, L extends object>(known: T, later: { [K in keyof L]: () => L[K] }): T & L {
+  const getters = Object.entries<() => unknown>(later).map(([name, make]) => [
+    name,
+    { get: once(make), enumerable: true },
+  ]);
+  return Object.defineProperties(known, Object.fromEntries(getters)) as T & L;
 }
 
 const quoted = (name: string) => (/^[a-z_][a-z0-9_]*$/.test(name) ? name : `"${name.replaceAll('"', '""')}"`);
@@ -102,7 +141,7 @@ function togetherOf(
   { key, lock, family, others }: NonNullable<Rule['together']>,
   tables: ReturnType<typeof namesOf>,
   of: (sql: string) => string,
-): NonNullable<CompiledRule['together']> {
+): Together {
   return {
     key: of(key),
     lock: lock(tables),

@@ -123,6 +123,7 @@ export function namesOf(job: Job, catalog: Catalog, dbZone: string, rights: Righ
   };
   const entry = (table: Table): TableName => {
     const found = catalog[table.name]!;
+    let asRead: string | undefined;
     const into = (right: string, words: string) => {
       // "where", "returning" and "on conflict" read what they name.
       note(table, 'select', right);
@@ -131,7 +132,8 @@ export function namesOf(job: Job, catalog: Catalog, dbZone: string, rights: Righ
     return {
       toString: () => {
         note(table, ...reading);
-        return view(table, found, dbZone);
+        asRead ??= view(table, found, dbZone);
+        return asRead;
       },
       get update() {
         return into('update', 'update');
