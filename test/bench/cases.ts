@@ -380,7 +380,7 @@ const HOTSPOT = `truncate packages, payments, hotspot_users, radius_sessions, ho
 export const CASES: Case[] = [
   {
     job: 'packages',
-    bound: 1.25,
+    bound: 0.9,
     empty: 'truncate packages, scheduler.events',
     fill: `insert into packages (name, enable_schedule, scheduled_activation_time, validity)
       select 'Package ' || n, true, now() - interval '1 day' + n * interval '1 ms', '30 days' from generate_series(1, :n) as n`,

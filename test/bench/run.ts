@@ -186,11 +186,14 @@ async function measureIdle(client: pg.Client, url: string) {
     const start = await cpuToFirstStatement(LAUNCHER, ['tick'], url);
     startUps.push(start / (await cpu(process.execPath, ['-e', '0'], group(url))));
   }
-  await client.query(`insert into packages (name, enable_schedule, scheduled_activation_time, validity, status, activated_at, deactivated_at)
-    select 'Package ' || n, true, now() + (n - ${MANY / 2}) * interval '1 minute' , '1 minute', 'inactive',
-      case when n <= ${MANY / 2} then now() + (n - ${MANY / 2}) * interval '1 minute' end,
-      case when n <= ${MANY / 2} then now() + (n - ${MANY / 2} + 1) * interval '1 minute' end
-    from generate_series(1, ${MANY}) as n where abs(n - ${MANY / 2}) > 600`);
+  await client.query(`insert into packages (name, enable_schedule, scheduled_activation_time, validity, status, activated_at,
+      deactivated_at, opened_start, opened_end, closed_end)
+    select 'Package ' || n, true, begins, '1 minute', 'inactive', began, ended, began, ended, ended
+    from generate_series(1, ${MANY}) as n
+    cross join lateral (select now() + (n - ${MANY / 2}) * interval '1 minute' as begins) as of_window
+    cross join lateral (select case when n <= ${MANY / 2} then begins end as began) as of_start
+    cross join lateral (select began + interval '1 minute' as ended) as of_end
+    where abs(n - ${MANY / 2}) > 600`);
   await client.query('vacuum analyze packages');
   const full = await pairs();
   const row = (name: string, each: typeof empty) => [name, round(each.cpu), round(each.wall)];
