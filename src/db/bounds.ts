@@ -26,9 +26,22 @@ export interface TransactionOptions {
   inIndexOrder?: boolean;
 }
 
+// What a role, a database or a session sets for itself must not decide what a row means.
+const MEANINGS = {
+  DateStyle: 'ISO, MDY',
+  IntervalStyle: 'postgres',
+  timezone_abbreviations: 'Default',
+  extra_float_digits: '1',
+  standard_conforming_strings: 'on',
+  transform_null_equals: 'off',
+  array_nulls: 'on',
+  quote_all_identifiers: 'off',
+};
+
 /** The start of a transaction with its bounds, in one message: each one saved is felt by whoever has nothing to do. */
 export function begin({ dbTimezone, connection: { schema } }: Settings, options: TransactionOptions): string {
   const settings = {
+    ...MEANINGS,
     TimeZone: dbTimezone,
     statement_timeout: options.unbounded ? '0' : STATEMENT_TIMEOUT,
     lock_timeout: LOCK_TIMEOUT,
@@ -50,6 +63,7 @@ export function begin({ dbTimezone, connection: { schema } }: Settings, options:
   );
   // For scheduler.bisect(), which has a path of its own.
   set.push(`set_config('scheduler.search_path', current_setting('search_path'), true)`);
-  const kind = options.snapshot ? ' isolation level repeatable read, read only' : '';
-  return `begin${kind}; select ${set.join(', ')}`;
+  // Never the role's default: what others committed meanwhile must be seen, and nothing is to fail for having been changed.
+  const level = options.snapshot ? 'repeatable read, read only' : 'read committed';
+  return `begin isolation level ${level}; select ${set.join(', ')}`;
 }

@@ -2,10 +2,10 @@ import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import { total } from '../../src/engine/batch.ts';
 import { loadJobs } from '../../src/jobs/index.ts';
-import { assertSame, fill, fillOutside, type Outside, outside, remember, snapshot } from '../faults/world.ts';
 import { CLEAR, NOW as DUE, DUE_ROWS } from '../support/due-rows.ts';
 import { database, type TestDatabase } from '../support/harness.ts';
 import { NOW as FILLED } from '../support/hotspot-rows.ts';
+import { assertSame, fill, fillOutside, type Outside, outside, remember, snapshot } from '../support/world.ts';
 
 /** A clock that is set back, or was ahead: nothing is undone, done twice or charged twice. Under a cadence and by hand. */
 

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { database, type TestDatabase } from '../support/harness.ts';
 import { at, NOW } from '../support/hotspot-rows.ts';
-import { remember, type Snapshot, snapshot } from './world.ts';
+import { remember, type Snapshot, snapshot } from '../support/world.ts';
 
 /** Twenty processes over thousands of due rows of all businesses. Larger ones of single jobs: test/slow/*-storm.test.ts. */
 

@@ -18,7 +18,7 @@ import {
   remember,
   snapshot,
   untilGone,
-} from './world.ts';
+} from '../support/world.ts';
 
 /**
  * A runner is killed at every step of its way: just when a statement (a commit, say) has left, and when the server has

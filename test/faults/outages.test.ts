@@ -5,9 +5,9 @@ import { after, before, describe, test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { cli, database } from '../support/harness.ts';
 import { proxy } from '../support/proxy.ts';
+import { untilGone } from '../support/world.ts';
 import { done, endedInOrder, NOW, nextTickGoesOn, slowlyDue, startTick, untilDone } from './packages.ts';
 import { type OwnServer, ownServer, tinyDisk } from './server.ts';
-import { untilGone } from './world.ts';
 
 /** Whatever becomes of the database while a tick runs: the run ends in order, nothing is lost, and the next tick goes on. */
 

@@ -3,7 +3,7 @@ import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { type Finished, LAUNCHER, type TestDatabase } from '../support/harness.ts';
-import { untilGone } from './world.ts';
+import { untilGone } from '../support/world.ts';
 
 /** A tick that takes its time, so that something can happen to it; and what must hold afterwards. */
 

@@ -1,9 +1,9 @@
 import assert from 'node:assert/strict';
 import { bind } from '../../src/db/bind.ts';
 import { loadSamples } from '../../src/setup/samples/index.ts';
-import { ACK, type FakeGateway, type FakeNas, fakeGateway, fakeNas } from '../support/fakes.ts';
-import type { TestDatabase } from '../support/harness.ts';
-import { at, NOW, online } from '../support/hotspot-rows.ts';
+import { ACK, type FakeGateway, type FakeNas, fakeGateway, fakeNas } from './fakes.ts';
+import type { TestDatabase } from './harness.ts';
+import { at, NOW, online } from './hotspot-rows.ts';
 
 /** Due rows of every business, some of them bad, and a way back to them: one database serves hundreds of runs. */
 
