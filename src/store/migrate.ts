@@ -1,10 +1,11 @@
 import { readdirSync } from 'node:fs';
 import { join } from 'node:path';
+import type pg from 'pg';
 import type { Settings } from '../base/config.ts';
-import { configurationError, OperatorError } from '../base/errors.ts';
+import { configurationError, EXIT, OperatorError } from '../base/errors.ts';
 import { ROOT } from '../base/version.ts';
 import type { Database } from '../db/client.ts';
-import { sqlState } from '../db/states.ts';
+import { isTransient, ROW_HELD, sqlState } from '../db/states.ts';
 import { adopt } from '../job/adopt.ts';
 import type { Job } from '../job/define.ts';
 import { FORMER_EDITION, LEVEL_FOUND } from './runs.ts';
@@ -13,6 +14,12 @@ const FOLDER = join(ROOT, 'migrations');
 
 /** The schema that this version of the program works with: its newest migration. */
 export const LEVEL = Math.max(...readdirSync(FOLDER).map((name) => Number.parseInt(name, 10) || 0));
+
+/** The lock of postgres-migrations: two of them do not migrate at the same time. */
+const LIBRARY_LOCK = '-8525285245963000605';
+
+/** How long it waits for another one that migrates. */
+const PATIENCE_SECONDS = 10;
 
 const MIGRATE = 'Run "scheduler migrate" once';
 
@@ -103,6 +110,11 @@ export async function migrate(
   const client = await db.client();
   const { rows } = await client.query('show search_path');
   try {
+    await client.query('set search_path = pg_catalog, pg_temp');
+    await refuseForeign(client);
+    // The library would wait for its lock for ever, and any role can hold that one.
+    await client.query(`set lock_timeout = '${PATIENCE_SECONDS}s'`);
+    await client.query(`select pg_advisory_lock(${LIBRARY_LOCK})`);
     // The library looks for a table called migrations in every schema, and a Laravel application has one: ours must
     // exist, and be found first, before it is called.
     await client.query('create schema if not exists scheduler');
@@ -113,9 +125,14 @@ export async function migrate(
     const { migrate: apply } = await import('postgres-migrations');
     await apply({ client }, FOLDER);
   } catch (error) {
-    throw explainMigrationError(error);
+    throw explainMigrationError(await explainHeld(client, error));
   } finally {
-    await client.query(`select set_config('search_path', $1, false)`, [rows[0].search_path]).catch(() => {});
+    await client.query(`select pg_advisory_unlock(${LIBRARY_LOCK})`).catch(() => {});
+    await client
+      .query(`select set_config('search_path', $1, false), set_config('lock_timeout', '0', false)`, [
+        rows[0].search_path,
+      ])
+      .catch(() => {});
   }
   for (const { id, name } of before) say(`applied ${id}_${name}`);
 
@@ -131,11 +148,51 @@ export async function migrate(
     );
     // What one table is in the way of must not keep the others from being ready.
     await adopting.catch((error) => {
-      if (!sqlState(error)?.startsWith('42')) throw error;
+      if (!sqlState(error) || isTransient(error)) throw error;
       fault ??= sqlState(error) === '42501' ? notTheOwner(error) : notFitting(job.name, error);
     });
   }
   if (fault) throw fault;
+}
+
+/** Whoever owns the schema, or something in it, decides what runs there: nobody else may have made it. */
+async function refuseForeign(client: pg.Client): Promise<void> {
+  const { rows } = await client.query<{ what: string; owner: string; me: string }>(FOREIGN);
+  if (!rows[0]) return;
+  const { what, owner, me } = rows[0];
+  throw configurationError(
+    `${what} belongs to the role "${owner}", and this is "${me}". If "${owner}" made it with "scheduler migrate", run that as "${owner}" again. If not, somebody else did: look into it, then "drop schema scheduler cascade".`,
+  );
+}
+
+const FOREIGN = `
+  select what, pg_get_userbyid(owner) as owner, current_user as me
+  from (
+    select 0 as n, 'The schema "scheduler"' as what, nspowner as owner from pg_namespace where nspname = 'scheduler'
+    union all
+    select 1, format('scheduler.%I', relname), relowner from pg_class where relnamespace = to_regnamespace('scheduler')
+    union all
+    select 2, format('scheduler.%I()', proname), proowner from pg_proc where pronamespace = to_regnamespace('scheduler')
+    union all
+    select 3, format('scheduler.%I', typname), typowner from pg_type where typnamespace = to_regnamespace('scheduler')
+  ) as found
+  where pg_get_userbyid(owner) <> current_user
+  order by n limit 1`;
+
+const HOLDER = `
+  select a.pid, a.usename as role from pg_locks l join pg_stat_activity a using (pid)
+  where l.locktype = 'advisory' and l.granted and l.objsubid = 1
+    and l.database = (select oid from pg_database where datname = current_database())
+    and (l.classid::bigint << 32) | l.objid::bigint = ${LIBRARY_LOCK}`;
+
+async function explainHeld(client: pg.Client, error: unknown): Promise<unknown> {
+  if (stateOf(error) !== ROW_HELD) return error;
+  const { rows } = await client.query<{ pid: number; role: string }>(HOLDER);
+  const holder = rows[0] ? `process ${rows[0].pid} of the role "${rows[0].role}"` : 'somebody else';
+  return new OperatorError(
+    EXIT.stopped,
+    `For ${PATIENCE_SECONDS} seconds ${holder} has held the lock that migrating needs: another "scheduler migrate", most likely. Wait for it and try again, or end it with "select pg_terminate_backend(…)".`,
+  );
 }
 
 const notFitting = (job: string, error: Error) =>
@@ -148,10 +205,12 @@ const notTheOwner = (error: Error) =>
     `Columns and indexes can only be added by the owner of a table: ${error.message}. Run "scheduler migrate" as that role.`,
   );
 
+/** The library wraps what the server said. */
+const stateOf = (error: unknown) => sqlState(error) ?? sqlState((error as Error).cause);
+
 function explainMigrationError(error: unknown): unknown {
   const cause = ((error as Error).cause as Error | undefined) ?? (error as Error);
-  const state = sqlState(error) ?? sqlState(cause);
-  if (state === '42501') {
+  if (stateOf(error) === '42501') {
     return configurationError(
       `Migrating needs the right to create the schema "scheduler": ${cause.message}. Run it as the owner of the database.`,
     );
