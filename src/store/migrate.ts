@@ -170,14 +170,14 @@ const FOREIGN = `
   from (
     select 0 as n, 'The schema "scheduler"' as what, nspowner as owner from pg_namespace where nspname = 'scheduler'
     union all
-    select 1, format('scheduler.%I', relname), relowner from pg_class where relnamespace = to_regnamespace('scheduler')
+    select 1, format('scheduler.%I', relname), relowner from pg_class where relkind <> 'i' and relnamespace = to_regnamespace('scheduler')
     union all
     select 2, format('scheduler.%I()', proname), proowner from pg_proc where pronamespace = to_regnamespace('scheduler')
     union all
     select 3, format('scheduler.%I', typname), typowner from pg_type where typnamespace = to_regnamespace('scheduler')
   ) as found
   where pg_get_userbyid(owner) <> current_user
-  order by n limit 1`;
+  order by n, what limit 1`;
 
 const HOLDER = `
   select a.pid, a.usename as role from pg_locks l join pg_stat_activity a using (pid)
