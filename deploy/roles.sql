@@ -20,6 +20,7 @@ grant select, insert, update, delete on scheduler.failures to :"role";
 grant select, insert on scheduler.controls to :"role";
 grant select, insert, update, delete on scheduler.accounted to :"role";
 grant select, update on scheduler.accounted_up_to to :"role";
+grant select, update on scheduler.holds to :"role";
 
 -- The application's tables, as far as they exist; their schemas; and the sequences of columns that were made with "serial".
 with needed (name, rights) as (values

@@ -101,6 +101,10 @@ create index accounted_closed on scheduler.accounted (tenant, id) where closed;
 create table scheduler.accounted_up_to (tenant text primary key, id bigint not null);
 comment on table scheduler.accounted_up_to is 'Up to this id no row of radacct is left that was never counted.';
 
+create table scheduler.holds (kind integer, n integer, primary key (kind, n));
+comment on table scheduler.holds is 'Rows to be locked, and never changed: see try_hold().';
+insert into scheduler.holds select kind, n from unnest(array[60, 61]) as kind, generate_series(0, 1023) as n;
+
 -- What a change answers: one row per transition, and the rows that could not be changed.
 create type scheduler.outcome as (
   step integer, transition text, type text, entity_id text, due_at timestamptz, channels text[], data jsonb, sealed jsonb
@@ -451,11 +455,13 @@ exception
 end
 $$;
 
--- Two runners never work on one phone number or one accounting row at a time. A thousand locks are enough to tell them
--- apart most of the time, and never fill the lock table, however large the batch.
+-- Two runners never work on one phone number or one accounting row at a time. A thousand rows to lock are enough to tell them
+-- apart most of the time. An advisory lock would not do: any role can hold that, and so stop what it should not.
 create function scheduler.try_hold(kind integer, key text) returns boolean
   language sql volatile
-  return pg_try_advisory_xact_lock(kind, hashtext(key) & 1023);
+  return coalesce((
+    select true from scheduler.holds h where h.kind = try_hold.kind and h.n = hashtext(key) & 1023 for update skip locked
+  ), false);
 
 -- Whether an index sees to it that no two rows have the same value: one of the application, or ours of that name.
 create function scheduler.stored_once(name text, relation regclass, col text) returns boolean

@@ -19,6 +19,7 @@ export const OWN_RIGHTS: Needed[] = [
   needed('controls', 'select', 'insert'),
   needed('accounted', 'select', 'insert', 'update', 'delete'),
   needed('accounted_up_to', 'select', 'update'),
+  needed('holds', 'select', 'update'),
 ];
 
 const ORDER: Right[] = ['select', 'insert', 'update', 'delete'];

@@ -71,7 +71,7 @@ export async function fillOutside(db: TestDatabase): Promise<void> {
 }
 
 const TABLES = `select format('%I.%I', schemaname, tablename) as name from pg_tables
-  where schemaname in ('public', 'scheduler') and tablename not in ('migrations') order by 1`;
+  where schemaname in ('public', 'scheduler') and tablename not in ('migrations', 'holds') order by 1`;
 
 /** Remembers all rows; what it answers brings them back. */
 export async function remember(db: TestDatabase): Promise<() => Promise<void>> {
