@@ -1,35 +1,9 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import pg from 'pg';
-import { DUE_ROWS, NOW } from '../support/due-rows.ts';
 import { database, type TestDatabase } from '../support/harness.ts';
+import { stranger } from '../support/stranger.ts';
 
 /** The database has other roles. What they can do beforehand, or meanwhile, gains them nothing when a superuser migrates. */
-
-interface Stranger extends AsyncDisposable {
-  role: string;
-  url: string;
-  query(sql: string): Promise<pg.QueryResult>;
-}
-
-/** A role of its own, with these rights. */
-async function stranger(db: TestDatabase, ...rights: string[]): Promise<Stranger> {
-  const role = `r_${db.name}`;
-  await db.query(`create role ${role} login`);
-  for (const right of rights) await db.query(`grant ${right} to ${role}`);
-  const url = db.url.replace('postgres@', `${role}@`);
-  const client = new pg.Client({ connectionString: url });
-  await client.connect();
-  return {
-    role,
-    url,
-    query: (sql) => client.query(sql),
-    async [Symbol.asyncDispose]() {
-      await client.end();
-      await db.query(`drop owned by ${role} cascade; drop role ${role}`);
-    },
-  };
-}
 
 const isSuperuser = async (db: TestDatabase, role: string) =>
   (await db.one('select rolsuper from pg_roles where rolname = $1', [role])).rolsuper;
@@ -123,21 +97,4 @@ test('the lock that migrating needs can be taken by anybody: then it ends and sa
   const { code, err } = await db.cli(['migrate']);
   assert.equal(code, 75, err);
   assert.match(err, new RegExp(`process \\d+ of the role "${mallory.role}"`));
-});
-
-test('advisory locks of a stranger stop neither payments nor accounting', async () => {
-  await using db = await database();
-  await using mallory = await stranger(db);
-  await mallory.query(
-    'select pg_advisory_lock(kind, n) from unnest(array[60, 61]) as kind, generate_series(0, 1023) as n',
-  );
-  await db.query(`${DUE_ROWS.payments!.provision!.make}; ${DUE_ROWS.accounting!.sync!.make}`);
-  const { jobs } = await db.tick(NOW, { only: ['payments', 'accounting'] });
-  assert.deepEqual(
-    jobs.map(({ job, changed, workLeft }) => [job, Object.values(changed).length > 0, workLeft]),
-    [
-      ['payments', true, false],
-      ['accounting', true, false],
-    ],
-  );
 });
