@@ -37,15 +37,16 @@ export interface Share {
   passedBy?: Set<string>;
 }
 
-const within = (rule: CompiledRule, { cursor, part }: Share) => {
+function within(rule: CompiledRule, { cursor, part, passedBy }: Share): string {
+  const key = `(${rule.together?.key ?? 'r.id'})::text`;
   const after = `:after::text::${rule.idType}`;
   // Of rows that all are due at once, an index holds the ids alone.
   const beyond = rule.at === AT_ONCE ? `r.id > ${after}` : `(${rule.at}, r.id) > (:from::timestamptz, ${after})`;
-  const key = rule.together?.key ?? 'r.id';
   // A case is not estimated, so that the planner goes on expecting a full batch.
-  const mine = `case when (hashtext((${key})::text) & 1023) % :parts::integer = :part::integer then true end`;
-  return `${cursor ? `and ${beyond}` : ''} ${part ? `and ${mine}` : ''}`;
-};
+  const mine = `case when (hashtext(${key}) & 1023) % :parts::integer = :part::integer then true end`;
+  const chosen = [cursor && beyond, part && mine, passedBy?.size && `not ${key} = any(:passedBy::text[])`];
+  return [isDue(rule), ...chosen.filter(Boolean)].join('\n      and ');
+}
 
 const inOrder = (rule: CompiledRule) => `order by ${rule.at}, r.id`;
 
@@ -53,12 +54,10 @@ const inOrder = (rule: CompiledRule) => `order by ${rule.at}, r.id`;
 export const claim = (rule: CompiledRule, share: Share = {}): string => `
     select ${columns(rule)}, r.place
     from ${rule.row}
-    where ${isDue(rule)} ${within(rule, share)}
+    where ${within(rule, share)}
     ${inOrder(rule)}
     limit :limit::integer
     for update of r skip locked`;
-
-const isFamily = (rule: CompiledRule) => `(${rule.together!.family}) and ${mayBeTried(rule)}`;
 
 /** The due rows, and whether their keys could be locked: rows of a key that somebody else holds are theirs. */
 export function claimByKey(rule: CompiledRule, share: Share = {}): string {
@@ -70,14 +69,13 @@ export function claimByKey(rule: CompiledRule, share: Share = {}): string {
     select member.*, true, true
     from locked cross join lateral (
       select ${row} from ${rule.row}
-      where ${key} = locked.key and r.id not in (select id from due) and ${isFamily(rule)} offset 0
+      where ${key} = locked.key and r.id not in (select id from due) and (${family}) and ${mayBeTried(rule)} offset 0
     ) as member`;
   return `
     with due as materialized (
       select ${[row, ...(family ? [] : rule.carry)].join(', ')}
       from ${rule.row}
-      where ${isDue(rule)} ${within(rule, share)}
-        ${share.passedBy?.size ? `and not (${key})::text = any(:passedBy::text[])` : ''}
+      where ${within(rule, share)}
       ${inOrder(rule)}
       limit :limit::integer
     ),

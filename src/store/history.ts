@@ -1,4 +1,5 @@
 import type { Database } from '../db/client.ts';
+import type { Control } from './controls.ts';
 
 /** Past runs, and who started or stopped what, in one list. */
 export type Entry = Run | Intervention;
@@ -21,17 +22,10 @@ export interface Run {
   version: string;
 }
 
-export interface Intervention {
-  kind: 'control';
-  at: string;
-  /** Null: all of them. */
-  job: string | null;
-  by: string;
-  action: 'start' | 'stop';
-  reason: string | null;
-}
+/** Of all jobs, where it names none. */
+type Intervention = Control & { kind: 'control'; job: string | null };
 
-export interface HistoryFilter {
+interface HistoryFilter {
   job: string | null;
   since: string | null;
   until: string | null;
