@@ -22,21 +22,15 @@ export function indexesOf(job: Job, table: Table, catalog: Catalog, zones: Zones
   const replacement = (name: string) => (name in table.columns ? indexed(table, found, name, zones.dbZone) : undefined);
   const stored = (sql: string) =>
     substitute(sql, replacement).replaceAll(/:zone(::text)?/g, `${quoteText(zones.zone)}::text`);
-  const more = Object.entries(table.indexes ?? {}).map(([end, definition]) => ({
-    name: `${table.name}_${end}`,
-    definition: stored(definition),
-  }));
-  if (table !== job.table) return more;
-  const waiting = distinct(waitingRows(job, catalog, zones)).map(({ name, due, conditions }) => {
+  const named = (end: string, definition: string): Index => ({ name: `${table.name}_${end}`, definition });
+  const waiting = table === job.table ? distinct(waitingRows(job, catalog, zones)) : [];
+  const ofRules = waiting.map(({ name, due, conditions }) => {
     const order = due === AT_ONCE ? [] : [`(${stored(due)})`];
     const kept = conditions.filter((each) => !isAlwaysTrue(each, found)).map((each) => `(${stored(each)})`);
     const where = kept.length > 0 ? ` where ${kept.join(' and ')}` : '';
-    return {
-      name: `${table.name}_to_${name.replaceAll(' ', '_')}`,
-      definition: `(${[...order, quoteName(keyOf(table))].join(', ')})${where}`,
-    };
+    return named(`to_${name.replaceAll(' ', '_')}`, `(${[...order, quoteName(keyOf(table))].join(', ')})${where}`);
   });
-  return [...waiting, ...more];
+  return [...ofRules, ...Object.entries(table.indexes ?? {}).map(([end, sql]) => named(end, stored(sql)))];
 }
 
 /**
