@@ -32,12 +32,8 @@ interface Lingering extends Context {
 /** Answers the exit code of the whole. */
 export const linger = (lingering: Lingering): Promise<ExitCode> => new Stay(lingering).run();
 
-interface Look {
-  minute: string;
-  due: Job[];
-  /** How long until the next one is. */
-  waitMs: number;
-}
+/** What is due, and how long until something else is. */
+type Look = { minute: string; due: Job[]; waitMs: number };
 
 class Stay {
   readonly #guard: Database;
