@@ -2,9 +2,11 @@ import type { Values } from '../db/bind.ts';
 import type { Database, Transaction } from '../db/client.ts';
 import { sqlState } from '../db/states.ts';
 import type { CompiledRule, Installed } from '../job/compile.ts';
+import { NOW, quoteText } from '../job/expressions.ts';
+import { mayBeTried } from '../store/failures.ts';
 import { ANYTHING_EXPIRED } from '../store/retention.ts';
 import { FINISH_RUN, recordIdle } from '../store/runs.ts';
-import { hasDue } from './statements.ts';
+import { conditionsAt, firstRow, hasDue, momentOf } from './statements.ts';
 
 /** One question about all rules of all jobs, in one round trip: which of them have a due row? */
 
@@ -12,7 +14,7 @@ export interface Question {
   jobs: Installed[];
   anyFailures: boolean;
   /** Records the jobs that have nothing due as idle, and asks whether old history can go. */
-  first?: boolean;
+  first: boolean;
   /** The values of FINISH_RUN, for the job that was just worked on. */
   finish?: Values;
 }
@@ -22,30 +24,27 @@ export interface Due {
   expired: boolean;
 }
 
-/** The asker is the connection of the lock or any other one. */
-export type Asking = Pick<Transaction, 'query'>;
-
 /** SQL for the places, in the list given, of the rules that have a due row. */
 export const placesOfDue = (rules: CompiledRule[], anyFailures: boolean): string => {
   const checks = rules.map((rule, n) => `case when ${hasDue(rule, anyFailures)} then ${n} end`);
   return `array_remove(array[${[...checks, 'null'].join(',\n')}]::integer[], null)`;
 };
 
-export async function whatIsDue(tx: Asking, question: Question, values: Values): Promise<Due> {
-  const { jobs, anyFailures, first, finish } = question;
-  const rules = jobs.flatMap((job) => job.rules);
-  const idle = `array(
+const IDLE = `array(
     select name from unnest(:names::text[]) as name
     where not exists (select from answer, unnest(due) as place where (:owners::text[])[place + 1] = name)
   )`;
+
+export async function whatIsDue(tx: Transaction, question: Question, values: Values): Promise<Due> {
+  const { jobs, anyFailures, first, finish } = question;
+  const rules = jobs.flatMap((job) => job.rules);
   const sql = `
     with answer as materialized (select ${placesOfDue(rules, anyFailures)} as due)
-    ${first ? `, recorded as (${recordIdle(idle)})` : ''}
+    ${first ? `, recorded as (${recordIdle(IDLE)})` : ''}
     ${finish ? `, finished as (${FINISH_RUN})` : ''}
     select due, ${first ? ANYTHING_EXPIRED : 'false'} as expired from answer`;
   const [answer] = await tx.query<{ due: number[]; expired: boolean }>(sql, {
-    ...values,
-    ...finish,
+    ...{ ...values, ...finish },
     names: jobs.map(({ job }) => job.name),
     owners: rules.map((rule) => rule.job),
   });
@@ -61,10 +60,9 @@ export async function whatIsDueApart(
 ): Promise<Due> {
   const due: Due = { rules: [], expired: false };
   for (const installed of question.jobs) {
+    const ask = (tx: Transaction) => whatIsDue(tx, { ...question, jobs: [installed] }, values);
     try {
-      const found = await db.transaction((tx) => whatIsDue(tx, { ...question, jobs: [installed] }, values), {
-        inIndexOrder: true,
-      });
+      const found = await db.transaction(ask, { inIndexOrder: true });
       due.rules.push(...found.rules);
       due.expired ||= found.expired;
     } catch (error) {
@@ -77,3 +75,23 @@ export async function whatIsDueApart(
 
 /** An error that may be the fault of one job's tables, and not one that would meet any statement. */
 export const isOfOneJob = (error: unknown) => /^(?!08|25006|40|53|55(?!P03)|57)/.test(sqlState(error) ?? '08');
+
+// Further than from one look to the next.
+const SOON = `(${NOW} + interval '2 seconds')`;
+
+/** SQL for the seconds until each job has something to do, if that is soon: 0 for what is due already. */
+export function soonest(jobs: Installed[], anyFailures: boolean): string {
+  const first = (rule: CompiledRule) =>
+    firstRow(rule, rule.at, [
+      ...conditionsAt(rule, momentOf(rule, NOW)),
+      ...(anyFailures ? [mayBeTried(rule)] : []),
+      `${rule.at} <= ${SOON}`,
+    ]);
+  const parts = jobs.map(
+    ({ job, rules }) => `select ${quoteText(job.name)} as job, least(${rules.map(first).join(', ')}) as at`,
+  );
+  return `
+    select job, extract(epoch from greatest(at, now) - now)::double precision as seconds
+    from (${parts.join('\n      union all ')}) as soonest cross join lateral (select clock_timestamp() as now) as clock
+    where at is not null`;
+}

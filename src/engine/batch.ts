@@ -27,14 +27,17 @@ export const EMPTY: Batch = {
   ...{ claimed: 0, last: null, more: false, run: null, handed: [] },
 };
 
+// Above this many rows in a batch, their lines drop to debug and one line gives the count.
+export const DETAIL = 100;
+
 /** A batch as SQL answers it. */
-export type Answered = Omit<Batch, 'handed' | 'more' | 'unsent'> & { handed: { id: string; sealed: object }[] | null };
+export type Answered = Partial<Omit<Batch, 'handed'>> & {
+  handed?: { id: string; sealed: Record<string, unknown> }[] | null;
+};
 
 export const made = ({ handed, ...batch }: Answered): Batch => ({
-  ...batch,
-  handed: (handed ?? []).map(({ id, sealed }) => ({ id, sealed: new Sealed(sealed as Record<string, unknown>) })),
-  more: false,
-  unsent: 0,
+  ...{ ...EMPTY, ...batch },
+  handed: (handed ?? []).map(({ id, sealed }) => ({ id, sealed: new Sealed(sealed) })),
 });
 
 /** A row that is locked by its transaction, by its place. */
@@ -58,7 +61,7 @@ export const addUp = (batches: Batch[]): Batch => ({
   changed: sum(batches.map((batch) => batch.changed)),
   lateSeconds: Math.max(0, ...batches.map((batch) => batch.lateSeconds)),
   outcomes: batches.flatMap((batch) => batch.outcomes ?? []),
-  refused: batches.flatMap((batch) => batch.refused ?? []),
+  refused: batches.flatMap((batch) => batch.refused),
   unsent: batches.reduce((all, batch) => all + batch.unsent, 0),
   handed: batches.flatMap((batch) => batch.handed),
   run: batches.find((batch) => batch.run)?.run ?? null,

@@ -2,7 +2,7 @@ import { bind, type Values } from '../db/bind.ts';
 import type { Transaction } from '../db/client.ts';
 import type { CompiledRule } from '../job/compile.ts';
 import type { Refusal } from '../store/failures.ts';
-import { addUp, type Batch, made, placesOf, type Row } from './batch.ts';
+import { type Answered, addUp, type Batch, made, placesOf, type Row } from './batch.ts';
 import { gradual, type InPieces, picked, trial } from './statements.ts';
 
 // A failing batch is first cut into pieces of so many rows: with one bad row in a hundred most of them are clean.
@@ -11,7 +11,7 @@ const PIECE = 32;
 // Well below what a statement may take, as rows that wait for somebody else's lock may fill it.
 const PATIENCE = '10s';
 
-interface Part {
+interface Part extends Answered {
   rows: number;
   refused: Refusal[];
 }
@@ -25,37 +25,32 @@ export async function bisected(
   eventsToo: boolean,
 ): Promise<Batch> {
   const pick = picked(rule);
-  let good = rows;
-  let piece = PIECE;
-  let before: Refusal[] = [];
+  const all = { ...values, piece: PIECE, claimed: rows.length };
   // Rows that one statement must change together are tried in pieces, and then changed as one.
-  if (eventsToo || rule.together?.family || rule.make) {
-    const tried = await inPieces<Part>(tx, trial(rule, pick), rows, { ...values, piece, keep: false });
-    before = tried.flatMap((part) => part.refused);
-    const bad = new Set(before.map((row) => row.id));
-    good = rows.filter((row) => !bad.has(row.id));
-    piece = good.length;
-  }
-  const all = { ...values, piece, keep: true, claimed: rows.length };
-  return addUp(
-    (await inPieces<Part & Parameters<typeof made>[0]>(tx, gradual(rule, pick), good, all, before)).map(made),
-  );
+  if (!eventsToo && !rule.together?.family && !rule.make)
+    return addUp((await inPieces(tx, gradual(rule, pick), rows, { ...all, keep: true })).map(made));
+  const tried = await inPieces(tx, trial(rule, pick), rows, { ...all, keep: false });
+  const bad = tried.flatMap((part) => part.refused);
+  const badIds = new Set(bad.map(({ id }) => id));
+  const good = rows.filter(({ id }) => !badIds.has(id));
+  const parts = await inPieces(tx, gradual(rule, pick), good, { ...all, piece: good.length, keep: true }, bad);
+  return addUp(parts.map(made));
 }
 
 /** Works on rows in pieces. A piece that fails is halved until its bad rows stand alone. */
-async function inPieces<T extends Part>(
+async function inPieces(
   tx: Transaction,
   { piece, whole }: InPieces,
   rows: Row[],
   values: Values,
   before: Refusal[] = [],
-): Promise<T[]> {
+): Promise<Part[]> {
   const { text: statement, values: parameters } = bind(piece, values, ['places', 'ids']);
-  const parts: T[] = [];
+  const parts: Part[] = [];
   let from = 0;
   let { run } = values;
   do {
-    const [part] = await tx.query<T & { run?: string | null }>(whole, {
+    const [part] = await tx.query<Part>(whole, {
       ...{ ...values, statement, parameters, patience: PATIENCE, run },
       ...{ ...placesOf(rows.slice(from)), before: JSON.stringify(from === 0 ? before : []) },
     });

@@ -1,4 +1,4 @@
-import { EXIT, OperatorError } from '../base/errors.ts';
+import { configurationError, EXIT, OperatorError } from '../base/errors.ts';
 import { sqlState } from '../db/states.ts';
 import type { Job } from '../job/define.ts';
 import { explainSchemaError, whatFits } from '../store/migrate.ts';
@@ -8,22 +8,14 @@ import { explainSchemaError, whatFits } from '../store/migrate.ts';
 export const explainFault = (error: unknown) => interruption('The run', error) ?? explainSchemaError(error);
 
 export function jobError(job: Job, error: unknown): OperatorError {
-  if (error instanceof OperatorError) return error;
   const state = sqlState(error) ?? '';
-  const message = (error as Error).message;
-  if (state.startsWith('42')) {
-    const explained = state === '42501' ? explainSchemaError(error) : undefined;
-    return explained instanceof OperatorError
-      ? explained
-      : new OperatorError(EXIT.configuration, `The tables of ${job.name} do not fit: ${message}. ${whatFits(error)}`);
-  }
-  return (
-    interruption(job.name, error) ??
-    new OperatorError(
-      EXIT.defect,
-      `${job.name} stopped on an unexpected error: ${message}. Please report it with what --debug prints.`,
-    )
-  );
+  const explained = state === '42501' ? explainSchemaError(error) : error;
+  if (explained instanceof OperatorError) return explained;
+  const { message } = error as Error;
+  if (state.startsWith('42'))
+    return configurationError(`The tables of ${job.name} do not fit: ${message}. ${whatFits(error)}`);
+  const unexpected = `${job.name} stopped on an unexpected error: ${message}. Please report it with what --debug prints.`;
+  return interruption(job.name, error) ?? new OperatorError(EXIT.defect, unexpected);
 }
 
 const READ_ONLY = '25006';
@@ -36,12 +28,11 @@ export const isForAllJobs = (error: unknown) =>
 function interruption(what: string, error: unknown): OperatorError | undefined {
   const state = sqlState(error) ?? '';
   const { message } = error as Error;
-  if (state === READ_ONLY) {
-    return new OperatorError(
-      EXIT.stopped,
+  const stopped = (sentence: string) => new OperatorError(EXIT.stopped, sentence);
+  if (state === READ_ONLY)
+    return stopped(
       `The database takes no changes: ${message}. It is a standby, or set to be read-only. Should that last, name the primary; the next run goes on.`,
     );
-  }
   if (!/^(40|53|55|57)/.test(state)) return undefined;
-  return new OperatorError(EXIT.stopped, `${what} was interrupted by the database: ${message}. The next run goes on.`);
+  return stopped(`${what} was interrupted by the database: ${message}. The next run goes on.`);
 }

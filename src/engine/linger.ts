@@ -1,18 +1,15 @@
 import { setTimeout as sleep } from 'node:timers/promises';
-import type { Settings } from '../base/config.ts';
 import { EXIT, type ExitCode, OperatorError } from '../base/errors.ts';
-import type { Log } from '../base/log.ts';
 import { Stop } from '../base/stop.ts';
 import type { Database, Transaction } from '../db/client.ts';
 import type { Job } from '../job/define.ts';
 import { checkLevel } from '../store/migrate.ts';
 import { isEveryTick, type JobResult, readStanding } from '../store/runs.ts';
-import { isOfOneJob } from './ask.ts';
+import { isOfOneJob, soonest } from './ask.ts';
 import { total } from './batch.ts';
 import { explainFault } from './faults.ts';
 import { plan } from './plan.ts';
-import { exitCode, parameters, type Request, type RunResult, run } from './run.ts';
-import { soonest } from './soonest.ts';
+import { type Context, exitCode, parameters, type RunResult, run } from './run.ts';
 
 /**
  * A tick that stays: it looks once a second what comes due, sleeps until then, and passes for the jobs that have something
@@ -25,11 +22,7 @@ const LOOK_MS = 1000;
 // The holder of the lock is most often done in a moment, and may end then: what comes due next is this run's.
 const LOCKED_MS = 250;
 
-export interface Lingering {
-  db: Database;
-  settings: Settings;
-  log: Log;
-  request: Request;
+interface Lingering extends Context {
   /** From the start of the process. */
   seconds: number;
   /** Is told of each tick, and of each pass between two that did something. */
@@ -37,21 +30,10 @@ export interface Lingering {
 }
 
 /** Answers the exit code of the whole. */
-export async function linger(lingering: Lingering): Promise<ExitCode> {
-  const guard = lingering.db.another('scheduler lock');
-  try {
-    return await new Stay(lingering, guard).run();
-  } finally {
-    await guard.close();
-  }
-}
+export const linger = (lingering: Lingering): Promise<ExitCode> => new Stay(lingering).run();
 
-interface Look {
-  minute: string;
-  due: Job[];
-  /** How long until the next one is. */
-  waitMs: number;
-}
+/** What is due, and how long until something else is. */
+type Look = { minute: string; due: Job[]; waitMs: number };
 
 class Stay {
   readonly #guard: Database;
@@ -71,20 +53,24 @@ class Stay {
   /** What the database does to everybody for a while. */
   #fault: OperatorError | undefined;
 
-  constructor(lingering: Lingering, guard: Database) {
+  constructor(lingering: Lingering) {
     this.#with = lingering;
-    this.#guard = guard;
+    this.#guard = lingering.db.another('scheduler lock');
   }
 
   async run(): Promise<ExitCode> {
-    const { log, request } = this.#with;
-    do {
-      const waitMs = Math.min(await this.#step(), this.#leftMs());
-      if (waitMs > 0) await sleep(waitMs, undefined, { signal: request.stop.signal }).catch(() => {});
-    } while (!this.#isOver());
-    if (this.#fault && !this.#reported) throw this.#fault;
-    if (this.#fault) log.error(this.#fault.message);
-    if (!this.#reported && this.#waiting) await this.#with.report(this.#waiting);
+    const { log, request, report } = this.#with;
+    try {
+      do {
+        const waitMs = Math.min(await this.#step(), this.#leftMs());
+        if (waitMs > 0) await sleep(waitMs, undefined, { signal: request.stop.signal }).catch(() => {});
+      } while (!this.#isOver());
+      if (this.#fault && !this.#reported) throw this.#fault;
+      if (this.#fault) log.error(this.#fault.message);
+      if (!this.#reported && this.#waiting) await report(this.#waiting);
+    } finally {
+      await this.#guard.close();
+    }
     const code = this.#fault?.exitCode ?? exitCode([...this.#last.values()]);
     return code === EXIT.done && this.#anyFailed ? EXIT.rowsFailed : code;
   }
@@ -93,13 +79,16 @@ class Stay {
     return this.#with.seconds * 1000 - performance.now();
   }
 
+  #isOver(): boolean {
+    return this.#with.request.stop.reason !== undefined || this.#leftMs() <= 0;
+  }
+
   /** Looks, does what is due, and answers how long there is nothing to do. A database that is away may come back. */
   async #step(): Promise<number> {
     try {
-      const { minute, due, waitMs } = await this.#look();
-      const wait = minute === this.#minute ? await this.#between(due, waitMs) : await this.#tick(minute);
+      const waitMs = await this.#work(await this.#look());
       this.#fault = undefined;
-      return wait;
+      return waitMs;
     } catch (error) {
       const known = explainFault(error);
       if (!(known instanceof OperatorError) || !isPassing(known)) throw known;
@@ -110,27 +99,27 @@ class Stay {
   }
 
   /** The first pass of each minute is a tick like any other, and recorded as one. */
-  async #tick(minute: string): Promise<number> {
-    this.#stopped.clear();
-    const pass = await this.#pass(this.#with.request.jobs, false);
-    const pauseMs = pauseAfter(pass);
-    if (pauseMs === 0) this.#minute = minute;
-    return pauseMs;
-  }
-
-  async #between(due: Job[], waitMs: number): Promise<number> {
-    if (due.length === 0) {
+  async #work({ minute, due, waitMs }: Look): Promise<number> {
+    const isTick = minute !== this.#minute;
+    const wasInVain = this.#inVain;
+    if (isTick) {
+      this.#stopped.clear();
+    } else if (due.length === 0) {
       this.#inVain = false;
       return waitMs;
     }
-    const pass = await this.#pass(due, true);
-    const pauseMs = pauseAfter(pass);
-    if (pauseMs > 0) return pauseMs;
+    const pass = await this.#pass(isTick ? this.#with.request.jobs : due, !isTick);
+    // Another run has the work, and may die; or the deadline ended this pass. The next look goes on.
+    if (pass.locked) return LOCKED_MS;
+    if (pass.jobs.some(({ workLeft }) => workLeft)) return LOOK_MS;
+    if (isTick) {
+      this.#minute = minute;
+      return 0;
+    }
     // Another run may have done it meanwhile. Rows that are due after another look are held by somebody.
-    const isHeld = !didSomething(pass) && this.#inVain;
     this.#inVain = !didSomething(pass);
     // The pass may have made something else due.
-    return isHeld ? LOOK_MS : 0;
+    return this.#inVain && wasInVain ? LOOK_MS : 0;
   }
 
   async #look(): Promise<Look> {
@@ -153,19 +142,13 @@ class Stay {
     const watched = planned.filter(({ job }) => isEveryTick(job) && !this.#stopped.has(job.name));
     if (minute !== this.#minute || watched.length === 0) return { minute, due: [], waitMs: LOOK_MS };
     const jobs = watched.map(({ job }) => job);
-    const question = soonest(
-      watched.map(({ installed }) => installed),
-      found.anyFailures,
-    );
     try {
+      const question = soonest(watched, found.anyFailures);
       const coming = await tx.query<{ job: string; seconds: number }>(question, parameters(settings, found));
       const isDue = ({ name }: Job) =>
         coming.some(({ job, seconds }) => job === name && seconds === 0) || this.#last.get(name)?.workLeft === true;
-      return {
-        minute,
-        due: jobs.filter(isDue),
-        waitMs: Math.min(LOOK_MS, ...coming.map(({ seconds }) => Math.ceil(seconds * 1000))),
-      };
+      const waitMs = Math.min(LOOK_MS, ...coming.map(({ seconds }) => Math.ceil(seconds * 1000)));
+      return { minute, due: jobs.filter(isDue), waitMs };
     } catch (error) {
       if (!isOfOneJob(error)) throw error;
       // Each job meets its own error, and the next look leaves out the one that does.
@@ -208,16 +191,8 @@ class Stay {
     const { stopped, ...rest } = pass;
     await this.#with.report(stopped && this.#isOver() ? pass : rest);
   }
-
-  #isOver(): boolean {
-    return this.#with.request.stop.reason !== undefined || this.#leftMs() <= 0;
-  }
 }
 
 const isPassing = ({ exitCode }: OperatorError) => exitCode === EXIT.unreachable || exitCode === EXIT.stopped;
-
-/** Another run has the work, and may die; or the deadline ended this pass. The next look goes on. */
-const pauseAfter = ({ locked, jobs }: RunResult) =>
-  locked ? LOCKED_MS : jobs.some(({ workLeft }) => workLeft) ? LOOK_MS : 0;
 
 const didSomething = ({ jobs }: RunResult) => jobs.some(({ changed, failed }) => total(changed) > 0 || failed > 0);

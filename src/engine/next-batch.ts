@@ -2,9 +2,9 @@ import type { Values } from '../db/bind.ts';
 import type { Database, Transaction } from '../db/client.ts';
 import { BLAMING, BLAMING_OF_TWO, blamesRow, NOTIFY_QUEUE_FULL, sqlState } from '../db/states.ts';
 import type { CompiledRule } from '../job/compile.ts';
-import { type Answered, type Batch, EMPTY, made, placesOf, type Row, total } from './batch.ts';
+import { type Answered, type Batch, DETAIL, EMPTY, made, placesOf, type Row, total } from './batch.ts';
 import { bisected } from './bisect.ts';
-import type { Sweep } from './records.ts';
+import type { Run, Sweep } from './records.ts';
 import { type Cursor, claim, claimByKey, complete, picked } from './statements.ts';
 
 // Below this, a queue that was full a moment ago has got room again.
@@ -17,11 +17,11 @@ async function isThereRoomNow(db: Database): Promise<boolean> {
 }
 
 /** Does the work with notifications, and without them for the rest of the run once their queue is full. */
-export async function telling<T extends Pick<Batch, 'changed' | 'unsent'>>(
-  { run: { db: first, log, queue } }: Sweep,
-  work: (notify: boolean) => Promise<T>,
-  db: Database = first,
-): Promise<T> {
+export async function telling(
+  db: Database,
+  { log, queue }: Run,
+  work: (notify: boolean) => Promise<Batch>,
+): Promise<Batch> {
   for (let attempt = 1; !queue.full; attempt++) {
     try {
       return await work(true);
@@ -48,47 +48,42 @@ export function nextBatch(db: Database, sweep: Sweep): Promise<Batch> {
   const { rule, part } = sweep;
   const blames = part ? BLAMING_OF_TWO : BLAMING;
   const options = { inIndexOrder: true, patient: true, ...(part && { attempts: 1 }) };
-  const tell = async (notify: boolean): Promise<Batch> => {
+  return telling(db, sweep.run, async (notify) => {
     const values = { ...valuesOf(sweep), notify, blames };
-    if (!sweep.careful) {
-      try {
-        return await db.transaction((tx) => (rule.together ? byKey : atOnce)(tx, sweep, values), options);
-      } catch (error) {
-        if (!blamesRow(error, blames)) throw error;
-      }
-    }
+    const rethrowUnlessOfRow = (error: unknown) => {
+      if (!blamesRow(error, blames)) throw error;
+      return undefined;
+    };
+    const plainly = () => db.transaction((tx) => (rule.together ? byKey : atOnce)(tx, sweep, values), options);
+    const done = sweep.careful ? undefined : await plainly().catch(rethrowUnlessOfRow);
+    if (done) return done;
     // Some row of this batch cannot be changed. Once more, looking for it.
     const search = (eventsToo: boolean) =>
       db.transaction(async (tx) => {
         await tx.query(`select set_config('lock_timeout', '${CAREFUL_LOCK_TIMEOUT}', true)`);
-        const bisecting = (rows: Row[], made: Values) => bisected(tx, rule, rows, made, eventsToo);
-        return rule.together ? byKey(tx, sweep, values, bisecting) : pieceByPiece(tx, sweep, values, bisecting);
+        const change: Change = (...given) => bisected(...given, eventsToo);
+        return (rule.together ? byKey : pieceByPiece)(tx, sweep, values, change);
       }, options);
     // The events of a batch are told together, which is quicker. A row that fails only by its event needs a trial of both.
-    const batch = await search(false).catch((error) => {
-      if (!blamesRow(error, blames)) throw error;
-      return search(true);
-    });
+    const batch = (await search(false).catch(rethrowUnlessOfRow)) ?? (await search(true));
     sweep.careful = batch.refused.length > 0;
     return batch;
-  };
-  return telling(sweep, tell, db);
+  });
 }
 
-const valuesOf = (sweep: Sweep): Values => ({
-  ...sweep.run.values,
-  ...(!sweep.rule.together && sweep.rule.make?.(sweep.size)),
-  ...sweep.cursor,
-  ...{ part: sweep.part?.number, parts: sweep.part?.of },
-  ...{ job: sweep.rule.job, rule: sweep.rule.name, run: sweep.record.run },
-  ...{ limit: sweep.size, detail: sweep.detail },
-});
+function valuesOf({ run, rule, record, cursor, part }: Sweep): Values {
+  return {
+    ...{ ...run.values, ...(!rule.together && rule.make?.(run.batchSize)), ...cursor },
+    ...{ part: part?.number, parts: part?.of, job: rule.job, rule: rule.name, run: record.run },
+    // Of more rows than this in a batch, it is only counted what happened to them; null: it is told of each.
+    ...{ limit: run.batchSize, detail: run.debug || rule.outside ? null : DETAIL },
+  };
+}
 
 /** One statement that claims and changes. */
 async function atOnce(tx: Transaction, sweep: Sweep, values: Values): Promise<Batch> {
-  const sql = complete(sweep.rule, claim(sweep.rule, sweep));
-  const [batch] = await tx.query<Answered>(sql, values);
-  return { ...made(batch!), more: batch!.claimed === sweep.size };
+  const [batch] = await tx.query<Answered>(complete(sweep.rule, claim(sweep.rule, sweep)), values);
+  return { ...made(batch!), more: batch!.claimed === sweep.run.batchSize };
 }
 
 interface Keyed extends Row {
@@ -99,17 +94,18 @@ interface Keyed extends Row {
 }
 
 /** Changes rows that are locked already. */
-type Change = (rows: Row[], values: Values) => Promise<Batch>;
+type Change = (tx: Transaction, rule: CompiledRule, rows: Row[], values: Values) => Promise<Batch>;
 
 const toCursor = (row: Row | undefined): Cursor | null => (row ? { from: row.due_at, after: row.id } : null);
 
 async function pieceByPiece(tx: Transaction, sweep: Sweep, values: Values, change: Change): Promise<Batch> {
+  const { rule, run } = sweep;
   const rows = await tx.query<Row>(
-    `select id::text as id, place::text as place, due_at::text as due_at from (${claim(sweep.rule, sweep)}) as claimed`,
+    `select id::text as id, place::text as place, due_at::text as due_at from (${claim(rule, sweep)}) as claimed`,
     values,
   );
-  const batch = rows.length > 0 ? await change(rows, values) : EMPTY;
-  return { ...batch, claimed: rows.length, last: toCursor(rows.at(-1)), more: rows.length === sweep.size };
+  const batch = rows.length > 0 ? await change(tx, rule, rows, values) : EMPTY;
+  return { ...batch, claimed: rows.length, last: toCursor(rows.at(-1)), more: rows.length === run.batchSize };
 }
 
 /**
@@ -117,26 +113,22 @@ async function pieceByPiece(tx: Transaction, sweep: Sweep, values: Values, chang
  * The key is locked by one statement and the change made by the next: only a statement that starts after the lock sees
  * what it guards.
  */
-async function byKey(tx: Transaction, sweep: Sweep, values: Values, change?: Change): Promise<Batch> {
-  const { rule, passedBy, size } = sweep;
-  const some = passedBy.size > 0 ? { passedBy: [...passedBy] } : undefined;
-  const rows = await tx.query<Keyed>(claimByKey(rule, sweep, some !== undefined), { ...values, ...some });
+async function byKey(tx: Transaction, sweep: Sweep, values: Values, change: Change = together): Promise<Batch> {
+  const { run, rule, passedBy } = sweep;
+  const rows = await tx.query<Keyed>(claimByKey(rule, sweep), { ...values, passedBy: [...passedBy] });
   for (const row of rows) if (!row.free) passedBy.add(row.key);
   const free = rows.filter((row) => row.free);
   const changing = rule.together!.family ? free : firstOfKeys(free);
+  const chosen = new Set(changing);
   // The sweep goes on from just before the first row that had to wait for another one of its key.
-  const waiting = rule.together!.family ? -1 : rows.findIndex((row) => row.free && !changing.includes(row));
+  const waiting = rows.findIndex((row) => row.free && !chosen.has(row));
   const due = rows.filter((row) => !row.joined);
   const all = { ...values, ...rule.make?.(free.length) };
-  const batch =
-    changing.length === 0
-      ? EMPTY
-      : await (change ?? ((some, values) => together(tx, rule, some, values)))(changing, all);
+  const batch = changing.length > 0 ? await change(tx, rule, changing, all) : EMPTY;
   return {
-    ...batch,
-    claimed: changing.length,
+    ...{ ...batch, claimed: changing.length },
     last: toCursor(waiting === -1 ? due.at(-1) : rows[waiting - 1]),
-    more: waiting !== -1 || due.length === size,
+    more: waiting !== -1 || due.length === run.batchSize,
   };
 }
 

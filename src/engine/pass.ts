@@ -1,16 +1,13 @@
 import type { CompiledRule, Installed } from '../job/compile.ts';
 import { type Job, linesOf } from '../job/define.ts';
 import { emptyResult, FINISH_RUN, finished, type JobResult, RECORD_STOPPED } from '../store/runs.ts';
-import { type Asking, type Due, type Question, whatIsDue, whatIsDueApart } from './ask.ts';
+import { type Due, isOfOneJob, type Question, whatIsDue, whatIsDueApart } from './ask.ts';
 import { isForAllJobs, jobError } from './faults.ts';
 import type { JobRecord, Run } from './records.ts';
 import { sweep } from './sweep.ts';
 
-export interface Options {
-  /** A tick's jobs are recorded as idle where they are, and old history is looked at. */
-  isTick: boolean;
-  records: boolean;
-}
+/** The one question about all jobs failed, by the fault of one of them perhaps. */
+export class QuestionFailed extends Error {}
 
 /** Rules that keep each other busy must not keep the run. */
 const MOST_SWEEPS = 100;
@@ -25,89 +22,84 @@ const SURVEYED = 10_000;
 export class Pass {
   readonly #run: Run;
   readonly #jobs: Installed[];
-  readonly #options: Options;
+  readonly #recordsIdle: boolean;
   readonly #records = new Map<string, JobRecord>();
-  readonly #sweeps = new Map<CompiledRule, number>();
-  /** Rules whose due rows could not be changed: somebody else holds them, say. */
-  readonly #givenUp = new Set<CompiledRule>();
-  readonly #stopped = new Set<string>();
-  readonly #idle = new Set<Job>();
-  /** Jobs whose record is open. */
-  readonly #unfinished = new Set<string>();
-  #asking: Asking | undefined;
+  /** How often a rule may still be swept: no more where due rows could not be changed, because somebody else holds them, say. */
+  readonly #sweepsLeft = new Map<CompiledRule, number>();
+  readonly #idle = new Set<string>();
   #anyFailures: boolean;
   /** Old history can go. */
   expired = false;
-  /** An error at this moment was one of the question. */
-  isAsking = false;
 
-  constructor(run: Run, jobs: Installed[], anyFailures: boolean, options: Options) {
+  constructor(run: Run, jobs: Installed[], anyFailures: boolean, recordsIdle: boolean) {
     this.#run = run;
     this.#jobs = jobs;
     this.#anyFailures = anyFailures;
-    this.#options = options;
+    this.#recordsIdle = recordsIdle;
   }
 
   resultOf(job: Job): JobResult {
     return this.#records.get(job.name)?.result ?? emptyResult(job.name);
   }
 
-  /** Asks on the given connection; with none, each job by itself. It can be called again when that connection is lost. */
-  async run(asking: Asking | undefined): Promise<void> {
-    this.#asking = asking;
-    const { stop } = this.#run;
-    let due = await this.#ask(this.#options.records);
+  /** It can be called again when the connection that asks is lost. */
+  async run(): Promise<void> {
+    const { db, stop } = this.#run;
+    let due = await this.#ask(this.#recordsIdle);
     await this.#sayIdle(due);
     while (due.length > 0 && !stop.reason) {
-      const installed = this.#jobs.find(({ job }) => due.some((rule) => rule.job === job.name))!;
-      await this.#work(
-        installed,
-        due.filter((rule) => rule.job === installed.job.name),
-      );
+      const name = due[0]!.job;
+      const ofJob = due.filter((rule) => rule.job === name);
+      await this.#work(this.#jobs.find(({ job }) => job.name === name)!, ofJob);
       if (!stop.reason) due = await this.#ask(false);
     }
     if (stop.reason) this.#leave(due);
-    for (const name of [...this.#unfinished]) await this.#finish(name);
+    for (const record of this.#records.values()) {
+      if (!record.isOpen) continue;
+      await db.query(FINISH_RUN, finished(record.run, record.result));
+      record.isOpen = false;
+    }
     this.#sayFinished();
   }
 
   /** The rules that have a due row. The same question closes the record of the job that was just worked on. */
   async #ask(first: boolean): Promise<CompiledRule[]> {
-    const [worked] = this.#asking ? this.#unfinished : [];
-    const record = worked === undefined ? undefined : this.#records.get(worked)!;
-    const question: Question = {
-      jobs: this.#jobs.filter(({ job }) => !this.#stopped.has(job.name)),
+    const worked = this.#run.asking && [...this.#records.values()].find(({ isOpen }) => isOpen);
+    const { rules, expired } = await this.#due({
+      jobs: this.#jobs.filter(({ job }) => !this.#isStopped(job.name)),
       ...{ anyFailures: this.#anyFailures, first },
-      ...(record && { finish: finished(record.run, record.result) }),
-    };
-    this.isAsking = true;
-    const due = await this.#due(question);
-    this.isAsking = false;
-    if (worked !== undefined) this.#unfinished.delete(worked);
-    if (first && this.#options.isTick) this.expired = due.expired;
-    return due.rules.filter((rule) => !this.#givenUp.has(rule) && !this.#stopped.has(rule.job));
+      ...(worked && { finish: finished(worked.run, worked.result) }),
+    });
+    if (worked) worked.isOpen = false;
+    this.expired ||= expired;
+    return rules.filter((rule) => this.#sweepsLeft.get(rule) !== 0 && !this.#isStopped(rule.job));
   }
 
-  #due(question: Question): Promise<Due> {
-    const { db, values } = this.#run;
-    if (this.#asking) return whatIsDue(this.#asking, question, values);
-    return whatIsDueApart(db, question, values, ({ job }, error) => this.#stop(job, error));
+  async #due(question: Question): Promise<Due> {
+    const { db, values, asking } = this.#run;
+    if (!asking) return whatIsDueApart(db, question, values, ({ job }, error) => this.#stop(job, error));
+    try {
+      return await whatIsDue(asking, question, values);
+    } catch (error) {
+      throw isOfOneJob(error) ? new QuestionFailed('', { cause: error }) : error;
+    }
+  }
+
+  #isStopped(name: string): boolean {
+    return this.#records.get(name)?.result.error !== undefined;
   }
 
   /** Works on a job's due rules, in their order. */
-  async #work({ job }: Installed, rules: CompiledRule[]): Promise<void> {
+  async #work(installed: Installed, rules: CompiledRule[]): Promise<void> {
+    const { job } = installed;
     const record = this.#recordOf(job);
     try {
-      if (this.#run.debug && record.surveyed === undefined) {
-        const surveyed = await this.#survey(job);
-        if (surveyed !== undefined) record.surveyed = surveyed;
-      }
+      record.surveyed ??= await this.#survey(installed);
       for (const rule of rules) {
-        const times = (this.#sweeps.get(rule) ?? 0) + 1;
-        this.#sweeps.set(rule, times);
         const changed = await sweep(this.#run, rule, record);
         // A row that a gateway gave back unanswered is due at once, and must not be tried again and again.
-        if (!changed || rule.outside || times === MOST_SWEEPS) this.#givenUp.add(rule);
+        const isGivenUp = !changed || rule.outside;
+        this.#sweepsLeft.set(rule, isGivenUp ? 0 : (this.#sweepsLeft.get(rule) ?? MOST_SWEEPS) - 1);
         if (this.#run.stop.reason) break;
       }
     } catch (error) {
@@ -115,13 +107,14 @@ export class Pass {
       await this.#stop(job, error);
     }
     if (record.result.failed > 0) this.#anyFailures = true;
-    if (record.run !== null) this.#unfinished.add(job.name);
+    record.isOpen = record.run !== null;
   }
 
   #recordOf(job: Job): JobRecord {
     const known = this.#records.get(job.name);
     if (known) return known;
-    const record: JobRecord = { run: null, result: emptyResult(job.name), lines: linesOf(job) };
+    const result = emptyResult(job.name);
+    const record: JobRecord = { run: null, isOpen: false, result, lines: linesOf(job), surveyed: undefined };
     this.#records.set(job.name, record);
     this.#run.log.write(record.lines.started);
     return record;
@@ -131,7 +124,6 @@ export class Pass {
   async #stop(job: Job, error: unknown): Promise<void> {
     const { db, log, values, debug } = this.#run;
     const { run, result } = this.#recordOf(job);
-    this.#stopped.add(job.name);
     const explained = jobError(job, error);
     result.error = explained.message;
     result.errorCode = explained.exitCode;
@@ -146,25 +138,20 @@ export class Pass {
       if (!due.some((rule) => rule.job === job.name)) continue;
       const record = this.#recordOf(job);
       record.result.workLeft = true;
-      if (record.run !== null) this.#unfinished.add(job.name);
+      record.isOpen = record.run !== null;
     }
   }
 
-  async #finish(name: string): Promise<void> {
-    const { run, result } = this.#records.get(name)!;
-    await this.#run.db.query(FINISH_RUN, finished(run, result));
-    this.#unfinished.delete(name);
-  }
-
   async #sayIdle(due: CompiledRule[]): Promise<void> {
-    const { log, debug } = this.#run;
-    for (const { job } of this.#jobs) {
-      if (this.#idle.has(job) || this.#records.has(job.name) || due.some((rule) => rule.job === job.name)) continue;
-      this.#idle.add(job);
+    for (const installed of this.#jobs) {
+      const { job } = installed;
+      if (this.#idle.has(job.name) || this.#records.has(job.name) || due.some((rule) => rule.job === job.name))
+        continue;
+      this.#idle.add(job.name);
       const lines = linesOf(job);
-      log.write(lines.started);
-      const surveyed = debug ? await this.#survey(job) : undefined;
-      for (const line of lines.finished({}, [], 0, surveyed)) log.write(line);
+      this.#run.log.write(lines.started);
+      const surveyed = await this.#survey(installed);
+      for (const line of lines.finished({}, [], 0, surveyed)) this.#run.log.write(line);
     }
   }
 
@@ -177,12 +164,11 @@ export class Pass {
   }
 
   /** With --debug, one line for everything that the job watches, due or not. */
-  async #survey(job: Job): Promise<number | undefined> {
-    const { db, log, values } = this.#run;
-    const survey = this.#jobs.find((each) => each.job === job)!.survey;
-    if (!survey) return undefined;
-    const rows = await db.query(`${survey} limit ${SURVEYED}`, values);
-    for (const row of rows) log.write(job.survey!.line(row));
+  async #survey(installed: Installed): Promise<number | undefined> {
+    const { db, log, values, debug } = this.#run;
+    if (!debug || !installed.survey) return undefined;
+    const rows = await db.query(`${installed.survey} limit ${SURVEYED}`, values);
+    for (const row of rows) log.write(installed.job.survey!.line(row));
     return rows.length;
   }
 }

@@ -1,36 +1,31 @@
 import type { Settings } from '../base/config.ts';
 import type { Installed } from '../job/compile.ts';
-import type { Job } from '../job/define.ts';
 import { isPaused, whyPaused } from '../store/controls.ts';
 import { isEveryTick, type Standing } from '../store/runs.ts';
 
-/** A job that a run may do now. */
-export interface Planned {
-  job: Job;
-  installed: Installed;
+export interface Plan {
+  /** The jobs that a run may do now. */
+  planned: Installed[];
+  skipped: { job: string; why: string }[];
 }
 
-export interface Skipped {
-  job: string;
-  why: string;
-}
-
-/** How a job was asked for. */
+/** How jobs were asked for. */
 export interface Asked {
+  /** Set when a person asks for these jobs: then neither cadence nor the switch in the environment holds them back. */
   by?: string;
+  /** An admin's explicit command outranks a pause. */
   evenIfPaused?: boolean;
   dryRun: boolean;
 }
 
-export function plan(settings: Settings, asked: Asked, jobs: Standing[]): { planned: Planned[]; skipped: Skipped[] } {
-  const planned: Planned[] = [];
-  const skipped: Skipped[] = [];
+export function plan(settings: Settings, asked: Asked, jobs: Standing[]): Plan {
+  const result: Plan = { planned: [], skipped: [] };
   for (const standing of jobs) {
     const why = whyNot(settings, asked, standing);
-    if (why === undefined) planned.push({ job: standing.job, installed: standing.installed! });
-    else skipped.push({ job: standing.job.name, why });
+    if (why === undefined) result.planned.push(standing.installed!);
+    else result.skipped.push({ job: standing.job.name, why });
   }
-  return { planned, skipped };
+  return result;
 }
 
 function whyNot(settings: Settings, asked: Asked, { job, missing, control, slotTaken }: Standing): string | undefined {

@@ -1,11 +1,11 @@
 import type { Log } from '../base/log.ts';
 import type { Stop } from '../base/stop.ts';
 import type { Values } from '../db/bind.ts';
-import type { Database } from '../db/client.ts';
+import type { Database, Transaction } from '../db/client.ts';
 import type { CompiledRule } from '../job/compile.ts';
 import type { Lines } from '../job/define.ts';
 import type { JobResult } from '../store/runs.ts';
-import type { Cursor } from './statements.ts';
+import type { Share } from './statements.ts';
 
 /** A run at work: what all its sweeps have in common. */
 export interface Run {
@@ -22,30 +22,26 @@ export interface Run {
   stop: Stop;
   /** Of listeners' notifications; full, it stays so for the rest of the run. */
   queue: { full: boolean };
-  /** The connection of the lock lets go of what it saw: PostgreSQL would keep every version of a row replaced since. */
-  letGo(): Promise<void>;
+  /** The lock's transaction, which asks what is due. With none, each job is asked by itself. */
+  asking?: Transaction | undefined;
 }
 
 /** The record of a job's run, which begins with the first batch. */
 export interface JobRecord {
   run: string | null;
+  /** The job has done something since its record was last closed. */
+  isOpen: boolean;
   result: JobResult;
   lines: Lines;
   /** With --debug: so many rows are watched. */
-  surveyed?: number;
+  surveyed: number | undefined;
 }
 
-/** A way through all due rows of one rule, and how far it has come. */
-export interface Sweep {
+/** A way through all due rows of one rule, and how far it has come. Work that goes wrong in a part is not tried again there. */
+export interface Sweep extends Share {
   run: Run;
   rule: CompiledRule;
   record: JobRecord;
-  size: number;
-  /** With more rows than this in a batch, they are only counted. None: tell of each. */
-  detail: number | null;
-  cursor: Cursor | undefined;
-  /** Where several connections share the rows: the part of this one. Work that goes wrong there is not tried again there. */
-  part?: { number: number; of: number };
   /** The last batch had failing rows, so the next one is likely to. */
   careful: boolean;
   /** Keys that somebody else held: their younger rows are left alone too, as they would overtake the older ones. */

@@ -3,26 +3,18 @@ import { EXIT, type ExitCode } from '../base/errors.ts';
 import type { Log } from '../base/log.ts';
 import type { Stop, StopReason } from '../base/stop.ts';
 import type { Database, Transaction } from '../db/client.ts';
-import type { Installed } from '../job/compile.ts';
 import type { Job } from '../job/define.ts';
 import { checkLevel } from '../store/migrate.ts';
 import { prune } from '../store/retention.ts';
 import { type Found, IDENTITY, type JobResult, readStanding } from '../store/runs.ts';
-import { isOfOneJob } from './ask.ts';
 import { explainFault } from './faults.ts';
-import { Pass } from './pass.ts';
-import { type Planned, plan, type Skipped } from './plan.ts';
+import { Pass, QuestionFailed } from './pass.ts';
+import { type Asked, type Plan, plan } from './plan.ts';
 import type { Run } from './records.ts';
-import { BATCH } from './sweep.ts';
 
 /** What somebody wants done. */
-export interface Request {
+export interface Request extends Asked {
   jobs: Job[];
-  /** Set when a person asks for these jobs: then neither cadence nor the switch in the environment holds them back. */
-  by?: string;
-  /** An admin's explicit command outranks a pause. */
-  evenIfPaused?: boolean;
-  dryRun: boolean;
   at?: string;
   /** Rows per transaction. */
   batchSize?: number | undefined;
@@ -43,24 +35,26 @@ export interface RunResult {
   locked: boolean;
   now: string;
   jobs: JobResult[];
-  skipped: Skipped[];
+  skipped: Plan['skipped'];
   stopped?: StopReason;
   exitCode: ExitCode;
 }
 
-interface Context {
+export interface Context {
   db: Database;
   settings: Settings;
   log: Log;
   request: Request;
 }
 
-// The lock's transaction idles while the work goes on elsewhere; a bound just beyond the deadline still frees it when
-// the machine that held it has vanished without a word.
-const LOCK_MARGIN_SECONDS = 60;
+const BATCH = 1000;
 
 /** Two processors are what the smallest servers have. */
 const CONNECTIONS = 2;
+
+// The lock's transaction idles while the work goes on elsewhere; a bound just beyond the deadline still frees it when
+// the machine that held it has vanished without a word.
+const LOCK_MARGIN_SECONDS = 60;
 
 /** One pass over everything whose time has come: lock, look, ask, work, record. */
 export async function run(db: Database, settings: Settings, log: Log, request: Request): Promise<RunResult> {
@@ -76,30 +70,29 @@ export async function run(db: Database, settings: Settings, log: Log, request: R
 }
 
 /** The same pass in one transaction that is rolled back. It takes no lock: it must not keep a real tick from its work. */
-function rehearse(context: Context): Promise<RunResult> {
-  return context.db.rehearse(() =>
-    context.db.transaction(async (tx) => {
-      const work = new Work(context, await look(context, tx, false));
-      return work.run(undefined);
-    }),
-  );
-}
+const rehearse = (context: Context): Promise<RunResult> =>
+  context.db.rehearse(async () => {
+    const found = await context.db.transaction((tx) => look(context, tx, false));
+    return prepare(context, found)(undefined);
+  });
 
 /** An idle run needs only the connection that holds the lock; work is done on a second one while the first one waits. */
 async function withLock(context: Context): Promise<RunResult> {
   const { db, settings, request } = context;
   const guard = request.guard ?? db.another('scheduler lock');
-  // The log tells what was done before the lock's connection broke.
-  let work: Work | undefined;
+  // What was done before the lock's connection broke is not forgotten.
+  let work: ReturnType<typeof prepare> | undefined;
+  let result: RunResult | undefined;
   let apart = false;
   const attempt = () =>
     guard.transaction(
       async (tx) => {
-        if (work?.result) return work.result;
+        if (result) return result;
         const found = await look(context, tx, !settings.withoutLock);
         if (!found.locked) return { locked: true, now: found.now, jobs: [], skipped: [], exitCode: EXIT.done };
-        work ??= new Work(context, found);
-        return work.run(apart ? undefined : tx);
+        work ??= prepare(context, found);
+        result = await work(apart ? undefined : tx);
+        return result;
       },
       { idleTimeout: `${request.timeoutSeconds + LOCK_MARGIN_SECONDS}s`, inIndexOrder: true },
     );
@@ -115,8 +108,6 @@ async function withLock(context: Context): Promise<RunResult> {
   }
 }
 
-class QuestionFailed extends Error {}
-
 async function look({ settings, request }: Context, tx: Transaction, lock: boolean): Promise<Found> {
   const found = await readStanding(tx, request.jobs, { at: request.at, lock, dbZone: settings.dbTimezone });
   checkLevel(found.level);
@@ -125,70 +116,33 @@ async function look({ settings, request }: Context, tx: Transaction, lock: boole
 
 /** The values that SQL may refer to. */
 export const parameters = (settings: Settings, { now, tenant }: { now: string; tenant: string }) => ({
-  ...settings.job,
-  now,
-  tenant,
-  zone: settings.timezone,
-  dbZone: settings.dbTimezone,
+  ...{ ...settings.job, now, tenant },
+  ...{ zone: settings.timezone, dbZone: settings.dbTimezone },
 });
 
-/** What a run does with what it found. */
-class Work {
-  readonly #context: Context;
-  readonly #found: Found;
-  readonly #planned: Planned[];
-  readonly #skipped: Skipped[];
-  readonly #pass: Pass;
-  #tx: Transaction | undefined;
-  /** There when everything is done and recorded. */
-  result: RunResult | undefined;
-
-  constructor(context: Context, found: Found) {
-    const { db, settings, log, request } = context;
-    this.#context = context;
-    this.#found = found;
-    const { planned, skipped } = plan(settings, request, found.jobs);
-    this.#planned = planned;
-    this.#skipped = skipped;
-    const running: Run = {
-      ...{ db, log, queue: { full: false }, stop: request.stop },
-      ...{ debug: request.debug, dryRun: request.dryRun },
-      batchSize: request.batchSize ?? BATCH,
-      connections: request.connections ?? CONNECTIONS,
-      values: {
-        ...parameters(settings, found),
-        ...{ retention: settings.retentionDays, by: request.by ?? null, ...IDENTITY },
-        slot: request.by === undefined ? found.minute : null,
-      },
-      // That this connection is lost is noticed by the next question.
-      letGo: async () => void (await this.#tx?.query('select').catch(() => {})),
+/** The work of a run with what it found. It asks on the connection of the lock; with none, each job is asked by itself. */
+function prepare({ db, settings, log, request }: Context, found: Found) {
+  const { by, stop, debug, dryRun, batchSize = BATCH, connections = CONNECTIONS } = request;
+  const { planned, skipped } = plan(settings, request, found.jobs);
+  const running: Run = {
+    ...{ db, log, stop, debug, dryRun, batchSize, connections, queue: { full: false } },
+    values: {
+      ...{ ...parameters(settings, found), ...IDENTITY, retention: settings.retentionDays },
+      ...{ by: by ?? null, slot: by === undefined ? found.minute : null },
+    },
+  };
+  const pass = new Pass(running, planned, found.anyFailures, !request.between);
+  return async (asking: Transaction | undefined): Promise<RunResult> => {
+    running.asking = asking;
+    await pass.run();
+    if (pass.expired && by === undefined && !stop.reason) await prune(db, settings, found.now, stop);
+    const jobs = planned.map(({ job }) => pass.resultOf(job));
+    return {
+      ...{ locked: false, now: found.now, jobs, skipped, exitCode: exitCode(jobs) },
+      ...(stop.reason && jobs.some((job) => job.workLeft) && { stopped: stop.reason }),
     };
-    this.#pass = new Pass(running, installedOf(planned), found.anyFailures, {
-      isTick: request.by === undefined && !request.between,
-      records: !request.between,
-    });
-  }
-
-  /** Asks on the connection of the lock; with none, each job by itself. */
-  async run(tx: Transaction | undefined): Promise<RunResult> {
-    const { db, settings, request } = this.#context;
-    this.#tx = tx;
-    try {
-      await this.#pass.run(tx);
-    } catch (error) {
-      if (tx && this.#pass.isAsking && isOfOneJob(error)) throw new QuestionFailed('', { cause: error });
-      throw error;
-    }
-    const { now } = this.#found;
-    if (this.#pass.expired && !request.stop.reason) await prune(db, settings, now, request.stop);
-    const jobs = this.#planned.map(({ job }) => this.#pass.resultOf(job));
-    this.result = { locked: false, now, jobs, skipped: this.#skipped, exitCode: exitCode(jobs) };
-    if (request.stop.reason && jobs.some((job) => job.workLeft)) this.result.stopped = request.stop.reason;
-    return this.result;
-  }
+  };
 }
-
-const installedOf = (planned: Planned[]): Installed[] => planned.map(({ installed }) => installed);
 
 export function exitCode(jobs: JobResult[]): ExitCode {
   const worst = jobs.find((job) => job.errorCode !== undefined)?.errorCode;

@@ -1,12 +1,11 @@
 import type { CompiledRule } from '../job/compile.ts';
 import { AT_ONCE } from '../job/define.ts';
+import { NOW } from '../job/expressions.ts';
 import { RECORD_AND_TELL } from '../store/events.ts';
 import { CLEAR_SUCCEEDED, mayBeTried, NOTE_REFUSED } from '../store/failures.ts';
 import { BEGIN_RUN, RUN_ID } from '../store/runs.ts';
 
 /** The SQL around a rule. A job says what changes; everything here is the same for all of them. A rule's row is called r. */
-
-const NOW = ':now::timestamptz';
 
 const conditions = (rule: CompiledRule) => Object.values(rule.when).map((condition) => `(${condition})`);
 
@@ -14,6 +13,7 @@ const columns = (rule: CompiledRule) =>
   [`r.id, ${rule.at} as due_at, ${rule.wrong ? `(${rule.wrong})` : 'null'}::text as wrong`, ...rule.carry].join(', ');
 
 const isReached = (rule: CompiledRule) => [...conditions(rule), `${rule.at} <= ${NOW}`].join('\n      and ');
+
 export const isDue = (rule: CompiledRule) => `${isReached(rule)}\n      and ${mayBeTried(rule)}`;
 
 /** When a rule acts on a row: its due time, but not before a base such as now. Conditions are asked as of that moment. */
@@ -32,18 +32,21 @@ export interface Share {
   /** Those beyond it. */
   cursor?: Cursor | undefined;
   /** One part of several: rows of a key are all in the same one, and so are keys that want the same hold. */
-  part?: { number: number; of: number } | undefined;
+  part?: { number: number; of: number };
+  /** Those of other keys. */
+  passedBy?: Set<string>;
 }
 
-const within = (rule: CompiledRule, { cursor, part }: Share) => {
+function within(rule: CompiledRule, { cursor, part, passedBy }: Share): string {
+  const key = `(${rule.together?.key ?? 'r.id'})::text`;
   const after = `:after::text::${rule.idType}`;
   // Of rows that all are due at once, an index holds the ids alone.
   const beyond = rule.at === AT_ONCE ? `r.id > ${after}` : `(${rule.at}, r.id) > (:from::timestamptz, ${after})`;
-  const key = rule.together?.key ?? 'r.id';
   // A case is not estimated, so that the planner goes on expecting a full batch.
-  const mine = `case when (hashtext((${key})::text) & 1023) % :parts::integer = :part::integer then true end`;
-  return `${cursor ? `and ${beyond}` : ''} ${part ? `and ${mine}` : ''}`;
-};
+  const mine = `case when (hashtext(${key}) & 1023) % :parts::integer = :part::integer then true end`;
+  const chosen = [cursor && beyond, part && mine, passedBy?.size && `not ${key} = any(:passedBy::text[])`];
+  return [isDue(rule), ...chosen.filter(Boolean)].join('\n      and ');
+}
 
 const inOrder = (rule: CompiledRule) => `order by ${rule.at}, r.id`;
 
@@ -51,15 +54,13 @@ const inOrder = (rule: CompiledRule) => `order by ${rule.at}, r.id`;
 export const claim = (rule: CompiledRule, share: Share = {}): string => `
     select ${columns(rule)}, r.place
     from ${rule.row}
-    where ${isDue(rule)} ${within(rule, share)}
+    where ${within(rule, share)}
     ${inOrder(rule)}
     limit :limit::integer
     for update of r skip locked`;
 
-const isFamily = (rule: CompiledRule) => `(${rule.together!.family}) and ${mayBeTried(rule)}`;
-
 /** The due rows, and whether their keys could be locked: rows of a key that somebody else holds are theirs. */
-export function claimByKey(rule: CompiledRule, share: Share = {}, anyPassedBy = false): string {
+export function claimByKey(rule: CompiledRule, share: Share = {}): string {
   const { key, lock, family } = rule.together!;
   const row = `r.id, ${rule.at} as due_at, r.place, ${key} as key`;
   // By key, one after the other: the planner would rather go through everything that is due for each batch.
@@ -68,14 +69,13 @@ export function claimByKey(rule: CompiledRule, share: Share = {}, anyPassedBy = 
     select member.*, true, true
     from locked cross join lateral (
       select ${row} from ${rule.row}
-      where ${key} = locked.key and r.id not in (select id from due) and ${isFamily(rule)} offset 0
+      where ${key} = locked.key and r.id not in (select id from due) and (${family}) and ${mayBeTried(rule)} offset 0
     ) as member`;
   return `
     with due as materialized (
       select ${[row, ...(family ? [] : rule.carry)].join(', ')}
       from ${rule.row}
-      where ${isDue(rule)} ${within(rule, share)}
-        ${anyPassedBy ? `and not (${key})::text = any(:passedBy::text[])` : ''}
+      where ${within(rule, share)}
       ${inOrder(rule)}
       limit :limit::integer
     ),
@@ -113,18 +113,32 @@ const changed = (rule: CompiledRule, due: string) => `
   todo as (select * from due where case when wrong is null then true end),
   ${rule.change}`;
 
-/** What `outcome` amounts to, as common table expression and as columns; row by row only when asked. */
-export const TALLIED = `
+/**
+ * The end of a statement: the events of `outcome` are recorded and told, failures of its rows are forgotten, and it is summed
+ * up; row by row only when asked.
+ */
+const summedUp = (detailed: string) => `
+  ${BEGIN_RUN},
+  ${RECORD_AND_TELL},
+  cleared as (${CLEAR_SUCCEEDED}),
   tallied as materialized (
     select transition, count(*), min(due_at) filter (where isfinite(due_at)) as due_at
     from outcome where transition is not null group by transition
-  )`;
-export const TALLY = (detailed: string) => `
+  )
+  select
     (select coalesce(json_object_agg(transition, count), '{}') from tallied) as changed,
     (select coalesce(extract(epoch from ${NOW} - min(due_at)), 0)::double precision from tallied) as "lateSeconds",
     (select count(*) from told)::integer as told,
     (select json_agg(json_build_object('transition', transition, 'step', step, 'entity_id', entity_id, 'data', data) order by due_at, step)
      from outcome where transition is not null and ${detailed}) as outcomes`;
+
+/** What came of work outside the database, written to the rows that were claimed for it. */
+export const recordAnswers = (rule: CompiledRule): string => `
+  with answer as materialized (
+    select id, result from json_to_recordset(:answers::json) as a (id text, result jsonb)
+  ),
+  ${rule.outside!.recording},
+  ${summedUp('true')}`;
 
 const REFUSED = `
   refused as (
@@ -141,15 +155,10 @@ const handed = (rule: CompiledRule) =>
     : 'null::json';
 
 const finish = (rule: CompiledRule, claimed: string) => `
-  ${BEGIN_RUN},
-  ${RECORD_AND_TELL},
   noted as (${NOTE_REFUSED}),
-  cleared as (${CLEAR_SUCCEEDED}),
-  ${TALLIED}
-  select
+  ${summedUp(`coalesce(${claimed} <= :detail::integer, true)`)},
     (select coalesce(json_agg(refused), '[]') from refused where id in (select entity_id from noted)) as refused,
-    ${RUN_ID}::text as run, ${handed(rule)} as handed,
-    ${TALLY(`coalesce(${claimed} <= :detail::integer, true)`)}`;
+    ${RUN_ID}::text as run, ${handed(rule)} as handed`;
 
 /** A whole batch in one statement: claim, change, record, tell. */
 export const complete = (rule: CompiledRule, due: string) => `${changed(rule, due)},
@@ -207,10 +216,13 @@ export const gradual = (rule: CompiledRule, due: string): InPieces => ({
   ${finish(rule, ':claimed::integer')}, ${ROWS}`,
 });
 
+/** The first row in order: of "exists" the planner might expect one anywhere, and read a whole table that was due long ago. */
+export const firstRow = (rule: CompiledRule, what: string, where: string[]): string =>
+  `(select ${what} from ${rule.row} where ${where.join(' and ')} ${inOrder(rule)} limit 1)`;
+
 /**
  * Whether a rule has a due row. Where nothing has failed, no row waits for another attempt: not asking about that halves
- * what an idle tick costs the server. It is asked for the first row in order: of "exists" the planner might expect one
- * anywhere, and read a whole table that was due long ago.
+ * what an idle tick costs the server.
  */
 export const hasDue = (rule: CompiledRule, anyFailures: boolean): string =>
-  `(select true from ${rule.row} where ${anyFailures ? isDue(rule) : isReached(rule)} ${inOrder(rule)} limit 1)`;
+  firstRow(rule, 'true', [anyFailures ? isDue(rule) : isReached(rule)]);

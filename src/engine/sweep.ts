@@ -1,15 +1,10 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Database } from '../db/client.ts';
 import type { CompiledRule } from '../job/compile.ts';
-import { addUp, type Batch, sum, total } from './batch.ts';
+import { addUp, type Batch, DETAIL, sum, total } from './batch.ts';
 import { nextBatch } from './next-batch.ts';
 import { workOutside } from './outside.ts';
 import type { JobRecord, Run, Sweep } from './records.ts';
-
-export const BATCH = 1000;
-
-// Above this many rows in a batch, their lines drop to debug and one line gives the count.
-const DETAIL = 100;
 
 // Somebody else, another runner most often, lets go in a moment: its rows are looked at again before the run ends.
 const LOOKS = 3;
@@ -26,10 +21,7 @@ const MANY_KEYS = 10_000;
 export async function sweep(run: Run, rule: CompiledRule, record: JobRecord): Promise<boolean> {
   rule.outside?.prepare?.(run.values);
   const before = total(record.result.changed);
-  const alone: Sweep = {
-    ...{ run, rule, record, size: run.batchSize, detail: run.debug || rule.outside ? null : DETAIL },
-    ...{ cursor: undefined, careful: false, passedBy: new Set<string>(), changes: 0 },
-  };
+  const alone: Sweep = { run, rule, record, cursor: undefined, careful: false, passedBy: new Set(), changes: 0 };
   const mayShare = run.connections > 1 && !rule.outside && !run.dryRun;
   const done = (await advance(run.db, alone, 'a backlog')) || (mayShare && (await share(alone)));
   if (!done) await advance(run.db, alone, 'the end');
@@ -68,7 +60,9 @@ async function advance(db: Database, sweep: Sweep, until: 'the end' | 'a backlog
     sweep.changes += total(batch.changed);
     sweep.cursor = batch.last ?? undefined;
     if (batch.more && until === 'a backlog') {
-      await run.letGo();
+      // The lock's connection lets go of what it saw: PostgreSQL would keep every version of a row replaced since. Should that
+      // connection be lost, the next question notices.
+      await run.asking?.query('select').catch(() => {});
       return false;
     }
     if (batch.more && passedBy.size < MANY_KEYS) continue;
@@ -86,7 +80,7 @@ async function advance(db: Database, sweep: Sweep, until: 'the end' | 'a backlog
 }
 
 // The table has every failure. A run keeps enough of them to show.
-export const FAILURES_SHOWN = 100;
+const FAILURES_SHOWN = 100;
 
 /** Adds a batch to what the job did, and tells the log. */
 function note({ run: { log }, rule, record: { result, lines } }: Sweep, batch: Batch, done: Batch): void {
@@ -100,8 +94,7 @@ function note({ run: { log }, rule, record: { result, lines } }: Sweep, batch: B
   const found = lines.found(rule.name, batch.claimed);
   if (found) log.write(found);
   const isMany = batch.claimed > DETAIL;
-  for (const outcome of done.outcomes ?? [])
-    for (const line of lines.done(outcome)) log.write(isMany ? { ...line, level: 'debug' } : line);
+  for (const line of (done.outcomes ?? []).flatMap(lines.done)) log.write(isMany ? { ...line, level: 'debug' } : line);
   if (isMany) log.info(`${rule.job}: ${rule.name} changed ${total(done.changed)} rows`, { changed: done.changed });
   for (const failed of failures) log.write(lines.failed(failed));
 }

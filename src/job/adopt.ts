@@ -1,10 +1,19 @@
 import { configurationError } from '../base/errors.ts';
 import type { Transaction } from '../db/client.ts';
-import type { Column } from './columns.ts';
 import type { Job, Table } from './define.ts';
 import { quoteName, quoteText } from './expressions.ts';
-import { ensureIndex, ensureOnce, ensureUnique, indexesOf, type Report, type Zones } from './indexes.ts';
-import { CATALOG, type Catalog, type Found, keyOf, missingFrom, namesOf, qualified, tablesOf } from './tables.ts';
+import { ensureIndex, ensureOnce, ensureUnique, indexesOf, type Making, type Zones } from './indexes.ts';
+import {
+  CATALOG,
+  type Catalog,
+  type Found,
+  keyOf,
+  missingFrom,
+  namesOf,
+  qualified,
+  tableNames,
+  tablesOf,
+} from './tables.ts';
 
 /** What PostgreSQL reads as the instant of the transaction. */
 const NOW = 'now';
@@ -14,46 +23,53 @@ export async function readCatalog(tx: Transaction, tables: string[]): Promise<Ca
   return row!.catalog;
 }
 
+interface Adopting extends Making {
+  job: Job;
+  zones: Zones;
+  /** The tables of the job and those whose columns they refer to, as they are by now. */
+  catalog: () => Promise<Catalog>;
+}
+
 /**
  * Makes the tables of a job, or makes tables of that kind fit: missing columns and indexes. A table of the name that is
  * something else is left alone. Everything happens as the owner of the table, so that what its owner put there, a trigger
  * say, gains nothing when a superuser migrates.
  */
-export async function adopt(tx: Transaction, job: Job, zones: Zones, report: Report): Promise<void> {
-  const tables = tablesOf(job);
-  for (const table of tables) {
-    const fits = await adoptTable(tx, job, table, zones, report);
+export async function adopt(tx: Transaction, job: Job, zones: Zones, report: Making['report']): Promise<void> {
+  const columns = tablesOf(job).flatMap((table) => Object.values(table.columns));
+  const names = [...new Set([...tableNames([job]), ...columns.flatMap(({ like }) => like?.table ?? [])])];
+  const adopting = { tx, job, zones, report, catalog: () => readCatalog(tx, names) };
+  for (const table of tablesOf(job)) {
+    const fits = await adoptTable(adopting, table);
     // Nothing is put beside a table that is something else.
     if (!fits && table === job.table) return;
   }
-  const catalog = await readCatalog(
-    tx,
-    tables.map(({ name }) => name),
-  );
+  const catalog = await adopting.catalog();
   if (missingFrom(job, catalog).length > 0) return;
-  const named = namesOf(job, catalog, zones.dbZone, new Map());
-  for (const table of tables) {
-    await asOwner(tx, catalog[table.name]!, async () => {
-      for (const index of indexesOf(job, table, named, zones))
-        await ensureIndex(tx, table, catalog[table.name]!, index, report);
+  for (const table of tablesOf(job)) {
+    const found = catalog[table.name]!;
+    await asOwner(tx, found, async () => {
+      for (const index of indexesOf(job, table, catalog, zones)) await ensureIndex(adopting, table, found, index);
     });
   }
-  if (job.begin) await tx.query(job.begin(named), { ...zones, tenant: await schemaHere(tx), now: NOW });
+  const begin = job.begin?.(namesOf(job, catalog, zones.dbZone));
+  if (begin) await tx.query(begin, { ...zones, tenant: await schemaHere(tx), now: NOW });
 }
 
-async function adoptTable(tx: Transaction, job: Job, table: Table, zones: Zones, report: Report): Promise<boolean> {
-  const related = Object.values(table.columns).flatMap(({ like }) => like?.table ?? []);
-  const names = [...new Set([table.name, ...related, ...tablesOf(job).map(({ name }) => name)])];
-  const catalog = await readCatalog(tx, names);
-  const before = catalog[table.name];
-  if (!before && (await isTaken(tx, [table.name, ...(table.unless ?? [])]))) return false;
-  if (!before) await create(tx, table, catalog, report);
-  else if (!isRecognised(table, before) || !(await hasWords(tx, table, before))) return false;
-  else await asOwner(tx, before, () => addColumns(tx, table, before, catalog, zones, report));
-  if (!before && table.begin) {
-    const after = await readCatalog(tx, names);
-    await tx.query(table.begin(namesOf(job, after, zones.dbZone, new Map())));
+/** Whether there is a table that fits afterwards, as far as it can be seen from its columns. */
+async function adoptTable(adopting: Adopting, table: Table): Promise<boolean> {
+  const { tx, job, zones } = adopting;
+  const catalog = await adopting.catalog();
+  const found = catalog[table.name];
+  if (found) {
+    const isRecognised = table.recognisedBy.every((name) => name in found.columns);
+    if (!isRecognised || !(await hasWords(tx, table, found))) return false;
+    await asOwner(tx, found, () => addColumns(adopting, table, found, catalog));
+    return true;
   }
+  if (await isTaken(tx, [table.name, ...(table.unless ?? [])])) return false;
+  await create(adopting, table, catalog);
+  if (table.begin) await tx.query(table.begin(namesOf(job, await adopting.catalog(), zones.dbZone)));
   return true;
 }
 
@@ -66,12 +82,10 @@ async function isTaken(tx: Transaction, names: string[]): Promise<boolean> {
   return row!.taken;
 }
 
-const isRecognised = (table: Table, found: Found) => table.recognisedBy.every((name) => name in found.columns);
-
 /** An enum type of the application may lack a word that the job writes. */
 async function hasWords(tx: Transaction, table: Table, { oid }: Found): Promise<boolean> {
-  const wanted = Object.entries(table.columns).flatMap(([name, { words }]) =>
-    (words ?? []).map((word) => ({ name, word })),
+  const wanted = Object.entries(table.columns).flatMap(([name, { words = [] }]) =>
+    words.map((word) => ({ name, word })),
   );
   const [row] = await tx.query<{ lacking: boolean }>(
     `select exists (
@@ -86,44 +100,44 @@ async function hasWords(tx: Transaction, table: Table, { oid }: Found): Promise<
 }
 
 /** The type of a column: that of the column it is like, or of the instants that the table has already. */
-function typeOf(table: Table, column: Column, catalog: Catalog): string {
-  if (column.like) return catalog[column.like.table]?.columns[column.like.column] ?? column.type;
-  if (column.kind !== 'instant') return column.type;
-  const found = catalog[table.name];
-  const known = Object.keys(table.columns).filter((name) => table.columns[name]!.kind === 'instant');
-  return known.map((name) => found?.columns[name]).find((type) => type?.startsWith('timestamp')) ?? column.type;
+function typeOf({ name, columns }: Table, column: string, catalog: Catalog): string {
+  const { kind, type, like } = columns[column]!;
+  if (like) return catalog[like.table]?.columns[like.column] ?? type;
+  if (kind !== 'instant') return type;
+  const instants = Object.keys(columns).filter((each) => columns[each]!.kind === 'instant');
+  const found = instants.map((each) => catalog[name]?.columns[each]);
+  return found.find((each) => each?.startsWith('timestamp')) ?? type;
 }
 
 function definition(table: Table, name: string, catalog: Catalog, isNew: boolean): string {
   const column = table.columns[name]!;
-  const plain = !isNew && !column.safeToAdd;
-  return [
+  const isPlain = !isNew && !column.safeToAdd;
+  const parts = [
     quoteName(name),
-    typeOf(table, column, catalog),
-    column.notNull && !plain ? 'not null' : '',
-    column.default !== undefined && !plain ? `default ${column.default}` : '',
-    column.unique && isNew ? 'unique' : '',
-    column.check && isNew ? `check (${column.check})` : '',
-  ]
-    .filter(Boolean)
-    .join(' ');
+    typeOf(table, name, catalog),
+    column.notNull && !isPlain && 'not null',
+    column.default !== undefined && !isPlain && `default ${column.default}`,
+    column.unique && isNew && 'unique',
+    column.check && isNew && `check (${column.check})`,
+  ];
+  return parts.filter(Boolean).join(' ');
 }
 
-async function create(tx: Transaction, table: Table, catalog: Catalog, report: Report): Promise<void> {
+async function create(adopting: Adopting, table: Table, catalog: Catalog): Promise<void> {
+  const { tx, report } = adopting;
   const schema = await schemaHere(tx);
-  const name = `${quoteName(schema)}.${quoteName(table.name)}`;
+  const name = qualified(table.name, { schema });
   if (table.make) {
     await tx.query(`select set_config('search_path', ${quoteText(quoteName(schema))}, true)`);
     await tx.query(table.make);
   } else {
-    const key = table.primaryKey ?? [keyOf(table)];
+    const key = (table.primaryKey ?? [keyOf(table)]).map(quoteName).join(', ');
     const lines = Object.keys(table.columns).map((column) => definition(table, column, catalog, true));
-    await tx.query(
-      `create table ${name} (${[...lines, `primary key (${key.map(quoteName).join(', ')})`].join(',\n  ')})`,
-    );
-    for (const column of table.once ?? []) await ensureOnce(tx, table, { schema }, column, report);
+    await tx.query(`create table ${name} (${[...lines, `primary key (${key})`].join(',\n  ')})`);
+    for (const column of table.once ?? []) await ensureOnce(adopting, table, { schema }, column);
   }
   report(`made the table ${schema}.${table.name}`);
+  if (table.comment) await tx.query(`comment on table ${name} is ${quoteText(table.comment)}`);
   await comment(tx, table, name, Object.keys(table.columns));
 }
 
@@ -133,41 +147,36 @@ async function schemaHere(tx: Transaction): Promise<string> {
   throw configurationError('The search path of this connection names no schema in which a table could be made.');
 }
 
-async function addColumns(
-  tx: Transaction,
-  table: Table,
-  found: Found,
-  catalog: Catalog,
-  zones: Zones,
-  report: Report,
-): Promise<void> {
+async function addColumns(adopting: Adopting, table: Table, found: Found, catalog: Catalog): Promise<void> {
+  const { tx, zones, report } = adopting;
+  const { columns } = table;
   const name = qualified(table.name, found);
-  const missing = Object.keys(table.columns).filter(
-    (column) =>
-      !(column in found.columns) && !table.columns[column]!.newTableOnly && table.columns[column]!.kind !== 'key',
+  const missing = Object.keys(columns).filter(
+    (column) => !(column in found.columns) && !columns[column]!.newTableOnly && columns[column]!.kind !== 'key',
   );
   if (missing.length > 0) {
     const added = missing.map((column) => `add column ${definition(table, column, catalog, false)}`);
     await tx.query(`alter table ${name} ${added.join(', ')}`);
     for (const column of missing) report(`added the column ${found.schema}.${table.name}.${column}`);
     await comment(tx, table, name, missing);
-    const began = missing.filter((column) => table.columns[column]!.began);
-    if (began.length > 0) await beginColumns(tx, table, name, began, zones);
+    await beginColumns(tx, table, name, missing, zones);
   }
-  for (const column of table.once ?? []) await ensureOnce(tx, table, found, column, report);
-  for (const column of table.unique ?? []) await ensureUnique(tx, table, found, column, report);
+  for (const column of table.once ?? []) await ensureOnce(adopting, table, found, column);
+  for (const column of table.unique ?? []) await ensureUnique(adopting, table, found, column);
 }
 
 /** What happened before the job came is not its to do again. */
-async function beginColumns(tx: Transaction, table: Table, name: string, columns: string[], { dbZone }: Zones) {
-  const set = columns.map((column) => `${quoteName(column)} = ${table.columns[column]!.began}`);
-  const has = columns.map((column) => `(${table.columns[column]!.began}) is not null`);
-  await tx.query(`update ${name} as t set ${set.join(', ')} where ${has.join(' or ')}`, { dbZone, now: NOW });
+async function beginColumns(tx: Transaction, table: Table, name: string, added: string[], { dbZone }: Zones) {
+  const began = added.flatMap((column) => {
+    const sql = table.columns[column]!.began;
+    return sql ? [{ set: `${quoteName(column)} = ${sql}`, has: `(${sql}) is not null` }] : [];
+  });
+  if (began.length === 0) return;
+  const [set, has] = [began.map((each) => each.set).join(', '), began.map((each) => each.has).join(' or ')];
+  await tx.query(`update ${name} as t set ${set} where ${has}`, { dbZone, now: NOW });
 }
 
 async function comment(tx: Transaction, table: Table, name: string, columns: string[]): Promise<void> {
-  if (table.comment && columns.length === Object.keys(table.columns).length)
-    await tx.query(`comment on table ${name} is ${quoteText(table.comment)}`);
   for (const column of columns) {
     const text = table.columns[column]!.comment;
     if (text) await tx.query(`comment on column ${name}.${quoteName(column)} is ${quoteText(text)}`);

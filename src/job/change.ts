@@ -1,5 +1,5 @@
-import type { Event, Job, Rule, Tables } from './define.ts';
-import { namesIn, quoteName, quoteText, substitute, template } from './expressions.ts';
+import { type Event, type Job, type Rule, STAMP, type Tables } from './define.ts';
+import { namesIn, quoteName, quoteText, reading, template } from './expressions.ts';
 import { type Found, keyOf, physical } from './tables.ts';
 
 interface Compiling {
@@ -19,7 +19,6 @@ export interface Changing {
   change: string;
 }
 
-const NOW = ':now::timestamptz';
 /** A text of a row in an event or a message is cut here: a value of any size must cost no more than its own row. */
 const LONGEST_TEXT = 200;
 
@@ -38,28 +37,20 @@ export function change(name: string, rule: Rule, compiling: Compiling): Changing
 }
 
 /** The columns of the row that its new values and its events are made from. */
-function readBy(rule: Rule, events: Event[], columns: string[]): string[] {
+function readBy({ set = {}, carry = {} }: Rule, events: Event[], columns: string[]): string[] {
   const texts = events.flatMap(({ data = {}, when = '', due = '', message = '', channels = [] }) => [
     ...Object.values(data),
     when,
     due,
     ...[...[message, ...channels].join(' ').matchAll(/\{(\w+)\}/g)].map(([, column]) => column!),
   ]);
-  const names = namesIn([...Object.values(rule.set ?? {}), ...texts].join(' , '), columns);
-  return names.filter((column) => column !== 'id' && !(column in (rule.carry ?? {})));
+  const names = namesIn([...Object.values(set), ...texts].join(' , '), columns);
+  return names.filter((column) => column !== 'id' && !(column in carry));
 }
 
-function update(rule: Rule, read: string[], { job, tables, found, dbZone }: Compiling): string {
-  const { table } = job;
+function update(rule: Rule, read: string[], { job: { table }, tables, found, dbZone }: Compiling): string {
   const carried = Object.keys(rule.carry ?? {});
-  const before = (sql: string) =>
-    substitute(sql, (word) =>
-      word === 'now'
-        ? NOW
-        : ['id', 'due_at', ...read, ...carried].includes(word)
-          ? `todo.${quoteName(word)}`
-          : undefined,
-    );
+  const before = reading('todo', ['id', 'due_at', ...read, ...carried]);
   const set = Object.entries(rule.set ?? {}).map(([column, sql]) => `${quoteName(column)} = ${before(sql)}`);
   const after = read.map((column) => `${physical(table, found, column, dbZone, 't.')} as ${quoteName(column)}`);
   return `
@@ -69,20 +60,15 @@ function update(rule: Rule, read: string[], { job, tables, found, dbZone }: Comp
 }
 
 function told(event: Event, step: number, rule: string, { carry = {} }: Rule, { job, columns }: Compiling): string {
-  const known = ['id', 'due_at', ...columns, ...Object.keys(carry)];
-  const of = (sql: string) =>
-    substitute(sql, (word) => (word === 'now' ? NOW : known.includes(word) ? `changed.${quoteName(word)}` : undefined));
+  const of = reading('changed', ['id', 'due_at', ...columns, ...Object.keys(carry)]);
   const isInstant = (sql: string) =>
-    sql === 'now' || sql === 'due_at' || (job.table.columns[sql]?.kind === 'instant' && !(sql in carry));
-  const value = (sql: string) =>
-    sql === 'now'
-      ? '(select scheduler.iso(:now::timestamptz))'
-      : isInstant(sql)
-        ? `scheduler.iso(${of(sql)})`
-        : of(sql);
+    sql === 'due_at' || (job.table.columns[sql]?.kind === 'instant' && !(sql in carry));
+  const value = (sql: string, otherwise = of(sql)) => {
+    if (sql === 'now') return STAMP;
+    return isInstant(sql) ? `scheduler.iso(${of(sql)})` : otherwise;
+  };
   const data = Object.entries(event.data ?? { id: 'id' }).map(([as, sql]) => `${quoteText(as)}, ${value(sql)}`);
-  const shown = (column: string) =>
-    isInstant(column) ? `scheduler.iso(${of(column)})` : `left(${of(column)}::text, ${LONGEST_TEXT})`;
+  const shown = (column: string) => value(column, `left(${of(column)}::text, ${LONGEST_TEXT})`);
   if (event.message) data.push(`'message', ${template(event.message, shown, true)}`);
   const channels = (event.channels ?? []).map((channel) => template(channel, (column) => `${of(column)}::text`, false));
   return `

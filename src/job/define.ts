@@ -166,21 +166,21 @@ export interface TableName {
 export type Tables = { readonly [name: string]: TableName & any };
 
 /** What only a gateway may read: it cannot be printed, logged or turned into JSON. */
-export class Sealed<T> {
-  readonly #value: T;
+export class Sealed {
+  readonly #value: Record<string, unknown>;
 
-  constructor(value: T) {
+  constructor(value: Record<string, unknown>) {
     this.#value = value;
   }
 
-  open(): T {
+  open(): Record<string, unknown> {
     return this.#value;
   }
 }
 
-export interface Claimed<T = Record<string, unknown>> {
+export interface Claimed {
   id: string;
-  sealed: Sealed<T>;
+  sealed: Sealed;
 }
 
 /**
@@ -242,11 +242,7 @@ export const STAMP = '(select scheduler.iso(:now::timestamptz))';
 
 const line =
   (level: Line['level']) =>
-  (message: string, fields?: Line['fields']): Line => ({
-    level,
-    message,
-    ...(fields && { fields }),
-  });
+  (message: string, fields?: Line['fields']): Line => ({ ...{ level, message }, ...(fields && { fields }) });
 export const info = line('info');
 export const warning = line('warn');
 export const failure = line('error');

@@ -4,15 +4,18 @@
  */
 const TOKEN = /'(?:[^']|'')*'|"(?:[^"]|"")+"|::?\s*[A-Za-z_]\w*|[A-Za-z_]\w*|=>|\s+|[\s\S]/g;
 
-const nameOf = (token: string): string | undefined =>
-  /^"/.test(token) ? token.slice(1, -1).replaceAll('""', '"') : /^[A-Za-z_]/.test(token) ? token : undefined;
+const tokensOf = (sql: string): string[] => sql.match(TOKEN) ?? [];
+
+function nameOf(token: string): string | undefined {
+  if (token.startsWith('"')) return token.slice(1, -1).replaceAll('""', '"');
+  return /^[A-Za-z_]/.test(token) ? token : undefined;
+}
 
 /** Puts something else in place of each bare name for which there is a replacement. */
 export function substitute(sql: string, replacement: (name: string) => string | undefined): string {
-  const tokens = sql.match(TOKEN) ?? [];
   let before = '';
-  return tokens
-    .map((token, n) => {
+  return tokensOf(sql)
+    .map((token, n, tokens) => {
       const last = before;
       if (token.trim()) before = token;
       const name = nameOf(token);
@@ -24,6 +27,15 @@ export function substitute(sql: string, replacement: (name: string) => string | 
     .join('');
 }
 
+export const NOW = ':now::timestamptz';
+
+/** Makes SQL on the columns of an alias from SQL on bare names. */
+export function reading(alias: string, columns: string[], more: Record<string, string> = {}): (sql: string) => string {
+  const meanings = new Map(columns.map((name) => [name, `${alias}.${quoteName(name)}`]));
+  for (const [name, sql] of Object.entries({ now: NOW, ...more })) meanings.set(name, sql);
+  return (sql) => substitute(sql, (name) => meanings.get(name));
+}
+
 /** Those of some names that a piece of SQL mentions, in their order. */
 export function namesIn(sql: string, names: string[]): string[] {
   const found = new Set<string>();
@@ -33,7 +45,7 @@ export function namesIn(sql: string, names: string[]): string[] {
 
 /** What a compiled expression reads: columns of the row r, and parameters. */
 export function readsOf(sql: string): { columns: string[]; parameters: string[] } {
-  const tokens = (sql.match(TOKEN) ?? []).filter((token) => token.trim());
+  const tokens = tokensOf(sql).filter((token) => token.trim());
   const columns = tokens.filter((token, n) => nameOf(token) && tokens[n - 1] === '.' && tokens[n - 2] === 'r');
   const parameters = tokens.filter((token) => /^:\w/.test(token));
   return {
@@ -43,14 +55,8 @@ export function readsOf(sql: string): { columns: string[]; parameters: string[] 
 }
 
 /** Whether an expression depends on the columns of the row alone, and may be part of an index. */
-export const isOfTheRow = (sql: string): boolean => {
-  const names = namesIn(sql, ['now', 'due_at', 'select', 'exists']);
-  return (
-    names.length === 0 &&
-    !/(?<!:):(?!zone\b)[a-z]/i.test(sql.replace(/'(?:[^']|'')*'/g, '')) &&
-    !/\bselect\b/i.test(sql)
-  );
-};
+export const isOfTheRow = (sql: string): boolean =>
+  namesIn(sql, ['now', 'due_at', 'select']).length === 0 && readsOf(sql).parameters.every((name) => name === 'zone');
 
 export const quoteName = (name: string): string => `"${name.replaceAll('"', '""')}"`;
 export const quoteText = (text: string): string => `'${text.replaceAll("'", "''")}'`;

@@ -1,49 +1,36 @@
 import type { Transaction } from '../db/client.ts';
 import { sqlState } from '../db/states.ts';
 import { indexable } from './compile.ts';
-import { AT_ONCE, type Job, type Rule, type Table, type Tables } from './define.ts';
+import { AT_ONCE, type Job, type Table } from './define.ts';
 import { quoteName, quoteText, substitute } from './expressions.ts';
-import { type Found, keyOf, physical, qualified } from './tables.ts';
+import { type Catalog, type Found, keyOf, namesOf, physical, qualified } from './tables.ts';
 
 export interface Zones {
   zone: string;
   dbZone: string;
 }
 
-/** Says what was done to the application's tables. */
-export type Report = (step: string) => void;
-
 export interface Index {
   name: string;
-  /** What follows "on TABLE"; made for a table as it is in this database. */
-  definition: (found: Found) => string;
+  /** What follows "on TABLE"; made for the table as it is in this database. */
+  definition: string;
 }
 
 /** The indexes that a job needs on one of its tables. */
-export function indexesOf(job: Job, table: Table, tables: Tables, { zone, dbZone }: Zones): Index[] {
-  const stored = (found: Found) => (sql: string) =>
-    substitute(sql, (name) => (name in table.columns ? indexed(table, found, name, dbZone) : undefined)).replaceAll(
-      /:zone(::text)?/g,
-      `${quoteText(zone)}::text`,
-    );
-  const more = Object.entries(table.indexes ?? {}).map(([end, definition]) => ({
-    name: `${table.name}_${end}`,
-    definition: (found: Found) => stored(found)(definition),
-  }));
-  if (table !== job.table) return more;
-  return [
-    ...distinct(waitingRows(job, tables)).map(({ name, due, conditions }) => ({
-      name: `${table.name}_to_${name.replaceAll(' ', '_')}`,
-      definition: (found: Found) => {
-        const of = stored(found);
-        const order = due === AT_ONCE ? [] : [`(${of(due)})`];
-        const kept = conditions.filter((each) => !isAlwaysTrue(each, found));
-        const where = kept.length > 0 ? ` where ${kept.map((each) => `(${of(each)})`).join(' and ')}` : '';
-        return `(${[...order, quoteName(keyOf(table))].join(', ')})${where}`;
-      },
-    })),
-    ...more,
-  ];
+export function indexesOf(job: Job, table: Table, catalog: Catalog, zones: Zones): Index[] {
+  const found = catalog[table.name]!;
+  const replacement = (name: string) => (name in table.columns ? indexed(table, found, name, zones.dbZone) : undefined);
+  const stored = (sql: string) =>
+    substitute(sql, replacement).replaceAll(/:zone(::text)?/g, `${quoteText(zones.zone)}::text`);
+  const named = (end: string, definition: string): Index => ({ name: `${table.name}_${end}`, definition });
+  const waiting = table === job.table ? distinct(waitingRows(job, catalog, zones)) : [];
+  const ofRules = waiting.map(({ name, due, conditions }) => {
+    const order = due === AT_ONCE ? [] : [`(${stored(due)})`];
+    const kept = conditions.filter((each) => !isAlwaysTrue(each, found)).map((each) => `(${stored(each)})`);
+    const where = kept.length > 0 ? ` where ${kept.join(' and ')}` : '';
+    return named(`to_${name.replaceAll(' ', '_')}`, `(${[...order, quoteName(keyOf(table))].join(', ')})${where}`);
+  });
+  return [...ofRules, ...Object.entries(table.indexes ?? {}).map(([end, sql]) => named(end, stored(sql)))];
 }
 
 /**
@@ -71,10 +58,11 @@ interface Waiting {
   conditions: string[];
 }
 
-const waitingRows = (job: Job, tables: Tables): Waiting[] =>
-  Object.entries(job.rules)
-    .filter(([, rule]) => !rule.row)
-    .map(([name, rule]: [string, Rule]) => ({ name, due: rule.due, conditions: indexable(rule, tables) }));
+function waitingRows(job: Job, catalog: Catalog, { dbZone }: Zones): Waiting[] {
+  const tables = namesOf(job, catalog, dbZone);
+  const ofTable = Object.entries(job.rules).filter(([, rule]) => !rule.row);
+  return ofTable.map(([name, rule]) => ({ name, due: rule.due, conditions: indexable(rule, tables) }));
+}
 
 /** One index serves all rules of the same due time whose conditions are no weaker than its own. */
 function distinct(all: Waiting[]): Waiting[] {
@@ -85,28 +73,28 @@ function distinct(all: Waiting[]): Waiting[] {
   );
 }
 
+/** Where the indexes of a job are made, and who is told of it. */
+export interface Making {
+  tx: Transaction;
+  report: (step: string) => void;
+}
+
 /**
  * "create index if not exists" that also notices a changed definition: another zone, a later version. An index of that name
  * that an operator built beforehand, concurrently say, has no comment and is left alone.
  */
-export async function ensureIndex(
-  tx: Transaction,
-  table: Table,
-  found: Found,
-  index: Index,
-  report: Report,
-): Promise<void> {
-  const definition = index.definition(found);
-  const place = `${quoteName(found.schema)}.${quoteName(index.name)}`;
+export async function ensureIndex({ tx, report }: Making, table: Table, found: Found, index: Index): Promise<void> {
+  const { name, definition } = index;
+  const place = qualified(name, found);
   const [present] = await tx.query<{ comment: string | null }>(
     `select obj_description(oid, 'pg_class') as comment from pg_class where oid = to_regclass(:place::text)`,
     { place },
   );
   if (present && (present.comment === null || present.comment === definition)) return;
   if (present) await tx.query(`drop index ${place}`);
-  await tx.query(`create index ${quoteName(index.name)} on ${qualified(table.name, found)} ${definition}`);
+  await tx.query(`create index ${quoteName(name)} on ${qualified(table.name, found)} ${definition}`);
   await tx.query(`comment on index ${place} is ${quoteText(definition)}`);
-  report(`${present ? 'rebuilt' : 'built'} the index ${found.schema}.${index.name}`);
+  report(`${present ? 'rebuilt' : 'built'} the index ${found.schema}.${name}`);
 }
 
 const CANNOT_BE_UNIQUE = new Set([
@@ -121,29 +109,25 @@ export const onceName = (table: Table, column: string): string => `${table.name}
  * has a value twice already, or cannot promise it because it is partitioned by something else, an index that finds is made.
  */
 export async function ensureOnce(
-  tx: Transaction,
+  { tx, report }: Making,
   table: Table,
-  { schema }: Pick<Found, 'schema'>,
+  found: Pick<Found, 'schema'>,
   column: string,
-  report: Report,
 ): Promise<void> {
   const name = onceName(table, column);
-  const place = `${quoteName(schema)}.${quoteName(name)}`;
-  const on = `${quoteName(schema)}.${quoteName(table.name)}`;
-  const [known] = await tx.query<{ others: boolean; ours: boolean; partial: boolean }>(
+  const place = qualified(name, found);
+  const on = qualified(table.name, found);
+  const [known] = await tx.query<{ others: boolean; ours: 'whole' | 'partial' | null }>(
     `select scheduler.stored_once('', :on::text::regclass, :column::text) as others,
-       exists (select from pg_index where indexrelid = to_regclass(:place::text) and indrelid = :on::text::regclass) as ours,
-       exists (
-         select from pg_index
-         where indexrelid = to_regclass(:place::text) and indrelid = :on::text::regclass and indpred is not null
-       ) as partial`,
+       (
+         select case when indpred is null then 'whole' else 'partial' end
+         from pg_index where indexrelid = to_regclass(:place::text) and indrelid = :on::text::regclass
+       ) as ours`,
     { on, place, column },
   );
-  if (known!.others) {
-    if (known!.partial) await tx.query(`drop index ${place}`);
-    return;
-  }
-  if (known!.ours) return;
+  const { others, ours } = known!;
+  if (others && ours === 'partial') await tx.query(`drop index ${place}`);
+  if (others || ours) return;
   const c = quoteName(column);
   const definition = `on ${on} (${c}) where ${c} is not null and ${c}::text <> ''`;
   await tx.query('savepoint once');
@@ -154,17 +138,11 @@ export async function ensureOnce(
     await tx.query('rollback to savepoint once');
     await tx.query(`create index ${quoteName(name)} ${definition}`);
   }
-  report(`built the index ${schema}.${name}`);
+  report(`built the index ${found.schema}.${name}`);
 }
 
 /** An "on conflict" needs an index over all rows. Two rows with the same value end the migration: a person must choose. */
-export async function ensureUnique(
-  tx: Transaction,
-  table: Table,
-  found: Found,
-  column: string,
-  report: Report,
-): Promise<void> {
+export async function ensureUnique({ tx, report }: Making, table: Table, found: Found, column: string): Promise<void> {
   const name = `${table.name}_${column}_unique`;
   const on = qualified(table.name, found);
   const [known] = await tx.query<{ isUnique: boolean }>(

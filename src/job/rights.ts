@@ -1,28 +1,28 @@
 import type { Installed } from './compile.ts';
 
-/** Rights on a table, in the words of GRANT. */
-export type Right = 'select' | 'insert' | 'update' | 'delete';
-
-export interface Needed {
+interface Needed {
   table: string;
-  rights: Right[];
+  /** In the words of GRANT. */
+  rights: string[];
 }
 
-const needed = (table: string, ...rights: Right[]): Needed => ({ table: `scheduler.${table}`, rights });
+const ALL = ['select', 'insert', 'update', 'delete'];
 
 /** The rights on the program's own tables of a role that only ticks. */
 export const OWN_RIGHTS: Needed[] = [
-  needed('migrations', 'select'),
-  needed('runs', 'select', 'insert', 'update', 'delete'),
-  needed('events', 'select', 'insert', 'update', 'delete'),
-  needed('failures', 'select', 'insert', 'update', 'delete'),
-  needed('controls', 'select', 'insert'),
-  needed('accounted', 'select', 'insert', 'update', 'delete'),
-  needed('accounted_up_to', 'select', 'update'),
-  needed('holds', 'select', 'update'),
+  { table: 'scheduler.migrations', rights: ['select'] },
+  {
+    table: 'scheduler.runs',
+    // What a run was is written once; how it ended, later.
+    rights: ['select', 'insert', 'delete', 'update (finished_at, changed, failed, late_by, unsent, work_left, error)'],
+  },
+  { table: 'scheduler.events', rights: ['select', 'insert', 'delete'] },
+  { table: 'scheduler.failures', rights: ALL },
+  { table: 'scheduler.controls', rights: ['select', 'insert'] },
+  { table: 'scheduler.accounted', rights: ALL },
+  { table: 'scheduler.accounted_up_to', rights: ['select', 'update'] },
+  { table: 'scheduler.holds', rights: ['select', 'update'] },
 ];
-
-const ORDER: Right[] = ['select', 'insert', 'update', 'delete'];
 
 /** The rights on the application's tables that follow from the SQL of some jobs. */
 export function rightsOf(installed: Installed[]): Needed[] {
@@ -30,6 +30,6 @@ export function rightsOf(installed: Installed[]): Needed[] {
   const tables = [...new Set(all.map(([table]) => table))].sort();
   return tables.map((table) => ({
     table,
-    rights: ORDER.filter((right) => all.some(([name, rights]) => name === table && rights.has(right))),
+    rights: ALL.filter((right) => all.some(([name, rights]) => name === table && rights.has(right))),
   }));
 }

@@ -34,55 +34,44 @@ export const CATALOG = `(
 )`;
 
 export const tablesOf = (job: Job): Table[] => [job.table, ...Object.values(job.tables ?? {})];
-export const tableNames = (jobs: Job[]): string[] => [
-  ...new Set(jobs.flatMap((job) => tablesOf(job).map(({ name }) => name))),
-];
-
-/** The columns that a job needs of a table. */
-export const needsOf = (table: Table): string[] =>
-  table.needs ?? Object.keys(table.columns).filter((name) => !table.columns[name]!.newTableOnly);
+export const tableNames = (jobs: Job[]): string[] => [...new Set(jobs.flatMap(tablesOf).map(({ name }) => name))];
 
 /** The tables and columns that a job needs and this database does not have. */
 export const missingFrom = (job: Job, catalog: Catalog): string[] =>
-  tablesOf(job).flatMap((table) => {
-    const found = catalog[table.name];
-    if (!found) return [table.name];
-    return needsOf(table)
-      .filter((name) => !(name in found.columns))
-      .map((name) => `${table.name}.${name}`);
+  tablesOf(job).flatMap(({ name, columns, needs }) => {
+    const found = catalog[name];
+    if (!found) return [name];
+    const needed = needs ?? Object.keys(columns).filter((column) => !columns[column]!.newTableOnly);
+    return needed.filter((column) => !(column in found.columns)).map((column) => `${name}.${column}`);
   });
 
 export const keyOf = (table: Table): string => table.key ?? 'id';
-export const qualified = (name: string, { schema }: Found): string => `${quoteName(schema)}.${quoteName(name)}`;
+export const qualified = (name: string, { schema }: Pick<Found, 'schema'>): string =>
+  `${quoteName(schema)}.${quoteName(name)}`;
 
 /** What a column is in this database: an instant is a timestamptz and a day a date, however they are stored. */
 export function physical(table: Table, found: Found, name: string, dbZone: string, alias = ''): string {
   const column = `${alias}${quoteName(name)}`;
+  const kind = table.columns[name]?.kind;
   const type = found.columns[name] ?? '';
+  if (!type.startsWith('timestamp') || (kind !== 'instant' && kind !== 'day')) return column;
+  const hasZone = !type.includes('without');
   const inZone = `${column} at time zone ${quoteText(dbZone)}`;
-  switch (table.columns[name]?.kind) {
-    case 'instant':
-      return isZoneless(type) ? `(${inZone})` : column;
-    case 'day':
-      return isZoneless(type) ? `(${column}::date)` : type.startsWith('timestamp') ? `((${inZone})::date)` : column;
-    default:
-      return column;
-  }
+  if (kind === 'instant') return hasZone ? column : `(${inZone})`;
+  return hasZone ? `((${inZone})::date)` : `(${column}::date)`;
 }
-
-const isZoneless = (type: string) => type.startsWith('timestamp') && type.includes('without');
 
 /** Every column that the definition knows and the table has. */
 export const columnsOf = (table: Table, found: Found): string[] =>
   Object.keys(table.columns).filter((name) => name in found.columns);
 
 /** A table as its job sees it. The planner writes such a view into the query, so that it costs nothing. */
-export function view(table: Table, found: Found, dbZone: string): string {
+function view(table: Table, found: Found, dbZone: string): string {
   const columns = columnsOf(table, found).map(
     (name) => `${physical(table, found, name, dbZone, 't.')} as ${quoteName(name)}`,
   );
-  const key = keyOf(table) === 'id' ? [] : [`t.${quoteName(keyOf(table))} as id`];
-  return `(select ${[...columns, ...key, 't.ctid as place'].join(', ')} from ${qualified(table.name, found)} as t)`;
+  if (keyOf(table) !== 'id') columns.push(`t.${quoteName(keyOf(table))} as id`);
+  return `(select ${[...columns, 't.ctid as place'].join(', ')} from ${qualified(table.name, found)} as t)`;
 }
 
 const TIMES = ['created_at', 'updated_at', 'createdAt', 'updatedAt'];
@@ -115,42 +104,39 @@ const READ = ['select'];
 export const LOCK = ['select', 'update'];
 
 /** The job's tables for its SQL; what that does with them is noted as a right that it needs. */
-export function namesOf(job: Job, catalog: Catalog, dbZone: string, rights: Rights, reading = READ): Tables {
-  const note = (table: Table, ...more: string[]) => {
-    const known = rights.get(table.name) ?? new Set();
-    for (const right of more) known.add(right);
-    rights.set(table.name, known);
-  };
+export function namesOf(job: Job, catalog: Catalog, dbZone: string, rights: Rights = new Map(), toRead = READ): Tables {
   const entry = (table: Table): TableName => {
     const found = catalog[table.name]!;
-    let asRead: string | undefined;
-    const into = (right: string, words: string) => {
-      // "where", "returning" and "on conflict" read what they name.
-      note(table, 'select', right);
-      return `${words} ${qualified(table.name, found)}`;
+    const type = qualified(table.name, found);
+    const note = (more: string[]) => rights.set(table.name, new Set([...(rights.get(table.name) ?? []), ...more]));
+    // "where", "returning" and "on conflict" read what they name.
+    const write = (right: string, words = right) => {
+      note(['select', right]);
+      return `${words} ${type}`;
     };
+    let asRead: string | undefined;
     return {
       toString: () => {
-        note(table, ...reading);
+        note(toRead);
         asRead ??= view(table, found, dbZone);
         return asRead;
       },
       get update() {
-        return into('update', 'update');
+        return write('update');
       },
       get insert() {
-        return into('insert', 'insert into');
+        return write('insert', 'insert into');
       },
       get delete() {
-        return into('delete', 'delete from');
+        return write('delete', 'delete from');
       },
       insertSelect: (values, alias) => {
         const all = Object.entries({ ...valuesOfApplication(table, found), ...values });
         const names = all.map(([name]) => quoteName(name)).join(', ');
-        const place = `${into('insert', 'insert into')}${alias ? ` as ${alias}` : ''}`;
+        const place = `${write('insert', 'insert into')}${alias ? ` as ${alias}` : ''}`;
         return `${place} (${names}) select ${all.map(([, value]) => value).join(', ')}`;
       },
-      type: qualified(table.name, found),
+      type,
       oid: found.oid,
     };
   };

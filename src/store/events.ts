@@ -41,7 +41,11 @@ export interface Event {
 const EVENT = `select e.id::double precision as id, e.type, e.job, e.transition, e.entity_id, scheduler.iso(e.due_at) as due_at,
   scheduler.iso(e.occurred_at) as occurred_at, e.run_id::double precision as run_id, e.channels, e.data from scheduler.events e`;
 
-export interface EventFilter {
+/** SQL on whether a time lies in the span of `:since` and `:until`, either of which may be null. */
+export const within = (time: string) =>
+  `(:since::timestamptz is null or ${time} >= :since::timestamptz) and (:until::timestamptz is null or ${time} < :until::timestamptz)`;
+
+interface EventFilter {
   job: string | null;
   entity: string | null;
   type: string | null;
@@ -58,8 +62,7 @@ export function findEvents(db: Pick<Database, 'query'>, filter: EventFilter): Pr
        where (:job::text is null or e.job = :job::text)
          and (:entity::text is null or e.entity_id = :entity::text)
          and (:type::text is null or e.type = :type::text)
-         and (:since::timestamptz is null or e.occurred_at >= :since::timestamptz)
-         and (:until::timestamptz is null or e.occurred_at < :until::timestamptz)
+         and ${within('e.occurred_at')}
        order by e.id desc limit :limit::integer
      ) as newest order by id`,
     { ...filter },

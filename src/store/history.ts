@@ -1,4 +1,6 @@
 import type { Database } from '../db/client.ts';
+import type { Control } from './controls.ts';
+import { within } from './events.ts';
 
 /** Past runs, and who started or stopped what, in one list. */
 export type Entry = Run | Intervention;
@@ -21,17 +23,10 @@ export interface Run {
   version: string;
 }
 
-export interface Intervention {
-  kind: 'control';
-  at: string;
-  /** Null: all of them. */
-  job: string | null;
-  by: string;
-  action: 'start' | 'stop';
-  reason: string | null;
-}
+/** Of all jobs, where it names none. */
+type Intervention = Control & { kind: 'control'; job: string | null };
 
-export interface HistoryFilter {
+interface HistoryFilter {
   job: string | null;
   since: string | null;
   until: string | null;
@@ -39,9 +34,6 @@ export interface HistoryFilter {
   /** With the runs that found nothing to do. */
   all: boolean;
 }
-
-const WITHIN = (time: string) =>
-  `(:since::timestamptz is null or ${time} >= :since::timestamptz) and (:until::timestamptz is null or ${time} < :until::timestamptz)`;
 
 const IDLE = `(r.finished_at is not null and r.changed = '{}' and r.failed = 0 and r.error is null and not r.work_left)`;
 
@@ -55,14 +47,14 @@ export async function readHistory(db: Database, filter: HistoryFilter): Promise<
           'workLeft', r.work_left, 'error', r.error, 'host', r.host, 'version', r.version
         ) as entry
         from scheduler.runs r
-        where (:job::text is null or r.job = :job::text or :job::text = any(r.idle)) and ${WITHIN('r.started_at')} and (:all::boolean or not ${IDLE})
+        where (:job::text is null or r.job = :job::text or :job::text = any(r.idle)) and ${within('r.started_at')} and (:all::boolean or not ${IDLE})
         order by r.started_at desc, r.id desc limit :limit::integer)
        union all
        (select c.at, 0, c.id, json_build_object(
           'kind', 'control', 'at', scheduler.iso(c.at), 'job', c.job, 'by', c.by, 'action', c.action, 'reason', c.reason
         )
         from scheduler.controls c
-        where (:job::text is null or c.job is null or c.job = :job::text) and ${WITHIN('c.at')}
+        where (:job::text is null or c.job is null or c.job = :job::text) and ${within('c.at')}
         order by c.id desc limit :limit::integer)
        order by at desc, place desc, id desc limit :limit::integer
      ) as newest

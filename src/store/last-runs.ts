@@ -1,4 +1,5 @@
 import type { Transaction } from '../db/client.ts';
+import type { Run } from './history.ts';
 import type { Standing } from './runs.ts';
 
 export interface LastRun {
@@ -8,21 +9,15 @@ export interface LastRun {
   /** Since the last tick, or since somebody started the job: a start has a tick ahead of it. Null: never either. */
   silentSeconds: number | null;
   /** The latest one, whoever started it. */
-  run: {
-    at: string;
-    by: string | null;
-    finishedAt: string | null;
-    changed: Record<string, number>;
-    failed: number;
-    lateSeconds: number;
-    workLeft: boolean;
-    error: string | null;
-  } | null;
+  run: Omit<Run, 'kind' | 'job' | 'idle' | 'unsent' | 'host' | 'version'> | null;
   failing: number;
   quarantined: number;
 }
 
 export function readLastRuns(tx: Transaction, standing: Standing[]): Promise<LastRun[]> {
+  const jobs = standing.map(({ job, control }) => ({
+    ...{ name: job.name, every: job.everyMinutes, started: control?.action === 'start' ? control.at : null },
+  }));
   return tx.query<LastRun>(
     `select j.name as job,
        scheduler.iso(to_timestamp((floor(extract(epoch from clock_timestamp()) / 60 / j.every) + 1) * 60 * j.every)) as "nextCheck",
@@ -52,12 +47,6 @@ export function readLastRuns(tx: Transaction, standing: Standing[]): Promise<Las
          (select * from scheduler.runs where job is null and slot is not null and j.name = any(idle) order by id desc limit 1)
        ) as latest order by id desc limit 1
      ) as tick on true`,
-    {
-      jobs: JSON.stringify(
-        standing.map(({ job: { name, everyMinutes }, control }) => ({
-          ...{ name, every: everyMinutes, started: control?.action === 'start' ? control.at : null },
-        })),
-      ),
-    },
+    { jobs: JSON.stringify(jobs) },
   );
 }

@@ -23,11 +23,7 @@ const forget = (table: string, time: string) => `
   select count(*)::integer as n from gone`;
 
 const FORGET = { events: forget('events', 'occurred_at'), runs: forget('runs', 'started_at') };
-
-export interface Pruned {
-  events: number;
-  runs: number;
-}
+type Pruned = Record<keyof typeof FORGET, number>;
 
 /** Forgets history past its retention. Nothing reads it to decide: the state of a row is in the row. */
 export async function prune(db: Database, settings: Settings, now: string, stop: Stop): Promise<Pruned> {

@@ -1,7 +1,6 @@
 import assert from 'node:assert/strict';
 import { bind } from '../../src/db/bind.ts';
-import { placesOfDue } from '../../src/engine/ask.ts';
-import { soonest } from '../../src/engine/soonest.ts';
+import { placesOfDue, soonest } from '../../src/engine/ask.ts';
 import { type Cursor, claim } from '../../src/engine/statements.ts';
 import type { CompiledRule, Installed } from '../../src/job/compile.ts';
 import type { Job } from '../../src/job/define.ts';

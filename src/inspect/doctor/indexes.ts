@@ -1,7 +1,7 @@
 import { isZone, type Settings } from '../../base/config.ts';
 import type { Installed } from '../../job/compile.ts';
 import { indexesOf, onceName } from '../../job/indexes.ts';
-import { type Catalog, namesOf, tablesOf } from '../../job/tables.ts';
+import { type Catalog, tablesOf } from '../../job/tables.ts';
 import { counted, type Exam, type Finding, failed, ok, quoteName } from './finding.ts';
 
 /** The indexes that "scheduler migrate" puts beside the application's tables. */
@@ -17,13 +17,12 @@ interface Wanted {
 }
 
 function wantedBy({ job }: Installed, catalog: Catalog, { timezone, dbTimezone }: Settings): Wanted[] {
-  const tables = namesOf(job, catalog, dbTimezone, new Map());
   return tablesOf(job).flatMap((table) => {
     const found = catalog[table.name]!;
     const place = { schema: found.schema, on: table.name, oid: found.oid };
-    const indexes = indexesOf(job, table, tables, { zone: timezone, dbZone: dbTimezone });
+    const indexes = indexesOf(job, table, catalog, { zone: timezone, dbZone: dbTimezone });
     return [
-      ...indexes.map(({ name, definition }) => ({ ...place, name, definition: definition(found), once: null })),
+      ...indexes.map((index) => ({ ...place, ...index, once: null })),
       ...(table.once ?? []).map((column) => ({
         ...place,
         name: onceName(table, column),

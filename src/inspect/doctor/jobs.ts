@@ -1,8 +1,7 @@
 import { readable } from '../../base/calendar.ts';
 import { sqlState } from '../../db/states.ts';
-import { record } from '../../engine/outside.ts';
 import { parameters } from '../../engine/run.ts';
-import { claim, claimByKey, complete, picked } from '../../engine/statements.ts';
+import { claim, claimByKey, complete, picked, recordAnswers } from '../../engine/statements.ts';
 import { readCatalog } from '../../job/adopt.ts';
 import { type CompiledRule, type Installed, install } from '../../job/compile.ts';
 import type { Job } from '../../job/define.ts';
@@ -100,7 +99,7 @@ async function fits(exam: Exam, { job, rules }: Installed): Promise<Finding> {
 
 const statements = (rule: CompiledRule): string[] => [
   ...(rule.together ? [claimByKey(rule), complete(rule, picked(rule))] : [complete(rule, claim(rule))]),
-  ...(rule.outside ? [record(rule)] : []),
+  ...(rule.outside ? [recordAnswers(rule)] : []),
 ];
 
 /** Values for every parameter. Planning needs one of each type, and looks at none. */
