@@ -49,11 +49,10 @@ const AT_ONCE = 256;
 const AT_ONCE_EACH = 32;
 
 const perform: Outside['perform'] = async (claimed, { values, signal, answer }) => {
-  const [{ RadiusClient, describeDisconnect, isGone }, { inFlight }] = await Promise.all([
+  const [{ describeDisconnect, disconnect, isGone }, { inFlight }] = await Promise.all([
     import('./radius/client.ts'),
     import('../../net/in-flight.ts'),
   ]);
-  await using radius = new RadiusClient();
   const port = Number(values.radiusPort);
   const open = ({ sealed }: Claimed) => sealed.open() as unknown as Disconnection;
   const reply = (item: Claimed, kind: string, said?: string) =>
@@ -72,7 +71,7 @@ const perform: Outside['perform'] = async (claimed, { values, signal, answer }) 
         reply(item, 'failed', nas ? `the table nas knows no NAS ${nas}` : 'its NAS is not known');
         return 'go on';
       }
-      const result = await radius.disconnect(
+      const result = await disconnect(
         { host: nas, port, secret },
         { username: decoded(username), sessionId: session && decoded(session), nasIp: nas, framedIp: framed },
         { signal },
