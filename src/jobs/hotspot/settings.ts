@@ -81,17 +81,13 @@ const NEEDS: Record<Provider, Partial<Record<Name, string>>> = {
 const TIMEOUT_MS = 20_000;
 
 /** The gateway that the settings ask for; names every setting it lacks. */
-export function smsGateway(settings: Record<string, string | boolean>): SmsGateway {
+export function smsGateway(settings: Record<string, unknown>): SmsGateway {
   const value = (name: Name) => String(settings[name] ?? '');
   const provider = value('sms') as Provider;
-  const missing = (Object.entries(NEEDS[provider]) as [Name, string][]).filter(([name]) => value(name) === '');
-  if (missing.length > 0) {
-    throw configurationError(
-      missing
-        .map(([name, what]) => `SCHEDULER_SMS is "${provider}", so set ${SMS_SETTINGS[name].env}: ${what}.`)
-        .join('\n'),
-    );
-  }
+  const missing = (Object.entries(NEEDS[provider]) as [Name, string][])
+    .filter(([name]) => value(name) === '')
+    .map(([name, what]) => `SCHEDULER_SMS is "${provider}", so set ${SMS_SETTINGS[name].env}: ${what}.`);
+  if (missing.length > 0) throw configurationError(missing.join('\n'));
   return {
     provider,
     url: value('smsUrl'),
