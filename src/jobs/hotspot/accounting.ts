@@ -114,12 +114,12 @@ const addUp = (t: Tables) => `
     )`;
 
 /** Counting twice changes nothing. */
-const COUNT: Pick<Rule, 'due' | 'together' | 'change'> = {
+const COUNT = {
   // Not when the router says that it happened: routers' clocks err.
   due: AT_ONCE,
   together: { key: 'r.id', lock: () => 'select key from due where scheduler.try_hold(61, key::text)' },
   change: (t) => [moveMark, compare, addUp].map((part) => part(t)).join(','),
-};
+} satisfies Rule;
 
 const sync: Rule = {
   ...COUNT,
@@ -182,9 +182,8 @@ const closeSilent: Rule = {
   change: (t) => `
     silent as (
       ${t.radacct.update} r
-      set acctstoptime = coalesce(r.acctupdatetime, r.acctstarttime), acctterminatecause = 'Lost-Carrier',
-        acctsessiontime = greatest(r.acctsessiontime,
-          extract(epoch from coalesce(r.acctupdatetime, r.acctstarttime) - r.acctstarttime)::bigint, 0)
+      set acctstoptime = ${LAST_HEARD}, acctterminatecause = 'Lost-Carrier',
+        acctsessiontime = greatest(r.acctsessiontime, extract(epoch from ${LAST_HEARD} - r.acctstarttime)::bigint, 0)
       from todo where r.radacctid = todo.id and r.acctstoptime is null
       returning r.radacctid as id, r.nasipaddress, todo.due_at
     ),
@@ -218,12 +217,7 @@ export const job = defineJob({
   summary: 'keep usage figures in step with RADIUS accounting',
   everyMinutes: 5,
   order: 80,
-  table: part(
-    RADACCT,
-    ...['radacctid', 'username', 'nasipaddress', 'framedipaddress', 'callingstationid', 'acctstarttime'],
-    ...['acctupdatetime', 'acctstoptime', 'acctinterval', 'acctsessiontime', 'acctinputoctets', 'acctoutputoctets'],
-    'acctterminatecause',
-  ),
+  table: part(RADACCT, ...RADACCT.needs!.filter((column) => column !== 'acctsessionid')),
   tables: { radius_sessions: RADIUS_SESSIONS, hotspot_users: HOTSPOT_USERS, data_usage_logs: DATA_USAGE_LOGS },
   settings: { radiusInterim: RADIUS_SETTINGS.radiusInterim },
   begin,
