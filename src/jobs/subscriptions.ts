@@ -175,14 +175,13 @@ export const job = defineJob({
       rule === 'activate' ? info(`Found ${count} scheduled subscriptions to activate`) : undefined,
     done: ({ transition, step, entity_id: id, data }) => {
       const activating = info(`Activating scheduled subscription ${data.replaced_by ?? id} for user ${data.user_id}`);
-      switch (transition) {
-        case 'activate':
-          return [...(step === 1 ? [activating] : []), info(`Activated subscription ${id}`)];
-        case 'expire previous':
-          return [...(step === 1 ? [activating] : []), info(`Expired previous subscription ${id}`)];
-        default:
-          return [info(`Ended subscription ${id}`)];
-      }
+      const said: Record<string, string> = {
+        activate: 'Activated',
+        'expire previous': 'Expired previous',
+        end: 'Ended',
+      };
+      const done = info(`${said[transition]} subscription ${id}`);
+      return step === 1 && transition !== 'end' ? [activating, done] : [done];
     },
     failed: (failed) => failure(failedTo(failed)),
     finished: (changed, failures, failed) => {

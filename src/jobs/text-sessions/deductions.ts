@@ -2,13 +2,8 @@ import { defineJob, info } from '../../job/define.ts';
 import { ACTIVE, LOG, NEXT_BLOCK, SETTINGS, settling, survey, TIME_FOR_ANOTHER } from './settle.ts';
 import { TABLES, TEXT_SESSIONS } from './tables.ts';
 
-const CONDITIONS = { ...ACTIVE, ...TIME_FOR_ANOTHER };
-
 // A session whose time and credit end with the same block ends for time, so this job leaves it to "session-endings".
-const deduct = settling(
-  { due: NEXT_BLOCK, where: CONDITIONS },
-  { family: [...Object.values(CONDITIONS), `${NEXT_BLOCK} <= now`].join(' and '), timeEnds: false },
-);
+const deduct = settling(NEXT_BLOCK, { ...ACTIVE, ...TIME_FOR_ANOTHER }, false);
 
 export const job = defineJob({
   name: 'deductions',
