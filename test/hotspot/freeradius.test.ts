@@ -179,7 +179,7 @@ test('a session of somebody else is not found', async () => {
 test('a wrong secret is met with silence on each of 3 tries, and FreeRADIUS says why', async () => {
   const open = await session(await user());
   const wrong = { ...server.nas, secret: 'another secret' };
-  assert.equal(await disconnect(wrong, open, { timeoutMs: 300, tries: 3 }), 'silence');
+  assert.equal(await disconnect(wrong, open, undefined, { timeoutMs: 300, tries: 3 }), 'silence');
   const complaints = server.log().match(/invalid Message-Authenticator|Shared secret is incorrect/g) ?? [];
   assert.ok(complaints.length >= 3, server.log().slice(-2000));
 });
@@ -209,7 +209,7 @@ test('a NAS that is down is met with silence within the time given', async () =>
   const other = await startFreeRadius(dead);
   await other[Symbol.asyncDispose]();
   const began = performance.now();
-  const answer = await disconnect(other.nas, { username: 'kdfh3746' }, { timeoutMs: 100, tries: 3 });
+  const answer = await disconnect(other.nas, { username: 'kdfh3746' }, undefined, { timeoutMs: 100, tries: 3 });
   assert.equal(answer, 'silence');
   assert.ok(performance.now() - began < 1500);
 });

@@ -48,7 +48,7 @@ const perform: Outside['perform'] = async (claimed, world) => {
     const answer = await disconnect(
       { host: nas, port, secret },
       { username: decoded(username), sessionId: session && decoded(session), nasIp: nas, framedIp: framed },
-      { signal: world.signal },
+      world.signal,
     );
     const said = describeDisconnect(answer);
     if (answer === 'stopped') return { verdict: 'go on', result: { kind: 'left' } };

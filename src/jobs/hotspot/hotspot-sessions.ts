@@ -98,17 +98,14 @@ export const job = defineJob({
     session_disconnections: SESSION_DISCONNECTIONS,
     radcheck: RADCHECK,
     radreply: RADREPLY,
-    radacct: part(
-      RADACCT,
-      ...['radacctid', 'username', 'acctsessionid', 'nasipaddress', 'framedipaddress', 'acctstoptime'],
-    ),
+    radacct: part(RADACCT, 'radacctid', 'username', 'acctsessionid', 'nasipaddress', 'framedipaddress', 'acctstoptime'),
   },
   rules: { expire, exhaust },
   log: {
     started: info('Hotspot sessions job started'),
     found: (rule, count) => (rule === 'expire' ? info('Found hotspot sessions to expire', { count }) : undefined),
-    done: ({ data }) => [
-      info('Hotspot session expired', { session_id: data.session_id, username: data.username, reason: data.reason }),
+    done: ({ data: { session_id, username, reason } }) => [
+      info('Hotspot session expired', { session_id, username, reason }),
     ],
     failed: ({ id, rule, error }) => failure(`Failed to ${rule} hotspot session`, { session_id: id, error }),
     finished: () => [info('Hotspot sessions job completed')],

@@ -16,11 +16,10 @@ export const job = defineJob({
   rules: { deduct },
   survey: {
     query: survey,
-    line: ({ session_id, elapsed, expected, processed, new: blocks }) => ({
+    line: (fields) => ({
       level: 'debug',
-      message:
-        Number(blocks) > 0 ? 'Text session has blocks to deduct' : 'Text session skipped: no new full 10 minutes',
-      fields: { session_id, elapsed, expected, processed, new: blocks },
+      message: `Text session ${Number(fields.new) > 0 ? 'has blocks to deduct' : 'skipped: no new full 10 minutes'}`,
+      fields,
     }),
   },
   log: {

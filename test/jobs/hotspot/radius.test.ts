@@ -56,7 +56,7 @@ test('NAK 503 counts as gone, any other NAK does not', async () => {
 
 test('silence is met with the same packet again, three times in all', async () => {
   await using nas = await fakeNas(() => {});
-  assert.equal(await disconnect(nas, SESSION, QUICK), 'silence');
+  assert.equal(await disconnect(nas, SESSION, undefined, QUICK), 'silence');
   assert.deepEqual(
     nas.requests.map(({ times }) => times),
     [1, 2, 3],
@@ -65,13 +65,13 @@ test('silence is met with the same packet again, three times in all', async () =
 
 test('a lost packet costs one more try', async () => {
   await using nas = await fakeNas((request) => request.times === 2 && acknowledge(request));
-  assert.equal(await disconnect(nas, SESSION, { timeoutMs: 300, tries: 3 }), 'ack');
+  assert.equal(await disconnect(nas, SESSION, undefined, { timeoutMs: 300, tries: 3 }), 'ack');
   assert.equal(nas.requests.length, 2);
 });
 
 test('with another secret than the NAS has, every try is met with silence', async () => {
   await using nas = await fakeNas(acknowledge);
-  assert.equal(await disconnect({ ...nas, secret: 'wrong' }, SESSION, QUICK), 'silence');
+  assert.equal(await disconnect({ ...nas, secret: 'wrong' }, SESSION, undefined, QUICK), 'silence');
   assert.equal(nas.requests.length, 0);
 });
 
@@ -107,7 +107,7 @@ test('an answer from elsewhere is no answer', async () => {
       socket.send(request.reply(ACK), request.from.port, request.from.address, () => socket.close());
     });
   });
-  assert.equal(await disconnect(nas, SESSION, QUICK), 'silence');
+  assert.equal(await disconnect(nas, SESSION, undefined, QUICK), 'silence');
   assert.equal(other.requests.length, 0);
 });
 
@@ -116,7 +116,7 @@ test('a late answer is not taken for the answer to the request that has its iden
   await using nas = await fakeNas((request) => request.send((late ? nas.requests[0]! : request).reply(ACK)));
   for (let n = 0; n < 256; n++) assert.equal(await disconnect(nas, { username: `user${n}` }), 'ack');
   late = true;
-  assert.equal(await disconnect(nas, { username: 'another' }, QUICK), 'silence');
+  assert.equal(await disconnect(nas, { username: 'another' }, undefined, QUICK), 'silence');
   assert.equal(nas.requests.at(-1)!.identifier, nas.requests[0]!.identifier);
 });
 
@@ -155,17 +155,19 @@ test("the run's deadline ends every wait at once", async () => {
   await using nas = await fakeNas(() => nas.requests.length === 3 && deadline.abort());
   const { signal } = deadline;
   const began = performance.now();
-  const answers = await Promise.all([1, 2, 3].map(() => disconnect(nas, SESSION, { signal })));
+  const answers = await Promise.all([1, 2, 3].map(() => disconnect(nas, SESSION, signal)));
   assert.deepEqual(answers, ['stopped', 'stopped', 'stopped']);
   assert.ok(performance.now() - began < 2500);
-  assert.equal(await disconnect(nas, SESSION, { signal }), 'stopped');
+  assert.equal(await disconnect(nas, SESSION, signal), 'stopped');
   assert.equal(nas.requests.length, 3);
 });
 
 test('more than 256 requests may wait for one NAS: no two have both the same port and the same identifier', async () => {
   await using nas = await fakeNas((request) => request.send(request.reply(ACK), 200));
   const sessions = Array.from({ length: 600 }, (_, n) => ({ username: `user${n}`, sessionId: `s${n}` }));
-  const answers = await Promise.all(sessions.map((session) => disconnect(nas, session, { timeoutMs: 1000 })));
+  const answers = await Promise.all(
+    sessions.map((session) => disconnect(nas, session, undefined, { timeoutMs: 1000, tries: 3 })),
+  );
   assert.ok(answers.every((answer) => answer === 'ack'));
   assert.equal(new Set(nas.requests.map(({ from, identifier }) => `${from.port} ${identifier}`)).size, 600);
 });
@@ -177,7 +179,7 @@ test('1,000 disconnects at a NAS that answers in 50 ms take less than 5 s', asyn
   const began = performance.now();
   let gone = 0;
   await inFlight(sessions, { most: 256, mostEach: 64, destination: () => nas.host, signal }, async (session) => {
-    if (isGone(await disconnect(nas, session, { signal }))) gone++;
+    if (isGone(await disconnect(nas, session, signal))) gone++;
     return 'go on';
   });
   assert.equal(gone, 1000);
@@ -196,7 +198,7 @@ test('a dead router does not hold up another, and is given up on after its first
     work,
     { most: 64, mostEach: 16, destination: ({ nas }) => `${nas.host}:${nas.port}`, signal },
     async ({ nas, username }) => {
-      const answer = await disconnect(nas, { username }, { timeoutMs: 300, tries: 3, signal });
+      const answer = await disconnect(nas, { username }, signal, { timeoutMs: 300, tries: 3 });
       if (isGone(answer)) {
         gone++;
         lastGone = performance.now() - began;

@@ -9,14 +9,6 @@ export interface Nas {
   secret: string;
 }
 
-export interface Patience {
-  /** How long one try waits for its answer, and how many there are. */
-  timeoutMs?: number;
-  tries?: number;
-  /** Ends the wait at once, with 'stopped'. */
-  signal?: AbortSignal;
-}
-
 export type Disconnected =
   | 'ack'
   /** Refused, with the Error-Cause where the NAS gave one. */
@@ -62,12 +54,15 @@ export function describeDisconnect(answer: Disconnected): string {
 }
 
 // A router answers within milliseconds, over a bad line within a second or two.
-const TIMEOUT_MS = 3000;
-const TRIES = 3;
+const PATIENCE = { timeoutMs: 3000, tries: 3 };
 
-/** Never rejects for what a NAS or the network does. */
-export async function disconnect(nas: Nas, session: Session, patience: Patience = {}): Promise<Disconnected> {
-  const { timeoutMs = TIMEOUT_MS, tries = TRIES, signal } = patience;
+/** Never rejects for what a NAS or the network does. The signal ends the wait at once, with 'stopped'. */
+export async function disconnect(
+  nas: Nas,
+  session: Session,
+  signal?: AbortSignal,
+  { timeoutMs, tries } = PATIENCE,
+): Promise<Disconnected> {
   if (signal?.aborted) return 'stopped';
   // Ends the timers, the listener and the socket of this request.
   const over = new AbortController();
@@ -123,16 +118,11 @@ const addresses = new Map<string, Promise<string>>();
 
 /** A name is looked up once a run, not once a session. */
 function addressOf(host: string): Promise<string> {
-  if (!addresses.has(host)) addresses.set(host, resolve(host));
-  return addresses.get(host)!;
-}
-
-async function resolve(host: string): Promise<string> {
-  try {
-    return canonical((await lookup(host)).address);
-  } catch (error) {
+  const found = addresses.get(host) ?? lookup(host).then(({ address }) => canonical(address));
+  addresses.set(host, found);
+  return found.catch((error) => {
     throw new CannotSend(`the host name "${host}" of the NAS is not known (${codeOf(error)})`);
-  }
+  });
 }
 
 /** Written as the socket writes a sender's address, so that the two compare. */
