@@ -1,6 +1,6 @@
-import { defineJob, failure, info, part, type Rule } from '../../job/define.ts';
+import { defineJob, failure, info, part, type Rule, type Tables } from '../../job/define.ts';
 import { RADACCT, RADCHECK, RADREPLY } from './radius/tables.ts';
-import { HOTSPOT_CREDENTIALS, HOTSPOT_USERS, RADIUS_SESSIONS, SESSION_DISCONNECTIONS } from './tables.ts';
+import { HOTSPOT_CREDENTIALS, HOTSPOT_USERS, RADIUS_SESSIONS, SESSION_DISCONNECTIONS, SHUT_OUT } from './tables.ts';
 
 const ACTIVE = { 'it is active': "status = 'active'" };
 
@@ -8,10 +8,7 @@ const ACTIVE = { 'it is active': "status = 'active'" };
  * A payment may come in at this moment, so the guard is on the user's row as it is when it is changed. A user who has paid
  * again keeps the access, and only this session is closed.
  */
-const end =
-  (transition: string, at: string, reason: string): NonNullable<Rule['change']> =>
-  (t) =>
-    `
+const end = (t: Tables, transition: string, at: string, reason: string) => `
     ended as (
       ${t.radius_sessions.update} s
       set status = 'expired', session_end = ${at}, disconnect_reason = '${reason}', updated_at = :now::timestamptz
@@ -21,7 +18,7 @@ const end =
     over as (
       ${t.hotspot_users.update} u
       set has_active_subscription = false, updated_at = :now::timestamptz,
-        status = case when u.status::text in ('suspended', 'blocked', 'banned', 'disabled') then u.status else 'expired' end
+        status = case when u.status::text in (${SHUT_OUT}) then u.status else 'expired' end
       from (select distinct hotspot_user_id from ended) as of_session
       where u.id = of_session.hotspot_user_id
         and (coalesce(scheduler.at(u.subscription_expires_at, :dbZone::text) <= :now::timestamptz, true)
@@ -70,7 +67,7 @@ const end =
 const expire: Rule = {
   due: 'expected_end',
   where: ACTIVE,
-  change: end('expire', 'todo.due_at', 'time is up'),
+  change: (t) => end(t, 'expire', 'todo.due_at', 'time is up'),
 };
 
 const exhaust: Rule = {
@@ -83,7 +80,7 @@ const exhaust: Rule = {
       select u.data_used >= u.data_limit from ${t.hotspot_users} u where u.id = r.hotspot_user_id
     ), true)`,
   }),
-  change: end('exhaust', ':now::timestamptz', 'data limit reached'),
+  change: (t) => end(t, 'exhaust', ':now::timestamptz', 'data limit reached'),
 };
 
 export const job = defineJob({

@@ -4,7 +4,7 @@ import { PACKAGES } from '../packages.ts';
 import { RADCHECK, RADREPLY } from './radius/tables.ts';
 import { newPassword, newUsername } from './secrets.ts';
 import { RADIUS_SETTINGS } from './settings.ts';
-import { HOTSPOT_CREDENTIALS, HOTSPOT_USERS, PAYMENTS, RADIUS_SESSIONS } from './tables.ts';
+import { HOTSPOT_CREDENTIALS, HOTSPOT_USERS, PAYMENTS, RADIUS_SESSIONS, SHUT_OUT } from './tables.ts';
 
 const completedAt = (row = '') => `coalesce(${row}updated_at, ${row}created_at, '-infinity'::timestamptz)`;
 
@@ -32,7 +32,7 @@ const wrong = (t: Tables) => `nullif(coalesce(
   ) end,
   (select format('hotspot user %s is %s: payments of that number wait for an operator', u.id, u.status)
    from ${t.hotspot_users} u
-   where u.phone_number = r.phone_number and u.status::text in ('suspended', 'blocked', 'banned', 'disabled')),
+   where u.phone_number = r.phone_number and u.status::text in (${SHUT_OUT})),
   (select case
      when r.amount is null then 'it has no amount'
      when r.amount < p.price

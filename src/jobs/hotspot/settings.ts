@@ -2,7 +2,7 @@ import { configurationError, type Variable } from '../../job/define.ts';
 
 // Apart from the gateways themselves: every start reads the settings, few starts send anything.
 
-export const PROVIDERS = ['africastalking', 'twilio', 'webhook', 'log'] as const;
+const PROVIDERS = ['africastalking', 'twilio', 'webhook', 'log'] as const;
 export type Provider = (typeof PROVIDERS)[number];
 
 /** Where SMS go, and as whom. */

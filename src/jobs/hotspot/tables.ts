@@ -39,6 +39,9 @@ export const PAYMENTS: Table = {
   once: ['transaction_id', 'mpesa_receipt'],
 };
 
+/** What an operator writes as the status of a user who shall have no access. */
+export const SHUT_OUT = "'suspended', 'blocked', 'banned', 'disabled'";
+
 export const HOTSPOT_USERS: Table = {
   name: 'hotspot_users',
   recognisedBy: ['username', 'phone_number', 'has_active_subscription'],
