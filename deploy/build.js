@@ -31,7 +31,7 @@ const SELDOM = [
   { module: /^\.\/crypto\/utils$/, importer: /pg.lib.client/ },
   { module: /^\.\/utils$/, importer: /pg.lib.crypto.sasl/ },
   // An import statement looks for the names that it wants, so they must be there.
-  { module: /^node:crypto$/, importer: /hotspot.secrets/, names: ['randomBytes'] },
+  { module: /^node:crypto$/, importer: /hotspot.secrets/, names: ['randomInt'] },
 ];
 
 const lazyModules = {

@@ -23,7 +23,6 @@ const TABLE: Table = {
   indexes: { of_customer: `("userId") where status in ('SCHEDULED', 'ACTIVE')` },
 };
 
-const START = '"scheduledStartDate"';
 const ACTIVE = { 'it is active': "status = 'ACTIVE'" };
 
 const unanswerable = (t: Tables, r: string) => `case
@@ -67,9 +66,9 @@ const lockCustomers = (t: Tables) => `
   ) as rows
   group by key having sum(needed) = 0`;
 
-const at = (column: string) => `scheduler.at(c.${column}, :dbZone::text)`;
 const DETAILS = `c.id, c."userId" as user_id, c."packageId" as package_id, c."previousSubscriptionId" as previous,
-        ${at(START)} as scheduled_start, ${at('"startDate"')} as started`;
+        scheduler.at(c."scheduledStartDate", :dbZone::text) as scheduled_start,
+        scheduler.at(c."startDate", :dbZone::text) as started`;
 
 /** Expects id and the DETAILS of the changed row, its statuses and a message. */
 const EVENT = `
@@ -82,7 +81,7 @@ const EVENT = `
   ) as data`;
 
 const activate: Rule = {
-  due: START,
+  due: '"scheduledStartDate"',
   where: { 'it is scheduled': "status = 'SCHEDULED'" },
   fails: (t) => unanswerable(t, 'r'),
   together: {
@@ -175,14 +174,13 @@ export const job = defineJob({
       rule === 'activate' ? info(`Found ${count} scheduled subscriptions to activate`) : undefined,
     done: ({ transition, step, entity_id: id, data }) => {
       const activating = info(`Activating scheduled subscription ${data.replaced_by ?? id} for user ${data.user_id}`);
-      switch (transition) {
-        case 'activate':
-          return [...(step === 1 ? [activating] : []), info(`Activated subscription ${id}`)];
-        case 'expire previous':
-          return [...(step === 1 ? [activating] : []), info(`Expired previous subscription ${id}`)];
-        default:
-          return [info(`Ended subscription ${id}`)];
-      }
+      const said: Record<string, string> = {
+        activate: 'Activated',
+        'expire previous': 'Expired previous',
+        end: 'Ended',
+      };
+      const done = info(`${said[transition]} subscription ${id}`);
+      return step === 1 && transition !== 'end' ? [activating, done] : [done];
     },
     failed: (failed) => failure(failedTo(failed)),
     finished: (changed, failures, failed) => {

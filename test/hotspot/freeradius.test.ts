@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
-import { type Disconnected, isGone, RadiusClient } from '../../src/jobs/hotspot/radius/client.ts';
+import { type Disconnected, disconnect, isGone } from '../../src/jobs/hotspot/radius/client.ts';
 import { newPassword, newUsername } from '../../src/jobs/hotspot/secrets.ts';
 import { type FreeRadius, startFreeRadius } from '../support/freeradius.ts';
 import { database, type TestDatabase } from '../support/harness.ts';
@@ -9,16 +9,13 @@ import { database, type TestDatabase } from '../support/harness.ts';
 
 let db: TestDatabase;
 let server: FreeRadius;
-let radius: RadiusClient;
 
 before(async () => {
   db = await database();
   server = await startFreeRadius(db);
-  radius = new RadiusClient();
 });
 
 after(async () => {
-  radius?.close();
   await server?.[Symbol.asyncDispose]();
   await db?.[Symbol.asyncDispose]();
 });
@@ -151,7 +148,7 @@ test('accounting keeps one row for a session, with counters beyond 32 bits in on
 
 test('the NAS acknowledges a Disconnect-Request for an open session', async () => {
   const open = await session(await user());
-  const answer = await radius.disconnect(server.nas, open);
+  const answer = await disconnect(server.nas, open);
   assert.equal(answer, 'ack');
   assert.ok(isGone(answer));
 });
@@ -159,7 +156,7 @@ test('the NAS acknowledges a Disconnect-Request for an open session', async () =
 test('an acknowledgement is not yet the end: radacct stays open until the stop record', async () => {
   const paid = await user();
   const open = await session(paid);
-  assert.equal(await radius.disconnect(server.nas, open), 'ack');
+  assert.equal(await disconnect(server.nas, open), 'ack');
   const openRows = `select from radacct where username = $1 and acctstoptime is null`;
   assert.equal((await db.query(openRows, [paid.username])).length, 1);
   await server.accounting('Stop', { ...open, seconds: 5, cause: 'Admin-Reset' });
@@ -169,20 +166,20 @@ test('an acknowledgement is not yet the end: radacct stays open until the stop r
 test('a session that has ended is answered with NAK 503, which counts as gone', async () => {
   const open = await session(await user());
   await server.accounting('Stop', { ...open, seconds: 5 });
-  const answer = await radius.disconnect(server.nas, open);
+  const answer = await disconnect(server.nas, open);
   assert.deepEqual(answer, { nak: 503 });
   assert.ok(isGone(answer));
 });
 
 test('a session of somebody else is not found', async () => {
   const open = await session(await user());
-  assert.deepEqual(await radius.disconnect(server.nas, { ...open, username: newUsername() }), { nak: 503 });
+  assert.deepEqual(await disconnect(server.nas, { ...open, username: newUsername() }), { nak: 503 });
 });
 
 test('a wrong secret is met with silence on each of 3 tries, and FreeRADIUS says why', async () => {
   const open = await session(await user());
   const wrong = { ...server.nas, secret: 'another secret' };
-  assert.equal(await radius.disconnect(wrong, open, { timeoutMs: 300, tries: 3 }), 'silence');
+  assert.equal(await disconnect(wrong, open, undefined, { timeoutMs: 300, tries: 3 }), 'silence');
   const complaints = server.log().match(/invalid Message-Authenticator|Shared secret is incorrect/g) ?? [];
   assert.ok(complaints.length >= 3, server.log().slice(-2000));
 });
@@ -192,15 +189,15 @@ test('FreeRADIUS stores unusual characters as =27, so a NAS is asked with what t
   await server.accounting('Start', open);
   const { username, acctsessionid } = await db.one(`select * from radacct where username like 'o%brien'`);
   assert.deepEqual({ username, acctsessionid }, { username: 'o=27brien', acctsessionid: '8=271' });
-  assert.equal(await radius.disconnect(server.nas, open), 'ack');
-  assert.deepEqual(await radius.disconnect(server.nas, { username, sessionId: acctsessionid }), { nak: 503 });
+  assert.equal(await disconnect(server.nas, open), 'ack');
+  assert.deepEqual(await disconnect(server.nas, { username, sessionId: acctsessionid }), { nak: 503 });
 });
 
 test('many sessions at once are each answered for themselves', async () => {
   const paid = await user();
   const open = await Promise.all(Array.from({ length: 5 }, () => session(paid)));
   const asked = Array.from({ length: 100 }, (_, n) => open[n] ?? { username: paid.username, sessionId: `gone-${n}` });
-  const answers = await Promise.all(asked.map((each) => radius.disconnect(server.nas, each)));
+  const answers = await Promise.all(asked.map((each) => disconnect(server.nas, each)));
   assert.deepEqual(
     answers,
     asked.map((_, n): Disconnected => (n < 5 ? 'ack' : { nak: 503 })),
@@ -212,7 +209,7 @@ test('a NAS that is down is met with silence within the time given', async () =>
   const other = await startFreeRadius(dead);
   await other[Symbol.asyncDispose]();
   const began = performance.now();
-  const answer = await radius.disconnect(other.nas, { username: 'kdfh3746' }, { timeoutMs: 100, tries: 3 });
+  const answer = await disconnect(other.nas, { username: 'kdfh3746' }, undefined, { timeoutMs: 100, tries: 3 });
   assert.equal(answer, 'silence');
   assert.ok(performance.now() - began < 1500);
 });

@@ -8,15 +8,15 @@ const LOOK_BACK = 100;
 const LOOKED_AT = `(select m.id - ${LOOK_BACK} from scheduler.accounted_up_to m where m.tenant = :tenant::text)`;
 
 const COUNTED = 'scheduler.accounted a where a.tenant = :tenant::text';
-const neverCounted = (id: string) => `(select a.id from ${COUNTED} and a.id = ${id}) is null`;
+const NEVER_COUNTED = `(select a.id from ${COUNTED} and a.id = r.id) is null`;
 
-/** The newest session of a user, looked up in the index for each row. A join would read all of them. */
-const sessionOf = (t: Tables, name: string, columns: string) => `
+/** The newest session of the user of row r, looked up in the index for each row. A join would read all of them. */
+const sessionOf = (t: Tables, columns: string) => `
   select ${columns} from ${t.radius_sessions} s
-  where scheduler.radius_name(s.username::text) = ${name}
+  where scheduler.radius_name(s.username::text) = r.username
   order by coalesce(s.session_start, '-infinity'::timestamptz) desc limit 1`;
 
-const isOurs = (t: Tables) => `coalesce((${sessionOf(t, 'r.username', 'true')}), false)`;
+const isOurs = (t: Tables) => `coalesce((${sessionOf(t, 'true')}), false)`;
 
 /**
  * To the first row that is still to be counted; open rows of others never are. All runners share this mark, and PostgreSQL does
@@ -27,7 +27,7 @@ const moveMark = (t: Tables) => `
       update scheduler.accounted_up_to u
       set id = greatest(u.id, coalesce((
         select r.id - 1 from ${t.radacct} r
-        where r.id > ${LOOKED_AT} and r.id not in (select id from todo) and ${neverCounted('r.id')}
+        where r.id > ${LOOKED_AT} and r.id not in (select id from todo) and ${NEVER_COUNTED}
           and (r.acctstoptime is not null or ${isOurs(t)})
         order by r.id limit 1
       ), (select max(r.radacctid) from ${t.radacct} r)))
@@ -51,7 +51,7 @@ const compare = (t: Tables) => `
       from todo
       left join ${t.radacct} r on r.radacctid = todo.id
       left join scheduler.accounted a on a.tenant = :tenant::text and a.id = todo.id
-      left join lateral (${sessionOf(t, 'r.username', 's.id, s.hotspot_user_id')}) as s on true
+      left join lateral (${sessionOf(t, 's.id, s.hotspot_user_id')}) as s on true
     ),
     remembered as (
       insert into scheduler.accounted as a (tenant, id, bytes_in, bytes_out, seconds, closed, changed_at)
@@ -114,12 +114,12 @@ const addUp = (t: Tables) => `
     )`;
 
 /** Counting twice changes nothing. */
-const COUNT: Pick<Rule, 'due' | 'together' | 'change'> = {
+const COUNT = {
   // Not when the router says that it happened: routers' clocks err.
   due: AT_ONCE,
   together: { key: 'r.id', lock: () => 'select key from due where scheduler.try_hold(61, key::text)' },
   change: (t) => [moveMark, compare, addUp].map((part) => part(t)).join(','),
-};
+} satisfies Rule;
 
 const sync: Rule = {
   ...COUNT,
@@ -152,14 +152,14 @@ const syncShort: Rule = {
   row: {
     from: (t) => `(
       select r.* from ${t.radacct} r
-      where r.id > ${LOOKED_AT} and r.acctstoptime is not null and ${neverCounted('r.id')}
+      where r.id > ${LOOKED_AT} and r.acctstoptime is not null and ${NEVER_COUNTED}
       order by r.id limit ${AT_A_TIME}
     )`,
     idType: 'bigint',
     whole: (t) => `${t.radacct}`,
     part: 'it came since all before it was counted, and is one of the first',
   },
-  where: { 'it is closed': 'r.acctstoptime is not null', 'it was never counted': neverCounted('r.id') },
+  where: { 'it is closed': 'r.acctstoptime is not null', 'it was never counted': NEVER_COUNTED },
 };
 
 const LAST_HEARD = 'coalesce(r.acctupdatetime, r.acctstarttime)';
@@ -182,9 +182,8 @@ const closeSilent: Rule = {
   change: (t) => `
     silent as (
       ${t.radacct.update} r
-      set acctstoptime = coalesce(r.acctupdatetime, r.acctstarttime), acctterminatecause = 'Lost-Carrier',
-        acctsessiontime = greatest(r.acctsessiontime,
-          extract(epoch from coalesce(r.acctupdatetime, r.acctstarttime) - r.acctstarttime)::bigint, 0)
+      set acctstoptime = ${LAST_HEARD}, acctterminatecause = 'Lost-Carrier',
+        acctsessiontime = greatest(r.acctsessiontime, extract(epoch from ${LAST_HEARD} - r.acctstarttime)::bigint, 0)
       from todo where r.radacctid = todo.id and r.acctstoptime is null
       returning r.radacctid as id, r.nasipaddress, todo.due_at
     ),
@@ -218,12 +217,7 @@ export const job = defineJob({
   summary: 'keep usage figures in step with RADIUS accounting',
   everyMinutes: 5,
   order: 80,
-  table: part(
-    RADACCT,
-    ...['radacctid', 'username', 'nasipaddress', 'framedipaddress', 'callingstationid', 'acctstarttime'],
-    ...['acctupdatetime', 'acctstoptime', 'acctinterval', 'acctsessiontime', 'acctinputoctets', 'acctoutputoctets'],
-    'acctterminatecause',
-  ),
+  table: part(RADACCT, ...RADACCT.needs!.filter((column) => column !== 'acctsessionid')),
   tables: { radius_sessions: RADIUS_SESSIONS, hotspot_users: HOTSPOT_USERS, data_usage_logs: DATA_USAGE_LOGS },
   settings: { radiusInterim: RADIUS_SETTINGS.radiusInterim },
   begin,

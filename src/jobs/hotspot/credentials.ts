@@ -1,30 +1,10 @@
-import {
-  type Claimed,
-  defineJob,
-  type Event,
-  failure,
-  info,
-  type Outside,
-  type Rule,
-  STAMP,
-  warning,
-} from '../../job/define.ts';
-import { answeredRow } from './answered.ts';
+import { defineJob, failure, info, type Line, type Outside, type Rule, STAMP, warning } from '../../job/define.ts';
+import { ATTEMPTS, attemptEach, fromRead } from './attempts.ts';
 import { SMS_SETTINGS, smsGateway } from './settings.ts';
-import type { Outcome as Sent, Sms } from './sms/dialect.ts';
 import { HOTSPOT_CREDENTIALS } from './tables.ts';
 
-const ATTEMPTS = 3;
 const WAITS = { 'it waits to be sent': 'sms_next_attempt_at is not null' };
 const PHONE = 'scheduler.mask_phone(phone_number::text)';
-
-const gaveUp = (status: string): Event => ({
-  transition: status,
-  type: 'CredentialsSent',
-  channels: ['dashboard-stats'],
-  data: { phone_number: PHONE, sms_status: 'sms_status', sent_at: 'null' },
-  when: `sms_status = '${status}'`,
-});
 
 /** Three runs were lost while they sent it, or the access that it tells of is over. */
 const giveUp: Rule = {
@@ -41,12 +21,16 @@ const giveUp: Rule = {
     plain_password: 'null',
     updated_at: 'now',
   },
-  event: ['unknown', 'failed'].map(gaveUp),
+  event: ['unknown', 'failed'].map((status) => ({
+    transition: status,
+    type: 'CredentialsSent',
+    channels: ['dashboard-stats'],
+    data: { phone_number: PHONE, sms_status: 'sms_status', sent_at: 'null' },
+    when: `sms_status = '${status}'`,
+  })),
 };
 
 interface Credentials {
-  attempt: number;
-  due: string;
   phone: string;
   reference: string;
   username: string;
@@ -55,55 +39,35 @@ interface Credentials {
   until: string | null;
 }
 
-const textOf = ({ username, password, package: name, until }: Credentials): string =>
-  [
-    `Your WiFi access: user ${username}${password ? `, password ${password}` : ', with the password you have'}.`,
-    name ? ` ${name}` : '',
-    until ? `${name ? ', until' : ' Until'} ${until}.` : name ? '.' : '',
-  ].join('');
+function textOf({ username, password, package: name, until }: Credentials): string {
+  const access = `Your WiFi access: user ${username}, ${password ? `password ${password}` : 'with the password you have'}.`;
+  const ends = until && `until ${until}`;
+  if (name) return `${access} ${[name, ends].filter(Boolean).join(', ')}.`;
+  return ends ? `${access} Until ${until}.` : access;
+}
 
 // Gateways take a few requests at a time per account, and answer within a second or two.
 const AT_ONCE = 16;
 
-const perform: Outside['perform'] = async (claimed, { values, signal, answer, say }) => {
-  const [{ sendSms }, { inFlight }] = await Promise.all([import('./sms/send.ts'), import('../../net/in-flight.ts')]);
-  const gateway = smsGateway(values as Record<string, string>);
-  const open = ({ sealed }: Claimed) => sealed.open() as unknown as Credentials;
-  const reply = (item: Claimed, result: Record<string, unknown>) => {
-    const { attempt, due } = open(item);
-    answer(item.id, { ...result, attempt, due });
-  };
-  const left = await inFlight(
-    claimed,
-    { most: AT_ONCE, mostEach: AT_ONCE, destination: () => gateway.provider, signal },
-    async (item) => {
-      const credentials = open(item);
-      const sms: Sms = { to: credentials.phone, text: textOf(credentials), reference: credentials.reference };
-      const outcome = await sendSms(gateway, sms, signal, (sentence) => say(info(sentence)));
-      reply(item, toResult(outcome, gateway.provider));
-      // A gateway that is down or refuses its own customer would use up a try of every SMS there is.
-      return outcome.kind === 'sent' || (outcome.kind === 'refused' && outcome.permanent) ? 'go on' : 'give up';
-    },
-  );
-  for (const item of left) reply(item, { kind: 'left' });
+const perform: Outside['perform'] = async (claimed, world) => {
+  const { sendSms } = await import('./sms/send.ts');
+  const gateway = smsGateway(world.values);
+  const say = (sentence: string) => world.say(info(sentence));
+  const bounds = { most: AT_ONCE, mostEach: AT_ONCE, destination: () => gateway.provider };
+  await attemptEach<Credentials>(claimed, world, bounds, async (credentials) => {
+    const { phone: to, reference } = credentials;
+    const outcome = await sendSms(gateway, { to, text: textOf(credentials), reference }, world.signal, say);
+    // A gateway that is down or refuses its own customer would use up a try of every SMS there is.
+    const verdict = outcome.kind === 'refused' || outcome.kind === 'unknown' ? 'give up' : 'go on';
+    return { verdict, result: { ...outcome } };
+  });
 };
-
-function toResult(outcome: Sent, provider: string): Record<string, unknown> {
-  switch (outcome.kind) {
-    case 'sent':
-      return { kind: provider === 'log' ? 'logged' : 'sent', message_id: outcome.messageId ?? null };
-    case 'refused':
-      return { kind: outcome.permanent ? 'rejected' : 'refused', error: outcome.reason };
-    default:
-      return { kind: 'unknown', error: outcome.reason };
-  }
-}
 
 const record: Outside['record'] = (t) => `
     read as (
       select a.id, r.*, r.kind in ('sent', 'logged', 'rejected') or (r.kind in ('refused', 'unknown') and r.attempt >= ${ATTEMPTS}) as final
       from answer a
-      cross join lateral jsonb_to_record(a.result) as r (kind text, attempt integer, due timestamptz, message_id text, error text)
+      cross join lateral jsonb_to_record(a.result) as r (kind text, attempt integer, due timestamptz, "messageId" text, reason text)
     ),
     settled as (
       ${t.hotspot_credentials.update} c
@@ -114,12 +78,11 @@ const record: Outside['record'] = (t) => `
         sms_attempts = case kind when 'left' then c.sms_attempts - 1 else c.sms_attempts end,
         sms_next_attempt_at = case when final then null when kind = 'left' then :now::timestamptz else c.sms_next_attempt_at end,
         sms_sent_at = case kind when 'sent' then :now::timestamptz else c.sms_sent_at end,
-        sms_message_id = coalesce(read.message_id, c.sms_message_id),
-        sms_error = read.error,
+        sms_message_id = coalesce(read."messageId", c.sms_message_id),
+        sms_error = read.reason,
         plain_password = case when final and kind <> 'logged' then null else c.plain_password end,
         updated_at = :now::timestamptz
-      from read ${answeredRow(t.hotspot_credentials, 'sms_status')}
-      where c.id = sent.id and case when c.sms_status = 'sending' then c.sms_attempts = read.attempt end
+      ${fromRead(t.hotspot_credentials, 'c', 'sms_status', 'sms_attempts')}
       returning read.*, c.phone_number, c.sms_status::text as sms_status
     ),
     outcome as (
@@ -161,7 +124,7 @@ const send: Rule = {
         ) as sealed
       from claimed
     )`,
-  outside: { prepare: (values) => void smsGateway(values as Record<string, string>), perform, record },
+  outside: { prepare: smsGateway, perform, record },
 };
 
 export const job = defineJob({
@@ -177,18 +140,14 @@ export const job = defineJob({
     found: (rule, count) => (rule === 'send' ? info('Found credentials to send', { count }) : undefined),
     done: ({ transition, entity_id, data }) => {
       const which = { credentials_id: entity_id, phone_number: data.phone_number };
-      switch (transition) {
-        case 'send':
-          return [info('Credentials are to be sent', which)];
-        case 'sent':
-          return [info('Credentials sent', which)];
-        case 'logged':
-          return [info('Credentials would have been sent', which)];
-        case 'try again':
-          return [warning('Credentials not sent yet; another try follows', which)];
-        default:
-          return [failure('Credentials not sent, and given up', { ...which, sms_status: data.sms_status })];
-      }
+      const said: Record<string, Line> = {
+        send: info('Credentials are to be sent', which),
+        sent: info('Credentials sent', which),
+        logged: info('Credentials would have been sent', which),
+        'try again': warning('Credentials not sent yet; another try follows', which),
+      };
+      const { sms_status } = data;
+      return [said[transition] ?? failure('Credentials not sent, and given up', { ...which, sms_status })];
     },
     failed: ({ id, error }) => failure('Failed to send credentials', { credentials_id: id, error }),
     finished: () => [info('Credentials job completed')],

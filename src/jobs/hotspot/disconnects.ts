@@ -1,19 +1,9 @@
-import {
-  type Claimed,
-  defineJob,
-  info,
-  type Outside,
-  part,
-  type Rule,
-  type Tables,
-  warning,
-} from '../../job/define.ts';
-import { answeredRow } from './answered.ts';
+import { defineJob, info, type Line, type Outside, part, type Rule, warning } from '../../job/define.ts';
+import { ATTEMPTS, attemptEach, fromRead } from './attempts.ts';
 import { NAS, RADACCT } from './radius/tables.ts';
 import { RADIUS_SETTINGS } from './settings.ts';
 import { SESSION_DISCONNECTIONS } from './tables.ts';
 
-const ATTEMPTS = 3;
 const WAITS = { 'it waits to be sent': 'next_attempt_at is not null' };
 
 /** Three runs were lost while they asked, or could not. */
@@ -30,8 +20,6 @@ const giveUp: Rule = {
 };
 
 interface Disconnection {
-  attempt: number;
-  due: string;
   over: boolean;
   username: string;
   session: string | null;
@@ -48,43 +36,26 @@ const decoded = (text: string) =>
 const AT_ONCE = 256;
 const AT_ONCE_EACH = 32;
 
-const perform: Outside['perform'] = async (claimed, { values, signal, answer }) => {
-  const [{ RadiusClient, describeDisconnect, isGone }, { inFlight }] = await Promise.all([
-    import('./radius/client.ts'),
-    import('../../net/in-flight.ts'),
-  ]);
-  await using radius = new RadiusClient();
-  const port = Number(values.radiusPort);
-  const open = ({ sealed }: Claimed) => sealed.open() as unknown as Disconnection;
-  const reply = (item: Claimed, kind: string, said?: string) =>
-    answer(item.id, { kind, said: said ?? null, attempt: open(item).attempt, due: open(item).due });
-
-  const left = await inFlight(
-    claimed,
-    { most: AT_ONCE, mostEach: AT_ONCE_EACH, destination: (item) => open(item).nas ?? '', signal },
-    async (item) => {
-      const { over, username, session, nas, framed, secret } = open(item);
-      if (over) {
-        reply(item, 'disconnected', 'it had ended by itself');
-        return 'go on';
-      }
-      if (!nas || !secret) {
-        reply(item, 'failed', nas ? `the table nas knows no NAS ${nas}` : 'its NAS is not known');
-        return 'go on';
-      }
-      const result = await radius.disconnect(
-        { host: nas, port, secret },
-        { username: decoded(username), sessionId: session && decoded(session), nasIp: nas, framedIp: framed },
-        { signal },
-      );
-      if (result === 'stopped') reply(item, 'left');
-      else if (isGone(result)) reply(item, 'disconnected', describeDisconnect(result));
-      else
-        reply(item, typeof result === 'object' && 'unsent' in result ? 'unsent' : 'failed', describeDisconnect(result));
-      return result === 'silence' ? 'give up' : 'go on';
-    },
-  );
-  for (const item of left) reply(item, 'left');
+const perform: Outside['perform'] = async (claimed, world) => {
+  const { describeDisconnect, disconnect, isGone } = await import('./radius/client.ts');
+  const port = Number(world.values.radiusPort);
+  const bounds = { most: AT_ONCE, mostEach: AT_ONCE_EACH, destination: ({ nas }: Disconnection) => nas ?? '' };
+  await attemptEach<Disconnection>(claimed, world, bounds, async ({ over, username, session, nas, framed, secret }) => {
+    const goOn = (kind: string, said: string) => ({ verdict: 'go on' as const, result: { kind, said } });
+    if (over) return goOn('disconnected', 'it had ended by itself');
+    if (!nas) return goOn('failed', 'its NAS is not known');
+    if (!secret) return goOn('failed', `the table nas knows no NAS ${nas}`);
+    const answer = await disconnect(
+      { host: nas, port, secret },
+      { username: decoded(username), sessionId: session && decoded(session), nasIp: nas, framedIp: framed },
+      world.signal,
+    );
+    const said = describeDisconnect(answer);
+    if (answer === 'stopped') return { verdict: 'go on', result: { kind: 'left' } };
+    if (answer === 'silence') return { verdict: 'give up', result: { kind: 'failed', said } };
+    if (isGone(answer)) return goOn('disconnected', said);
+    return goOn(typeof answer === 'object' && 'unsent' in answer ? 'unsent' : 'failed', said);
+  });
 };
 
 const record: Outside['record'] = (t) => `
@@ -101,8 +72,7 @@ const record: Outside['record'] = (t) => `
         disconnected_at = case came_of_it when 'disconnected' then :now::timestamptz end,
         answer = coalesce(read.said, d.answer),
         updated_at = :now::timestamptz
-      from read ${answeredRow(t.session_disconnections, 'status')}
-      where d.id = sent.id and case when d.status = 'sending' then d.attempts = read.attempt end
+      ${fromRead(t.session_disconnections, 'd', 'status', 'attempts')}
       returning read.*, d.radius_session_id, d.nas_ip_address
     ),
     outcome as (
@@ -111,14 +81,6 @@ const record: Outside['record'] = (t) => `
         jsonb_build_object('session_id', radius_session_id, 'nas', nas_ip_address, 'answer', said) as data
       from settled
     )`;
-
-/** An address in nas is a host or a network. The narrowest one that holds the router has its secret. */
-const secretOf = (t: Tables, address: string) => `(
-          select n.secret from ${t.nas} n
-          where n.nasname = ${address}
-            or scheduler.network(n.nasname) >>= scheduler.network(${address})
-          order by n.nasname = ${address} desc, masklen(scheduler.network(n.nasname)) desc, n.id limit 1
-        )`;
 
 const send: Rule = {
   due: 'next_attempt_at',
@@ -132,9 +94,14 @@ const send: Rule = {
       returning d.id, d.radius_session_id, d.radacct_id, d.username, d.acct_session_id, d.nas_ip_address, d.framed_ip_address,
         d.attempts, todo.due_at
     ),
+    -- An address in nas is a host or a network. The narrowest one that holds the router has its secret.
     routers as (
-      select nas_ip_address, ${secretOf(t, 'd.nas_ip_address::text')} as secret
-      from (select distinct nas_ip_address from claimed) as d
+      select nas_ip_address, (
+        select n.secret from ${t.nas} n
+        where n.nasname = address or scheduler.network(n.nasname) >>= scheduler.network(address)
+        order by n.nasname = address desc, masklen(scheduler.network(n.nasname)) desc, n.id limit 1
+      ) as secret
+      from (select distinct nas_ip_address, nas_ip_address::text as address from claimed) as of_claimed
     ),
     outcome as (
       select 1 as step, 'send' as transition, null as type, '{}'::text[] as channels, d.id::text as entity_id, d.due_at,
@@ -165,16 +132,12 @@ export const job = defineJob({
     found: (rule, count) => (rule === 'send' ? info('Found sessions to disconnect', { count }) : undefined),
     done: ({ transition, entity_id, data }) => {
       const which = { disconnection_id: entity_id, session_id: data.session_id, nas: data.nas, answer: data.answer };
-      switch (transition) {
-        case 'send':
-          return [info('Session is to be disconnected', which)];
-        case 'disconnected':
-          return [info('Session disconnected', which)];
-        case 'try again':
-          return [warning('Session not disconnected yet; another try follows', which)];
-        default:
-          return [warning('Session not disconnected, and given up', which)];
-      }
+      const said: Record<string, Line> = {
+        send: info('Session is to be disconnected', which),
+        disconnected: info('Session disconnected', which),
+        'try again': warning('Session not disconnected yet; another try follows', which),
+      };
+      return [said[transition] ?? warning('Session not disconnected, and given up', which)];
     },
     failed: ({ id, error }) => warning('Failed to disconnect session', { disconnection_id: id, error }),
     finished: () => [info('Disconnects job completed')],

@@ -1,20 +1,14 @@
 import { defineJob, failure, info, part, type Rule, type Tables } from '../../job/define.ts';
 import { RADACCT, RADCHECK, RADREPLY } from './radius/tables.ts';
-import { HOTSPOT_CREDENTIALS, HOTSPOT_USERS, RADIUS_SESSIONS, SESSION_DISCONNECTIONS } from './tables.ts';
+import { HOTSPOT_CREDENTIALS, HOTSPOT_USERS, RADIUS_SESSIONS, SESSION_DISCONNECTIONS, SHUT_OUT } from './tables.ts';
 
 const ACTIVE = { 'it is active': "status = 'active'" };
-
-interface Ending {
-  transition: string;
-  at: string;
-  reason: string;
-}
 
 /**
  * A payment may come in at this moment, so the guard is on the user's row as it is when it is changed. A user who has paid
  * again keeps the access, and only this session is closed.
  */
-const end = (t: Tables, { at, reason }: Ending) => `
+const end = (t: Tables, transition: string, at: string, reason: string) => `
     ended as (
       ${t.radius_sessions.update} s
       set status = 'expired', session_end = ${at}, disconnect_reason = '${reason}', updated_at = :now::timestamptz
@@ -24,7 +18,7 @@ const end = (t: Tables, { at, reason }: Ending) => `
     over as (
       ${t.hotspot_users.update} u
       set has_active_subscription = false, updated_at = :now::timestamptz,
-        status = case when u.status::text in ('suspended', 'blocked', 'banned', 'disabled') then u.status else 'expired' end
+        status = case when u.status::text in (${SHUT_OUT}) then u.status else 'expired' end
       from (select distinct hotspot_user_id from ended) as of_session
       where u.id = of_session.hotspot_user_id
         and (coalesce(scheduler.at(u.subscription_expires_at, :dbZone::text) <= :now::timestamptz, true)
@@ -37,9 +31,7 @@ const end = (t: Tables, { at, reason }: Ending) => `
       from ended left join over on over.id = ended.hotspot_user_id
       where over.id is not null or not exists (select from ${t.hotspot_users} u where u.id = ended.hotspot_user_id)
       order by coalesce(over.username, ended.username), ended.id desc
-    )`;
-
-const revoke = (t: Tables, { reason }: Ending) => `
+    ),
     names as materialized (
       select barred.*, username as name from barred
       union all
@@ -62,9 +54,7 @@ const revoke = (t: Tables, { reason }: Ending) => `
         ...{ next_attempt_at: ':now::timestamptz' },
       })}
       from names join ${t.radacct} a on a.username = names.name and a.acctstoptime is null
-    )`;
-
-const tell = ({ transition, reason }: Ending) => `
+    ),
     outcome as (
       select 1 as step, '${transition}' as transition, 'SessionExpired' as type,
         array_remove(array['dashboard-stats', 'user.' || hotspot_user_id::text], null) as channels, id::text as entity_id, due_at,
@@ -74,15 +64,10 @@ const tell = ({ transition, reason }: Ending) => `
       from ended
     )`;
 
-const expiring =
-  (ending: Ending): NonNullable<Rule['change']> =>
-  (t) =>
-    [end(t, ending), revoke(t, ending), tell(ending)].join(',');
-
 const expire: Rule = {
   due: 'expected_end',
   where: ACTIVE,
-  change: expiring({ transition: 'expire', at: 'todo.due_at', reason: 'time is up' }),
+  change: (t) => end(t, 'expire', 'todo.due_at', 'time is up'),
 };
 
 const exhaust: Rule = {
@@ -95,7 +80,7 @@ const exhaust: Rule = {
       select u.data_used >= u.data_limit from ${t.hotspot_users} u where u.id = r.hotspot_user_id
     ), true)`,
   }),
-  change: expiring({ transition: 'exhaust', at: ':now::timestamptz', reason: 'data limit reached' }),
+  change: (t) => end(t, 'exhaust', ':now::timestamptz', 'data limit reached'),
 };
 
 export const job = defineJob({
@@ -110,17 +95,14 @@ export const job = defineJob({
     session_disconnections: SESSION_DISCONNECTIONS,
     radcheck: RADCHECK,
     radreply: RADREPLY,
-    radacct: part(
-      RADACCT,
-      ...['radacctid', 'username', 'acctsessionid', 'nasipaddress', 'framedipaddress', 'acctstoptime'],
-    ),
+    radacct: part(RADACCT, 'radacctid', 'username', 'acctsessionid', 'nasipaddress', 'framedipaddress', 'acctstoptime'),
   },
   rules: { expire, exhaust },
   log: {
     started: info('Hotspot sessions job started'),
     found: (rule, count) => (rule === 'expire' ? info('Found hotspot sessions to expire', { count }) : undefined),
-    done: ({ data }) => [
-      info('Hotspot session expired', { session_id: data.session_id, username: data.username, reason: data.reason }),
+    done: ({ data: { session_id, username, reason } }) => [
+      info('Hotspot session expired', { session_id, username, reason }),
     ],
     failed: ({ id, rule, error }) => failure(`Failed to ${rule} hotspot session`, { session_id: id, error }),
     finished: () => [info('Hotspot sessions job completed')],

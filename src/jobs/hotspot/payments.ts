@@ -1,10 +1,10 @@
-import { defineJob, failure, info, part, type Rule, type TableName, type Tables } from '../../job/define.ts';
+import { defineJob, failure, info, type Line, part, type Rule, type TableName, type Tables } from '../../job/define.ts';
 import { onceName } from '../../job/indexes.ts';
 import { PACKAGES } from '../packages.ts';
 import { RADCHECK, RADREPLY } from './radius/tables.ts';
 import { newPassword, newUsername } from './secrets.ts';
 import { RADIUS_SETTINGS } from './settings.ts';
-import { HOTSPOT_CREDENTIALS, HOTSPOT_USERS, PAYMENTS, RADIUS_SESSIONS } from './tables.ts';
+import { HOTSPOT_CREDENTIALS, HOTSPOT_USERS, PAYMENTS, RADIUS_SESSIONS, SHUT_OUT } from './tables.ts';
 
 const completedAt = (row = '') => `coalesce(${row}updated_at, ${row}created_at, '-infinity'::timestamptz)`;
 
@@ -32,7 +32,7 @@ const wrong = (t: Tables) => `nullif(coalesce(
   ) end,
   (select format('hotspot user %s is %s: payments of that number wait for an operator', u.id, u.status)
    from ${t.hotspot_users} u
-   where u.phone_number = r.phone_number and u.status::text in ('suspended', 'blocked', 'banned', 'disabled')),
+   where u.phone_number = r.phone_number and u.status::text in (${SHUT_OUT})),
   (select case
      when r.amount is null then 'it has no amount'
      when r.amount < p.price
@@ -199,7 +199,8 @@ const writeRadius = (t: Tables) => `
       where each.value is not null
     )`;
 
-const queueSms = (t: Tables) => `
+/** The SMS, the mark on the payment, and the events. */
+const tell = (t: Tables) => `
     queued as (
       ${t.hotspot_credentials.insertSelect({
         ...{ hotspot_user_id: 'o.id', payment_id: 'g.id', package_name: 'g.package_name', expires_at: 'g.expires_at' },
@@ -207,9 +208,7 @@ const queueSms = (t: Tables) => `
         ...{ sms_status: "'pending'", sms_next_attempt_at: ':now::timestamptz' },
       })}
       from granted g join owners o on o.phone_number = g.phone_number
-    )`;
-
-const tell = (t: Tables) => `
+    ),
     provisioned as (
       ${t.payments.update} pay set provisioned_at = :now::timestamptz from granted g where pay.id = g.id
       returning pay.id
@@ -249,7 +248,7 @@ const provision: Rule = {
   together: { key: "coalesce(phone_number::text, 'nobody, ' || id::text)", lock: lockNumbers },
   carry: { phone_number: 'phone_number', mac_address: 'mac_address', package_id: 'package_id', amount: 'amount' },
   make: (rows) => ({ passwords: some(rows, newPassword), usernames: some(rows + SPARE_NAMES, newUsername) }),
-  change: (t) => [buy, grant, writeUsers, writeRadius, queueSms, tell].map((write) => write(t)).join(','),
+  change: (t) => [buy, grant, writeUsers, writeRadius, tell].map((write) => write(t)).join(','),
 };
 
 export const job = defineJob({
@@ -276,14 +275,13 @@ export const job = defineJob({
     found: (_, count) => info('Found payments to provision', { count }),
     done: ({ transition, data }) => {
       const which = { payment_id: data.payment_id, phone_number: data.phone_number };
-      switch (transition) {
-        case 'create user':
-          return [info('Hotspot user created', { ...which, user_id: data.user_id, expires_at: data.expires_at })];
-        case 'extend':
-          return [info('Payment extended the access of its user', which)];
-        default:
-          return [info('Payment provisioned', which)];
-      }
+      const { user_id, expires_at } = data;
+      const said: Record<string, Line> = {
+        'create user': info('Hotspot user created', { ...which, user_id, expires_at }),
+        extend: info('Payment extended the access of its user', which),
+        provision: info('Payment provisioned', which),
+      };
+      return [said[transition]!];
     },
     failed: ({ id, error }) => failure('Failed to provision payment', { payment_id: id, error }),
     finished: () => [info('Payments job completed')],

@@ -2,7 +2,7 @@ import { configurationError, type Variable } from '../../job/define.ts';
 
 // Apart from the gateways themselves: every start reads the settings, few starts send anything.
 
-export const PROVIDERS = ['africastalking', 'twilio', 'webhook', 'log'] as const;
+const PROVIDERS = ['africastalking', 'twilio', 'webhook', 'log'] as const;
 export type Provider = (typeof PROVIDERS)[number];
 
 /** Where SMS go, and as whom. */
@@ -25,27 +25,28 @@ const text = (env: string, secret = false): Variable<string> => ({
   parse: (given) => (/^[\x20-\x7e]*$/.test(given) ? given : undefined),
 });
 
+type Name = 'sms' | 'smsUrl' | 'smsUsername' | 'smsSecret' | 'smsFrom';
+
 /** For `settings` of the job that sends. */
-export const SMS_SETTINGS = {
+export const SMS_SETTINGS: Record<Name, Variable<string>> = {
   sms: {
     env: 'SCHEDULER_SMS',
     fallback: 'log',
     valid: PROVIDERS.join(', '),
-    parse: (given: string) => PROVIDERS.find((provider) => provider === given.toLowerCase()),
-  } as Variable<string>,
+    parse: (given) => PROVIDERS.find((provider) => provider === given.toLowerCase()),
+  },
   /** Where the webhook is; another base URL for the others: a proxy, a test. Its path may be a secret. */
   smsUrl: {
     env: 'SCHEDULER_SMS_URL',
     fallback: '',
     valid: 'a URL such as https://example.com/sms',
     secret: true,
-    parse: (given: string) =>
-      given === '' || (/^https?:\/\//i.test(given) && URL.canParse(given)) ? given : undefined,
-  } as Variable<string>,
+    parse: (given) => (given === '' || (/^https?:\/\//i.test(given) && URL.canParse(given)) ? given : undefined),
+  },
   smsUsername: text('SCHEDULER_SMS_USERNAME'),
   smsSecret: text('SCHEDULER_SMS_SECRET', true),
   smsFrom: text('SCHEDULER_SMS_FROM'),
-} satisfies Record<string, Variable<string>>;
+};
 
 const whole = (env: string, fallback: number, least: number, most: number, what: string): Variable<string> => ({
   env,
@@ -62,9 +63,7 @@ export const RADIUS_SETTINGS = {
   radiusInterim: whole('SCHEDULER_RADIUS_INTERIM', 300, 60, 86_400, 'a number of seconds'),
   /** A device that is silent for so long is logged out; 0: never. */
   radiusIdle: whole('SCHEDULER_RADIUS_IDLE', 900, 0, 86_400, 'a number of seconds'),
-} satisfies Record<string, Variable<string>>;
-
-type Name = keyof typeof SMS_SETTINGS;
+};
 
 const NEEDS: Record<Provider, Partial<Record<Name, string>>> = {
   africastalking: { smsUsername: "your username at Africa's Talking", smsSecret: 'your API key' },
@@ -81,17 +80,13 @@ const NEEDS: Record<Provider, Partial<Record<Name, string>>> = {
 const TIMEOUT_MS = 20_000;
 
 /** The gateway that the settings ask for; names every setting it lacks. */
-export function smsGateway(settings: Record<string, string | boolean>): SmsGateway {
+export function smsGateway(settings: Record<string, unknown>): SmsGateway {
   const value = (name: Name) => String(settings[name] ?? '');
   const provider = value('sms') as Provider;
-  const missing = (Object.entries(NEEDS[provider]) as [Name, string][]).filter(([name]) => value(name) === '');
-  if (missing.length > 0) {
-    throw configurationError(
-      missing
-        .map(([name, what]) => `SCHEDULER_SMS is "${provider}", so set ${SMS_SETTINGS[name].env}: ${what}.`)
-        .join('\n'),
-    );
-  }
+  const missing = (Object.entries(NEEDS[provider]) as [Name, string][])
+    .filter(([name]) => value(name) === '')
+    .map(([name, what]) => `SCHEDULER_SMS is "${provider}", so set ${SMS_SETTINGS[name].env}: ${what}.`);
+  if (missing.length > 0) throw configurationError(missing.join('\n'));
   return {
     provider,
     url: value('smsUrl'),

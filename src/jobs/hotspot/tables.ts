@@ -10,6 +10,12 @@ const PACKAGE = like('packages');
 const SESSION = like('radius_sessions');
 const STAMPS = { created_at: CREATED, updated_at: CREATED };
 
+const alike = (column: Table['columns'][string], ...names: string[]) =>
+  Object.fromEntries(names.map((name) => [name, column]));
+
+/** A status that starts with its first word. */
+const status = (...allowed: string[]) => words(allowed, { notNull: true, default: `'${allowed[0]}'` });
+
 export const PAYMENTS: Table = {
   name: 'payments',
   recognisedBy: ['phone_number', 'package_id', 'transaction_id', 'status'],
@@ -33,21 +39,22 @@ export const PAYMENTS: Table = {
   once: ['transaction_id', 'mpesa_receipt'],
 };
 
+/** What an operator writes as the status of a user who shall have no access. */
+export const SHUT_OUT = "'suspended', 'blocked', 'banned', 'disabled'";
+
 export const HOTSPOT_USERS: Table = {
   name: 'hotspot_users',
   recognisedBy: ['username', 'phone_number', 'has_active_subscription'],
   columns: {
     id: key(),
-    username: text({ notNull: true, unique: true }),
-    phone_number: text({ notNull: true, unique: true }),
+    ...alike(text({ notNull: true, unique: true }), 'username', 'phone_number'),
     package_id: PACKAGE,
     package_name: text(),
     has_active_subscription: flag({ notNull: true, default: 'false' }),
-    subscription_starts_at: instant(),
-    subscription_expires_at: instant(),
+    ...alike(instant(), 'subscription_starts_at', 'subscription_expires_at'),
     data_limit: whole(),
     data_used: starting(whole, '0'),
-    status: words(['active', 'expired'], { notNull: true, default: "'active'" }),
+    status: status('active', 'expired'),
     ...STAMPS,
   },
   once: ['phone_number', 'username'],
@@ -63,18 +70,12 @@ export const RADIUS_SESSIONS: Table = {
     package_id: PACKAGE,
     radacct_id: whole(),
     username: text({ notNull: true }),
-    mac_address: text(),
-    ip_address: text(),
-    nas_ip_address: text(),
+    ...alike(text(), 'mac_address', 'ip_address', 'nas_ip_address'),
     session_start: CREATED,
-    session_end: instant(),
-    expected_end: instant(),
-    duration_seconds: starting(whole, '0'),
-    bytes_in: starting(whole, '0'),
-    bytes_out: starting(whole, '0'),
-    total_bytes: starting(whole, '0'),
+    ...alike(instant(), 'session_end', 'expected_end'),
+    ...alike(starting(whole, '0'), 'duration_seconds', 'bytes_in', 'bytes_out', 'total_bytes'),
     data_limit: whole({ comment: "What this session may use: the rest of the user's limit when it was opened." }),
-    status: words(['active', 'expired'], { notNull: true, default: "'active'" }),
+    status: status('active', 'expired'),
     disconnect_reason: text(),
     ...STAMPS,
   },
@@ -97,16 +98,12 @@ export const HOTSPOT_CREDENTIALS: Table = {
     phone_number: text({ notNull: true }),
     package_name: text(),
     expires_at: instant(),
-    sms_status: words(['pending', 'sending', 'sent', 'logged', 'unknown', 'failed'], {
-      notNull: true,
-      default: "'pending'",
-    }),
+    sms_status: status('pending', 'sending', 'sent', 'logged', 'unknown', 'failed'),
     sms_attempts: starting(small, '0'),
     sms_next_attempt_at: instant({ comment: 'When the SMS is due. Null: nothing more is tried.' }),
     sms_reference: starting(text, 'gen_random_uuid()::text'),
     sms_sent_at: instant(),
-    sms_message_id: text(),
-    sms_error: text(),
+    ...alike(text(), 'sms_message_id', 'sms_error'),
     ...STAMPS,
   },
   once: ['payment_id'],
@@ -125,11 +122,8 @@ export const SESSION_DISCONNECTIONS: Table = {
     hotspot_user_id: USER,
     radacct_id: whole(),
     username: text({ notNull: true }),
-    acct_session_id: text(),
-    nas_ip_address: text(),
-    framed_ip_address: text(),
-    disconnect_reason: text(),
-    status: words(['pending', 'sending', 'disconnected', 'failed'], { notNull: true, default: "'pending'" }),
+    ...alike(text(), 'acct_session_id', 'nas_ip_address', 'framed_ip_address', 'disconnect_reason'),
+    status: status('pending', 'sending', 'disconnected', 'failed'),
     attempts: starting(small, '0'),
     next_attempt_at: instant({ comment: 'When the NAS is to be asked. Null: nothing more is tried.' }),
     answer: text(),
@@ -147,9 +141,7 @@ export const DATA_USAGE_LOGS: Table = {
     hotspot_user_id: USER,
     radius_session_id: SESSION,
     radacct_id: whole(),
-    bytes_in: whole({ notNull: true }),
-    bytes_out: whole({ notNull: true }),
-    total_bytes: whole({ notNull: true }),
+    ...alike(whole({ notNull: true }), 'bytes_in', 'bytes_out', 'total_bytes'),
     recorded_at: instant({ notNull: true }),
     created_at: { ...CREATED, ...NEW_TABLE },
   },

@@ -2,13 +2,8 @@ import { defineJob, info } from '../../job/define.ts';
 import { ACTIVE, LOG, NEXT_BLOCK, SETTINGS, settling, survey, TIME_FOR_ANOTHER } from './settle.ts';
 import { TABLES, TEXT_SESSIONS } from './tables.ts';
 
-const CONDITIONS = { ...ACTIVE, ...TIME_FOR_ANOTHER };
-
 // A session whose time and credit end with the same block ends for time, so this job leaves it to "session-endings".
-const deduct = settling(
-  { due: NEXT_BLOCK, where: CONDITIONS },
-  { family: [...Object.values(CONDITIONS), `${NEXT_BLOCK} <= now`].join(' and '), timeEnds: false },
-);
+const deduct = settling(NEXT_BLOCK, { ...ACTIVE, ...TIME_FOR_ANOTHER }, false);
 
 export const job = defineJob({
   name: 'deductions',
@@ -21,11 +16,10 @@ export const job = defineJob({
   rules: { deduct },
   survey: {
     query: survey,
-    line: ({ session_id, elapsed, expected, processed, new: blocks }) => ({
+    line: (fields) => ({
       level: 'debug',
-      message:
-        Number(blocks) > 0 ? 'Text session has blocks to deduct' : 'Text session skipped: no new full 10 minutes',
-      fields: { session_id, elapsed, expected, processed, new: blocks },
+      message: `Text session ${Number(fields.new) > 0 ? 'has blocks to deduct' : 'skipped: no new full 10 minutes'}`,
+      fields,
     }),
   },
   log: {

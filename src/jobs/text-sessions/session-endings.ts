@@ -1,12 +1,9 @@
 import { defineJob, info, type Rule } from '../../job/define.ts';
-import { ACTIVE, LOG, NEXT_BLOCK, SETTINGS, settling, TIME_OVER } from './settle.ts';
+import { ACTIVE, LOG, SETTINGS, settling, TIME_OVER } from './settle.ts';
 import { TABLES, TEXT_SESSIONS } from './tables.ts';
 
 /** Charges pending blocks first, if "deductions" has not done so yet. */
-const end = settling(
-  { due: TIME_OVER, where: ACTIVE },
-  { family: [...Object.values(ACTIVE), `${NEXT_BLOCK} <= now`].join(' and '), timeEnds: true },
-);
+const end = settling(TIME_OVER, ACTIVE, true);
 
 const expire: Rule = {
   // At the deadline itself the doctor may still answer.

@@ -1,10 +1,9 @@
 import {
+  type Conditions,
   decimal,
   failure,
   info,
-  type Line,
   type Lines,
-  type Outcome,
   type Rule,
   STAMP,
   type Tables,
@@ -34,14 +33,19 @@ export const TIME_FOR_ANOTHER = {
   'its time allows another block': `(sessions_remaining_before_start is null or ${PROCESSED} < sessions_remaining_before_start)`,
 };
 
-/** The rule that settles patients. A patient's other sessions that meet `family` go along with those that are due. */
-export const settling = (rule: Pick<Rule, 'due' | 'where'>, options: { family: string; timeEnds: boolean }): Rule => ({
-  ...rule,
+/** The rule that settles patients. A patient's other sessions whose next block is due go along with those that are due. */
+export const settling = (due: string, where: Conditions, timeEnds: boolean): Rule => ({
+  due,
+  where,
   fails: {
     'activated_at is {activated_at}, which is no time to count from': 'not isfinite(activated_at)',
     'auto_deductions_processed is {auto_deductions_processed}, less than nothing': 'auto_deductions_processed < 0',
   },
-  together: { key: 'patient_id', lock: lockPatients, family: options.family },
+  together: {
+    key: 'patient_id',
+    lock: lockPatients,
+    family: [...Object.values(where), `${NEXT_BLOCK} <= now`].join(' and '),
+  },
   carry: {
     patient_id: 'patient_id',
     doctor_id: 'doctor_id',
@@ -51,7 +55,7 @@ export const settling = (rule: Pick<Rule, 'due' | 'where'>, options: { family: s
     time_over: TIME_OVER,
     new: NEW,
   },
-  change: (t) => [draw(t), count(t, options.timeEnds), pay(t), TOLD].join(',\n'),
+  change: (t) => [draw(t), count(t, timeEnds), pay(t), TOLD].join(',\n'),
 });
 
 /**
@@ -242,17 +246,13 @@ export const SETTINGS = { sessionRate: decimal('SCHEDULER_SESSION_RATE', '0') };
 
 /** How both jobs tell what became of a session. */
 export const LOG = {
-  done({ transition, data }: Outcome): Line[] {
+  done: ({ transition, data }) => {
     const { session_id, reason, ended_at, sessions_used } = data;
-    if (transition !== 'deduct')
-      return [
-        info(`Text session ${transition === 'end' ? 'ended' : 'expired'}`, {
-          ...{ session_id, reason, ended_at, sessions_used },
-        }),
-      ];
     const { elapsed_minutes, deductions_processed, total_deductions } = data;
     const counts = { elapsed_minutes, deductions_processed, total_deductions };
-    return [info('Scheduler auto-deduction processed', { session_id, ...counts })];
+    if (transition === 'deduct') return [info('Scheduler auto-deduction processed', { session_id, ...counts })];
+    const ended = { session_id, reason, ended_at, sessions_used };
+    return [info(`Text session ${transition === 'end' ? 'ended' : 'expired'}`, ended)];
   },
   failed: ({ id, rule, error }) => failure(`Failed to ${rule} text session`, { session_id: id, error }),
 } satisfies Partial<Lines>;

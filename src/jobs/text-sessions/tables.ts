@@ -1,21 +1,7 @@
-import {
-  CREATED,
-  flag,
-  instant,
-  json,
-  key,
-  like,
-  money,
-  small,
-  starting,
-  text,
-  whole,
-  words,
-} from '../../job/columns.ts';
+import { CREATED, flag, instant, json, key, like, money, small, starting, text, whole } from '../../job/columns.ts';
 import type { Table } from '../../job/define.ts';
 
-const fresh = { newTableOnly: true };
-const createdAt = { ...CREATED, ...fresh };
+const createdAt = { ...CREATED, newTableOnly: true };
 const patient = like('text_sessions', 'patient_id', { notNull: true });
 const doctor = like('text_sessions', 'doctor_id', { notNull: true });
 
@@ -26,12 +12,8 @@ export const TEXT_SESSIONS: Table = {
     id: key(),
     patient_id: whole({ notNull: true }),
     doctor_id: whole({ notNull: true }),
-    status: words(['waiting_for_doctor', 'active', 'ended', 'expired'], {
-      notNull: true,
-      default: "'waiting_for_doctor'",
-      safeToAdd: true,
-    }),
-    started_at: instant({ notNull: true, default: 'now()' }),
+    status: { ...starting(text, "'waiting_for_doctor'"), words: ['waiting_for_doctor', 'active', 'ended', 'expired'] },
+    started_at: CREATED,
     activated_at: instant(),
     ended_at: instant(),
     last_activity_at: instant(),
@@ -41,7 +23,7 @@ export const TEXT_SESSIONS: Table = {
     doctor_response_deadline: instant(),
     reason: text(),
     created_at: createdAt,
-    updated_at: instant({ notNull: true, default: 'now()' }),
+    updated_at: CREATED,
   },
   needs: [
     ...['id', 'patient_id', 'doctor_id', 'status', 'activated_at', 'ended_at', 'sessions_used', 'reason', 'updated_at'],
@@ -87,27 +69,25 @@ const DOCTOR_WALLETS: Table = {
   unique: ['doctor_id'],
 };
 
-const SESSION_ID = like('text_sessions');
-
 const WALLET_TRANSACTIONS: Table = {
   name: 'wallet_transactions',
   recognisedBy: ['doctor_id', 'amount'],
   columns: {
     id: key(),
     doctor_id: doctor,
-    type: words(['credit'], { notNull: true }),
+    type: text({ notNull: true, words: ['credit'] }),
     amount: money({ notNull: true }),
     description: text(),
     session_type: text(),
-    session_id: SESSION_ID,
+    session_id: like('text_sessions'),
     session_table: text(),
     status: text(),
     metadata: json(),
     created_at: createdAt,
   },
   needs: [
-    ...['doctor_id', 'type', 'amount', 'description', 'session_type', 'session_id', 'session_table', 'status'],
-    'metadata',
+    ...['doctor_id', 'type', 'amount', 'description', 'session_type', 'session_id', 'session_table'],
+    ...['status', 'metadata'],
   ],
 };
 
@@ -116,7 +96,7 @@ const DEDUCTIONS: Table = {
   name: 'text_session_deductions',
   recognisedBy: ['session_id', 'block', 'subscription_id', 'due_at'],
   columns: {
-    session_id: { ...SESSION_ID, notNull: true },
+    session_id: like('text_sessions', 'id', { notNull: true }),
     block: whole({ notNull: true }),
     subscription_id: like('subscriptions', 'id', {
       comment: 'Whose credit it was; null for blocks that were charged before this table existed.',

@@ -1,12 +1,7 @@
 import assert from 'node:assert/strict';
 import { lookup } from 'node:dns/promises';
 import { test } from 'node:test';
-import {
-  type Disconnected,
-  describeDisconnect,
-  isGone,
-  RadiusClient,
-} from '../../../src/jobs/hotspot/radius/client.ts';
+import { type Disconnected, describeDisconnect, disconnect, isGone } from '../../../src/jobs/hotspot/radius/client.ts';
 import { inFlight } from '../../../src/net/in-flight.ts';
 import { ACK, cause, fakeNas, NAK, type Request } from '../../support/fakes.ts';
 
@@ -16,8 +11,7 @@ const acknowledge = (request: Request) => request.send(request.reply(ACK));
 
 test('a session whose NAS acknowledges is gone', async () => {
   await using nas = await fakeNas(acknowledge);
-  await using radius = new RadiusClient();
-  const answer = await radius.disconnect(nas, SESSION);
+  const answer = await disconnect(nas, SESSION);
   assert.equal(answer, 'ack');
   assert.ok(isGone(answer));
   assert.equal(nas.requests.length, 1);
@@ -25,9 +19,8 @@ test('a session whose NAS acknowledges is gone', async () => {
 
 test('a Disconnect-Request names the session and nothing else', async () => {
   await using nas = await fakeNas(acknowledge);
-  await using radius = new RadiusClient();
   const before = Math.floor(Date.now() / 1000);
-  await radius.disconnect(nas, SESSION);
+  await disconnect(nas, SESSION);
   const { packet, attributes } = nas.requests[0]!;
   assert.equal(packet[0], 40);
   assert.equal(attributes.get(1)!.toString(), 'kdfh3746');
@@ -43,9 +36,8 @@ test('a Disconnect-Request names the session and nothing else', async () => {
 
 test('unknown values of a session are left out, and IPv6 addresses have attributes of their own', async () => {
   await using nas = await fakeNas(acknowledge);
-  await using radius = new RadiusClient();
-  await radius.disconnect(nas, { username: 'kdfh3746', nasIp: null });
-  await radius.disconnect(nas, { username: 'kdfh3746', nasIp: '2001:db8::7/128', framedIp: '::ffff:10.0.0.1' });
+  await disconnect(nas, { username: 'kdfh3746', nasIp: null });
+  await disconnect(nas, { username: 'kdfh3746', nasIp: '2001:db8::7/128', framedIp: '::ffff:10.0.0.1' });
   const [bare, six] = nas.requests.map(({ attributes }) => attributes) as [Map<number, Buffer>, Map<number, Buffer>];
   assert.deepEqual([...bare.keys()], [80, 1, 55]);
   assert.equal(six.get(95)!.toString('hex'), '20010db8000000000000000000000007');
@@ -55,9 +47,8 @@ test('unknown values of a session are left out, and IPv6 addresses have attribut
 test('NAK 503 counts as gone, any other NAK does not', async () => {
   const answers = [cause(503), cause(501), Buffer.alloc(0)];
   await using nas = await fakeNas((request) => request.send(request.reply(NAK, answers.shift())));
-  await using radius = new RadiusClient();
   const given: Disconnected[] = [];
-  for (let n = 0; n < 3; n++) given.push(await radius.disconnect(nas, SESSION));
+  for (let n = 0; n < 3; n++) given.push(await disconnect(nas, SESSION));
   assert.deepEqual(given, [{ nak: 503 }, { nak: 501 }, { nak: null }]);
   assert.deepEqual(given.map(isGone), [true, false, false]);
   assert.match(describeDisconnect(given[0]!), /503 \(session not found\)/);
@@ -65,8 +56,7 @@ test('NAK 503 counts as gone, any other NAK does not', async () => {
 
 test('silence is met with the same packet again, three times in all', async () => {
   await using nas = await fakeNas(() => {});
-  await using radius = new RadiusClient();
-  assert.equal(await radius.disconnect(nas, SESSION, QUICK), 'silence');
+  assert.equal(await disconnect(nas, SESSION, undefined, QUICK), 'silence');
   assert.deepEqual(
     nas.requests.map(({ times }) => times),
     [1, 2, 3],
@@ -75,15 +65,13 @@ test('silence is met with the same packet again, three times in all', async () =
 
 test('a lost packet costs one more try', async () => {
   await using nas = await fakeNas((request) => request.times === 2 && acknowledge(request));
-  await using radius = new RadiusClient();
-  assert.equal(await radius.disconnect(nas, SESSION, { timeoutMs: 300, tries: 3 }), 'ack');
+  assert.equal(await disconnect(nas, SESSION, undefined, { timeoutMs: 300, tries: 3 }), 'ack');
   assert.equal(nas.requests.length, 2);
 });
 
 test('with another secret than the NAS has, every try is met with silence', async () => {
   await using nas = await fakeNas(acknowledge);
-  await using radius = new RadiusClient();
-  assert.equal(await radius.disconnect({ ...nas, secret: 'wrong' }, SESSION, QUICK), 'silence');
+  assert.equal(await disconnect({ ...nas, secret: 'wrong' }, SESSION, undefined, QUICK), 'silence');
   assert.equal(nas.requests.length, 0);
 });
 
@@ -101,15 +89,13 @@ test('forged and broken answers are passed over for the true one', async () => {
     request.send(request.reply(ACK, Buffer.concat([Buffer.of(80, 18), Buffer.alloc(16, 7)])));
     request.send(request.reply(NAK, cause(503)), 10);
   });
-  await using radius = new RadiusClient();
-  assert.deepEqual(await radius.disconnect(nas, SESSION), { nak: 503 });
+  assert.deepEqual(await disconnect(nas, SESSION), { nak: 503 });
 });
 
 test('a signed answer is taken, over the authenticator of the request or over zeros', async () => {
   for (const over of ['request', 'zeros'] as const) {
     await using nas = await fakeNas((request) => request.send(request.reply(ACK, request.signature(ACK, over))));
-    await using radius = new RadiusClient();
-    assert.equal(await radius.disconnect(nas, SESSION), 'ack', over);
+    assert.equal(await disconnect(nas, SESSION), 'ack', over);
   }
 });
 
@@ -121,18 +107,16 @@ test('an answer from elsewhere is no answer', async () => {
       socket.send(request.reply(ACK), request.from.port, request.from.address, () => socket.close());
     });
   });
-  await using radius = new RadiusClient();
-  assert.equal(await radius.disconnect(nas, SESSION, QUICK), 'silence');
+  assert.equal(await disconnect(nas, SESSION, undefined, QUICK), 'silence');
   assert.equal(other.requests.length, 0);
 });
 
 test('a late answer is not taken for the answer to the request that has its identifier now', async () => {
   let late = false;
   await using nas = await fakeNas((request) => request.send((late ? nas.requests[0]! : request).reply(ACK)));
-  await using radius = new RadiusClient();
-  for (let n = 0; n < 256; n++) assert.equal(await radius.disconnect(nas, { username: `user${n}` }), 'ack');
+  for (let n = 0; n < 256; n++) assert.equal(await disconnect(nas, { username: `user${n}` }), 'ack');
   late = true;
-  assert.equal(await radius.disconnect(nas, { username: 'another' }, QUICK), 'silence');
+  assert.equal(await disconnect(nas, { username: 'another' }, undefined, QUICK), 'silence');
   assert.equal(nas.requests.at(-1)!.identifier, nas.requests[0]!.identifier);
 });
 
@@ -140,25 +124,22 @@ test('a NAS is reached over IPv6 as well, however its address is written', async
   const nas = await fakeNas(acknowledge, '::1').catch(() => undefined);
   if (!nas) return t.skip('this machine has no IPv6 loopback');
   await using _ = nas;
-  await using radius = new RadiusClient();
-  assert.equal(await radius.disconnect({ ...nas, host: '0:0:0::1' }, SESSION), 'ack');
+  assert.equal(await disconnect({ ...nas, host: '0:0:0::1' }, SESSION), 'ack');
 });
 
 test('a NAS may be named', async () => {
   await using nas = await fakeNas(acknowledge, (await lookup('localhost')).address);
-  await using radius = new RadiusClient();
-  assert.equal(await radius.disconnect({ ...nas, host: 'localhost' }, SESSION), 'ack');
+  assert.equal(await disconnect({ ...nas, host: 'localhost' }, SESSION), 'ack');
 });
 
 test('a packet that cannot be sent says why, and never shows the secret', async () => {
-  await using radius = new RadiusClient();
   const nas = { host: '127.0.0.1', port: 3799, secret: 'a-secret' };
   const refused = [
-    await radius.disconnect({ ...nas, host: 'no-such-host.invalid' }, SESSION),
-    await radius.disconnect({ ...nas, port: 0 }, SESSION),
-    await radius.disconnect({ ...nas, secret: '' }, SESSION),
-    await radius.disconnect(nas, { username: 'k'.repeat(254) }),
-    await radius.disconnect(nas, { username: 'kdfh3746', nasIp: 'router' }),
+    await disconnect({ ...nas, host: 'no-such-host.invalid' }, SESSION),
+    await disconnect({ ...nas, port: 0 }, SESSION),
+    await disconnect({ ...nas, secret: '' }, SESSION),
+    await disconnect(nas, { username: 'k'.repeat(254) }),
+    await disconnect(nas, { username: 'kdfh3746', nasIp: 'router' }),
   ];
   const reasons = refused.map(describeDisconnect);
   assert.match(reasons[0]!, /not sent: the host name "no-such-host.invalid" of the NAS is not known \(E/);
@@ -172,42 +153,33 @@ test('a packet that cannot be sent says why, and never shows the secret', async 
 test("the run's deadline ends every wait at once", async () => {
   const deadline = new AbortController();
   await using nas = await fakeNas(() => nas.requests.length === 3 && deadline.abort());
-  await using radius = new RadiusClient();
   const { signal } = deadline;
   const began = performance.now();
-  const answers = await Promise.all([1, 2, 3].map(() => radius.disconnect(nas, SESSION, { signal })));
+  const answers = await Promise.all([1, 2, 3].map(() => disconnect(nas, SESSION, signal)));
   assert.deepEqual(answers, ['stopped', 'stopped', 'stopped']);
   assert.ok(performance.now() - began < 2500);
-  assert.equal(await radius.disconnect(nas, SESSION, { signal }), 'stopped');
+  assert.equal(await disconnect(nas, SESSION, signal), 'stopped');
   assert.equal(nas.requests.length, 3);
 });
 
-test('more than 256 requests to one NAS take another source port each time the identifiers run out', async () => {
+test('more than 256 requests may wait for one NAS: no two have both the same port and the same identifier', async () => {
   await using nas = await fakeNas((request) => request.send(request.reply(ACK), 200));
-  await using radius = new RadiusClient();
   const sessions = Array.from({ length: 600 }, (_, n) => ({ username: `user${n}`, sessionId: `s${n}` }));
-  const answers = await Promise.all(sessions.map((session) => radius.disconnect(nas, session, { timeoutMs: 1000 })));
-  assert.ok(answers.every((answer) => answer === 'ack'));
-  const ports = new Map<number, Set<number>>();
-  for (const { from, identifier } of nas.requests) {
-    const used = ports.get(from.port) ?? new Set();
-    ports.set(from.port, used.add(identifier));
-  }
-  assert.deepEqual(
-    [...ports.values()].map((used) => used.size).sort((a, b) => b - a),
-    [256, 256, 88],
+  const answers = await Promise.all(
+    sessions.map((session) => disconnect(nas, session, undefined, { timeoutMs: 1000, tries: 3 })),
   );
+  assert.ok(answers.every((answer) => answer === 'ack'));
+  assert.equal(new Set(nas.requests.map(({ from, identifier }) => `${from.port} ${identifier}`)).size, 600);
 });
 
 test('1,000 disconnects at a NAS that answers in 50 ms take a fraction of 50 s', async () => {
   await using nas = await fakeNas((request) => request.send(request.reply(ACK), 50));
-  await using radius = new RadiusClient();
   const signal = AbortSignal.timeout(20_000);
   const sessions = Array.from({ length: 1000 }, (_, n) => ({ ...SESSION, username: `user${n}`, sessionId: `s${n}` }));
   const began = performance.now();
   let gone = 0;
   await inFlight(sessions, { most: 256, mostEach: 64, destination: () => nas.host, signal }, async (session) => {
-    if (isGone(await radius.disconnect(nas, session, { signal }))) gone++;
+    if (isGone(await disconnect(nas, session, signal))) gone++;
     return 'go on';
   });
   assert.equal(gone, 1000);
@@ -217,7 +189,6 @@ test('1,000 disconnects at a NAS that answers in 50 ms take a fraction of 50 s',
 test('a dead router does not hold up another, and is given up on after its first silence', async () => {
   await using dead = await fakeNas(() => {});
   await using alive = await fakeNas(acknowledge);
-  await using radius = new RadiusClient();
   const signal = AbortSignal.timeout(20_000);
   const work = Array.from({ length: 400 }, (_, n) => ({ nas: n % 2 === 0 ? dead : alive, username: `user${n}` }));
   let gone = 0;
@@ -228,7 +199,7 @@ test('a dead router does not hold up another, and is given up on after its first
     work,
     { most: 64, mostEach: 16, destination: ({ nas }) => `${nas.host}:${nas.port}`, signal },
     async ({ nas, username }) => {
-      const answer = await radius.disconnect(nas, { username }, { timeoutMs: 1000, tries: 3, signal });
+      const answer = await disconnect(nas, { username }, signal, { timeoutMs: 1000, tries: 3 });
       if (isGone(answer)) {
         gone++;
         lastGone = performance.now() - began;

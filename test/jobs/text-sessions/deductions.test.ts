@@ -1,20 +1,10 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { application, database, type TestDatabase } from '../../support/harness.ts';
+import { at, credits, session } from '../../support/text-session-rows.ts';
 
-const START = '2026-03-01T10:00:00Z';
-const at = (minutes: number) => new Date(Date.parse(START) + minutes * 60_000).toISOString();
 const only = ['deductions'];
 
-const session = (db: TestDatabase, over: object = {}) =>
-  db.insert('text_sessions', { patient_id: 1, doctor_id: 7, status: 'active', activated_at: START, ...over });
-const credits = (db: TestDatabase, remaining: number | null, over: object = {}) =>
-  db.insert('subscriptions', {
-    user_id: 1,
-    text_sessions_remaining: remaining,
-    activated_at: '2026-01-01T00:00:00Z',
-    ...over,
-  });
 const left = async (db: TestDatabase) =>
   (await db.query('select text_sessions_remaining from subscriptions order by id')).map(
     (r) => r.text_sessions_remaining,
@@ -23,6 +13,9 @@ const blocks = (db: TestDatabase) =>
   db.query(
     'select session_id::text, block::integer, subscription_id::integer, due_at from text_session_deductions order by 1, 2',
   );
+const paidBy = async (db: TestDatabase) => (await blocks(db)).map((row) => row.subscription_id);
+const counters = async (db: TestDatabase) =>
+  (await db.query('select auto_deductions_processed as n from text_sessions order by id')).map(({ n }) => n);
 
 test('a session costs one credit per full 10 minutes, counted from its activation', async () => {
   await using db = await database();
@@ -74,7 +67,7 @@ test('blocks that the application has charged before are not charged again', asy
 test('the oldest active, unexpired subscription with credits pays first, then the next', async () => {
   await using db = await database();
   await credits(db, 9, { activated_at: '2025-01-01T00:00:00Z', is_active: false });
-  await credits(db, 9, { activated_at: '2025-01-02T00:00:00Z', expires_at: START });
+  await credits(db, 9, { activated_at: '2025-01-02T00:00:00Z', expires_at: at(0) });
   await credits(db, 4, { activated_at: '2026-02-03T00:00:00Z' });
   await credits(db, 1, { activated_at: '2026-02-01T00:00:00Z', expires_at: '2027-01-01T00:00:00Z' });
   await credits(db, 1, { activated_at: '2026-02-02T00:00:00Z' });
@@ -82,10 +75,7 @@ test('the oldest active, unexpired subscription with credits pays first, then th
   await session(db);
   await db.tick(at(45), { only });
   assert.deepEqual(await left(db), [9, 9, 2, 0, 0, 9]);
-  assert.deepEqual(
-    (await blocks(db)).map((row) => row.subscription_id),
-    [4, 5, 3, 3],
-  );
+  assert.deepEqual(await paidBy(db), [4, 5, 3, 3]);
 });
 
 test('a credit that expires during an outage pays the blocks that were due before, and no other', async () => {
@@ -95,10 +85,7 @@ test('a credit that expires during an outage pays the blocks that were due befor
   await session(db);
   await db.tick(at(300), { only });
   // 20 minutes is the end of the first: half-open.
-  assert.deepEqual(
-    (await blocks(db)).map((row) => row.subscription_id),
-    [1, 2, 2],
-  );
+  assert.deepEqual(await paidBy(db), [1, 2, 2]);
   assert.deepEqual(await left(db), [8, 0]);
   assert.equal((await db.one('select * from text_sessions')).ended_at.toISOString(), at(30));
 });
@@ -171,11 +158,7 @@ test('a patient is settled as a whole, also when a batch ends among the sessions
   await session(db, { activated_at: at(5) });
   await session(db, { activated_at: at(0) });
   await db.tick(at(600), { only, batchSize: 1 });
-  const rows = await db.query('select * from text_sessions order by id');
-  assert.deepEqual(
-    rows.map((row) => row.auto_deductions_processed),
-    [1, 2],
-  );
+  assert.deepEqual(await counters(db), [1, 2]);
 });
 
 test("the doctor's wallet goes up by the rate for each block, with a row for each", async () => {
@@ -292,10 +275,7 @@ test('a session that cannot be changed harms no other, not even one of the same 
   await session(db, { activated_at: '-infinity' });
   const { exitCode } = await db.tick(at(25), { only });
   assert.equal(exitCode, 1);
-  assert.deepEqual(
-    (await db.query('select auto_deductions_processed as n from text_sessions order by id')).map((row) => row.n),
-    [0, 2, -1, 0],
-  );
+  assert.deepEqual(await counters(db), [0, 2, -1, 0]);
   assert.deepEqual(await left(db), [7]);
   assert.deepEqual(
     (await db.query('select entity_id, error from scheduler.failures order by 1')).map((row) => [

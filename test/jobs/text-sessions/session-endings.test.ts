@@ -1,20 +1,10 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { database, type TestDatabase } from '../../support/harness.ts';
+import { at, credits, session } from '../../support/text-session-rows.ts';
 
-const START = '2026-03-01T10:00:00Z';
-const at = (minutes: number) => new Date(Date.parse(START) + minutes * 60_000).toISOString();
 const only = ['session-endings'];
 
-const session = (db: TestDatabase, over: object = {}) =>
-  db.insert('text_sessions', { patient_id: 1, doctor_id: 7, status: 'active', activated_at: START, ...over });
-const credits = (db: TestDatabase, remaining: number, over: object = {}) =>
-  db.insert('subscriptions', {
-    user_id: 1,
-    text_sessions_remaining: remaining,
-    activated_at: '2026-01-01T00:00:00Z',
-    ...over,
-  });
 const one = async (db: TestDatabase) => {
   const row = await db.one('select * from text_sessions');
   return [row.status, row.reason, row.ended_at?.toISOString(), row.auto_deductions_processed];

@@ -1,6 +1,4 @@
-import type { Answer } from '../../../net/http.ts';
-import type { SmsGateway } from '../settings.ts';
-import { type Dialect, json, messageId, type Outcome, refused, type Sms, sent, under, unknown } from './dialect.ts';
+import { type Dialect, form, refused, type Sms, sent } from './dialect.ts';
 
 const LIVE = 'https://api.africastalking.com';
 const SANDBOX = 'https://api.sandbox.africastalking.com';
@@ -16,36 +14,27 @@ const PERMANENT = [
   406, // the user opted out
 ];
 
-export function askAfricasTalking({ url, username, secret, from }: SmsGateway, sms: Sms): Dialect {
-  const base = url || (username === 'sandbox' ? SANDBOX : LIVE);
-  const form = new URLSearchParams({ username, to: sms.to, message: sms.text, ...(from && { from }) });
-  return {
-    post: {
-      url: under(base, '/version1/messaging'),
-      headers: {
-        apiKey: secret,
-        accept: 'application/json',
-        'content-type': 'application/x-www-form-urlencoded',
-        'idempotency-key': encodeURIComponent(sms.reference),
-      },
-      body: form.toString(),
-    },
-    read: (answer) => read(answer, sms),
-  };
-}
+export const africasTalking: Dialect = {
+  ask({ url, username, secret, from }, sms) {
+    const base = url || (username === 'sandbox' ? SANDBOX : LIVE);
+    const fields = { username, to: sms.to, message: sms.text, ...(from && { from }) };
+    return form(base, '/version1/messaging', { apiKey: secret }, fields);
+  },
 
-/** A rejection comes inside HTTP 201, for the recipient or, without recipients, for the request. */
-function read({ status, body }: Answer, sms: Sms): Outcome {
-  if (status === 401) return refused(`${NAME} refused the username or the API key (HTTP 401)`);
-  if (status < 200 || status > 299) return refused(`${NAME} answered HTTP ${status}`);
-  const data = json(body).SMSMessageData as { Message?: unknown; Recipients?: unknown } | undefined;
-  if (!data || !Array.isArray(data.Recipients)) return unknown(`${NAME} answered HTTP ${status} without a result`);
-  const recipient = data.Recipients[0] as { statusCode?: unknown; status?: unknown; messageId?: unknown } | undefined;
-  if (!recipient) return refused(`${NAME} rejected the request${word(data.Message, sms)}`);
-  const code = Number(recipient.statusCode);
-  if (ACCEPTED.includes(code)) return sent(messageId(recipient.messageId, sms));
-  return refused(`${NAME} rejected it with ${code}${word(recipient.status, sms)}`, PERMANENT.includes(code));
-}
+  /** A rejection comes inside HTTP 201, for the recipient or, without recipients, for the request. */
+  read({ status, ok, data: { SMSMessageData } }, sms) {
+    if (status === 401) return refused(`${NAME} refused the username or the API key (HTTP 401)`);
+    if (!ok) return refused(`${NAME} answered HTTP ${status}`);
+    const { Message, Recipients } = (SMSMessageData ?? {}) as { Message?: unknown; Recipients?: unknown };
+    if (!Array.isArray(Recipients))
+      return { kind: 'unknown', reason: `${NAME} answered HTTP ${status} without a result` };
+    const [recipient] = Recipients as { statusCode?: unknown; status?: unknown; messageId?: unknown }[];
+    if (!recipient) return refused(`${NAME} rejected the request${word(Message, sms)}`);
+    const code = Number(recipient.statusCode);
+    if (ACCEPTED.includes(code)) return sent(recipient.messageId, sms);
+    return refused(`${NAME} rejected it with ${code}${word(recipient.status, sms)}`, PERMANENT.includes(code));
+  },
+};
 
 /** The provider's name for the fault, such as InvalidSenderId; anything longer might repeat what it was sent. */
 function word(value: unknown, { text }: Sms): string {

@@ -1,4 +1,5 @@
-import type { Answer, Post } from '../../../net/http.ts';
+import type { Post } from '../../../net/http.ts';
+import type { SmsGateway } from '../settings.ts';
 
 export interface Sms {
   to: string;
@@ -9,35 +10,35 @@ export interface Sms {
 
 export type Outcome =
   | { kind: 'sent'; messageId?: string }
-  /** Not sent. Permanent: trying again cannot help, as it is the number or the message that is refused. */
-  | { kind: 'refused'; reason: string; permanent: boolean }
-  /** The request left and no answer came: the SMS may be on its way or not. */
-  | { kind: 'unknown'; reason: string };
+  | { kind: 'logged' }
+  /**
+   * Not sent: "rejected" if trying again cannot help, because the number or the message is refused. With "unknown" the
+   * request left and no answer came, so the SMS may be on its way or not.
+   */
+  | { kind: 'refused' | 'rejected' | 'unknown'; reason: string };
 
 /** One provider's request, and how its answers read. */
 export interface Dialect {
-  post: Post;
-  read(answer: Answer): Outcome;
+  ask(gateway: SmsGateway, sms: Sms): Post;
+  /** `data` is the JSON of the body, or empty. */
+  read(answer: { status: number; ok: boolean; data: Record<string, unknown> }, sms: Sms): Outcome;
 }
 
-export const sent = (messageId?: string): Outcome => ({ kind: 'sent', ...(messageId && { messageId }) });
-export const refused = (reason: string, permanent = false): Outcome => ({ kind: 'refused', reason, permanent });
-export const unknown = (reason: string): Outcome => ({ kind: 'unknown', reason });
+export const refused = (reason: string, permanent = false): Outcome => ({
+  kind: permanent ? 'rejected' : 'refused',
+  reason,
+});
 
-/** A base URL and a path, whether or not the base ends in a slash. */
-export const under = (base: string, path: string) => base.replace(/\/+$/, '') + path;
-
-/** The id a gateway gave the message, if it looks like one and is no echo of the message itself. */
-export function messageId(value: unknown, { to, text }: Sms): string | undefined {
-  if (typeof value !== 'string' || !/^[\w.:-]{1,100}$/.test(value) || value === 'None') return undefined;
-  return text.includes(value) || value.includes(to.replace(/\D/g, '')) ? undefined : value;
+/** With the id that the gateway gave the message, if it looks like one and is no echo of the message itself. */
+export function sent(id: unknown, { to, text }: Sms): Outcome {
+  const isId = typeof id === 'string' && /^[\w.:-]{1,100}$/.test(id) && id !== 'None';
+  const isEcho = isId && (text.includes(id) || id.includes(to.replace(/\D/g, '')));
+  return { kind: 'sent', ...(isId && !isEcho && { messageId: id }) };
 }
 
-export function json(text: string): Record<string, unknown> {
-  try {
-    const value: unknown = JSON.parse(text);
-    return typeof value === 'object' && value !== null ? (value as Record<string, unknown>) : {};
-  } catch {
-    return {};
-  }
-}
+/** A form for a path under a base URL, whether or not the base ends in a slash. */
+export const form = (base: string, path: string, headers: Post['headers'], fields: Record<string, string>): Post => ({
+  url: base.replace(/\/+$/, '') + path,
+  headers: { ...headers, accept: 'application/json', 'content-type': 'application/x-www-form-urlencoded' },
+  body: new URLSearchParams(fields).toString(),
+});

@@ -1,15 +1,11 @@
 import { maskPhone } from '../../../base/mask.ts';
 import type { Provider, SmsGateway } from '../settings.ts';
-import { askAfricasTalking } from './africastalking.ts';
-import { type Dialect, type Outcome, refused, type Sms, unknown } from './dialect.ts';
-import { askTwilio } from './twilio.ts';
-import { askWebhook } from './webhook.ts';
+import { africasTalking } from './africastalking.ts';
+import type { Dialect, Outcome, Sms } from './dialect.ts';
+import { twilio } from './twilio.ts';
+import { webhook } from './webhook.ts';
 
-const DIALECTS: Record<Exclude<Provider, 'log'>, (gateway: SmsGateway, sms: Sms) => Dialect> = {
-  africastalking: askAfricasTalking,
-  twilio: askTwilio,
-  webhook: askWebhook,
-};
+const DIALECTS: Record<Exclude<Provider, 'log'>, Dialect> = { africastalking: africasTalking, twilio, webhook };
 
 /**
  * Sends one SMS and says what became of it; never rejects. No outcome holds a credential, the text or a full phone
@@ -17,23 +13,35 @@ const DIALECTS: Record<Exclude<Provider, 'log'>, (gateway: SmsGateway, sms: Sms)
  */
 export async function sendSms(
   gateway: SmsGateway,
-  sms: Sms,
+  { to, text, reference }: Sms,
   signal: AbortSignal,
-  say: (sentence: string) => void = () => {},
+  say: (sentence: string) => void,
 ): Promise<Outcome> {
   if (gateway.provider === 'log') {
-    say(`Would send an SMS of ${sms.text.length} characters to ${maskPhone(sms.to)}; SCHEDULER_SMS names no gateway`);
-    return { kind: 'sent' };
+    say(`Would send an SMS of ${text.length} characters to ${maskPhone(to)}; SCHEDULER_SMS names no gateway`);
+    return { kind: 'logged' };
   }
   const { post } = await import('../../../net/http.ts');
-  const dialect = DIALECTS[gateway.provider](gateway, { ...sms, to: international(sms.to) });
-  const answer = await post(dialect.post, gateway.timeoutMs, signal);
-  if ('status' in answer) return dialect.read(answer);
-  return answer.left ? unknown(answer.reason) : refused(answer.reason);
+  const { ask, read } = DIALECTS[gateway.provider];
+  const sms = { to: international(to), text, reference };
+  const request = ask(gateway, sms);
+  const headers = { ...request.headers, 'idempotency-key': encodeURIComponent(reference) };
+  const answer = await post({ ...request, headers }, gateway.timeoutMs, signal);
+  if (!('status' in answer)) return { kind: answer.left ? 'unknown' : 'refused', reason: answer.reason };
+  const { status, body } = answer;
+  return read({ status, ok: status >= 200 && status <= 299, data: json(body) }, sms);
 }
 
 /** M-Pesa writes 254712345678, the gateways want +254712345678. A number in national form stays as it is. */
 function international(phone: string): string {
   const bare = phone.replace(/[\s().-]/g, '').replace(/^00(?=[1-9])/, '+');
   return /^[1-9]\d{7,14}$/.test(bare) ? `+${bare}` : bare;
+}
+
+function json(text: string): Record<string, unknown> {
+  try {
+    return (JSON.parse(text) as Record<string, unknown> | null) ?? {};
+  } catch {
+    return {};
+  }
 }

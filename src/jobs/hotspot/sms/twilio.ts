@@ -1,6 +1,4 @@
-import type { Answer } from '../../../net/http.ts';
-import type { SmsGateway } from '../settings.ts';
-import { type Dialect, json, messageId, type Outcome, refused, type Sms, sent, under } from './dialect.ts';
+import { type Dialect, form, refused, sent } from './dialect.ts';
 
 const BASE = 'https://api.twilio.com';
 
@@ -17,31 +15,19 @@ const PERMANENT: Record<number, string> = {
   21635: 'a landline cannot receive',
 };
 
-export function askTwilio({ url, username, secret, from }: SmsGateway, sms: Sms): Dialect {
-  const sender = from.startsWith('MG') ? { MessagingServiceSid: from } : { From: from };
-  return {
-    post: {
-      url: under(url || BASE, `/2010-04-01/Accounts/${encodeURIComponent(username)}/Messages.json`),
-      headers: {
-        authorization: `Basic ${Buffer.from(`${username}:${secret}`).toString('base64')}`,
-        accept: 'application/json',
-        'content-type': 'application/x-www-form-urlencoded',
-        'idempotency-key': encodeURIComponent(sms.reference),
-      },
-      body: new URLSearchParams({ To: sms.to, ...sender, Body: sms.text }).toString(),
-    },
-    read: (answer) => read(answer, sms),
-  };
-}
+export const twilio: Dialect = {
+  ask({ url, username, secret, from }, sms) {
+    const path = `/2010-04-01/Accounts/${encodeURIComponent(username)}/Messages.json`;
+    const authorization = `Basic ${Buffer.from(`${username}:${secret}`).toString('base64')}`;
+    const sender = from.startsWith('MG') ? { MessagingServiceSid: from } : { From: from };
+    return form(url || BASE, path, { authorization }, { To: sms.to, ...sender, Body: sms.text });
+  },
 
-function read({ status, body }: Answer, sms: Sms): Outcome {
-  const { sid, code } = json(body);
-  if (status >= 200 && status <= 299) return sent(messageId(sid, sms));
-  if (!Number.isInteger(code)) return refused(`Twilio answered HTTP ${status}`);
-  const known = PERMANENT[code as number];
-  const why = known ? ` (${known})` : '';
-  return refused(
-    `Twilio refused with ${code}${why}, see https://www.twilio.com/docs/api/errors/${code}`,
-    known !== undefined,
-  );
-}
+  read({ status, ok, data: { sid, code } }, sms) {
+    if (ok) return sent(sid, sms);
+    if (!Number.isInteger(code)) return refused(`Twilio answered HTTP ${status}`);
+    const known = PERMANENT[code as number];
+    const why = known ? ` (${known})` : '';
+    return refused(`Twilio refused with ${code}${why}, see https://www.twilio.com/docs/api/errors/${code}`, !!known);
+  },
+};

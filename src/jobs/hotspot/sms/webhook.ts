@@ -1,37 +1,25 @@
 import { createHmac } from 'node:crypto';
-import type { Answer } from '../../../net/http.ts';
-import type { SmsGateway } from '../settings.ts';
-import { type Dialect, json, messageId, type Outcome, refused, type Sms, sent } from './dialect.ts';
+import { type Dialect, refused, sent } from './dialect.ts';
 
-// Client errors that say "later", not "never": the first three are the operator's own fault, who mends them.
+// Client errors that say "later", not "never". The first three are a fault of the operator, who mends it.
 const PASSING = [401, 403, 404, 408, 425, 429];
 
-export function askWebhook({ url, secret }: SmsGateway, sms: Sms): Dialect {
-  const body = JSON.stringify({ to: sms.to, text: sms.text, reference: sms.reference });
-  const timestamp = String(Math.floor(Date.now() / 1000));
-  const reference = encodeURIComponent(sms.reference);
-  return {
-    post: {
-      url,
-      headers: {
-        'content-type': 'application/json',
-        'idempotency-key': reference,
-        'scheduler-signature': `t=${timestamp},ref=${reference},v1=${sign(secret, timestamp, reference, body)}`,
-      },
-      body,
-    },
-    read: (answer) => read(answer, sms),
-  };
-}
+export const webhook: Dialect = {
+  ask({ url, secret }, sms) {
+    const body = JSON.stringify({ to: sms.to, text: sms.text, reference: sms.reference });
+    const time = Math.floor(Date.now() / 1000);
+    const reference = encodeURIComponent(sms.reference);
+    // The time is signed too, so that a receiver can refuse a request that somebody recorded and sends again.
+    const signature = createHmac('sha256', secret).update(`${time}.${reference}.${body}`).digest('hex');
+    const headers = {
+      'content-type': 'application/json',
+      'scheduler-signature': `t=${time},ref=${reference},v1=${signature}`,
+    };
+    return { url, headers, body };
+  },
 
-/** The time is signed too, so that a receiver can refuse a request that somebody recorded and sends again. */
-const sign = (secret: string, timestamp: string, reference: string, body: string) =>
-  createHmac('sha256', secret).update(`${timestamp}.${reference}.${body}`).digest('hex');
-
-function read({ status, body }: Answer, sms: Sms): Outcome {
-  if (status >= 200 && status <= 299) {
-    const { id, messageId: named } = json(body);
-    return sent(messageId(id ?? named, sms));
-  }
-  return refused(`the webhook answered HTTP ${status}`, status >= 400 && status < 500 && !PASSING.includes(status));
-}
+  read({ status, ok, data: { id, messageId } }, sms) {
+    if (ok) return sent(id ?? messageId, sms);
+    return refused(`the webhook answered HTTP ${status}`, status >= 400 && status < 500 && !PASSING.includes(status));
+  },
+};
