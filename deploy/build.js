@@ -1,6 +1,5 @@
 // Bundles the program into one file. A run that cron starts every minute must not spend its time on finding modules.
 import { execFileSync } from 'node:child_process';
-import { createHash } from 'node:crypto';
 import { existsSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 
@@ -93,7 +92,7 @@ const COMMON = {
   bundle: true,
   platform: 'node',
   target: 'node20.12',
-  // CommonJS, because only a classic script can be given to V8 together with its compiled code on Node 20.
+  // CommonJS, because the libraries ask for modules when they need them.
   format: 'cjs',
   // Half of it is white space and comments, which would be read every minute. Names and lines stay, for stack traces.
   minifyWhitespace: true,
@@ -109,7 +108,6 @@ for (const library of APART) {
 }
 const program = {
   ...COMMON,
-  write: false,
   supported: { 'dynamic-import': false },
   define: {
     'import.meta.dirname': '__dirname',
@@ -135,21 +133,12 @@ for (const [file, entry, minifyIdentifiers] of [
   ['scheduler', 'cli', false],
   ['tick', 'tick', true],
 ]) {
-  const { outputFiles } = await esbuild.build({
+  await esbuild.build({
     ...program,
     minifyIdentifiers,
     entryPoints: [path(`src/${entry}.ts`)],
+    outfile: path(`dist/${file}.cjs`),
   });
-  const bundle = outputFiles[0].text;
-  // The launcher runs it as the function that Node makes of a module. It keeps compiled code for exactly this build, and
-  // knows it by the first line.
-  writeFileSync(
-    path(`dist/${file}.cjs`),
-    `// ${createHash('sha256').update(bundle).digest('hex').slice(0, 16)}
-(function (exports, require, module, __filename, __dirname) {${bundle}
-})
-`,
-  );
 }
 
 // The launcher's last resort in an environment whose PATH has no node: the one that built this.
