@@ -117,8 +117,6 @@ const VARIABLES = {
   } satisfies Variable<LogLevel>,
   metricsFile: METRICS_FILE,
   pingUrl: PING_URL,
-  /** For the tests of exactly-once only: proves that correctness does not lean on the lock. */
-  withoutLock: flag('SCHEDULER_TEST_WITHOUT_LOCK', false),
 };
 
 type Value<V> = V extends Variable<infer T> ? T : never;

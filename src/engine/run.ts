@@ -87,7 +87,7 @@ function rehearse(context: Context): Promise<RunResult> {
 
 /** An idle run needs only the connection that holds the lock; work is done on a second one while the first one waits. */
 async function withLock(context: Context): Promise<RunResult> {
-  const { db, settings, request } = context;
+  const { db, request } = context;
   const guard = request.guard ?? db.another('scheduler lock');
   // The log tells what was done before the lock's connection broke.
   let work: Work | undefined;
@@ -96,7 +96,7 @@ async function withLock(context: Context): Promise<RunResult> {
     guard.transaction(
       async (tx) => {
         if (work?.result) return work.result;
-        const found = await look(context, tx, !settings.withoutLock);
+        const found = await look(context, tx, true);
         if (!found.locked) return { locked: true, now: found.now, jobs: [], skipped: [], exitCode: EXIT.done };
         work ??= new Work(context, found);
         return work.run(apart ? undefined : tx);
