@@ -1,4 +1,4 @@
-import { type LogLevel, readEnvironment, readSettings, type Settings, type Variable } from './base/config.ts';
+import { readEnvironment, readSettings, type Settings, type Variable } from './base/config.ts';
 import { EXIT, OperatorError } from './base/errors.ts';
 import { Log } from './base/log.ts';
 import { withoutColor } from './base/output.ts';
@@ -31,7 +31,7 @@ export async function withContext<T>(options: CommonOptions, work: (context: Con
     ...(options.databaseUrl !== undefined && { databaseUrl: options.databaseUrl }),
     ...(embeddedUrl !== undefined && { embeddedUrl }),
   });
-  const log = new Log(options.debug ? 'debug' : (settings.logLevel as LogLevel));
+  const log = new Log(options.debug ? 'debug' : settings.logLevel);
   const db = new Database(settings, log);
   try {
     return await work({ settings, log, db, jobs });
