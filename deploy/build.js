@@ -17,11 +17,6 @@ try {
   process.exit(1);
 }
 
-const modulesIn = (folder) =>
-  readdirSync(path(folder))
-    .filter((name) => name.endsWith('.ts'))
-    .map((name) => name.slice(0, -3));
-
 // What libraries load at once and a tick seldom needs (cryptography only for a password, processes never) is replaced by
 // a stand-in that loads the real module with the first use of a name of it: an eighth of an idle tick's time.
 const SELDOM = [
@@ -115,11 +110,6 @@ const program = {
     PACKAGE_VERSION: JSON.stringify(JSON.parse(readFileSync(path('package.json'), 'utf8')).version),
     JOB_FILES: JSON.stringify(readdirSync(path('src/jobs')).join()),
     BUILD_DATE: JSON.stringify(today.toISOString().slice(0, 10)),
-    SAMPLE_FILES: JSON.stringify(
-      modulesIn('src/setup/samples')
-        .filter((name) => name !== 'index')
-        .join(),
-    ),
     // pg asks whether it runs in somebody's edge runtime by looking at this global, and Node loads its whole HTTP client
     // to answer.
     Response: 'undefined',

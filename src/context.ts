@@ -22,7 +22,7 @@ export interface Context {
   jobs: Job[];
 }
 
-/** Settings, log and database for one command; whatever happens, the connection is closed and the log is out. */
+/** Settings, log and database for one command. */
 export async function withContext<T>(options: CommonOptions, work: (context: Context) => Promise<T>): Promise<T> {
   if (options.color === false) withoutColor();
   const jobs = await loadJobs();
@@ -32,6 +32,14 @@ export async function withContext<T>(options: CommonOptions, work: (context: Con
     ...(embeddedUrl !== undefined && { embeddedUrl }),
   });
   const log = new Log(options.debug ? 'debug' : settings.logLevel);
+  return connected({ settings, log, jobs }, work);
+}
+
+/** Whatever happens, the connection is closed and the log is out. */
+export async function connected<T>(
+  { settings, log, jobs }: Omit<Context, 'db'>,
+  work: (context: Context) => Promise<T>,
+): Promise<T> {
   const db = new Database(settings, log);
   try {
     return await work({ settings, log, db, jobs });
