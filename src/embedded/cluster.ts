@@ -15,12 +15,12 @@ export async function createCluster(home: string, bin: string, user: User): Prom
       `${home} holds other files (${others[0]}), so no PostgreSQL server is made there: choose an empty folder.`,
     );
   }
-  if (user.uid !== undefined) await fs.chmod(home, 0o711); // the server's user passes through, nobody lists it
+  if (user) await fs.chmod(home, 0o711); // the server's user passes through, nobody lists it
   const fresh = await fs.mkdtemp(join(home, 'new-'));
   const password = `${fresh}.password`;
   try {
     await fs.writeFile(password, randomBytes(18).toString('base64url'), { mode: 0o600 });
-    for (const path of [fresh, password]) await give(path, user);
+    if (user) for (const path of [fresh, password]) await fs.chown(path, user.uid, user.gid);
     const how = ['--no-sync', '--encoding=UTF8', '--locale=C', '--auth-local=trust', '--auth-host=scram-sha-256'];
     const initdb = ['-D', fresh, '-U', 'postgres', `--pwfile=${password}`, ...how];
     await must(home, run(join(bin, 'initdb'), initdb, user));
@@ -31,10 +31,6 @@ export async function createCluster(home: string, bin: string, user: User): Prom
   } finally {
     for (const path of [fresh, password]) await fs.rm(path, { recursive: true, force: true });
   }
-}
-
-async function give(path: string, { uid, gid }: User): Promise<void> {
-  if (uid !== undefined && gid !== undefined) await fs.chown(path, uid, gid);
 }
 
 async function must(home: string, step: Promise<Finished>): Promise<void> {

@@ -25,7 +25,7 @@ export interface StartOptions {
 export async function startServer({ dir, tcp = false, settings = {}, binaries }: StartOptions): Promise<Server> {
   const home = prepareFolder(dir);
   const running = (await findServer(home)) ?? (await launch(home, tcp, settings, binaries));
-  if (tcp && running.port === undefined) {
+  if (tcp && running.tcpUrl === undefined) {
     throw new Error(`The PostgreSQL server in ${home} runs without TCP: stop it, then start it with TCP.`);
   }
   return running;

@@ -154,7 +154,6 @@ describe('embedded PostgreSQL', () => {
   it('listens on 127.0.0.1 when asked, with a password', async () => {
     const server = await startServer({ dir, tcp: true, settings: QUICK });
     const url = new URL(server.tcpUrl!);
-    assert.equal(Number(url.port), server.port);
     assert.equal(await ask(server.url, 'select 1'), 1);
     assert.equal(await ask(url.href, 'select host(inet_server_addr())'), '127.0.0.1');
     url.password = 'wrong';
