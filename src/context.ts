@@ -26,11 +26,8 @@ export interface Context {
 export async function withContext<T>(options: CommonOptions, work: (context: Context) => Promise<T>): Promise<T> {
   if (options.color === false) withoutColor();
   const jobs = await loadJobs();
-  const embeddedUrl = options.embedded ? await runningEmbeddedUrl() : undefined;
-  const settings = readSettings(readEnvironment(options.envFile), jobVariables(jobs), {
-    ...(options.databaseUrl !== undefined && { databaseUrl: options.databaseUrl }),
-    ...(embeddedUrl !== undefined && { embeddedUrl }),
-  });
+  const databaseUrl = options.embedded ? await runningEmbeddedUrl() : options.databaseUrl;
+  const settings = readSettings(readEnvironment(options.envFile), jobVariables(jobs), { databaseUrl });
   const log = new Log(options.debug ? 'debug' : settings.logLevel);
   return connected({ settings, log, jobs }, work);
 }

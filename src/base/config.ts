@@ -147,13 +147,12 @@ export const allVariables = (jobVariables: JobVariables): Pick<Variable<unknown>
   ...Object.values(jobVariables),
 ];
 
-interface Given {
-  databaseUrl?: string;
-  embeddedUrl?: string;
-}
-
 /** Reads every setting, and names every fault at once. */
-export function readSettings(env: Environment, jobVariables: JobVariables, given: Given = {}): Settings {
+export function readSettings(
+  env: Environment,
+  jobVariables: JobVariables,
+  given: { databaseUrl?: string | undefined },
+): Settings {
   const faults: string[] = [];
   const read = (variable: Variable<unknown>) => {
     const text = env[variable.env]?.trim();
@@ -173,7 +172,7 @@ export function readSettings(env: Environment, jobVariables: JobVariables, given
       faults.push(`${name} is not a setting; valid: ${known.join(', ')}.`);
     }
   }
-  const connection = readConnection(env, given, faults);
+  const connection = readConnection(env, given.databaseUrl, faults);
   if (faults.length > 0) throw configurationError(faults.join('\n'));
   return { ...settings, job, connection };
 }
@@ -182,25 +181,24 @@ export function readSettings(env: Environment, jobVariables: JobVariables, given
 export const refusal = ({ secret, valid }: Variable<unknown>, name: string, text: string | undefined) =>
   `${name} is ${secret ? 'not usable' : `"${text}"`}; valid: ${valid}.`;
 
-function readConnection(env: Environment, given: Given, faults: string[]): Connection {
-  const text = given.embeddedUrl ?? given.databaseUrl ?? env.DATABASE_URL?.trim();
+function readConnection(env: Environment, given: string | undefined, faults: string[]): Connection {
+  const text = given ?? env.DATABASE_URL?.trim();
   if (!text) {
-    const named = ['PGHOST', 'PGHOSTADDR', 'PGDATABASE', 'PGUSER', 'PGPORT'].some((name) => env[name]);
-    if (!named) {
+    if (!['PGHOST', 'PGHOSTADDR', 'PGDATABASE', 'PGUSER', 'PGPORT'].some((name) => env[name])) {
       faults.push(
         "No database is named. Give --database-url, or set DATABASE_URL, or libpq's PGHOST, PGDATABASE, PGUSER …; to try things out, use --embedded.",
       );
     }
     return {};
   }
-  const source = given.databaseUrl ? '--database-url' : 'DATABASE_URL';
+  const source = given ? '--database-url' : 'DATABASE_URL';
   const scheme = /^[a-z][a-z0-9+.-]*:\/\//i.exec(text)?.[0];
-  if (scheme && !/^postgres(ql)?:/i.test(scheme)) {
-    faults.push(`${source} begins with "${scheme}"; valid: ${VALID_URL}.`);
-    return {};
-  }
   try {
     if (!scheme) throw new URIError();
+    if (!/^postgres(ql)?:/i.test(scheme)) {
+      faults.push(`${source} begins with "${scheme}"; valid: ${VALID_URL}.`);
+      return {};
+    }
     // sslmode means what libpq means by it, as everywhere else in the operator's environment.
     const parsed = parse(text, { useLibpqCompat: !/[?&]uselibpqcompat=/.test(text) });
     const { schema } = parsed;

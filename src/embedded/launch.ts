@@ -31,12 +31,15 @@ const SETTINGS = {
   shared_buffers: '64MB',
 };
 
-export async function launch(
-  home: string,
-  tcp: boolean,
-  settings: Record<string, string>,
-  binaries?: string,
-): Promise<Server> {
+export interface StartOptions {
+  tcp?: boolean;
+  /** Server settings. They last for this start only. */
+  settings?: Record<string, string>;
+  /** A package that brings PostgreSQL's programs, or its folder: for another major version. */
+  binaries?: string;
+}
+
+export async function launch(home: string, { tcp, settings, binaries }: StartOptions): Promise<Server> {
   const user = serverUser(home);
   const bin = await findPrograms(binaries, user);
   if (!existsSync(join(home, 'data'))) await createCluster(home, bin, user);

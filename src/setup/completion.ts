@@ -196,7 +196,10 @@ function fishOption({ short, long, value, choices }: OptionLine): string {
   const flags = `${short ? `-s ${short.slice(1)} ` : ''}-l ${long.slice(2)}`;
   if (value === undefined) return flags;
   if (choices.length > 0) return `${flags} -x -a ${fishQuoted(choices.join(' '))}`;
-  if (value === 'file') return `${flags} -r -F`;
-  const generated = { command: '(__fish_complete_command)', user: '(__fish_complete_users)' }[value];
-  return generated ? `${flags} -x -a ${fishQuoted(generated)}` : `${flags} -x`;
+  const known = {
+    file: '-r -F',
+    command: `-x -a '(__fish_complete_command)'`,
+    user: `-x -a '(__fish_complete_users)'`,
+  };
+  return `${flags} ${known[value as keyof typeof known] ?? '-x'}`;
 }

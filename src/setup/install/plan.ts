@@ -4,7 +4,7 @@ import { homedir, userInfo } from 'node:os';
 import { join, resolve } from 'node:path';
 import { usageError } from '../../base/errors.ts';
 
-export type Way = 'cron' | 'systemd';
+type Way = 'cron' | 'systemd';
 
 export interface Installation {
   way: Way;
