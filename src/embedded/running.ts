@@ -14,7 +14,6 @@ export interface Server {
   /** Over 127.0.0.1, with a password. Set if the server was started with `tcp`. */
   tcpUrl?: string;
   dir: string;
-  stop(): Promise<void>;
 }
 
 interface Postmaster {
@@ -37,8 +36,7 @@ export async function findServer(home: string): Promise<Server | undefined> {
   const data = join(home, 'data');
   const found = await findPostmaster(data);
   if (!found?.ready) return undefined;
-  const stop = async () => void (await stopServer(home));
-  const server = { url: databaseUrl('postgres', encodeURIComponent(data), found.port), dir: home, stop };
+  const server = { url: databaseUrl('postgres', encodeURIComponent(data), found.port), dir: home };
   if (!found.tcp) return server;
   const password = await fs.readFile(join(data, 'password'), 'utf8');
   return { ...server, tcpUrl: databaseUrl(`postgres:${password}`, '127.0.0.1', found.port) };
