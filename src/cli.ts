@@ -66,7 +66,7 @@ async function buildProgram(only?: string): Promise<Command> {
     .helpCommand(false)
     .configureOutput({ writeOut: (text) => print(text.trimEnd()), writeErr: () => {} });
   const groups = commands(await loadJobs());
-  // Of a run that says at once which command it wants, the others need not be made.
+  // A run that names its command first needs no other one.
   const wanted = Object.values(groups).some((group) => only! in group) ? only : undefined;
   for (const [group, members] of Object.entries(groups)) {
     for (const [name, make] of Object.entries(members)) {

@@ -6,10 +6,10 @@ import { Database } from './db/client.ts';
 import type { Job } from './job/define.ts';
 import { loadJobs } from './jobs/index.ts';
 
-/** What every command accepts. */
+/** The options of every command. */
 export interface CommonOptions {
   databaseUrl?: string;
-  envFile?: string;
+  envFile?: string | undefined;
   embedded?: boolean;
   color?: boolean;
   debug?: boolean;
@@ -62,7 +62,7 @@ export async function runningEmbeddedUrl(): Promise<string> {
 
 type Embedded = typeof import('./embedded/server.ts');
 
-/** The embedded server knows nothing of exit codes; what it says when it fails is for the operator all the same. */
+/** The embedded server knows nothing of exit codes, but its errors are for the operator, too. */
 export async function askEmbedded<T>(work: (embedded: Embedded) => T | Promise<T>): Promise<T> {
   const embedded = await import('./embedded/server.ts');
   try {

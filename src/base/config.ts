@@ -109,7 +109,7 @@ const VARIABLES = {
 
 type Value<V extends Variable<unknown>> = Exclude<ReturnType<V['parse']>, undefined>;
 export type Settings = { [K in keyof typeof VARIABLES]: Value<(typeof VARIABLES)[K]> } & {
-  /** What the jobs asked for, by the name their SQL knows it under. */
+  /** The settings of the jobs, by the names that their SQL has for them. */
   job: Record<string, string | boolean>;
   connection: Connection;
 };
@@ -119,7 +119,7 @@ const VALID_URL = 'postgresql://user:password@host:5432/database';
 /** Where the database is: a URL, or else libpq's own variables, which pg reads itself. */
 interface Connection {
   url?: string;
-  /** What the URL says, with the certificates that it names. */
+  /** The URL in parts, with the certificates that it names. */
   client?: ReturnType<typeof toClientConfig>;
   /** Prisma's ?schema=…, which PostgreSQL calls the search path. */
   schema?: string;

@@ -64,7 +64,7 @@ export async function stopServer(dir: string): Promise<boolean> {
   return true;
 }
 
-/** What postmaster.pid says, if its process is alive and still that postmaster. */
+/** The content of postmaster.pid, if its process is alive and still that postmaster. */
 export async function findPostmaster(data: string): Promise<Postmaster | undefined> {
   const lines = (await readIfThere(join(data, 'postmaster.pid'))).split('\n');
   const pid = Number(lines[0]);

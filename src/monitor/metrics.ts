@@ -66,7 +66,7 @@ interface Looked {
   queue: number;
 }
 
-/** What is known of the jobs after the tick. A database that answers no longer, or has no schema, leaves these out. */
+/** The jobs after the tick. They are left out if the database does not answer any more, or has no schema. */
 async function look({ db, settings, jobs, log }: Context): Promise<Looked | undefined> {
   try {
     const status = await readStatus(db, settings, jobs);

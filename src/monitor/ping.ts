@@ -6,9 +6,9 @@ import type { Log } from '../base/log.ts';
 import type { RunResult } from '../engine/run.ts';
 import { type Answer, type Lost, post } from '../net/http.ts';
 
-// What a tick may take longer for the sake of its monitor.
+// A tick may take so much longer for the sake of its monitor.
 const BOUND_MS = 5000;
-// Of which the start is given so much, should the tick have been quicker than it.
+// The start gets so much of it, should the tick have been quicker.
 const START_MS = 1000;
 const PAUSE_MS = 200;
 

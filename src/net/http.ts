@@ -18,11 +18,11 @@ export interface Lost {
   reason: string;
 }
 
-// What a gateway says fits many times over; a page of a captive portal or a stream does not.
+// Far more than a gateway says; the page of a captive portal or a stream is longer.
 const LONGEST_BODY = 64 * 1024;
 
-// Many sends share a connection, none an old one: closed by the other side at that very moment, it would make an
-// ambiguous failure of what never was a request.
+// Many sends share a connection, but none takes an old one: the other side may be closing it, and then nobody knows whether
+// the request arrived.
 const IDLE_SOCKET_MS = 4000;
 const KEPT = { keepAlive: true, timeout: IDLE_SOCKET_MS };
 const plain = { request: http.request, agent: new http.Agent(KEPT), connected: 'connect' };

@@ -9,7 +9,7 @@ export interface Bounds<T> {
   signal: AbortSignal;
 }
 
-/** What the work on one item says of its destination: go on, or leave the rest of it for the next run. */
+/** How it goes on with the destination of an item: with its other items, or with none of them before the next run. */
 export type Verdict = 'go on' | 'give up';
 
 /**

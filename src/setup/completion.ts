@@ -124,7 +124,7 @@ function zshCommand({ name, options, args }: CommandEntry): string {
   return `        ${name}) _arguments ${['$everywhere', ...specs].join(' \\\n          ')} ;;`;
 }
 
-/** What _arguments reads something into inside a description. */
+/** Inside a description, some characters mean something to _arguments. */
 const zshText = (text: string) => text.replace(/[[\]:\\]/g, '\\$&');
 
 function zshOption(option: OptionLine): string {

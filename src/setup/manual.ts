@@ -3,7 +3,7 @@ import type { allVariables } from '../base/config.ts';
 import { BUILT, VERSION } from '../base/version.ts';
 import { type CommandEntry, type CommandLine, flagsOf, type OptionLine } from './command-line.ts';
 
-/** What depends on where it is asked, and not on where the page was made. */
+/** Defaults that depend on where the program runs, not on where the page was made. */
 const FALLBACKS: Record<string, string> = { SCHEDULER_LOG_LEVEL: 'info on a terminal, else warn' };
 
 /** The manual page, in the macros of man(7). */
@@ -123,5 +123,5 @@ function paragraph(words: string): string[] {
   return lines.map((line) => (/^[.']/.test(line) ? `\\&${line}` : line));
 }
 
-/** Of a macro: in quotes of roff. */
+/** The argument of a macro, in roff's quotes. */
 const argument = (words: string) => `"${text(words).replaceAll('"', '\\(dq')}"`;

@@ -1,9 +1,9 @@
 /** Rows that show what a job does, for the demo. */
 export interface Sample {
   title: string;
-  /** What this business wants, in a line. */
+  /** The aim of this business, in a line. */
   story: string;
-  /** Where its events are heard. */
+  /** Its events are heard here. */
   channel: string;
   /** The statement that puts the rows in; :now is the moment the demo begins. */
   fill: string;
