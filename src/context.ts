@@ -1,4 +1,4 @@
-import { type LogLevel, readEnvironment, readSettings, type Settings, type Variable } from './base/config.ts';
+import { readEnvironment, readSettings, type Settings, type Variable } from './base/config.ts';
 import { EXIT, OperatorError } from './base/errors.ts';
 import { Log } from './base/log.ts';
 import { withoutColor } from './base/output.ts';
@@ -6,10 +6,10 @@ import { Database } from './db/client.ts';
 import type { Job } from './job/define.ts';
 import { loadJobs } from './jobs/index.ts';
 
-/** What every command accepts. */
+/** The options of every command. */
 export interface CommonOptions {
   databaseUrl?: string;
-  envFile?: string;
+  envFile?: string | undefined;
   embedded?: boolean;
   color?: boolean;
   debug?: boolean;
@@ -22,16 +22,21 @@ export interface Context {
   jobs: Job[];
 }
 
-/** Settings, log and database for one command; whatever happens, the connection is closed and the log is out. */
+/** Settings, log and database for one command. */
 export async function withContext<T>(options: CommonOptions, work: (context: Context) => Promise<T>): Promise<T> {
   if (options.color === false) withoutColor();
   const jobs = await loadJobs();
-  const embeddedUrl = options.embedded ? await runningEmbeddedUrl() : undefined;
-  const settings = readSettings(readEnvironment(options.envFile), jobVariables(jobs), {
-    ...(options.databaseUrl !== undefined && { databaseUrl: options.databaseUrl }),
-    ...(embeddedUrl !== undefined && { embeddedUrl }),
-  });
-  const log = new Log(options.debug ? 'debug' : (settings.logLevel as LogLevel));
+  const databaseUrl = options.embedded ? await runningEmbeddedUrl() : options.databaseUrl;
+  const settings = readSettings(readEnvironment(options.envFile), jobVariables(jobs), { databaseUrl });
+  const log = new Log(options.debug ? 'debug' : settings.logLevel);
+  return connected({ settings, log, jobs }, work);
+}
+
+/** Whatever happens, the connection is closed and the log is out. */
+export async function connected<T>(
+  { settings, log, jobs }: Omit<Context, 'db'>,
+  work: (context: Context) => Promise<T>,
+): Promise<T> {
   const db = new Database(settings, log);
   try {
     return await work({ settings, log, db, jobs });
@@ -57,7 +62,7 @@ export async function runningEmbeddedUrl(): Promise<string> {
 
 type Embedded = typeof import('./embedded/server.ts');
 
-/** The embedded server knows nothing of exit codes; what it says when it fails is for the operator all the same. */
+/** The embedded server knows nothing of exit codes, but its errors are for the operator, too. */
 export async function askEmbedded<T>(work: (embedded: Embedded) => T | Promise<T>): Promise<T> {
   const embedded = await import('./embedded/server.ts');
   try {

@@ -61,16 +61,8 @@ test('--help is printed to standard output and exits 0, for each command with ex
     assert.equal(err, '');
     assert.match(out, new RegExp(`Examples:\n  \\$ .*scheduler ${name}`), name);
     assert.match(out, /Exit codes:\n {3}0 {2}done\n/, name);
-    for (const option of [
-      '--database-url',
-      '--env-file',
-      '--embedded',
-      '--no-color',
-      '--debug',
-      '--version',
-      '--help',
-    ]) {
-      assert.match(out, new RegExp(`${option}\\b.* {2}\\w`), `${name} ${option}`);
+    for (const option of ['database-url', 'env-file', 'embedded', 'no-color', 'debug', 'version', 'help']) {
+      assert.match(out, new RegExp(`--${option}\\b.* {2}\\w`), `${name} ${option}`);
     }
     for (const line of out.split('\n').filter((each) => /^ {2}-/.test(each))) {
       assert.match(line, /^ {2}-.* {2}\w/, `${name}: an option without a description`);
@@ -94,15 +86,11 @@ test('it runs from any folder, through a symbolic link, with an empty environmen
   await symlink('sched', join(bin.path, 'again'));
   const run = `${bin.path}/again status --json --database-url '${db.url}'`;
   for (const [env, cwd] of [
-    [{}, '/'],
-    [{}, bin.path],
-    [{ PATH: '/usr/bin:/bin' }, '/tmp'],
+    ['', '/'],
+    ['', bin.path],
+    ['PATH=/usr/bin:/bin', '/tmp'],
   ] as const) {
-    const { code, out, err } = await shell(
-      `exec env -i ${Object.entries(env).map((pair) => pair.join('='))} ${run}`,
-      {},
-      cwd,
-    );
+    const { code, out, err } = await shell(`exec env -i ${env} ${run}`, {}, cwd);
     assert.equal(err, '');
     assert.equal(code, 0);
     assert.equal(JSON.parse(out).scheduler.isRunning, false);
@@ -240,30 +228,13 @@ test('a connection string that is none, or not of PostgreSQL, exits 78 without b
 
 test('a server that refuses the role, the password or the database exits 78, and the password is never printed', async () => {
   await using db = await database();
-  const refusals: [(url: URL) => void, RegExp][] = [
-    [
-      (url) => {
-        url.password = 'hunter2';
-      },
-      /refuses the connection: password authentication failed/,
-    ],
-    [
-      (url) => {
-        url.username = 'nobody';
-        url.password = 'hunter2';
-      },
-      /refuses the connection/,
-    ],
-    [
-      (url) => {
-        url.pathname = '/nosuch';
-      },
-      /database "nosuch" does not exist/,
-    ],
+  const refusals: [Partial<URL>, RegExp][] = [
+    [{ password: 'hunter2' }, /refuses the connection: password authentication failed/],
+    [{ username: 'nobody', password: 'hunter2' }, /refuses the connection/],
+    [{ pathname: '/nosuch' }, /database "nosuch" does not exist/],
   ];
-  for (const [spoil, said] of refusals) {
-    const url = new URL(db.tcpUrl);
-    spoil(url);
+  for (const [wrong, said] of refusals) {
+    const url = Object.assign(new URL(db.tcpUrl), wrong);
     for (const args of [['status'], ['tick'], ['listen'], ['tick', '--debug']]) {
       const { code, out, err } = await cli([...args, '--database-url', url.href]);
       assert.equal(code, 78);
@@ -280,11 +251,8 @@ test('a schema that was never made, or is too old, is a sentence with exit code 
   const all = (await commands()).filter((name) => !['migrate', ...WITHOUT_DATABASE].includes(name));
   const args = (name: string) => [name, ...(NEEDED[name] ?? [])];
   for (const name of all) {
-    refused(
-      await db.cli(args(name)),
-      78,
-      /The schema "scheduler" is not in this database\. Run "scheduler migrate" once/,
-    );
+    const none = /The schema "scheduler" is not in this database\. Run "scheduler migrate" once/;
+    refused(await db.cli(args(name)), 78, none);
   }
   await db.migrate();
   await db.query('delete from scheduler.migrations');
@@ -308,22 +276,9 @@ test('a role without the rights is told which one is missing, and exits 78', asy
   await db.query(`create role ${role} login`);
   try {
     const url = db.url.replace('postgres@', `${role}@`);
-    for (const args of [
-      ['tick'],
-      ['status'],
-      ['history'],
-      ['events'],
-      ['failures'],
-      ['start'],
-      ['prune'],
-      ['listen'],
-    ]) {
-      refused(
-        await cli([...args, '--database-url', url]),
-        78,
-        /lacks a right: permission denied for schema scheduler\. Grant it/,
-      );
-    }
+    const lacking = /lacks a right: permission denied for schema scheduler\. Grant it/;
+    for (const command of ['tick', 'status', 'history', 'events', 'failures', 'start', 'prune', 'listen'])
+      refused(await cli([command, '--database-url', url]), 78, lacking);
     await db.query(
       `grant usage on schema scheduler to ${role}; grant select on all tables in schema scheduler to ${role}`,
     );
@@ -338,14 +293,11 @@ test('a role without the rights is told which one is missing, and exits 78', asy
 // ── Out of reach: 69
 
 test('a database that cannot be reached exits 69', async () => {
-  for (const args of [['tick'], ['status'], ['listen'], ['prune'], ['migrate']]) {
-    const url = 'postgresql://u:hunter2@127.0.0.1:1/d?application_name=x&password=hunter2';
-    const refusal = await cli([...args, '--database-url', url]);
-    refused(
-      refusal,
-      69,
-      /The database at postgresql:\/\/u:\*\*\*@127\.0\.0\.1:1\/d.* cannot be reached: .*ECONNREFUSED/,
-    );
+  const url = 'postgresql://u:hunter2@127.0.0.1:1/d?application_name=x&password=hunter2';
+  const said = /The database at postgresql:\/\/u:\*\*\*@127\.0\.0\.1:1\/d.* cannot be reached: .*ECONNREFUSED/;
+  for (const command of ['tick', 'status', 'listen', 'prune', 'migrate']) {
+    const refusal = await cli([command, '--database-url', url]);
+    refused(refusal, 69, said);
     assert.doesNotMatch(refusal.err, /hunter2/);
   }
   refused(await cli(['status', '--database-url', 'postgresql://u@no-such-host.invalid/d']), 69, /cannot be reached/);
@@ -378,19 +330,11 @@ test('a server that accepts and says nothing is given up after PGCONNECT_TIMEOUT
 
 test('--embedded without a running embedded server exits 69 and says how to start it', async () => {
   await using place = await folder();
-  for (const args of [
-    ['status', '--embedded'],
-    ['--embedded', 'tick'],
-    ['listen', '--embedded'],
-    ['embedded', 'url'],
-  ]) {
-    refused(
-      await cli(args, { env: { TMPDIR: place.path } }),
-      69,
-      /No embedded server is running.*scheduler embedded start/,
-    );
-  }
-  const { code, out } = await cli(['embedded', 'stop'], { env: { TMPDIR: place.path } });
+  const env = { TMPDIR: place.path };
+  const said = /No embedded server is running.*scheduler embedded start/;
+  for (const line of ['status --embedded', '--embedded tick', 'listen --embedded', 'embedded url'])
+    refused(await cli(line.split(' '), { env }), 69, said);
+  const { code, out } = await cli(['embedded', 'stop'], { env });
   assert.deepEqual([code, out], [0, 'No embedded server was running.\n']);
 });
 

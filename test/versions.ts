@@ -81,8 +81,8 @@ function suites({ postgres, node }: Pair, share: string): Finished {
   symlinkSync(join(ROOT, 'bin', 'scheduler.js'), launcher);
   const tested = test(join(bin, 'node'), { ...env, TEST_LAUNCHER: launcher });
   if (!tested.ok) return tested;
-  // Each version leaves its compiled code behind: without it, another Node has run the command.
-  if (!readdirSync(join(ROOT, 'dist')).some((name) => name.includes(`-v${node}-`)))
+  const tellsNode = { NODE_OPTIONS: '--import=data:text/javascript,console.log(process.version)' };
+  if (!run(launcher, ['--version'], tellsNode).output.startsWith(`v${node}\n`))
     return { ...tested, ok: false, reason: 'the command was run by another Node' };
   const demo = run(launcher, ['demo']);
   return demo.ok ? tested : { ...demo, reason: `the demo: ${demo.reason}` };

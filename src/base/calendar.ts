@@ -13,7 +13,6 @@ const spanInSeconds = (text: string): number | undefined => {
   return match ? Number(match[1]) * SECONDS[match[2]![0] as keyof typeof SECONDS] : undefined;
 };
 
-/** A span of time as somebody types it: 90m, 24h, 7d, "2 hours". */
 export function parseSpan(text: string, option: string): number {
   const seconds = spanInSeconds(text);
   if (seconds === undefined) {
@@ -48,12 +47,7 @@ export const readable = (instant: string | null): string =>
 export function inWords(seconds: number): string {
   let left = Math.round(seconds);
   const words: string[] = [];
-  for (const [unit, size] of [
-    ['d', 86_400],
-    ['h', 3600],
-    ['min', 60],
-    ['s', 1],
-  ] as const) {
+  for (const [unit, size] of Object.entries({ d: 86_400, h: 3600, min: 60, s: 1 })) {
     const count = Math.floor(left / size);
     left -= count * size;
     if (count > 0) words.push(`${count} ${unit}`);

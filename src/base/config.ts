@@ -18,17 +18,15 @@ export const LOG_LEVELS = ['debug', 'info', 'warn', 'error', 'silent'] as const;
 export type LogLevel = (typeof LOG_LEVELS)[number];
 
 export function flag(env: string, fallback: boolean): Variable<boolean> {
-  const words: Record<string, boolean> = {
-    true: true,
-    '1': true,
-    yes: true,
-    on: true,
-    false: false,
-    '0': false,
-    no: false,
-    off: false,
+  return {
+    env,
+    fallback: String(fallback),
+    valid: 'true or false',
+    parse: (text) => {
+      if (/^(true|1|yes|on)$/i.test(text)) return true;
+      return /^(false|0|no|off)$/i.test(text) ? false : undefined;
+    },
   };
-  return { env, fallback: String(fallback), valid: 'true or false', parse: (text) => words[text.toLowerCase()] };
 }
 
 export function decimal(env: string, fallback: string): Variable<string> {
@@ -60,25 +58,12 @@ function zone(env: string): Variable<string> {
   };
 }
 
-function count(
-  env: string,
-  fallback: number,
-  least: number,
-  most: number,
-  unit: RegExp,
-  valid: string,
-): Variable<number> {
-  return {
-    env,
-    fallback: String(fallback),
-    valid,
-    parse: (text) => {
-      const digits = text.replace(unit, '');
-      const value = Number(digits);
-      return /^\d+$/.test(digits) && value >= least && value <= most ? value : undefined;
-    },
-  };
-}
+/** The parser of a whole number from 1 on, with a unit or without. */
+const count = (most: number, unit: RegExp) => (text: string) => {
+  const digits = text.replace(unit, '');
+  const value = Number(digits);
+  return /^\d+$/.test(digits) && value >= 1 && value <= most ? value : undefined;
+};
 
 export const METRICS_FILE: Variable<string> = {
   env: 'SCHEDULER_METRICS_FILE',
@@ -99,47 +84,49 @@ export const PING_URL: Variable<string> = {
 const VARIABLES = {
   timezone: zone('SCHEDULER_TIMEZONE'),
   dbTimezone: zone('SCHEDULER_DB_TIMEZONE'),
-  retentionDays: count(
-    'SCHEDULER_RETENTION',
-    90,
-    1,
-    36500,
-    /\s*d(ays?)?$/i,
-    'a number of days from 1 to 36500, such as "90 days"',
-  ),
-  connectTimeout: count('PGCONNECT_TIMEOUT', 10, 1, 3600, /s$/, 'a number of seconds from 1 to 3600'),
+  retentionDays: {
+    env: 'SCHEDULER_RETENTION',
+    fallback: '90',
+    valid: 'a number of days from 1 to 36500, such as "90 days"',
+    parse: count(36_500, /\s*d(ays?)?$/i),
+  },
+  connectTimeout: {
+    env: 'PGCONNECT_TIMEOUT',
+    fallback: '10',
+    valid: 'a number of seconds from 1 to 3600',
+    parse: count(3600, /s$/),
+  },
   logLevel: {
     env: 'SCHEDULER_LOG_LEVEL',
     // Nothing but trouble is said where nobody watches: cron mails whatever it reads.
     fallback: isatty(2) ? 'info' : 'warn',
     valid: LOG_LEVELS.join(', '),
     parse: (text: string) => LOG_LEVELS.find((level) => level === text.toLowerCase()),
-  } satisfies Variable<LogLevel>,
+  },
   metricsFile: METRICS_FILE,
   pingUrl: PING_URL,
-  /** For the tests of exactly-once only: proves that correctness does not lean on the lock. */
-  withoutLock: flag('SCHEDULER_TEST_WITHOUT_LOCK', false),
 };
 
-type Value<V> = V extends Variable<infer T> ? T : never;
-export type Settings = { -readonly [K in keyof typeof VARIABLES]: Value<(typeof VARIABLES)[K]> } & {
-  /** What the jobs asked for, by the name their SQL knows it under. */
+type Value<V extends Variable<unknown>> = Exclude<ReturnType<V['parse']>, undefined>;
+export type Settings = { [K in keyof typeof VARIABLES]: Value<(typeof VARIABLES)[K]> } & {
+  /** The settings of the jobs, by the names that their SQL has for them. */
   job: Record<string, string | boolean>;
   connection: Connection;
 };
 
-/** Where the database is: a URL, or libpq's own variables, which pg reads itself. */
 const VALID_URL = 'postgresql://user:password@host:5432/database';
 
-export interface Connection {
+/** Where the database is: a URL, or else libpq's own variables, which pg reads itself. */
+interface Connection {
   url?: string;
-  /** What the URL says, with the certificates that it names. */
+  /** The URL in parts, with the certificates that it names. */
   client?: ReturnType<typeof toClientConfig>;
   /** Prisma's ?schema=…, which PostgreSQL calls the search path. */
   schema?: string;
 }
 
-export type Environment = Record<string, string | undefined>;
+type Environment = Record<string, string | undefined>;
+type JobVariables = Record<string, Variable<string | boolean>>;
 
 export function readEnvironment(envFile?: string): Environment {
   if (!envFile) return process.env;
@@ -155,67 +142,63 @@ export function readEnvironment(envFile?: string): Environment {
 }
 
 /** Every variable that the program reads itself; libpq's are for pg. */
-export function allVariables(
-  jobVariables: Record<string, Variable<string | boolean>>,
-): Pick<Variable<unknown>, 'env' | 'fallback' | 'valid'>[] {
-  return [...Object.values(VARIABLES), ...Object.values(jobVariables)].filter(({ env }) => !env.includes('_TEST_'));
-}
+export const allVariables = (jobVariables: JobVariables): Pick<Variable<unknown>, 'env' | 'fallback' | 'valid'>[] => [
+  ...Object.values(VARIABLES),
+  ...Object.values(jobVariables),
+];
 
 /** Reads every setting, and names every fault at once. */
 export function readSettings(
   env: Environment,
-  jobVariables: Record<string, Variable<string | boolean>>,
-  given: { databaseUrl?: string; embeddedUrl?: string; needsDatabase?: boolean } = {},
+  jobVariables: JobVariables,
+  given: { databaseUrl?: string | undefined },
 ): Settings {
   const faults: string[] = [];
-  const read = <T>(variable: Variable<T>): T => {
+  const read = (variable: Variable<unknown>) => {
     const text = env[variable.env]?.trim();
     const value = variable.parse(text || variable.fallback);
-    if (value === undefined) {
-      faults.push(`${variable.env} is ${variable.secret ? 'not usable' : `"${text}"`}; valid: ${variable.valid}.`);
-    }
-    return value as T;
+    if (value === undefined) faults.push(refusal(variable, variable.env, text));
+    return value;
   };
-  const readAll = <V extends Record<string, Variable<unknown>>>(variables: V) =>
+  const readAll = (variables: Record<string, Variable<unknown>>) =>
     Object.fromEntries(Object.entries(variables).map(([name, variable]) => [name, read(variable)]));
 
   const settings = readAll(VARIABLES) as Omit<Settings, 'job' | 'connection'>;
   const job = readAll(jobVariables) as Settings['job'];
 
-  const known = [...Object.values(VARIABLES), ...Object.values(jobVariables)].map((variable) => variable.env);
+  const known = allVariables(jobVariables).map((variable) => variable.env);
   for (const name of Object.keys(env)) {
     if (name.startsWith('SCHEDULER_') && !known.includes(name)) {
-      faults.push(`${name} is not a setting; valid: ${known.filter((n) => !n.includes('_TEST_')).join(', ')}.`);
+      faults.push(`${name} is not a setting; valid: ${known.join(', ')}.`);
     }
   }
-  const connection = readConnection(env, given, faults);
+  const connection = readConnection(env, given.databaseUrl, faults);
   if (faults.length > 0) throw configurationError(faults.join('\n'));
   return { ...settings, job, connection };
 }
 
-function readConnection(
-  env: Environment,
-  given: { databaseUrl?: string; embeddedUrl?: string; needsDatabase?: boolean },
-  faults: string[],
-): Connection {
-  const text = given.embeddedUrl ?? given.databaseUrl ?? env.DATABASE_URL?.trim();
+/** Why a variable, or an option in its place, is refused. */
+export const refusal = ({ secret, valid }: Variable<unknown>, name: string, text: string | undefined) =>
+  `${name} is ${secret ? 'not usable' : `"${text}"`}; valid: ${valid}.`;
+
+function readConnection(env: Environment, given: string | undefined, faults: string[]): Connection {
+  const text = given ?? env.DATABASE_URL?.trim();
   if (!text) {
-    const named = ['PGHOST', 'PGHOSTADDR', 'PGDATABASE', 'PGUSER', 'PGPORT'].some((name) => env[name]);
-    if (!named && given.needsDatabase !== false) {
+    if (!['PGHOST', 'PGHOSTADDR', 'PGDATABASE', 'PGUSER', 'PGPORT'].some((name) => env[name])) {
       faults.push(
         "No database is named. Give --database-url, or set DATABASE_URL, or libpq's PGHOST, PGDATABASE, PGUSER …; to try things out, use --embedded.",
       );
     }
     return {};
   }
-  const source = given.databaseUrl ? '--database-url' : 'DATABASE_URL';
+  const source = given ? '--database-url' : 'DATABASE_URL';
   const scheme = /^[a-z][a-z0-9+.-]*:\/\//i.exec(text)?.[0];
-  if (scheme && !/^postgres(ql)?:/i.test(scheme)) {
-    faults.push(`${source} begins with "${scheme}"; valid: ${VALID_URL}.`);
-    return {};
-  }
   try {
     if (!scheme) throw new URIError();
+    if (!/^postgres(ql)?:/i.test(scheme)) {
+      faults.push(`${source} begins with "${scheme}"; valid: ${VALID_URL}.`);
+      return {};
+    }
     // sslmode means what libpq means by it, as everywhere else in the operator's environment.
     const parsed = parse(text, { useLibpqCompat: !/[?&]uselibpqcompat=/.test(text) });
     const { schema } = parsed;

@@ -1,13 +1,12 @@
 import type { Logger } from 'pino';
-import type { LogLevel } from './config.ts';
-import { LOG_LEVELS } from './config.ts';
+import { LOG_LEVELS, type LogLevel } from './config.ts';
 
 type Fields = Record<string, unknown>;
 
 export interface Line {
   level: Exclude<LogLevel, 'silent'>;
   message: string;
-  fields?: Fields;
+  fields?: Fields | undefined;
 }
 
 /**
@@ -15,55 +14,41 @@ export interface Line {
  * really written: an idle tick under cron writes none and does not pay for it.
  */
 export class Log {
-  #level: LogLevel;
-  #pending: Promise<unknown> | undefined;
-  #pino: Logger | undefined;
-  #waiting: Line[] = [];
+  readonly #level: LogLevel;
+  #pino: Promise<Logger> | undefined;
+  #written: Promise<void> | undefined;
 
   constructor(level: LogLevel) {
     this.#level = level;
   }
 
-  enabled(level: LogLevel): boolean {
-    return LOG_LEVELS.indexOf(level) >= LOG_LEVELS.indexOf(this.#level);
+  write({ level, message, fields = {} }: Line): void {
+    if (LOG_LEVELS.indexOf(level) < LOG_LEVELS.indexOf(this.#level)) return;
+    this.#pino ??= open(this.#level);
+    this.#written = this.#pino.then((pino) => pino[level](fields, message));
   }
 
-  write(line: Line): void {
-    if (!this.enabled(line.level)) return;
-    if (this.#pino) {
-      this.#pino[line.level](line.fields ?? {}, line.message);
-      return;
-    }
-    this.#waiting.push(line);
-    this.#pending ??= this.#open();
-  }
-
-  debug = (message: string, fields?: Fields) => this.write({ level: 'debug', message, ...(fields && { fields }) });
-  info = (message: string, fields?: Fields) => this.write({ level: 'info', message, ...(fields && { fields }) });
-  warn = (message: string, fields?: Fields) => this.write({ level: 'warn', message, ...(fields && { fields }) });
-  error = (message: string, fields?: Fields) => this.write({ level: 'error', message, ...(fields && { fields }) });
+  debug = (message: string, fields?: Fields) => this.write({ level: 'debug', message, fields });
+  info = (message: string, fields?: Fields) => this.write({ level: 'info', message, fields });
+  warn = (message: string, fields?: Fields) => this.write({ level: 'warn', message, fields });
+  error = (message: string, fields?: Fields) => this.write({ level: 'error', message, fields });
 
   /** Everything written so far is out when this resolves. */
   async flush(): Promise<void> {
-    await this.#pending;
+    await this.#written;
   }
+}
 
-  async #open(): Promise<void> {
-    const { pino } = await import('pino');
-    const sink = process.stderr.isTTY
-      ? { write: (json: string) => process.stderr.write(sentence(json)) }
-      : pino.destination({ dest: 2, sync: true });
-    this.#pino = pino(
-      {
-        level: this.#level,
-        base: null,
-        timestamp: pino.stdTimeFunctions.isoTime,
-        formatters: { level: (label) => ({ level: label }) },
-      },
-      sink,
-    );
-    for (const line of this.#waiting.splice(0)) this.write(line);
-  }
+async function open(level: LogLevel): Promise<Logger> {
+  const { pino } = await import('pino');
+  const options = {
+    level,
+    base: null,
+    timestamp: pino.stdTimeFunctions.isoTime,
+    formatters: { level: (label: string) => ({ level: label }) },
+  };
+  const terminal = { write: (json: string) => process.stderr.write(sentence(json)) };
+  return pino(options, process.stderr.isTTY ? terminal : pino.destination({ dest: 2, sync: true }));
 }
 
 function sentence(json: string): string {

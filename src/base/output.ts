@@ -10,7 +10,6 @@ type Style = Parameters<typeof styleText>[0];
 export const isTerminal = (): boolean => isatty(1);
 
 let colored = isTerminal() && !process.env.NO_COLOR;
-let opened = false;
 
 export function withoutColor(): void {
   colored = false;
@@ -19,9 +18,22 @@ export function withoutColor(): void {
 const paint = (style: Style, text: string) => (colored ? styleText(style, text) : text);
 
 export function print(text: string): void {
-  if (!opened) endQuietlyWhenNobodyReads();
-  opened = true;
-  process.stdout.write(`${text}\n`);
+  const { stdout } = process;
+  if (stdout.listenerCount('error') === 0) stdout.on('error', endQuietly);
+  stdout.write(`${text}\n`);
+}
+
+/** A write to a pipe whose reader has gone (`| head`) ends the output, not the program with a stack trace. */
+function endQuietly(error: NodeJS.ErrnoException): void {
+  if (error.code !== 'EPIPE') throw error;
+  nobodyReads();
+}
+
+let nobodyReads = (): void => process.exit(process.exitCode ?? 0);
+
+/** For a command that has more to put away than a process's end does by itself. */
+export function whenNobodyReads(end: () => void): void {
+  nobodyReads = end;
 }
 
 export function printJson(value: unknown): void {
@@ -53,19 +65,4 @@ const VERDICTS: Record<string, Style> = { ok: 'green', warning: 'yellow', failed
 /** A line that begins with how it went. */
 export function printVerdict(verdict: string, text: string): void {
   print(`${paint(VERDICTS[verdict] ?? 'reset', verdict.padEnd(7))}  ${text}`);
-}
-
-let nobodyReads = (): void => process.exit(process.exitCode ?? 0);
-
-/** A write to a pipe whose reader has gone (`| head`) ends the output, not the program with a stack trace. */
-function endQuietlyWhenNobodyReads(): void {
-  process.stdout.on('error', (error: NodeJS.ErrnoException) => {
-    if (error.code !== 'EPIPE') throw error;
-    nobodyReads();
-  });
-}
-
-/** For a command that has more to put away than a process's end does by itself. */
-export function whenNobodyReads(end: () => void): void {
-  nobodyReads = end;
 }

@@ -3,14 +3,11 @@ export type StopReason = 'deadline' | 'signal';
 /** Why a run should end early. Looked at between batches; what waits for the outside world listens to the signal. */
 export class Stop {
   readonly #controller = new AbortController();
+  readonly signal = this.#controller.signal;
   reason?: StopReason;
 
   request(reason: StopReason): void {
     this.reason ??= reason;
     this.#controller.abort();
-  }
-
-  get signal(): AbortSignal {
-    return this.#controller.signal;
   }
 }

@@ -6,7 +6,7 @@ import { Stop } from '../base/stop.ts';
 import type { CommonOptions, Context } from '../context.ts';
 import type { Database, Row } from '../db/client.ts';
 import { type RunResult, run } from '../engine/run.ts';
-import { loadSamples, type Sample } from '../setup/samples/index.ts';
+import { SAMPLES } from '../setup/samples/index.ts';
 import { findEvents } from '../store/events.ts';
 import { listFailures } from '../store/failures.ts';
 import { migrate } from '../store/migrate.ts';
@@ -44,18 +44,17 @@ export function demoCommand(): Command {
 async function narrate(context: Context): Promise<void> {
   const { db, settings, jobs } = context;
   await migrate(db, settings, jobs, () => {});
-  const samples = (await loadSamples()).sort((a, b) => place(a) - place(b));
   const [clock] = await db.query('select now()::text as now');
-  for (const { fill } of samples) await db.query(fill, clock!);
+  for (const { fill } of SAMPLES) await db.query(fill, clock!);
 
-  const before = await look(db, samples);
+  const before = await look(db);
   printHeading('Before: what applications have put in their tables');
-  for (const [n, { title, story }] of samples.entries()) {
+  for (const [n, { title, story }] of SAMPLES.entries()) {
     print(`\n${title}\n${story}\n`);
     printRows(before[n]!);
   }
 
-  const listener = await connectListener(db, [...new Set(samples.map(({ channel }) => channel))]);
+  const listener = await connectListener(db, [...new Set(SAMPLES.map(({ channel }) => channel))]);
   try {
     printHeading('scheduler tick');
     print('Cron calls this every minute: one pass over everything whose time has come.\n');
@@ -65,7 +64,7 @@ async function narrate(context: Context): Promise<void> {
     print(`\nThat took ${first.ms} ms. A second tick finds nothing more to do, in ${second.ms} ms.`);
 
     printHeading('After: the same rows');
-    for (const [n, rows] of (await look(db, samples)).entries()) {
+    for (const [n, rows] of (await look(db)).entries()) {
       print('');
       printRows(rows.map((row, m) => difference(before[n]![m]!, row)));
     }
@@ -81,10 +80,6 @@ async function narrate(context: Context): Promise<void> {
   printHeading('What could not be done');
   print('A bad row holds up nobody else. It is tried again later, and set aside after three attempts.\n');
   for (const row of await listFailures(db, {})) print(`${row.job} ${row.entity_id}: ${row.error}`);
-
-  function place(sample: Sample): number {
-    return jobs.findIndex((job) => job.name === sample.job);
-  }
 }
 
 async function tick({ db, settings, log, jobs }: Context): Promise<{ result: RunResult; ms: number }> {
@@ -94,9 +89,9 @@ async function tick({ db, settings, log, jobs }: Context): Promise<{ result: Run
   return { result, ms: Math.round(performance.now() - started) };
 }
 
-async function look(db: Database, samples: Sample[]): Promise<Row[][]> {
+async function look(db: Database): Promise<Row[][]> {
   const tables: Row[][] = [];
-  for (const { show } of samples) tables.push(await db.query(show));
+  for (const { show } of SAMPLES) tables.push(await db.query(show));
   return tables;
 }
 

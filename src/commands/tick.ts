@@ -1,5 +1,5 @@
 import { type Command, Option } from 'commander';
-import { METRICS_FILE, PING_URL, type Variable } from '../base/config.ts';
+import { METRICS_FILE, PING_URL, refusal, type Variable } from '../base/config.ts';
 import { usageError } from '../base/errors.ts';
 import type { Job } from '../job/define.ts';
 import { whoami } from '../store/controls.ts';
@@ -56,7 +56,7 @@ export function jobCommand(job: Job): Command {
 const checked = (option: string, variable: Variable<string>) => (text: string) => {
   const value = variable.parse(text);
   if (value !== undefined) return value;
-  throw usageError(`${option} is ${variable.secret ? 'not usable' : `"${text}"`}; valid: ${variable.valid}.`);
+  throw usageError(refusal(variable, option, text));
 };
 
 export function passOptions(command: Command): Command {

@@ -15,17 +15,17 @@ export async function createCluster(home: string, bin: string, user: User): Prom
       `${home} holds other files (${others[0]}), so no PostgreSQL server is made there: choose an empty folder.`,
     );
   }
-  if (user.uid !== undefined) await fs.chmod(home, 0o711); // the server's user passes through, nobody lists it
+  if (user) await fs.chmod(home, 0o711); // the server's user passes through, nobody lists it
   const fresh = await fs.mkdtemp(join(home, 'new-'));
   const password = `${fresh}.password`;
   try {
     await fs.writeFile(password, randomBytes(18).toString('base64url'), { mode: 0o600 });
-    for (const path of [fresh, password]) await give(path, user);
+    if (user) for (const path of [fresh, password]) await fs.chown(path, user.uid, user.gid);
     const how = ['--no-sync', '--encoding=UTF8', '--locale=C', '--auth-local=trust', '--auth-host=scram-sha-256'];
     const initdb = ['-D', fresh, '-U', 'postgres', `--pwfile=${password}`, ...how];
-    await must(home, run(join(bin, 'initdb'), initdb, user));
+    refuseFailure(home, await run(join(bin, 'initdb'), initdb, user));
     const single = ['--single', '-F', '-c', 'exit_on_error=on', '-D', fresh, 'postgres'];
-    await must(home, run(join(bin, 'postgres'), single, user, `create database ${DATABASE}\n`));
+    refuseFailure(home, await run(join(bin, 'postgres'), single, user, `create database ${DATABASE}\n`));
     await fs.rename(password, join(fresh, 'password'));
     await fs.rename(fresh, join(home, 'data')).catch(unless('ENOTEMPTY', 'EEXIST')); // another start was faster
   } finally {
@@ -33,12 +33,7 @@ export async function createCluster(home: string, bin: string, user: User): Prom
   }
 }
 
-async function give(path: string, { uid, gid }: User): Promise<void> {
-  if (uid !== undefined && gid !== undefined) await fs.chown(path, uid, gid);
-}
-
-async function must(home: string, step: Promise<Finished>): Promise<void> {
-  const { code, output } = await step;
+function refuseFailure(home: string, { code, output }: Finished): void {
   if (code === 0) return;
   throw new Error(
     `No PostgreSQL server could be made in ${home}, try TMPDIR=/tmp or a database of your own: ${lastLines(output)}`,

@@ -40,26 +40,20 @@ export function isOwnFolder(path: string): boolean {
 }
 
 /** Whether we made the file or folder of this name. */
-export function isOurs(name: string): boolean {
-  return name === 'data' || name === 'log' || name.startsWith('new-');
-}
+export const isOurs = (name: string) => name === 'data' || name === 'log' || name.startsWith('new-');
 
-export function ownUid(): number {
-  return process.getuid?.() ?? 0;
-}
+export const ownUid = (): number => process.getuid?.() ?? 0;
 
 /** PostgreSQL refuses to run as root. Root starts it as the user who owns the cluster, or will own it. */
 export function serverUser(home: string): User {
-  if (process.getuid?.() !== 0) return {};
+  if (process.getuid?.() !== 0) return undefined;
   const owner = statSync(join(home, 'data'), { throwIfNoEntry: false });
   if (owner) return { uid: owner.uid, gid: owner.gid };
-  const users = readFileSync('/etc/passwd', 'utf8')
-    .split('\n')
-    .map((line) => line.split(':'));
-  const found = users.find(([name]) => name === 'postgres') ?? users.find(([name]) => name === 'nobody');
+  const users = readFileSync('/etc/passwd', 'utf8');
+  const found = /^postgres:[^:]*:(\d+):(\d+):/m.exec(users) ?? /^nobody:[^:]*:(\d+):(\d+):/m.exec(users);
   if (!found)
     throw new Error(
       'PostgreSQL does not run as root, and this system has no user postgres or nobody: run as another user.',
     );
-  return { uid: Number(found[2]), gid: Number(found[3]) };
+  return { uid: Number(found[1]), gid: Number(found[2]) };
 }

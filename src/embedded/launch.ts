@@ -1,9 +1,10 @@
 // Starts a postmaster in a folder, and waits until it takes connections.
 
 import { type ChildProcess, spawn } from 'node:child_process';
+import { once } from 'node:events';
 import { existsSync, statSync } from 'node:fs';
 import * as fs from 'node:fs/promises';
-import { createServer } from 'node:net';
+import { type AddressInfo, createServer } from 'node:net';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { createCluster } from './cluster.ts';
@@ -30,12 +31,15 @@ const SETTINGS = {
   shared_buffers: '64MB',
 };
 
-export async function launch(
-  home: string,
-  tcp: boolean,
-  settings: Record<string, string>,
-  binaries?: string,
-): Promise<Server> {
+export interface StartOptions {
+  tcp?: boolean;
+  /** Server settings. They last for this start only. */
+  settings?: Record<string, string>;
+  /** A package that brings PostgreSQL's programs, or its folder: for another major version. */
+  binaries?: string;
+}
+
+export async function launch(home: string, { tcp, settings, binaries }: StartOptions): Promise<Server> {
   const user = serverUser(home);
   const bin = await findPrograms(binaries, user);
   if (!existsSync(join(home, 'data'))) await createCluster(home, bin, user);
@@ -59,9 +63,8 @@ async function spawnPostmaster(home: string, bin: string, user: User, settings: 
   const log = await fs.open(path, 'a', 0o600);
   try {
     const args = Object.entries(settings).flatMap(([name, value]) => ['-c', `${name}=${value}`]);
-    const options = { ...user, cwd: '/', env: ENV, detached: true } as const;
     const postmaster = spawn(join(bin, 'postgres'), ['-D', join(home, 'data'), ...args], {
-      ...options,
+      ...{ ...user, cwd: '/', env: ENV, detached: true },
       stdio: ['ignore', log.fd, log.fd],
     });
     postmaster.on('error', () => {}); // a process without a pid, which untilReady notices
@@ -93,12 +96,10 @@ async function startFailure(home: string): Promise<string> {
   return `The PostgreSQL server in ${home} did not start, see ${log}: ${lastLines(await readIfThere(log))}`;
 }
 
-function freePort(): Promise<number> {
-  return new Promise((done, fail) => {
-    const probe = createServer().once('error', fail);
-    probe.listen(0, '127.0.0.1', () => {
-      const address = probe.address();
-      probe.close(() => (address && typeof address === 'object' ? done(address.port) : fail(new Error('no port'))));
-    });
-  });
+async function freePort(): Promise<number> {
+  const probe = createServer().listen(0, '127.0.0.1');
+  await once(probe, 'listening');
+  const { port } = probe.address() as AddressInfo;
+  await once(probe.close(), 'close');
+  return port;
 }

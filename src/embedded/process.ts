@@ -1,10 +1,10 @@
-// Small helpers: run a program to its end, read a file that may be missing, tell errors apart.
+// Run a program to its end, read a file that may be missing, tell errors apart.
 
 import { spawn } from 'node:child_process';
 import * as fs from 'node:fs/promises';
 
-/** Whom a program runs as. Empty: as ourselves. */
-export type User = { uid?: number; gid?: number };
+/** Whom a program runs as. Undefined: as ourselves. */
+export type User = { uid: number; gid: number } | undefined;
 
 export interface Finished {
   code: number | null;
@@ -46,6 +46,4 @@ export function unless(...codes: string[]): (error: unknown) => void {
   };
 }
 
-export function codeOf(error: unknown): string {
-  return String((error as NodeJS.ErrnoException).code);
-}
+export const codeOf = (error: unknown) => String((error as NodeJS.ErrnoException).code);

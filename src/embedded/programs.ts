@@ -80,22 +80,12 @@ async function copyPrograms(origin: string, user: User): Promise<string> {
   const fresh = await fs.mkdtemp(`${copy}-`);
   try {
     await fs.cp(join(origin, 'native'), join(fresh, 'native'), { recursive: true, verbatimSymlinks: true });
-    await openToAll(fresh);
+    // If the package was installed under a strict umask, the server's user could not read the copy either.
+    await run('chmod', ['-R', 'a+rX', fresh], undefined);
     await heal(join(fresh, 'native'));
     await fs.rename(fresh, copy).catch(unless('ENOTEMPTY', 'EEXIST')); // another start was faster
   } finally {
     await fs.rm(fresh, { recursive: true, force: true });
   }
   return copy;
-}
-
-/** If the package was installed under a strict umask, the server's user could not read the copy either. */
-async function openToAll(folder: string): Promise<void> {
-  await fs.chmod(folder, 0o755);
-  for (const entry of await fs.readdir(folder, { withFileTypes: true })) {
-    const path = join(folder, entry.name);
-    if (entry.isDirectory()) await openToAll(path);
-    else if (entry.isFile())
-      await fs.chmod(path, (await fs.stat(path)).mode | 0o444 | (dirname(path).endsWith('bin') ? 0o111 : 0));
-  }
 }

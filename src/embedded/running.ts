@@ -6,16 +6,14 @@ import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { DATABASE } from './cluster.ts';
 import { isOwnFolder } from './folder.ts';
-import { codeOf, readIfThere, run, unless } from './process.ts';
+import { codeOf, readIfThere, run } from './process.ts';
 
 export interface Server {
   /** Over the socket, which only this user may enter: no password. For node-postgres and psql alike. */
   url: string;
   /** Over 127.0.0.1, with a password. Set if the server was started with `tcp`. */
   tcpUrl?: string;
-  port?: number;
   dir: string;
-  stop(): Promise<void>;
 }
 
 interface Postmaster {
@@ -38,11 +36,10 @@ export async function findServer(home: string): Promise<Server | undefined> {
   const data = join(home, 'data');
   const found = await findPostmaster(data);
   if (!found?.ready) return undefined;
-  const stop = async () => void (await stopServer(home));
-  const server = { url: databaseUrl('postgres', encodeURIComponent(data), found.port), dir: home, stop };
+  const server = { url: databaseUrl('postgres', encodeURIComponent(data), found.port), dir: home };
   if (!found.tcp) return server;
   const password = await fs.readFile(join(data, 'password'), 'utf8');
-  return { ...server, port: found.port, tcpUrl: databaseUrl(`postgres:${password}`, '127.0.0.1', found.port) };
+  return { ...server, tcpUrl: databaseUrl(`postgres:${password}`, '127.0.0.1', found.port) };
 }
 
 /** The URL names port and sslmode. Otherwise a PGPORT or PGSSLMODE in the client's environment would fill them in. */
@@ -56,7 +53,7 @@ export async function stopServer(dir: string): Promise<boolean> {
   const data = join(realpathSync(dir), 'data');
   const found = await findPostmaster(data);
   if (!found) return false;
-  interrupt(found.pid);
+  signal(found.pid, 'SIGINT'); // PostgreSQL's "fast" shutdown: sessions end, nothing is lost
   const deadline = Date.now() + PATIENCE_MS;
   while ((await findPostmaster(data))?.pid === found.pid) {
     if (Date.now() > deadline) {
@@ -67,16 +64,7 @@ export async function stopServer(dir: string): Promise<boolean> {
   return true;
 }
 
-/** PostgreSQL's "fast" shutdown: sessions end, nothing is lost. */
-function interrupt(pid: number): void {
-  try {
-    process.kill(pid, 'SIGINT');
-  } catch (error) {
-    unless('ESRCH')(error);
-  }
-}
-
-/** What postmaster.pid says, if its process is alive and still that postmaster. */
+/** The content of postmaster.pid, if its process is alive and still that postmaster. */
 export async function findPostmaster(data: string): Promise<Postmaster | undefined> {
   const lines = (await readIfThere(join(data, 'postmaster.pid'))).split('\n');
   const pid = Number(lines[0]);
@@ -89,21 +77,22 @@ async function isPostmaster(pid: number, data: string): Promise<boolean> {
   if (existsSync('/proc/self/cmdline')) {
     return (await readIfThere(`/proc/${pid}/cmdline`)).split('\0').includes(data);
   }
-  return (await run('/bin/ps', ['-o', 'command=', '-p', String(pid)], {})).output.includes(` ${data} `);
+  return (await run('/bin/ps', ['-o', 'command=', '-p', String(pid)], undefined)).output.includes(` ${data} `);
 }
 
 /** PostgreSQL takes over from a dead pid by itself, but not if another process has that number by now. */
 export async function clearStalePid(data: string): Promise<void> {
   const pid = Number.parseInt(await readIfThere(join(data, 'postmaster.pid')), 10);
-  if (!(pid > 0 && isAlive(pid)) || (await findPostmaster(data))) return;
+  if (!(pid > 0 && signal(pid, 0)) || (await findPostmaster(data))) return;
   for (const name of await fs.readdir(data)) {
     if (name === 'postmaster.pid' || name.startsWith('.s.PGSQL.')) await fs.rm(join(data, name), { force: true });
   }
 }
 
-function isAlive(pid: number): boolean {
+/** False when there is no such process. */
+function signal(pid: number, name: 'SIGINT' | 0): boolean {
   try {
-    return process.kill(pid, 0);
+    return process.kill(pid, name);
   } catch (error) {
     return codeOf(error) === 'EPERM';
   }

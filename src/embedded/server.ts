@@ -6,26 +6,17 @@
 import * as fs from 'node:fs/promises';
 import { join } from 'node:path';
 import { isOurs, isOwnFolder, prepareFolder } from './folder.ts';
-import { launch } from './launch.ts';
+import { launch, type StartOptions } from './launch.ts';
 import { unless } from './process.ts';
 import { findServer, type Server, stopServer } from './running.ts';
 
 export { defaultDir } from './folder.ts';
 export { type Server, serverUrl, stopServer } from './running.ts';
 
-export interface StartOptions {
-  dir: string;
-  tcp?: boolean;
-  /** Server settings. They last for this start only. */
-  settings?: Record<string, string>;
-  /** A package that brings PostgreSQL's programs, or its folder: for another major version. */
-  binaries?: string;
-}
-
-export async function startServer({ dir, tcp = false, settings = {}, binaries }: StartOptions): Promise<Server> {
+export async function startServer({ dir, ...options }: StartOptions & { dir: string }): Promise<Server> {
   const home = prepareFolder(dir);
-  const running = (await findServer(home)) ?? (await launch(home, tcp, settings, binaries));
-  if (tcp && running.port === undefined) {
+  const running = (await findServer(home)) ?? (await launch(home, options));
+  if (options.tcp && running.tcpUrl === undefined) {
     throw new Error(`The PostgreSQL server in ${home} runs without TCP: stop it, then start it with TCP.`);
   }
   return running;

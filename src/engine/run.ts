@@ -78,7 +78,7 @@ const rehearse = (context: Context): Promise<RunResult> =>
 
 /** An idle run needs only the connection that holds the lock; work is done on a second one while the first one waits. */
 async function withLock(context: Context): Promise<RunResult> {
-  const { db, settings, request } = context;
+  const { db, request } = context;
   const guard = request.guard ?? db.another('scheduler lock');
   // What was done before the lock's connection broke is not forgotten.
   let work: ReturnType<typeof prepare> | undefined;
@@ -88,7 +88,7 @@ async function withLock(context: Context): Promise<RunResult> {
     guard.transaction(
       async (tx) => {
         if (result) return result;
-        const found = await look(context, tx, !settings.withoutLock);
+        const found = await look(context, tx, true);
         if (!found.locked) return { locked: true, now: found.now, jobs: [], skipped: [], exitCode: EXIT.done };
         work ??= prepare(context, found);
         result = await work(apart ? undefined : tx);

@@ -1,12 +1,9 @@
-import { chmodSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
-import type { Settings } from '../base/config.ts';
+import { chmodSync, existsSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { EXIT } from '../base/errors.ts';
-import type { Log } from '../base/log.ts';
 import { VERSION } from '../base/version.ts';
-import type { Database } from '../db/client.ts';
+import type { Context } from '../context.ts';
 import type { RunResult } from '../engine/run.ts';
 import { type JobStatus, readStatus } from '../inspect/status.ts';
-import type { Job } from '../job/define.ts';
 
 /**
  * A file for the textfile collector of Prometheus's node_exporter. Counters go on from the file before this one: history in
@@ -15,55 +12,33 @@ import type { Job } from '../job/define.ts';
  */
 
 // The label is called job_name, as "job" is what Prometheus itself calls the thing that it scrapes.
-export const METRICS: Record<string, { type: 'gauge' | 'counter'; help: string }> = {
-  scheduler_build_info: { type: 'gauge', help: 'The version of the program that ticked last.' },
-  scheduler_last_tick_timestamp_seconds: { type: 'gauge', help: 'When the last tick ended, however it did.' },
-  scheduler_last_success_timestamp_seconds: {
-    type: 'gauge',
-    help: 'When the last tick ended that did its own work with exit code 0.',
-  },
-  scheduler_tick_duration_seconds: {
-    type: 'gauge',
-    help: 'How long the last tick took, from the start of the process.',
-  },
-  scheduler_tick_exit_code: {
-    type: 'gauge',
-    help: 'The exit code of the last tick: 0 done, 1 rows failed, 69 database unreachable, 70 defect, 75 work left, 78 configuration.',
-  },
-  scheduler_tick_locked: {
-    type: 'gauge',
-    help: '1 when the last tick left the work to another run, which held the lock.',
-  },
-  scheduler_ticks_total: { type: 'counter', help: 'Ticks by their exit code.' },
-  scheduler_transitions_total: { type: 'counter', help: 'Rows changed, by job and transition.' },
-  scheduler_failed_rows_total: { type: 'counter', help: 'Attempts on a row that failed, by job.' },
-  scheduler_unsent_notifications_total: {
-    type: 'counter',
-    help: 'Changes whose notification was given up because the notification queue was full.',
-  },
-  scheduler_notification_queue_ratio: {
-    type: 'gauge',
-    help: 'How full the notification queue of PostgreSQL is, up to 1.',
-  },
-  scheduler_job_installed: { type: 'gauge', help: '1 when the tables of the job are there.' },
-  scheduler_job_paused: { type: 'gauge', help: '1 when somebody has stopped the job.' },
-  scheduler_job_error: { type: 'gauge', help: '1 when the last run of the job was stopped by an error.' },
-  scheduler_job_last_run_timestamp_seconds: {
-    type: 'gauge',
-    help: 'When the last run of the job started, wherever it ran.',
-  },
-  scheduler_job_late_seconds: {
-    type: 'gauge',
-    help: 'How long after its due time the last run of the job changed a row, at most.',
-  },
-  scheduler_job_failing_rows: { type: 'gauge', help: 'Rows that failed and are tried again by themselves.' },
-  scheduler_job_quarantined_rows: { type: 'gauge', help: 'Rows that failed too often and wait for an operator.' },
-  scheduler_job_backlog_rows: {
-    type: 'gauge',
-    help: 'Rows that are due after the tick; of each rule at most 1000 are counted.',
-  },
-  scheduler_job_backlog_seconds: { type: 'gauge', help: 'How long the oldest of them has been due; 0 when none is.' },
+export const METRICS = {
+  scheduler_build_info: 'The version of the program that ticked last.',
+  scheduler_last_tick_timestamp_seconds: 'When the last tick ended, however it did.',
+  scheduler_last_success_timestamp_seconds: 'When the last tick ended that did its own work with exit code 0.',
+  scheduler_tick_duration_seconds: 'How long the last tick took, from the start of the process.',
+  scheduler_tick_exit_code:
+    'The exit code of the last tick: 0 done, 1 rows failed, 69 database unreachable, 70 defect, 75 work left, 78 configuration.',
+  scheduler_tick_locked: '1 when the last tick left the work to another run, which held the lock.',
+  scheduler_ticks_total: 'Ticks by their exit code.',
+  scheduler_transitions_total: 'Rows changed, by job and transition.',
+  scheduler_failed_rows_total: 'Attempts on a row that failed, by job.',
+  scheduler_unsent_notifications_total:
+    'Changes whose notification was given up because the notification queue was full.',
+  scheduler_notification_queue_ratio: 'How full the notification queue of PostgreSQL is, up to 1.',
+  scheduler_job_installed: '1 when the tables of the job are there.',
+  scheduler_job_paused: '1 when somebody has stopped the job.',
+  scheduler_job_error: '1 when the last run of the job was stopped by an error.',
+  scheduler_job_last_run_timestamp_seconds: 'When the last run of the job started, wherever it ran.',
+  scheduler_job_late_seconds: 'How long after its due time the last run of the job changed a row, at most.',
+  scheduler_job_failing_rows: 'Rows that failed and are tried again by themselves.',
+  scheduler_job_quarantined_rows: 'Rows that failed too often and wait for an operator.',
+  scheduler_job_backlog_rows: 'Rows that are due after the tick; of each rule at most 1000 are counted.',
+  scheduler_job_backlog_seconds: 'How long the oldest of them has been due; 0 when none is.',
 };
+type Metric = keyof typeof METRICS;
+
+const isCounter = (name: string) => name.endsWith('_total');
 
 export interface TickReport {
   /** None yet: it lingers, and this is one of its passes. */
@@ -72,21 +47,13 @@ export interface TickReport {
   locked?: boolean;
   /** A pass that was not reported yet. */
   pass?: RunResult;
-  seconds: number;
-}
-
-interface Context {
-  db: Database;
-  settings: Settings;
-  log: Log;
-  jobs: Job[];
 }
 
 /** Whatever happens here, the tick is done: what goes wrong is a warning. */
 export async function writeMetrics(path: string, context: Context, report: TickReport): Promise<void> {
   try {
     const database = report.exitCode === EXIT.unreachable ? undefined : await look(context);
-    replaceFile(path, render(collect(readBefore(path), report, database, Date.now() / 1000)));
+    replaceFile(path, render(collect(readBefore(path), report, database)));
   } catch (error) {
     context.log.warn(
       `The metrics file "${path}" could not be written: ${(error as Error).message}. The tick itself is not affected.`,
@@ -99,7 +66,7 @@ interface Looked {
   queue: number;
 }
 
-/** What is known of the jobs after the tick. A database that answers no longer, or has no schema, leaves these out. */
+/** The jobs after the tick. They are left out if the database does not answer any more, or has no schema. */
 async function look({ db, settings, jobs, log }: Context): Promise<Looked | undefined> {
   try {
     const status = await readStatus(db, settings, jobs);
@@ -111,43 +78,37 @@ async function look({ db, settings, jobs, log }: Context): Promise<Looked | unde
   }
 }
 
-// ── The samples: by metric, by their labels as they are written
+/** By name and labels, as they are written. */
+type Samples = Map<string, number>;
 
-export type Samples = Map<string, Map<string, number>>;
+/** Those that the last tick alone decides, and that stay as they are while one lingers. */
+const OF_THE_TICK = ['scheduler_tick_duration_seconds', 'scheduler_tick_exit_code', 'scheduler_tick_locked'];
 
-export function collect(before: Samples, report: TickReport, database: Looked | undefined, now: number): Samples {
-  const samples: Samples = new Map(Object.keys(METRICS).map((name) => [name, new Map()]));
-  const set = (name: string, value: number, labels: Record<string, string> = {}) =>
-    samples.get(name)!.set(written(labels), value);
-  const add = (name: string, value: number, labels: Record<string, string> = {}) => {
-    const all = samples.get(name)!;
-    all.set(written(labels), (all.get(written(labels)) ?? 0) + value);
-  };
-  for (const [name, { type }] of Object.entries(METRICS)) {
-    if (type === 'counter') samples.set(name, new Map(before.get(name)));
-  }
-  const { exitCode, pass, seconds, locked = pass?.locked === true } = report;
-  const outcome = exitCode ?? pass?.exitCode;
+export function collect(before: Samples, report: TickReport, database: Looked | undefined): Samples {
+  const { exitCode, pass, locked = pass?.locked === true } = report;
+  const kept = (name: string) => isCounter(name) || (exitCode === undefined && OF_THE_TICK.includes(name));
+  const samples: Samples = new Map([...before].filter(([sample]) => kept(nameOf(sample))));
+  const set = (name: Metric, value: number, labels = {}) => samples.set(`${name}${written(labels)}`, value);
+  const add = (name: Metric, value: number, labels: Record<string, string>) =>
+    set(name, value + (samples.get(`${name}${written(labels)}`) ?? 0), labels);
 
+  const now = Date.now() / 1000;
   set('scheduler_build_info', 1, { version: VERSION });
   set('scheduler_last_tick_timestamp_seconds', now);
-  const success =
-    outcome === EXIT.done && !locked ? now : before.get('scheduler_last_success_timestamp_seconds')?.get('');
+  const isSuccess = (exitCode ?? pass?.exitCode) === EXIT.done && !locked;
+  const success = isSuccess ? now : before.get('scheduler_last_success_timestamp_seconds');
   if (success !== undefined) set('scheduler_last_success_timestamp_seconds', success);
-  if (exitCode === undefined) {
-    for (const name of ['scheduler_tick_duration_seconds', 'scheduler_tick_exit_code', 'scheduler_tick_locked'])
-      samples.set(name, new Map(before.get(name)));
-  } else {
-    set('scheduler_tick_duration_seconds', seconds);
+  if (exitCode !== undefined) {
+    set('scheduler_tick_duration_seconds', performance.now() / 1000);
     set('scheduler_tick_exit_code', exitCode);
     set('scheduler_tick_locked', Number(locked));
     add('scheduler_ticks_total', 1, { exit_code: String(exitCode) });
   }
-  for (const { job, changed, failed, unsent } of pass?.jobs ?? []) {
+  for (const { job: job_name, changed, failed, unsent } of pass?.jobs ?? []) {
     for (const [transition, count] of Object.entries(changed))
-      add('scheduler_transitions_total', count, { job_name: job, transition });
-    add('scheduler_failed_rows_total', failed, { job_name: job });
-    add('scheduler_unsent_notifications_total', unsent, { job_name: job });
+      add('scheduler_transitions_total', count, { job_name, transition });
+    add('scheduler_failed_rows_total', failed, { job_name });
+    add('scheduler_unsent_notifications_total', unsent, { job_name });
   }
   if (database) set('scheduler_notification_queue_ratio', database.queue);
   for (const { job, state, paused, lastRun, failing, quarantined, backlog } of database?.jobs ?? []) {
@@ -165,7 +126,7 @@ export function collect(before: Samples, report: TickReport, database: Looked | 
   return samples;
 }
 
-// ── The format
+const nameOf = (sample: string) => sample.replace(/\{.*/s, '');
 
 const ESCAPES: Record<string, string> = { '\\': '\\\\', '"': '\\"', '\n': '\\n' };
 
@@ -177,34 +138,23 @@ function written(labels: Record<string, string>): string {
 }
 
 export function render(samples: Samples): string {
-  const lines: string[] = [];
-  for (const [name, { type, help }] of Object.entries(METRICS)) {
-    const all = samples.get(name);
-    if (!all?.size) continue;
-    lines.push(`# HELP ${name} ${help}`, `# TYPE ${name} ${type}`);
-    for (const [labels, value] of all) lines.push(`${name}${labels} ${value}`);
-  }
-  return `${lines.join('\n')}\n`;
+  const groups = Object.entries(METRICS).map(([name, help]) => {
+    const lines = [...samples].filter(([sample]) => nameOf(sample) === name).map((sample) => `${sample.join(' ')}\n`);
+    if (lines.length === 0) return '';
+    return `# HELP ${name} ${help}\n# TYPE ${name} ${isCounter(name) ? 'counter' : 'gauge'}\n${lines.join('')}`;
+  });
+  return groups.join('');
 }
 
-const SAMPLE = /^(scheduler_\w+)((?:\{.*\})?) (\S+)$/gm;
+const SAMPLE = /^(scheduler_\w+(?:\{.*\})?) (\S+)$/gm;
 
 /** The samples of the file that this one replaces. Lines that are not ours, or that nobody can read, are ignored. */
 function readBefore(path: string): Samples {
-  const samples: Samples = new Map();
-  let text: string;
-  try {
-    text = readFileSync(path, 'utf8');
-  } catch (error) {
-    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return samples;
-    throw error;
-  }
-  for (const [, name, labels, value] of text.matchAll(SAMPLE)) {
-    if (!Number.isFinite(Number(value))) continue;
-    if (!samples.has(name!)) samples.set(name!, new Map());
-    samples.get(name!)!.set(labels!, Number(value));
-  }
-  return samples;
+  if (!existsSync(path)) return new Map();
+  const found = [...readFileSync(path, 'utf8').matchAll(SAMPLE)];
+  return new Map(
+    found.map(([, sample, value]) => [sample!, Number(value)] as const).filter(([, value]) => Number.isFinite(value)),
+  );
 }
 
 /** The collector reads at any moment: it finds the old file or the new one, whole. It does so as another user. */

@@ -3,8 +3,8 @@ import type { Context } from '../context.ts';
 import type { RunResult } from '../engine/run.ts';
 import type { TickReport } from './metrics.ts';
 
-/** Anybody who is to hear how a tick went. */
-export interface Watchers {
+/** Those who are to hear how a tick went. */
+interface Watchers {
   metricsFile?: string | undefined;
   pingUrl?: string | undefined;
 }
@@ -20,12 +20,10 @@ export async function watched(
   tick: (report: (pass: RunResult) => Promise<void>) => Promise<ExitCode>,
 ): Promise<ExitCode> {
   if (!metricsFile && !pingUrl) return tick(async () => {});
-  const ping = pingUrl ? (await import('./ping.ts')).startPing(pingUrl, context.log) : undefined;
+  const tellEnd = pingUrl ? (await import('./ping.ts')).startPing(pingUrl, context.log) : undefined;
   const passes: RunResult[] = [];
-  const write = async (report: Omit<TickReport, 'seconds'>) => {
-    if (!metricsFile) return;
-    const { writeMetrics } = await import('./metrics.ts');
-    await writeMetrics(metricsFile, context, { ...report, seconds: performance.now() / 1000 });
+  const write = async (report: TickReport) => {
+    if (metricsFile) await (await import('./metrics.ts')).writeMetrics(metricsFile, context, report);
   };
   let exitCode: ExitCode = EXIT.defect;
   try {
@@ -40,11 +38,10 @@ export async function watched(
   } finally {
     const last = passes.at(-1);
     await write({ exitCode, locked: last?.locked === true, ...(!lingers && last && { pass: last }) });
-    if (ping) {
+    if (tellEnd) {
       // No connection is kept for a monitor that takes its time.
       await context.db.close();
-      const { summarize } = await import('./ping.ts');
-      await ping.end(exitCode, summarize(exitCode, performance.now() / 1000, passes));
+      await tellEnd(exitCode, passes);
     }
   }
 }

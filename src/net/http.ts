@@ -18,16 +18,15 @@ export interface Lost {
   reason: string;
 }
 
-// What a gateway says fits many times over; a page of a captive portal or a stream does not.
+// Far more than a gateway says; the page of a captive portal or a stream is longer.
 const LONGEST_BODY = 64 * 1024;
 
-// Many sends share a connection, none an old one: closed by the other side at that very moment, it would make an
-// ambiguous failure of what never was a request.
+// Many sends share a connection, but none takes an old one: the other side may be closing it, and then nobody knows whether
+// the request arrived.
 const IDLE_SOCKET_MS = 4000;
-const agents = {
-  'http:': new http.Agent({ keepAlive: true, timeout: IDLE_SOCKET_MS }),
-  'https:': new https.Agent({ keepAlive: true, timeout: IDLE_SOCKET_MS }),
-};
+const KEPT = { keepAlive: true, timeout: IDLE_SOCKET_MS };
+const plain = { request: http.request, agent: new http.Agent(KEPT), connected: 'connect' };
+const secure = { request: https.request, agent: new https.Agent(KEPT), connected: 'secureConnect' };
 
 /**
  * node:http rather than fetch: fetch follows redirects with a provider's key in hand, and does not tell whether a
@@ -36,7 +35,7 @@ const agents = {
 export function post({ url, headers, body }: Post, timeoutMs: number, signal: AbortSignal): Promise<Answer | Lost> {
   return new Promise((done) => {
     const target = new URL(url);
-    const secure = target.protocol === 'https:';
+    const way = target.protocol === 'https:' ? secure : plain;
     let left = false;
     let answer: Answer | undefined;
     let request: http.ClientRequest | undefined;
@@ -54,9 +53,9 @@ export function post({ url, headers, body }: Post, timeoutMs: number, signal: Ab
     if (signal.aborted) return stop();
 
     try {
-      request = (secure ? https : http).request(target, {
+      request = way.request(target, {
         method: 'POST',
-        agent: secure ? agents['https:'] : agents['http:'],
+        agent: way.agent,
         headers: { ...headers, 'content-length': Buffer.byteLength(body), 'user-agent': 'duetick' },
       });
     } catch (error) {
@@ -64,7 +63,7 @@ export function post({ url, headers, body }: Post, timeoutMs: number, signal: Ab
     }
     request.on('socket', (socket) => {
       if (request!.reusedSocket) left = true;
-      else socket.once(secure ? 'secureConnect' : 'connect', () => (left = true));
+      else socket.once(way.connected, () => (left = true));
     });
     request.on('response', (response) => {
       answer = { status: response.statusCode!, body: '' };
@@ -75,10 +74,8 @@ export function post({ url, headers, body }: Post, timeoutMs: number, signal: Ab
       for (const end of ['close', 'error']) response.on(end, () => settle(''));
     });
     request.on('error', (error) => {
-      const code = codeOf(error);
-      settle(
-        left ? `${target.host} hung up without an answer (${code})` : `${target.host} cannot be reached (${code})`,
-      );
+      const what = left ? 'hung up without an answer' : 'cannot be reached';
+      settle(`${target.host} ${what} (${codeOf(error)})`);
     });
     request.end(body);
   });

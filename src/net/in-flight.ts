@@ -9,15 +9,8 @@ export interface Bounds<T> {
   signal: AbortSignal;
 }
 
-/** What the work on one item says of its destination: go on, or leave the rest of it for the next run. */
+/** How it goes on with the destination of an item: with its other items, or with none of them before the next run. */
 export type Verdict = 'go on' | 'give up';
-
-interface Lane<T> {
-  waiting: T[];
-  underWay: number;
-  /** Whether it stands in the queue of lanes that may begin another item. */
-  queued: boolean;
-}
 
 /**
  * Works on many items at once, the destinations taking turns, so that a dead one fills its own lane and no other.
@@ -32,8 +25,6 @@ export function inFlight<T>(
   // Each item under way listens to it. Node would take that for a leak and warn on standard error, which cron mails.
   setMaxListeners(0, signal);
   const lanes = lanesOf(items, destination);
-  const queue: Lane<T>[] = [];
-  for (const lane of lanes) enqueue(lane);
   const left: T[] = [];
   let underWay = 0;
   let failure: { error: unknown } | undefined;
@@ -42,45 +33,44 @@ export function inFlight<T>(
     next();
 
     function next(): void {
-      while (underWay < most && queue.length > 0 && !failure && !signal.aborted) begin(queue.shift()!);
+      while (underWay < most && !failure && !signal.aborted) {
+        const turn = lanes.findIndex((lane) => lane.waiting.length > 0 && lane.underWay < mostEach);
+        if (turn === -1) break;
+        const [lane] = lanes.splice(turn, 1);
+        lanes.push(lane!);
+        void begin(lane!);
+      }
       if (underWay > 0) return;
       if (failure) reject(failure.error);
       else resolve([...left, ...lanes.flatMap((lane) => lane.waiting)]);
     }
 
     async function begin(lane: Lane<T>): Promise<void> {
-      lane.queued = false;
-      if (lane.waiting.length === 0) return; // given up while it stood in the queue
       lane.underWay++;
       underWay++;
-      const item = lane.waiting.shift()!;
-      enqueue(lane);
       try {
-        if ((await work(item)) === 'give up') left.push(...lane.waiting.splice(0));
+        if ((await work(lane.waiting.shift()!)) === 'give up') left.push(...lane.waiting.splice(0));
       } catch (error) {
         failure ??= { error };
       }
       lane.underWay--;
       underWay--;
-      enqueue(lane);
       next();
     }
   });
+}
 
-  function enqueue(lane: Lane<T>): void {
-    if (lane.queued || lane.waiting.length === 0 || lane.underWay >= mostEach) return;
-    lane.queued = true;
-    queue.push(lane);
-  }
+interface Lane<T> {
+  waiting: T[];
+  underWay: number;
 }
 
 function lanesOf<T>(items: readonly T[], destination: (item: T) => string): Lane<T>[] {
   const lanes = new Map<string, Lane<T>>();
   for (const item of items) {
     const name = destination(item);
-    const lane = lanes.get(name) ?? { waiting: [], underWay: 0, queued: false };
-    lanes.set(name, lane);
-    lane.waiting.push(item);
+    if (!lanes.has(name)) lanes.set(name, { waiting: [], underWay: 0 });
+    lanes.get(name)!.waiting.push(item);
   }
   return [...lanes.values()];
 }

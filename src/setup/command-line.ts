@@ -37,3 +37,5 @@ export interface ArgumentLine {
   variadic: boolean;
   choices: string[];
 }
+
+export const flagsOf = ({ short, long }: OptionLine): string[] => (short ? [short, long] : [long]);

@@ -1,16 +1,25 @@
-import type { ArgumentLine, CommandEntry, CommandLine, OptionLine } from './command-line.ts';
+import { type ArgumentLine, type CommandEntry, type CommandLine, flagsOf, type OptionLine } from './command-line.ts';
 
 /** Scripts that complete in a shell by themselves: pressing Tab must not wait for Node. */
 export const COMPLETIONS = { bash, zsh, fish };
 export type Shell = keyof typeof COMPLETIONS;
 
-const flagsOf = ({ short, long }: OptionLine) => (short ? [short, long] : [long]);
 const takingValues = (options: OptionLine[]) => options.filter(({ value }) => value !== undefined);
 
 /** Every option with a value: what comes after one is neither a command nor an argument. */
 const valued = ({ options, commands }: CommandLine): string[] => [
   ...new Set(takingValues([...options, ...commands.flatMap((each) => each.options)]).flatMap(flagsOf)),
 ];
+
+/** The arguments that are one of some names, each with its place; one that may be repeated is in every place. */
+const listed = ({ args }: CommandEntry) =>
+  args
+    .map(({ choices, summary, variadic }, n) => ({
+      names: choices.join(' '),
+      summary,
+      place: variadic ? undefined : n,
+    }))
+    .filter(({ names }) => names !== '');
 
 /** For the shell: in quotes that nothing inside can end. */
 const quoted = (text: string) => `'${text.replaceAll("'", `'\\''`)}'`;
@@ -50,7 +59,7 @@ ${commands.map((each) => `      ${each.name}) words=${quoted(words(each.options)
     words=${quoted(commands.map((each) => each.name).join(' '))}
   else
     case "$command $place" in
-${commands.flatMap(bashArguments).join('\n')}
+${commands.flatMap((each) => listed(each).map((arg) => `      ${quoted(`${each.name} `)}${arg.place ?? '*'}) words=${quoted(arg.names)} ;;`)).join('\n')}
     esac
   fi
   COMPREPLY=($(compgen -W "$words" -- "$current"))
@@ -73,27 +82,11 @@ function bashValue(before: string, option: OptionLine): string {
   const pattern = flagsOf(option)
     .map((flag) => (before === '*' ? `*' ${flag}'` : quoted(before + flag)))
     .join('|');
-  if (option.choices.length > 0) {
-    return `${pattern}) COMPREPLY=($(compgen -W ${quoted(option.choices.join(' '))} -- "$current"));`;
-  }
-  switch (option.value) {
-    case 'file':
-      return `${pattern}) IFS=$'\\n'; compopt -o filenames 2>/dev/null; COMPREPLY=($(compgen -f -- "$current"));`;
-    case 'command':
-      return `${pattern}) COMPREPLY=($(compgen -c -- "$current"));`;
-    case 'user':
-      return `${pattern}) COMPREPLY=($(compgen -u -- "$current"));`;
-    default:
-      return `${pattern})`;
-  }
-}
-
-function bashArguments({ name, args }: CommandEntry): string[] {
-  return args.flatMap(({ choices, variadic }, place) =>
-    choices.length === 0
-      ? []
-      : [`      ${quoted(`${name} `)}${variadic ? '*' : place}) words=${quoted(choices.join(' '))} ;;`],
-  );
+  const choices = option.choices.length > 0 ? `-W ${quoted(option.choices.join(' '))}` : undefined;
+  const words = choices ?? { file: '-f', command: '-c', user: '-u' }[option.value!];
+  if (words === undefined) return `${pattern})`;
+  const asFiles = words === '-f' ? `IFS=$'\\n'; compopt -o filenames 2>/dev/null; ` : '';
+  return `${pattern}) ${asFiles}COMPREPLY=($(compgen ${words} -- "$current"));`;
 }
 
 // ── zsh
@@ -131,7 +124,7 @@ function zshCommand({ name, options, args }: CommandEntry): string {
   return `        ${name}) _arguments ${['$everywhere', ...specs].join(' \\\n          ')} ;;`;
 }
 
-/** What _arguments reads something into inside a description. */
+/** Inside a description, some characters mean something to _arguments. */
 const zshText = (text: string) => text.replace(/[[\]:\\]/g, '\\$&');
 
 function zshOption(option: OptionLine): string {
@@ -184,19 +177,15 @@ complete -c ${name} -f
 ${line.options.map((option) => `complete -c ${name} ${fishOption(option)} ${about(option.summary)}`).join('\n')}
 ${commands.map((each) => complete(`__${name}_at ''`, `-a ${each.name} ${about(each.summary)}`)).join('\n')}
 ${commands
-  .flatMap(({ name: command, options, args }) => [
-    ...options.map((option) => complete(`__${name}_at ${command}`, `${fishOption(option)} ${about(option.summary)}`)),
-    ...args.flatMap(({ choices, variadic, summary }, place) =>
-      choices.length === 0
-        ? []
-        : [
-            complete(
-              `__${name}_at ${command}${variadic ? '' : ` ${place}`}`,
-              `-a ${fishQuoted(choices.join(' '))} ${about(summary)}`,
-            ),
-          ],
-    ),
-  ])
+  .flatMap((each) => {
+    const at = `__${name}_at ${each.name}`;
+    return [
+      ...each.options.map((option) => complete(at, `${fishOption(option)} ${about(option.summary)}`)),
+      ...listed(each).map(({ names, summary, place }) =>
+        complete(place === undefined ? at : `${at} ${place}`, `-a ${fishQuoted(names)} ${about(summary)}`),
+      ),
+    ];
+  })
   .join('\n')}
 `;
 }
@@ -207,7 +196,10 @@ function fishOption({ short, long, value, choices }: OptionLine): string {
   const flags = `${short ? `-s ${short.slice(1)} ` : ''}-l ${long.slice(2)}`;
   if (value === undefined) return flags;
   if (choices.length > 0) return `${flags} -x -a ${fishQuoted(choices.join(' '))}`;
-  if (value === 'file') return `${flags} -r -F`;
-  const generated = { command: '(__fish_complete_command)', user: '(__fish_complete_users)' }[value];
-  return generated ? `${flags} -x -a ${fishQuoted(generated)}` : `${flags} -x`;
+  const known = {
+    file: '-r -F',
+    command: `-x -a '(__fish_complete_command)'`,
+    user: `-x -a '(__fish_complete_users)'`,
+  };
+  return `${flags} ${known[value as keyof typeof known] ?? '-x'}`;
 }

@@ -5,8 +5,8 @@ import { readSettings } from '../base/config.ts';
 import { configurationError, EXIT, OperatorError } from '../base/errors.ts';
 import { Log } from '../base/log.ts';
 import { whenNobodyReads } from '../base/output.ts';
-import { askEmbedded, type Context, jobVariables } from '../context.ts';
-import { Database } from '../db/client.ts';
+import { askEmbedded, type Context, connected, jobVariables } from '../context.ts';
+import type { Database } from '../db/client.ts';
 import { loadJobs } from '../jobs/index.ts';
 
 /**
@@ -17,51 +17,37 @@ export async function withTrialDatabase(
   { keep, debug }: { keep: boolean; debug: boolean },
   work: (context: Context) => Promise<void>,
 ): Promise<void> {
-  const interruption = heedInterruption();
+  const interrupted = interruption();
   const dir = keep
     ? await askEmbedded(({ defaultDir }) => defaultDir())
     : await mkdtemp(join(tmpdir(), 'scheduler-demo-'));
-  const settings = keep ? {} : { fsync: 'off' };
-  const starting = askEmbedded(({ startServer }) => startServer({ dir, settings }));
+  const starting = askEmbedded(({ startServer }) => startServer({ dir, settings: keep ? {} : { fsync: 'off' } }));
   const trial = async () => {
     const jobs = await loadJobs();
     // Nothing that the environment says about a real database holds here.
     const settings = readSettings({}, jobVariables(jobs), { databaseUrl: (await starting).url });
-    const log = new Log(debug ? 'debug' : 'silent');
-    const db = new Database(settings, log);
-    try {
-      if (keep) await clearLastTrial(db);
-      await work({ settings, log, db, jobs });
-    } finally {
-      await db.close();
-      await log.flush();
-    }
+    await connected({ settings, log: new Log(debug ? 'debug' : 'silent'), jobs }, async (context) => {
+      if (keep) await clearLastTrial(context.db);
+      await work(context);
+    });
   };
   try {
-    await Promise.race([trial(), interruption.happens]);
+    await Promise.race([trial(), interrupted]);
   } finally {
     await starting.catch(() => {});
     if (!keep) await askEmbedded(({ removeServer }) => removeServer(dir));
-    interruption.forget();
   }
 }
 
 /** A signal must not leave a server behind, nor must `| head`, which is no fault. */
-function heedInterruption() {
-  const signals = ['SIGINT', 'SIGTERM', 'SIGHUP'] as const;
-  let fail = () => {};
+function interruption(): Promise<void> {
   const happens = new Promise<void>((resolve, reject) => {
-    fail = () => reject(new OperatorError(EXIT.stopped, 'The demo was interrupted.'));
     whenNobodyReads(resolve);
+    const fail = () => reject(new OperatorError(EXIT.stopped, 'The demo was interrupted.'));
+    for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP']) process.on(signal, fail);
   });
   happens.catch(() => {}); // it may come before anybody waits for it
-  for (const signal of signals) process.on(signal, fail);
-  return {
-    happens,
-    forget: () => {
-      for (const signal of signals) process.off(signal, fail);
-    },
-  };
+  return happens;
 }
 
 const MARK = 'Filled in by "scheduler demo --keep", which begins by emptying it.';

@@ -1,28 +1,21 @@
 import { isDeepStrictEqual } from 'node:util';
-import type { CommandEntry, CommandLine, OptionLine } from './command-line.ts';
+import type { allVariables } from '../base/config.ts';
+import { BUILT, VERSION } from '../base/version.ts';
+import { type CommandEntry, type CommandLine, flagsOf, type OptionLine } from './command-line.ts';
 
-interface EnvironmentVariable {
-  env: string;
-  fallback: string;
-  valid: string;
-}
-
-interface Edition {
-  version: string;
-  date: string;
-}
-
-/** What depends on where it is asked, and not on where the page was made. */
+/** Defaults that depend on where the program runs, not on where the page was made. */
 const FALLBACKS: Record<string, string> = { SCHEDULER_LOG_LEVEL: 'info on a terminal, else warn' };
 
 /** The manual page, in the macros of man(7). */
-export function manualPage(line: CommandLine, variables: EnvironmentVariable[], { version, date }: Edition): string {
-  const { name, summary, commands, options } = line;
+export function manualPage(
+  { name, summary, commands, options }: CommandLine,
+  variables: ReturnType<typeof allVariables>,
+): string {
   // Those of the tick, which has them all; a command that means something else by one says so itself.
   const exits: Record<string, string> = commands[0]!.exits;
   const section = (title: string, ...lines: string[]) => [`.SH ${title}`, ...lines];
   return [
-    `.TH ${name.toUpperCase()} 1 "${date}" ${argument(`${name} ${version}`)} "User Commands"`,
+    `.TH ${name.toUpperCase()} 1 "${BUILT}" ${argument(`${name} ${VERSION}`)} "User Commands"`,
     ...section('NAME', `${name} \\- ${text(synopsis(summary))}`),
     ...section('SYNOPSIS', `.B ${name}`, `.RI [ options ]`, '.I command', `.RI [ argument " ...]"`),
     ...section(
@@ -40,7 +33,7 @@ export function manualPage(line: CommandLine, variables: EnvironmentVariable[], 
     ...section(
       'COMMANDS',
       ...commands.flatMap((each, n) => [
-        ...(each.group === commands[n - 1]?.group ? [] : heading(each.group)),
+        ...(each.group === commands[n - 1]?.group ? [] : [`.SS ${argument(each.group.replace(/:$/, ''))}`]),
         ...described(each, exits, commands.slice(0, n)),
       ]),
     ),
@@ -56,21 +49,18 @@ export function manualPage(line: CommandLine, variables: EnvironmentVariable[], 
         tagged(`.B ${env}`, `${capital(valid)}. Default: ${FALLBACKS[env] ?? (fallback || 'none')}.`),
       ),
     ),
-    ...section('FILES', ...files()),
+    ...section(
+      'FILES',
+      ...tagged(
+        '.I /etc/scheduler.env',
+        'Settings, one NAME=value a line, for "scheduler install" and --env-file. Only the user who runs it may read it.',
+      ),
+      ...tagged('.I ~/.pgpass', 'Passwords, as for psql(1).'),
+    ),
     ...section('SEE ALSO', '.BR cron (8),', '.BR systemd.timer (5),', '.BR psql (1)'),
     '',
   ].join('\n');
 }
-
-const files = () => [
-  ...tagged(
-    '.I /etc/scheduler.env',
-    'Settings, one NAME=value a line, for "scheduler install" and --env-file. Only the user who runs it may read it.',
-  ),
-  ...tagged('.I ~/.pgpass', 'Passwords, as for psql(1).'),
-];
-
-const heading = (group: string) => [`.SS ${argument(group.replace(/:$/, ''))}`];
 
 function described(command: CommandEntry, usual: Record<string, string>, before: CommandEntry[]): string[] {
   const { name, usage, summary, args, options, examples } = command;
@@ -88,16 +78,17 @@ function described(command: CommandEntry, usual: Record<string, string>, before:
     'Examples:',
     '.PP',
     '.EX',
-    ...examples.map((example) => text(example)),
+    ...examples.map(text),
     '.EE',
     '.RE',
   ];
 }
 
 function definition(option: OptionLine): string[] {
-  const { short, long, value, fallback } = option;
-  const flags = [short, long].filter((flag) => flag !== undefined).map((flag) => `\\fB${text(flag)}\\fR`);
-  const tag = `${flags.join(', ')}${value === undefined ? '' : ` \\fI${text(value)}\\fR`}`;
+  const { value, fallback } = option;
+  const tag = `${flagsOf(option)
+    .map((flag) => `\\fB${text(flag)}\\fR`)
+    .join(', ')}${value === undefined ? '' : ` \\fI${text(value)}\\fR`}`;
   return tagged(tag, withChoices(option) + (fallback === undefined ? '' : ` Default: ${fallback}.`));
 }
 
@@ -132,5 +123,5 @@ function paragraph(words: string): string[] {
   return lines.map((line) => (/^[.']/.test(line) ? `\\&${line}` : line));
 }
 
-/** Of a macro: in quotes of roff. */
+/** The argument of a macro, in roff's quotes. */
 const argument = (words: string) => `"${text(words).replaceAll('"', '\\(dq')}"`;

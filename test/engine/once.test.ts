@@ -5,14 +5,11 @@ import { database } from '../support/harness.ts';
 
 /** However many run at the same time. */
 
-const WITHOUT_LOCK = { SCHEDULER_TEST_WITHOUT_LOCK: 'true' };
-
 test('twenty runners at once without the lock do each transition of each row once', async () => {
-  await using db = await database();
+  await using db = await database({ withoutLock: true });
   await due(db, 300);
   await db.query(`update packages set repeats = 'daily'`);
-  const crowd = (at: string) =>
-    Promise.all(Array.from({ length: 20 }, () => tick(db, at, { env: WITHOUT_LOCK, batchSize: 7 })));
+  const crowd = (at: string) => Promise.all(Array.from({ length: 20 }, () => tick(db, at, { batchSize: 7 })));
   await crowd(START);
   await eachOnce(db, 'activate', 300);
   const results = await crowd(later(120));
@@ -22,14 +19,14 @@ test('twenty runners at once without the lock do each transition of each row onc
     await count(db, `packages where scheduled_activation_time = '${later(1440)}' and status = 'inactive'`),
     300,
   );
-  assert.ok(results.every(({ exitCode }) => exitCode === 0));
+  assert.ok(results.every(({ exitCode, locked }) => exitCode === 0 && !locked));
 });
 
 test('twelve processes without the lock do each transition of each row once', async () => {
-  await using db = await database();
+  await using db = await database({ withoutLock: true });
   await due(db, 200);
   const args = ['tick', '--at', START, '--batch-size', '7'];
-  const codes = await Promise.all(Array.from({ length: 12 }, () => db.cli(args, { env: WITHOUT_LOCK })));
+  const codes = await Promise.all(Array.from({ length: 12 }, () => db.cli(args)));
   assert.deepEqual(
     codes.map(({ code, err }) => [code, err]),
     Array.from({ length: 12 }, () => [0, '']),

@@ -44,12 +44,10 @@ describe('through PgBouncer in transaction mode', { concurrency: 4 }, () => {
   });
 
   test('twenty runners without the lock, in a pool with room for them, do each row once', async () => {
-    await using db = await database();
+    await using db = await database({ withoutLock: true });
     await using pooler = await startPgBouncer(db.tcpUrl, poolOf(40));
     await slowlyDue(db, 2000, 0);
-    const runs = await Promise.all(
-      Array.from({ length: 20 }, () => startTick(pooler.url, [], { SCHEDULER_TEST_WITHOUT_LOCK: 'true' }).ended),
-    );
+    const runs = await Promise.all(Array.from({ length: 20 }, () => startTick(pooler.url).ended));
     for (const { code, err } of runs) assert.deepEqual([code, err], [0, '']);
     await nextTickGoesOn(db, 2000, pooler.url);
   });

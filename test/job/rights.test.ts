@@ -6,7 +6,7 @@ import { test } from 'node:test';
 import { rolesSql } from '../../deploy/roles.ts';
 import { ROOT } from '../../src/base/version.ts';
 import { loadJobs } from '../../src/jobs/index.ts';
-import { loadSamples } from '../../src/setup/samples/index.ts';
+import { SAMPLES } from '../../src/setup/samples/index.ts';
 import { fakeNas } from '../support/fakes.ts';
 import { database, type TestDatabase } from '../support/harness.ts';
 import { hotspotPackage, online, pay, theUser } from '../support/hotspot-rows.ts';
@@ -38,7 +38,7 @@ test('deploy/roles.sql is what "npm run roles" writes', async () => {
 
 test('the rights in deploy/roles.sql are enough for every job, with rows to change', async () => {
   await using db = await database();
-  for (const { fill } of await loadSamples()) await db.query(fill.replaceAll(':now::timestamptz', 'now()'));
+  for (const { fill } of SAMPLES) await db.query(fill.replaceAll(':now::timestamptz', 'now()'));
   await asRole(db, async (run) => {
     for (const { name } of await loadJobs()) await run([name]);
   });
@@ -78,7 +78,7 @@ test('the rights in deploy/roles.sql are enough for every hotspot job, from paym
 
 test('the rights in deploy/roles.sql are enough for every command but migrate', async () => {
   await using db = await database();
-  for (const { fill } of await loadSamples()) await db.query(fill.replaceAll(':now::timestamptz', 'now()'));
+  for (const { fill } of SAMPLES) await db.query(fill.replaceAll(':now::timestamptz', 'now()'));
   await asRole(db, async (run) => {
     await run(['tick', '--dry-run']);
     await run(['tick']);

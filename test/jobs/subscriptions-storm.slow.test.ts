@@ -3,13 +3,10 @@ import { test } from 'node:test';
 import { database, type TestDatabase } from '../support/harness.ts';
 
 const RUNNERS = 12;
-const WITHOUT_LOCK = { SCHEDULER_TEST_WITHOUT_LOCK: 'true' };
 
 const storm = (db: TestDatabase) =>
   Promise.all(
-    Array.from({ length: RUNNERS }, () =>
-      db.cli(['subscriptions', '--batch-size', '250'], { env: WITHOUT_LOCK, timeoutMs: 300_000 }),
-    ),
+    Array.from({ length: RUNNERS }, () => db.cli(['subscriptions', '--batch-size', '250'], { timeoutMs: 300_000 })),
   );
 
 async function assertOnce(db: TestDatabase, expected: { activated: number; expired: number }) {
@@ -32,7 +29,7 @@ async function assertOnce(db: TestDatabase, expected: { activated: number; expir
 }
 
 test('twelve processes at once, without the advisory lock, activate each of 5,000 due subscriptions exactly once', async () => {
-  await using db = await database();
+  await using db = await database({ withoutLock: true });
   await db.query(`
     insert into customer_packages (id, "userId", status, "isActive") select 'a' || n, 'u' || n, 'ACTIVE', true from generate_series(1, 5000) n;
     insert into customer_packages (id, "userId", status, "scheduledStartDate", "previousSubscriptionId")
@@ -46,7 +43,7 @@ test('twelve processes at once, without the advisory lock, activate each of 5,00
 });
 
 test('so they do with chains, some of whose links are over already', async () => {
-  await using db = await database();
+  await using db = await database({ withoutLock: true });
   await db.query(`
     insert into customer_packages (id, "userId", status, "isActive") select 'a' || n, 'u' || n, 'ACTIVE', true from generate_series(1, 1000) n;
     insert into customer_packages (id, "userId", status, "scheduledStartDate", "endDate")

@@ -238,7 +238,7 @@ test('label values are escaped', () => {
     workLeft: false,
   };
   const pass = { locked: false, now: '', jobs: [job], skipped: [], exitCode: 0 as const };
-  const samples = parse(render(collect(new Map(), { exitCode: 0, seconds: 1, pass }, undefined, 1e9)));
+  const samples = parse(render(collect(new Map(), { exitCode: 0, pass }, undefined)));
   assert.equal(samples['scheduler_transitions_total{job_name="a\\"b\\\\c\\nd",transition="activate"}'], 1);
 });
 

@@ -1,12 +1,12 @@
 import assert from 'node:assert/strict';
-import { spawn } from 'node:child_process';
+import { type ChildProcess, spawn } from 'node:child_process';
 import { chmod, mkdtemp, readdir, readFile, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { removeServer } from '../../src/embedded/server.ts';
-import { cli, LAUNCHER } from '../support/harness.ts';
+import { cli, finished, LAUNCHER } from '../support/harness.ts';
 
 let place: string;
 const env = () => ({ TMPDIR: place });
@@ -79,17 +79,13 @@ test('interrupted, it leaves nothing running and nothing behind', async () => {
     ['SIGTERM', /Before:/],
     ['SIGHUP', /scheduler tick/],
   ] as const) {
-    const child = spawn(LAUNCHER, ['demo'], { cwd: '/', env: { PATH: '/usr/bin:/bin', ...env() } });
-    let out = '';
-    let err = '';
-    child.stderr.on('data', (chunk) => {
-      err += chunk;
-    });
-    child.stdout.on('data', (chunk) => {
-      out += chunk;
-      if (moment.test(out)) child.kill(signal);
-    });
-    const code = await new Promise((resolve) => child.on('close', resolve));
+    let seen = '';
+    const started = (child: ChildProcess) =>
+      child.stdout!.on('data', (chunk) => {
+        seen += chunk;
+        if (moment.test(seen)) child.kill(signal);
+      });
+    const { code, out, err } = await cli(['demo'], { env: env(), started });
     if (!/What to try next/.test(out)) {
       assert.equal(code, 75, err);
       assert.equal(err, 'scheduler: The demo was interrupted.\n');
@@ -99,15 +95,8 @@ test('interrupted, it leaves nothing running and nothing behind', async () => {
 });
 
 test('a reader that goes away leaves nothing behind either', async () => {
-  const child = spawn('/bin/sh', ['-c', `'${LAUNCHER}' demo | head -2`], {
-    cwd: '/',
-    env: { PATH: '/usr/bin:/bin', ...env() },
-  });
-  let err = '';
-  child.stderr.on('data', (chunk) => {
-    err += chunk;
-  });
-  await new Promise((resolve) => child.on('close', resolve));
+  const options = { cwd: '/', env: { PATH: '/usr/bin:/bin', ...env() } as NodeJS.ProcessEnv };
+  const { err } = await finished(spawn('/bin/sh', ['-c', `'${LAUNCHER}' demo | head -2`], options));
   assert.equal(err, '');
   await nothingIsLeft();
 });

@@ -117,9 +117,16 @@ async function migrateAt(url: string, env: Record<string, string> = {}): Promise
 export interface DatabaseOptions {
   /** One that was never migrated. */
   empty?: boolean;
+  /** One in which every run gets the lock: what is done once must not depend on it. */
+  withoutLock?: boolean;
   /** On this server instead of the one that all tests share: one that a test may stop, or that has settings of its own. */
   server?: { url: string; tcpUrl?: string };
 }
+
+/** In this database, a function of the test's own is found before PostgreSQL's by those who connect from now on. */
+const WITHOUT_LOCK = `
+  create function public.pg_try_advisory_xact_lock(bigint) returns boolean language sql as 'select true';
+  do $$ begin execute format('alter database %I set search_path = public, pg_catalog', current_database()); end $$`;
 
 /** Dropped when the test is over: `await using db = await database()`. */
 export async function database(options: DatabaseOptions = {}): Promise<TestDatabase> {
@@ -140,12 +147,12 @@ export async function database(options: DatabaseOptions = {}): Promise<TestDatab
     client = opened;
     return opened;
   };
-  await session();
+  const query = async <T extends Row>(sql: string, values?: unknown[]) =>
+    (await (await session()).query<T>(sql, values)).rows;
+  await query(options.withoutLock ? WITHOUT_LOCK : 'select');
   const pooler = options.server ? undefined : process.env.TEST_POOLER;
   const programUrl = pooler ? within(pooler, name) : url;
 
-  const query = async <T extends Row>(sql: string, values?: unknown[]) =>
-    (await (await session()).query<T>(sql, values)).rows;
   const one = async <T extends Row>(sql: string, values?: unknown[]) => {
     const rows = await query<T>(sql, values);
     if (rows.length !== 1) throw new Error(`expected one row, found ${rows.length}: ${sql}`);

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { bind } from '../../src/db/bind.ts';
-import { loadSamples } from '../../src/setup/samples/index.ts';
+import { SAMPLES } from '../../src/setup/samples/index.ts';
 import { ACK, type FakeGateway, type FakeNas, fakeGateway, fakeNas } from './fakes.ts';
 import type { TestDatabase } from './harness.ts';
 import { at, NOW, online } from './hotspot-rows.ts';
@@ -37,7 +37,7 @@ export async function outside(): Promise<Outside> {
 
 /** The rows of the demo, and what it does not show: usage to count, vouchers, something to send and somebody to disconnect. */
 export async function fill(db: TestDatabase, nas: FakeNas): Promise<void> {
-  for (const { fill } of await loadSamples()) {
+  for (const { fill } of SAMPLES) {
     const { text, values } = bind(fill, { now: NOW });
     await db.query(text, values);
   }

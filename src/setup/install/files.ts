@@ -12,10 +12,8 @@ export interface File {
 
 export const CRON_TABLE = '/etc/cron.d/scheduler';
 export const TIMER = 'scheduler.timer';
-const SERVICE = 'scheduler.service';
-const unitPath = (name: string) => join('/etc/systemd/system', name);
-export const TIMER_PATH = unitPath(TIMER);
-export const UNIT_PATHS = [unitPath(SERVICE), TIMER_PATH];
+export const TIMER_PATH = `/etc/systemd/system/${TIMER}`;
+export const SERVICE_PATH = '/etc/systemd/system/scheduler.service';
 
 // The first line of every file. A file without it is not ours to change.
 export const MADE = '# Made by "scheduler install"; what is changed here is lost when it is run again.';
@@ -39,7 +37,7 @@ export function cronLines({ node, launcher, envFile }: Installation, user: strin
 }
 
 export function units({ node, launcher, envFile, user }: Installation): File[] {
-  let service = template(SERVICE)
+  let service = template('scheduler.service')
     .replaceAll(COMMAND, () => `${forSystemd(node)} ${forSystemd(launcher)}`)
     .replaceAll(ENV_FILE, () => envFile.replaceAll('%', '%%'));
   if (user !== undefined) {
@@ -49,7 +47,7 @@ export function units({ node, launcher, envFile, user }: Installation): File[] {
     service = service.replace('ProtectHome=yes', 'ProtectHome=read-only');
   }
   return [
-    { path: unitPath(SERVICE), text: `${MADE}\n${service}` },
+    { path: SERVICE_PATH, text: `${MADE}\n${service}` },
     { path: TIMER_PATH, text: `${MADE}\n${template(TIMER)}` },
   ];
 }

@@ -9,9 +9,9 @@ import {
   envFileAdvice,
   type File,
   MADE,
+  SERVICE_PATH,
   TIMER,
   TIMER_PATH,
-  UNIT_PATHS,
   units,
 } from './files.ts';
 import { installOwn, ownCrontab, uninstallOwn } from './own-crontab.ts';
@@ -42,7 +42,7 @@ export function install(plan: Installation): string[] {
 export function uninstall({ way, force }: Installation): string[] {
   if (way === 'cron' && !isRoot()) return uninstallOwn();
   needRoot(way);
-  const paths = way === 'cron' ? [CRON_TABLE] : UNIT_PATHS;
+  const paths = way === 'cron' ? [CRON_TABLE] : [SERVICE_PATH, TIMER_PATH];
   const there = paths.filter((path) => existsSync(path));
   if (there.length === 0) return [`Nothing is installed: there is no ${paths.join(' and no ')}.`];
   for (const path of there) refuseForeign(path, force);
@@ -60,7 +60,6 @@ function installTable(plan: Installation): string[] {
 }
 
 function installUnits(plan: Installation): string[] {
-  needRoot('systemd');
   const done = units(plan).map((file) => write(file, plan.force));
   const commands = [['daemon-reload'], ['enable', '--now', TIMER]];
   const ran = commands.every((args) => systemctl(args));

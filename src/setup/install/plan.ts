@@ -1,10 +1,10 @@
-// What is to be installed, as the options of "scheduler install" say it.
+// The plan of an installation, as the options of "scheduler install" give it.
 
 import { homedir, userInfo } from 'node:os';
 import { join, resolve } from 'node:path';
 import { usageError } from '../../base/errors.ts';
 
-export type Way = 'cron' | 'systemd';
+type Way = 'cron' | 'systemd';
 
 export interface Installation {
   way: Way;
@@ -22,7 +22,10 @@ export function needRoot(way: Way): void {
   if (!isRoot()) throw usageError(`install --${way} changes the system: run it as root, with sudo.`);
 }
 
-export function planInstallation(way: Way, given: { user?: string; envFile?: string; force?: boolean }): Installation {
+export function planInstallation(
+  way: Way,
+  given: { user?: string; envFile?: string | undefined; force?: boolean },
+): Installation {
   if (given.user !== undefined && !/^[a-z_][a-z0-9_.-]*$/i.test(given.user)) {
     throw usageError(`--user is "${given.user}", which is not the name of a user.`);
   }

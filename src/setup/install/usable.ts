@@ -42,14 +42,9 @@ function refuseUnlessReadable({ way, user, envFile, node, launcher }: Installati
   }
 }
 
-interface Reader {
-  uid: number;
-  gids: number[];
-}
+const NOBODY = { uid: -1, gids: [] as number[] };
 
-const NOBODY: Reader = { uid: -1, gids: [] };
-
-function lookUp(user: string): Reader {
+function lookUp(user: string): typeof NOBODY {
   const ids = (flag: string) => {
     const { status, stdout } = run('id', [flag, user]);
     if (status !== 0)
@@ -59,17 +54,18 @@ function lookUp(user: string): Reader {
   return { uid: ids('-u')[0]!, gids: ids('-G') };
 }
 
-function mayReach(path: string, { uid, gids }: Reader): boolean {
+function mayReach(path: string, { uid, gids }: typeof NOBODY): boolean {
   if (uid === 0) return true;
-  const real = realpathSync(path);
-  const folders: string[] = [];
-  for (let folder = dirname(real); ; folder = dirname(folder)) {
-    folders.push(folder);
-    if (folder === '/') break;
-  }
   const may = (each: string, right: number) => {
     const { mode, uid: owner, gid } = statSync(each);
     return ((mode >> (owner === uid ? 6 : gids.includes(gid) ? 3 : 0)) & right) !== 0;
   };
-  return folders.every((folder) => may(folder, 1)) && may(real, 4);
+  const real = realpathSync(path);
+  if (!may(real, 4)) return false;
+  let folder = real;
+  do {
+    folder = dirname(folder);
+    if (!may(folder, 1)) return false;
+  } while (folder !== '/');
+  return true;
 }

@@ -1,7 +1,6 @@
-import type { Sample } from './index.ts';
+import type { Sample } from './sample.ts';
 
-export const sample: Sample = {
-  job: 'payments',
+export const hotspot: Sample = {
   title: 'A WiFi hotspot: payments and what they buy',
   story: 'A user who pays gets access and an SMS; when the time or the data is used up, the access is gone.',
   channel: 'dashboard-stats',

@@ -1,7 +1,6 @@
-import type { Sample } from './index.ts';
+import type { Sample } from './sample.ts';
 
-export const sample: Sample = {
-  job: 'packages',
+export const packages: Sample = {
   title: 'A WiFi hotspot: packages with a sale window',
   story: 'Each package is on sale from its start until its end, which may be a stop time or a validity.',
   channel: 'private-packages',

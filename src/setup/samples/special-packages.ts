@@ -1,7 +1,6 @@
-import type { Sample } from './index.ts';
+import type { Sample } from './sample.ts';
 
-export const sample: Sample = {
-  job: 'special-packages',
+export const specialPackages: Sample = {
   title: 'A salon: special packages on the wall clock',
   story: "On at a date and a time in the row's own zone, off when its last valid day is over.",
   channel: 'private-packages',

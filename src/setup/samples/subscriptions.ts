@@ -1,7 +1,6 @@
-import type { Sample } from './index.ts';
+import type { Sample } from './sample.ts';
 
-export const sample: Sample = {
-  job: 'subscriptions',
+export const subscriptions: Sample = {
   title: 'A SaaS product: subscriptions bought ahead',
   story: 'One that starts "after the current plan" takes over at its time, and the current one ends.',
   channel: 'private-subscriptions',

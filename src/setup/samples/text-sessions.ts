@@ -1,7 +1,6 @@
-import type { Sample } from './index.ts';
+import type { Sample } from './sample.ts';
 
-export const sample: Sample = {
-  job: 'deductions',
+export const textSessions: Sample = {
   title: 'A telehealth service: text sessions with a doctor',
   story: 'A session costs one credit per 10 minutes, and ends when its time or the credit runs out.',
   channel: 'private-text-sessions',

@@ -135,16 +135,13 @@ test('an operator who suspended a user finds the user suspended after the end to
 });
 
 test('twelve runners at once without the lock expire each session once', async () => {
-  await using db = await database();
+  await using db = await database({ withoutLock: true });
   const { id } = await hotspotPackage(db);
   for (let n = 0; n < 60; n++) await pay(db, id, { phone_number: `2547000000${String(n).padStart(2, '0')}` });
   await db.tick(NOW, { only: ['payments'] });
   await db.query(`insert into radacct (acctsessionid, acctuniqueid, username, nasipaddress, acctstarttime)
     select 's' || id, 'u' || id, username, '10.0.0.1', now() from hotspot_users`);
-  const env = { SCHEDULER_TEST_WITHOUT_LOCK: 'true' };
-  await Promise.all(
-    Array.from({ length: 12 }, () => db.tick(at(60), { only: ['hotspot-sessions'], env, batchSize: 7 })),
-  );
+  await Promise.all(Array.from({ length: 12 }, () => db.tick(at(60), { only: ['hotspot-sessions'], batchSize: 7 })));
   await tick(db, at(60));
   const counts = await db.one(`select
     (select count(*) from session_disconnections)::integer as disconnects,

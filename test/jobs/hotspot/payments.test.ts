@@ -354,13 +354,12 @@ test("an operator's change to a RADIUS row that is not committed yet stays when 
 });
 
 test('twelve runners at once without the lock count every payment once', async () => {
-  await using db = await database();
+  await using db = await database({ withoutLock: true });
   const { id } = await hotspotPackage(db);
   for (let n = 0; n < 120; n++)
     await pay(db, id, { phone_number: `2547000000${String(Math.floor(n / 3)).padStart(2, '0')}` });
-  const env = { SCHEDULER_TEST_WITHOUT_LOCK: 'true' };
   for (let round = 0; round < 3; round++) {
-    await Promise.all(Array.from({ length: 12 }, () => db.tick(NOW, { only: ['payments'], env, batchSize: 7 })));
+    await Promise.all(Array.from({ length: 12 }, () => db.tick(NOW, { only: ['payments'], batchSize: 7 })));
   }
   const users = await db.query('select * from hotspot_users');
   assert.equal(users.length, 40);
@@ -375,7 +374,7 @@ test('twelve runners at once without the lock count every payment once', async (
 });
 
 test('a payment that two runners found wrong at the same time has failed once, and one of them says so', async () => {
-  await using db = await database();
+  await using db = await database({ withoutLock: true });
   const { id } = await hotspotPackage(db);
   await pay(db, id, { amount: 5 });
   await db.query(`
@@ -388,11 +387,10 @@ test('a payment that two runners found wrong at the same time has failed once, a
     end $$`);
   await using app = await application(db);
   await app.query('begin; select pg_advisory_xact_lock(7)');
-  const without = { env: { SCHEDULER_TEST_WITHOUT_LOCK: 'true' } };
-  const slow = tick(db, NOW, without);
+  const slow = tick(db, NOW);
   const waits = `select from pg_stat_activity where datname = current_database() and wait_event = 'advisory'`;
   while ((await db.query(waits)).length === 0) await sleep(10);
-  assert.equal((await tick(db, NOW, without)).failed, 1);
+  assert.equal((await tick(db, NOW)).failed, 1);
   await app.query('commit');
   assert.equal((await slow).failed, 0);
   assert.equal((await db.one('select attempts from scheduler.failures')).attempts, 1);

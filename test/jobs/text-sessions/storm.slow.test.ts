@@ -7,7 +7,7 @@ const SESSIONS = 5000;
 const PROCESSES = 12;
 
 test('twelve processes at once without the lock deduct each block and end each session exactly once', async () => {
-  await using db = await database();
+  await using db = await database({ withoutLock: true });
   const patient = (n: number) => Math.floor(n / 2);
   const world: World = {
     credits: Array.from({ length: SESSIONS }, (_, n) => ({
@@ -29,7 +29,7 @@ test('twelve processes at once without the lock deduct each block and end each s
   await put(db, world);
   await db.query('analyze');
   const end = 3000;
-  const env = { SCHEDULER_TEST_WITHOUT_LOCK: 'true', SCHEDULER_SESSION_RATE: String(RATE) };
+  const env = { SCHEDULER_SESSION_RATE: String(RATE) };
   const commands = ['tick', 'deductions', 'session-endings'];
   const runs = await Promise.all(
     Array.from({ length: PROCESSES }, (_, n) =>
