@@ -3,7 +3,8 @@ import { withoutPassword } from '../base/config.ts';
 import { EXIT } from '../base/errors.ts';
 import { print, printJson, printVerdict } from '../base/output.ts';
 import type { CommonOptions } from '../context.ts';
-import { diagnose, type Finding, type Program } from '../inspect/doctor/diagnose.ts';
+import { diagnose } from '../inspect/doctor/diagnose.ts';
+import type { Finding, Program } from '../inspect/doctor/finding.ts';
 import { command, withDatabase } from './command.ts';
 
 interface Options extends CommonOptions {

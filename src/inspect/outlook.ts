@@ -1,9 +1,19 @@
-import { conditionsAt, isDue, momentOf } from '../engine/statements.ts';
+import { claim, complete, conditionsAt, isDue, momentOf, picked } from '../engine/statements.ts';
 import type { CompiledRule, Installed } from '../job/compile.ts';
 import { quoteText } from '../job/expressions.ts';
 import { mayBeTried } from '../store/failures.ts';
+import { IDENTITY } from '../store/runs.ts';
 
 /** The SQL that asks what a tick would do and when, of one row or of all: the same conditions, and nothing is changed. */
+
+/** What a tick does to a batch. Planning it finds what running it would: locked tables, rights, types, functions. */
+export const wholeBatch = (rule: CompiledRule): string => complete(rule, rule.together ? picked(rule) : claim(rule));
+
+/** Values for its parameters: planning needs one of each type, and looks at none. */
+export const anyValues = (rule: CompiledRule) => ({
+  ...{ ...IDENTITY, ...rule.make?.(1), job: rule.job, rule: rule.name, run: null, by: null, slot: null },
+  ...{ notify: true, limit: 1, detail: 1, places: [], ids: [], answers: '[]' },
+});
 
 /** One row as a rule sees it, due or not; each piece is an expression on it. */
 export function look(rule: CompiledRule, pieces: Record<string, string>): string {

@@ -58,6 +58,15 @@ export async function readStatus(db: Database, settings: Settings, jobs: Job[]):
   };
 }
 
+/** A tick does it, if one comes. */
+export const isOn = ({ state }: JobStatus): boolean => state === 'running' || state === 'no tick';
+
+export const lastTickOf = (jobs: JobStatus[]): string | undefined =>
+  jobs
+    .flatMap(({ lastTick }) => lastTick ?? [])
+    .sort()
+    .at(-1);
+
 const NOTHING_DUE = { rows: 0, since: null, seconds: null };
 
 // One tick may come late and one may be missed by a restart; a third means that nobody calls.
