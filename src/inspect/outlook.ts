@@ -1,5 +1,5 @@
 import { claim, complete, conditionsAt, isDue, momentOf, picked } from '../engine/statements.ts';
-import type { CompiledRule, Installed } from '../job/compile.ts';
+import type { CompiledRule } from '../job/compile.ts';
 import { quoteText } from '../job/expressions.ts';
 import { mayBeTried } from '../store/failures.ts';
 import { IDENTITY } from '../store/runs.ts';
@@ -29,14 +29,20 @@ export function conditionsOf(rule: CompiledRule): Record<string, string> {
   return { ...rule.when, [rule.whole.part]: isPart };
 }
 
+/** Another row of the same key. */
+const isBeside = ({ idType, row, together }: CompiledRule) => {
+  const { key } = together!;
+  return `r.id <> :id::text::${idType} and ${key} = (select ${key} from ${row} where r.id = :id::text::${idType})`;
+};
+
+const inOrder = (rule: CompiledRule, most = ':most::integer') => `order by ${rule.at}, r.id limit ${most}`;
+
+/** A sentence on why the row cannot be acted on, or null. */
+const wrongOf = ({ wrong }: CompiledRule) => (wrong ? `(${wrong})` : 'null');
+
 /** Other rows of the same key that are due by the rule: they change with the row, or right before or after it. */
-export function dueBeside(rule: CompiledRule): string {
-  const { key } = rule.together!;
-  return `select r.id::text as id from ${rule.row}
-    where ${isDue(rule)} and r.id <> :id::text::${rule.idType}
-      and ${key} = (select ${key} from ${rule.row} where r.id = :id::text::${rule.idType})
-    order by ${rule.at}, r.id limit :most::integer`;
-}
+export const dueBeside = (rule: CompiledRule): string => `
+  select r.id::text as id from ${rule.row} where ${isDue(rule)} and ${isBeside(rule)} ${inOrder(rule)}`;
 
 const NOW = ':now::timestamptz';
 
@@ -53,18 +59,15 @@ function preceded(rule: CompiledRule, rules: CompiledRule[], base: string): stri
 
 const expected = (rule: CompiledRule, rules: CompiledRule[], base: string) =>
   `r.id::text as id, ${momentOf(rule, base)} as moment, ${rule.at} as due_at,
-    ${rule.wrong ? `(${rule.wrong})` : 'null'}::text as wrong, ${preceded(rule, rules, base)} as preceded`;
+    ${wrongOf(rule)}::text as wrong, ${preceded(rule, rules, base)} as preceded`;
 
 /** The next row of the same key that the rule acts on, and which it will change: what then becomes of this one. */
 export function nextBeside(rule: CompiledRule): string {
-  const { key } = rule.together!;
   const moment = momentOf(rule, NOW);
   return `select r.id::text as id, scheduler.iso(${moment}) as at from ${rule.row}
     where ${conditionsAt(rule, moment).join(' and ')} and ${rule.at} < 'infinity' and ${mayBeTried(rule)}
-      and r.id <> :id::text::${rule.idType}
-      and ${key} = (select ${key} from ${rule.row} where r.id = :id::text::${rule.idType})
-      and ${rule.wrong ? `(${rule.wrong})` : 'null'} is null
-    order by ${rule.at}, r.id limit 1`;
+      and ${isBeside(rule)} and ${wrongOf(rule)} is null
+    ${inOrder(rule, '1')}`;
 }
 
 const OWN = 'filter (where not preceded)';
@@ -79,8 +82,6 @@ const summed = (rows: string, time: string) => `
   from rows`;
 
 const BY_MINUTE = `group by date_trunc('minute', moment, 'UTC') order by date_trunc('minute', moment, 'UTC')`;
-
-const inOrder = (rule: CompiledRule) => `order by ${rule.at}, r.id limit :most::integer`;
 
 /** What a tick would do now: up to so many rows, as one. */
 export const overdue = (rule: CompiledRule, rules: CompiledRule[]): string =>
@@ -120,22 +121,4 @@ export function triedAgain(rule: CompiledRule, rules: CompiledRule[]): string {
     'moment',
   )}
   ${BY_MINUTE}`;
-}
-
-/** What is due of each job and not done: how many rows, of each rule counted no further than a bound, and since when. */
-export function backlog(jobs: Installed[]): string {
-  const parts = jobs.flatMap(({ rules }) =>
-    rules.map(
-      (rule) => `
-      select ${quoteText(rule.job)} as job, count(*) as rows, min(due_at) filter (where isfinite(due_at)) as oldest
-      from (
-        select ${rule.at} as due_at from ${rule.row} where ${isDue(rule)}
-        order by ${rule.at}, r.id limit :most::integer
-      ) as due`,
-    ),
-  );
-  return `
-    select job, sum(rows)::integer as rows, scheduler.iso(min(oldest)) as since,
-      extract(epoch from :now::timestamptz - min(oldest))::double precision as seconds
-    from (${parts.join('\n      union all')}) as parts group by job`;
 }
