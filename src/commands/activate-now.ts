@@ -21,7 +21,7 @@ export function activateNowCommand(): Command {
 }
 
 async function activateNow(context: Context, options: PassOptions): Promise<ExitCode> {
-  const run = await runPass(context, options, [job], { by: whoami(), evenIfPaused: true });
+  const run = await runPass(context, options, { jobs: [job], by: whoami(), evenIfPaused: true });
   for (const { why } of run.skipped) {
     throw configurationError(`Subscriptions cannot be activated: ${why}. Run "scheduler migrate" once.`);
   }

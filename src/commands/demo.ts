@@ -7,15 +7,10 @@ import type { CommonOptions, Context } from '../context.ts';
 import type { Database, Row } from '../db/client.ts';
 import { type RunResult, run } from '../engine/run.ts';
 import { loadSamples, type Sample } from '../setup/samples/index.ts';
-import { findEvents } from '../store/events.ts';
 import { listFailures } from '../store/failures.ts';
 import { migrate } from '../store/migrate.ts';
 import { command } from './command.ts';
 import { printChanges } from './pass.ts';
-
-interface Options extends CommonOptions {
-  keep?: boolean;
-}
 
 export function demoCommand(): Command {
   return command('demo', 'see it work: a PostgreSQL server of its own, sample rows, a tick, and what came of it', {
@@ -24,7 +19,7 @@ export function demoCommand(): Command {
   })
     .option('--keep', 'leave it all on the server of "scheduler embedded"; an earlier demo there is deleted first')
     .action(async (_, command: Command) => {
-      const { keep = false, debug = false, color } = command.optsWithGlobals<Options>();
+      const { keep = false, debug = false, color } = command.optsWithGlobals<CommonOptions & { keep?: boolean }>();
       if (color === false) withoutColor();
       const { withTrialDatabase } = await import('../setup/demo.ts');
       const trial = withTrialDatabase({ keep, debug }, async (context) => {
@@ -44,6 +39,7 @@ export function demoCommand(): Command {
 async function narrate(context: Context): Promise<void> {
   const { db, settings, jobs } = context;
   await migrate(db, settings, jobs, () => {});
+  const place = (sample: Sample) => jobs.findIndex((job) => job.name === sample.job);
   const samples = (await loadSamples()).sort((a, b) => place(a) - place(b));
   const [clock] = await db.query('select now()::text as now');
   for (const { fill } of samples) await db.query(fill, clock!);
@@ -60,7 +56,7 @@ async function narrate(context: Context): Promise<void> {
     printHeading('scheduler tick');
     print('Cron calls this every minute: one pass over everything whose time has come.\n');
     const first = await tick(context);
-    printChanges(first.result.jobs.filter((job) => Object.keys(job.changed).length > 0 || job.failed > 0));
+    printChanges(first.result.jobs);
     const second = await tick(context);
     print(`\nThat took ${first.ms} ms. A second tick finds nothing more to do, in ${second.ms} ms.`);
 
@@ -81,10 +77,6 @@ async function narrate(context: Context): Promise<void> {
   printHeading('What could not be done');
   print('A bad row holds up nobody else. It is tried again later, and set aside after three attempts.\n');
   for (const row of await listFailures(db, {})) print(`${row.job} ${row.entity_id}: ${row.error}`);
-
-  function place(sample: Sample): number {
-    return jobs.findIndex((job) => job.name === sample.job);
-  }
 }
 
 async function tick({ db, settings, log, jobs }: Context): Promise<{ result: RunResult; ms: number }> {
@@ -101,23 +93,15 @@ async function look(db: Database, samples: Sample[]): Promise<Row[][]> {
 }
 
 function printRows(rows: Row[]): void {
-  printTable(
-    Object.keys(rows[0] ?? {}),
-    rows.map((row) => Object.values(row).map((cell) => cell as string | null)),
-  );
+  const cells = rows.map((row) => Object.values(row) as (string | null)[]);
+  printTable(Object.keys(rows[0] ?? {}), cells);
 }
 
 /** The row after the tick, with what was before where that differs, and without the remark. */
 function difference(before: Row, after: Row): Row {
-  const cells = Object.entries(after).slice(0, -1);
-  return Object.fromEntries(
-    cells.map(([name, value]) => [name, value === before[name] ? value : `${before[name] ?? '–'} → ${value ?? '–'}`]),
-  );
-}
-
-interface Payload {
-  event: string;
-  data?: { message?: string };
+  const cell = ([name, value]: [string, unknown]) =>
+    [name, value === before[name] ? value : `${before[name] ?? '–'} → ${value ?? '–'}`] as const;
+  return Object.fromEntries(Object.entries(after).slice(0, -1).map(cell));
 }
 
 // Notifications are there when the commit is; this bounds the wait for a listener that never hears its last one.
@@ -126,17 +110,18 @@ const HEARING_MS = 2000;
 async function connectListener(db: Database, channels: string[]) {
   const listener = db.another('scheduler demo listener');
   const client = await listener.client();
-  const payloads: Payload[] = [];
+  const payloads: { event: string; data?: { message?: string } }[] = [];
   client.on('notification', ({ payload }) => payloads.push(JSON.parse(payload!)));
   for (const channel of channels) await client.query(`listen ${client.escapeIdentifier(channel)}`);
   return {
     channels,
     async heard() {
-      const recorded = await findEvents(db, NOTHING_LEFT_OUT);
-      const expected = recorded
-        .flatMap((event) => event.channels)
-        .filter((channel) => channels.includes(channel)).length;
-      for (let waited = 0; payloads.length < expected && waited < HEARING_MS; waited += 10) await sleep(10);
+      const [{ count } = { count: 0 }] = await db.query<{ count: number }>(
+        `select count(*)::integer from scheduler.events cross join unnest(channels) as channel
+         where channel = any(:channels::text[])`,
+        { channels },
+      );
+      for (let waited = 0; payloads.length < count && waited < HEARING_MS; waited += 10) await sleep(10);
       return payloads.map(({ event, data }) => [event, short(data?.message ?? JSON.stringify(data ?? {}))]);
     },
     close: () => listener.close(),
@@ -145,8 +130,6 @@ async function connectListener(db: Database, channels: string[]) {
 
 // The table fits in 100 columns.
 const short = (text: string) => (text.length > 67 ? `${text.slice(0, 66)}…` : text);
-
-const NOTHING_LEFT_OUT = { job: null, entity: null, type: null, since: null, until: null, limit: 1000 };
 
 function printNextSteps(keep: boolean): void {
   printHeading('What to try next');

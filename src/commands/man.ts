@@ -12,11 +12,7 @@ export function manCommand(program: () => Promise<Command>, jobs: Job[]): Comman
   return command('man', 'print the manual page', {
     examples: ['scheduler man | man -l -', 'scheduler man > /usr/local/share/man/man1/scheduler.1'],
   }).action(async () => {
-    print(
-      manualPage(describe(await program()), allVariables(jobVariables(jobs)), {
-        version: VERSION,
-        date: BUILT,
-      }).trimEnd(),
-    );
+    const variables = allVariables(jobVariables(jobs));
+    print(manualPage(describe(await program()), variables, { version: VERSION, date: BUILT }).trimEnd());
   });
 }

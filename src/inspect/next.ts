@@ -46,13 +46,9 @@ export interface Coming {
 const ROWS_READ = 10_000;
 
 /** What one query answers: of the rows read, those that no other transition comes before. */
-interface Minute {
+interface Minute extends Pick<Coming, 'rows' | 'id' | 'wouldFail' | 'retry'> {
   at: string | null;
   read: number;
-  rows: number;
-  wrong: number;
-  id: string;
-  reason: string | null;
   over: string;
 }
 
@@ -136,11 +132,11 @@ function readerOf(
 ) {
   let from = values.now;
   const read = (sql: string) => tx.query<Minute>(sql, { ...values, from, until: soonest.until() });
-  const add = ({ at, rows, wrong, id, reason, over }: Minute, also: Partial<Coming> = {}) => {
+  const add = ({ at, rows, id, wouldFail, retry, over }: Minute, also: Partial<Coming> = {}) => {
     if (at === null || rows === 0) return;
     soonest.add(over, {
       ...{ job: job.name, transition: rule.name, at, overdue: false, rows, orMore: false },
-      ...{ id, wouldFail: wrong, retry: reason, ...also },
+      ...{ id, wouldFail, retry, ...also },
     });
   };
   return {

@@ -77,11 +77,12 @@ const first = (column: string) => `(array_agg(${column} order by due_at, length(
 const summed = (rows: string, time: string) => `
   with rows as materialized (${rows})
   select scheduler.iso(min(${time}) ${OWN}) as at, count(*)::integer as read, (count(*) ${OWN})::integer as rows,
-    (count(wrong) ${OWN})::integer as wrong, ${first('id')} as id, ${first('reason')} as reason,
+    (count(wrong) ${OWN})::integer as "wouldFail", ${first('id')} as id, ${first('reason')} as retry,
     (date_trunc('minute', max(${time}), 'UTC') + interval '1 minute' - interval '1 microsecond')::text as over
   from rows`;
 
-const BY_MINUTE = `group by date_trunc('minute', moment, 'UTC') order by date_trunc('minute', moment, 'UTC')`;
+const byMinute = (rows: string) => `${summed(rows, 'moment')}
+  group by date_trunc('minute', moment, 'UTC') order by date_trunc('minute', moment, 'UTC')`;
 
 /** What a tick would do now: up to so many rows, as one. */
 export const overdue = (rule: CompiledRule, rules: CompiledRule[]): string =>
@@ -94,20 +95,17 @@ export const overdue = (rule: CompiledRule, rules: CompiledRule[]): string =>
 
 /** What comes due in a span, minute by minute, up to so many rows. */
 export const coming = (rule: CompiledRule, rules: CompiledRule[]): string =>
-  `${summed(
-    `select ${expected(rule, rules, NOW)}, null as reason from ${rule.row}
+  byMinute(`
+    select ${expected(rule, rules, NOW)}, null as reason from ${rule.row}
     where ${conditionsAt(rule, rule.at).join(' and ')} and ${rule.at} > :from::timestamptz and ${rule.at} <= :until::timestamptz
       and ${mayBeTried(rule)}
-    ${inOrder(rule)}`,
-    'moment',
-  )}
-  ${BY_MINUTE}`;
+    ${inOrder(rule)}`);
 
 /** The same for rows that failed: their time is that of the next attempt. */
 export function triedAgain(rule: CompiledRule, rules: CompiledRule[]): string {
   const base = 'failing.next_attempt_at';
-  return `${summed(
-    `select due.*, failing.error as reason
+  return byMinute(`
+    select due.*, failing.error as reason
     from scheduler.failures failing
     cross join lateral (
       select ${expected(rule, rules, base)} from ${rule.row}
@@ -115,10 +113,7 @@ export function triedAgain(rule: CompiledRule, rules: CompiledRule[]): string {
         and ${conditionsAt(rule, momentOf(rule, base)).join(' and ')}
       offset 0
     ) as due
-    where failing.tenant = :tenant::text and failing.job = :job::text and failing.rule = ${quoteText(rule.name)} and failing.next_attempt_at > :now::timestamptz and failing.quarantined_at is null
-      and due.moment <= :until::timestamptz
-    order by due.moment, failing.entity_id limit :most::integer`,
-    'moment',
-  )}
-  ${BY_MINUTE}`;
+    where failing.tenant = :tenant::text and failing.job = :job::text and failing.rule = ${quoteText(rule.name)}
+      and failing.next_attempt_at > :now::timestamptz and failing.quarantined_at is null and due.moment <= :until::timestamptz
+    order by due.moment, failing.entity_id limit :most::integer`);
 }

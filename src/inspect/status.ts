@@ -9,13 +9,7 @@ import { type Backlog, MOST, readBacklog } from './backlog.ts';
 
 /** Whether the scheduler does its work, as far as the database can tell: ticks leave runs behind, and people controls. */
 
-export interface SchedulerState {
-  isRunning: boolean;
-  intervalMinutes: number;
-  nextCheck: string | null;
-}
-
-export interface JobStatus {
+export interface JobStatus extends Pick<LastRun, 'lastTick' | 'failing' | 'quarantined'> {
   job: string;
   state: 'running' | 'paused' | 'no tick' | 'not installed' | 'switched off';
   /** Why it is not running. */
@@ -23,12 +17,13 @@ export interface JobStatus {
   intervalMinutes: number;
   nextCheck: string | null;
   paused: Control | null;
-  lastTick: string | null;
   lastRun: LastRun['run'];
-  failing: number;
-  quarantined: number;
   /** What is due and not done. */
-  backlog: Pick<Backlog, 'rows' | 'since' | 'seconds'>;
+  backlog: Omit<Backlog, 'job'>;
+}
+
+export interface SchedulerState extends Pick<JobStatus, 'intervalMinutes' | 'nextCheck'> {
+  isRunning: boolean;
 }
 
 export interface Status {
