@@ -132,29 +132,24 @@ async function connectListener(db: Database, channels: string[]) {
 const short = (text: string) => (text.length > 67 ? `${text.slice(0, 66)}…` : text);
 
 function printNextSteps(keep: boolean): void {
+  const printCommands = (uses: Record<string, string>) => printTable(['command', 'for'], Object.entries(uses));
   printHeading('What to try next');
   if (keep) {
     print('With what is on the embedded server now:\n');
-    printTable(
-      ['command', 'for'],
-      [
-        ['scheduler status --embedded', 'is it running, is anything failing'],
-        ['scheduler events --embedded', 'what happened'],
-        ['scheduler failures --embedded', 'what could not be done, and why'],
-        ['scheduler tick --embedded --dry-run --at 2099-01-01', 'what a tick would do then'],
-        ['psql "$(scheduler embedded url)"', 'change rows, and tick again'],
-        ['scheduler embedded stop', 'the end'],
-      ],
-    );
+    printCommands({
+      'scheduler status --embedded': 'is it running, is anything failing',
+      'scheduler events --embedded': 'what happened',
+      'scheduler failures --embedded': 'what could not be done, and why',
+      'scheduler tick --embedded --dry-run --at 2099-01-01': 'what a tick would do then',
+      'psql "$(scheduler embedded url)"': 'change rows, and tick again',
+      'scheduler embedded stop': 'the end',
+    });
   } else print('Add --keep, and all this stays on a server to play with.');
   print('\nWith a database of your own:\n');
-  printTable(
-    ['command', 'for'],
-    [
-      ['export DATABASE_URL=postgresql://user:password@host/db', 'saying where it is'],
-      ['scheduler migrate', 'making or adopting the tables'],
-      ['scheduler tick --dry-run', 'what a tick would do; nothing is kept'],
-      ['scheduler install --cron', 'the line that a crontab needs'],
-    ],
-  );
+  printCommands({
+    'export DATABASE_URL=postgresql://user:password@host/db': 'saying where it is',
+    'scheduler migrate': 'making or adopting the tables',
+    'scheduler tick --dry-run': 'what a tick would do; nothing is kept',
+    'scheduler install --cron': 'the line that a crontab needs',
+  });
 }

@@ -26,7 +26,7 @@ export function explainCommand(jobs: Job[]): Command {
     .action(
       withSchema<Asked>(async ({ db, settings, jobs }, options, [name, id]) => {
         const job = jobs.find((each) => each.name === name)!;
-        const explanation = await explain(db, settings, jobs, job, { id: id!, at: options.at });
+        const explanation = await explain(db, { settings, jobs, job, id: id!, at: options.at });
         if (options.json) printJson(explanation);
         else tell(job, explanation);
       }, resolveAt),
@@ -40,11 +40,9 @@ async function resolveAt({ settings }: Context, options: Asked): Promise<void> {
 function tell(job: Job, explanation: Explanation): void {
   const { id, now, state, why, failures, remarks, unreadable, transitions, next, events } = explanation;
   const { name } = job;
-  const outlook = unreadable
-    ? `nobody can read it, as ${unreadable}`
-    : next
-      ? `"${next.transition}" comes next, ${when(next.at, now)}`
-      : 'as it is, nothing comes next';
+  let outlook = 'as it is, nothing comes next';
+  if (next) outlook = `"${next.transition}" comes next, ${when(next.at, now)}`;
+  if (unreadable) outlook = `nobody can read it, as ${unreadable}`;
   print(`${name} ${id}, at ${readable(now)}: ${outlook}.`);
   if (state !== 'running')
     print(state === 'no tick' ? `No tick does ${name}: ${why}.` : `${name} is ${state}: ${why}.`);

@@ -53,11 +53,8 @@ async function list({ db }: Context, options: Choice): Promise<undefined> {
 
 function row(failure: Failure) {
   const { job, entity_id, rule, attempts, last_failed_at, next_attempt_at, quarantined_at, error } = failure;
-  const next = quarantined_at
-    ? 'quarantined'
-    : next_attempt_at === '-infinity'
-      ? 'next tick'
-      : readable(next_attempt_at);
+  const attempt = next_attempt_at === '-infinity' ? 'next tick' : readable(next_attempt_at);
+  const next = quarantined_at ? 'quarantined' : attempt;
   return [job, entity_id, rule, attempts, readable(last_failed_at), next, error];
 }
 

@@ -18,13 +18,9 @@ import { explainRules, type Prospect, type TransitionExplained, type Verdict } f
  * Why a row did or did not change, and what comes next. The job's own conditions are asked of the one row: what is said
  * here cannot differ from what a tick does.
  */
-export interface Explanation {
-  job: string;
+export interface Explanation extends Pick<JobStatus, 'job' | 'state' | 'why' | 'nextCheck'> {
   id: string;
   now: string;
-  state: JobStatus['state'];
-  why: string | null;
-  nextCheck: string | null;
   /** A row may have failed by several rules. */
   failures: Failure[];
   /** What concerns the job or the database as a whole at this moment, a sentence each. */
@@ -38,20 +34,23 @@ export interface Explanation {
   events: Event[];
 }
 
+interface Asked {
+  settings: Settings;
+  jobs: Job[];
+  job: Job;
+  id: string;
+  at?: string | undefined;
+}
+
 /** What was read in one snapshot. */
 type Read = Awaited<ReturnType<typeof readRow>>;
 
-export async function explain(
-  db: Database,
-  settings: Settings,
-  jobs: Job[],
-  job: Job,
-  given: { id: string; at?: string | undefined },
-): Promise<Explanation> {
-  const read = await db.transaction((tx) => readRow(tx, settings, jobs, job, given), { snapshot: true });
+export async function explain(db: Database, asked: Asked): Promise<Explanation> {
+  const read = await db.transaction((tx) => readRow(tx, asked), { snapshot: true });
+  const { job } = asked;
   const { view, installed, state, prospects, events } = read;
   if (installed && prospects && !prospects.some(({ found }) => found))
-    throw usageError(`There is no row with the id ${given.id} in ${job.table.name}.`);
+    throw usageError(`There is no row with the id ${asked.id} in ${job.table.name}.`);
   const transitions: TransitionExplained[] = [];
   for (const prospect of prospects ?? [])
     transitions.push({ ...prospect.transition, verdict: await withObstacle(db, read, prospect) });
@@ -70,14 +69,8 @@ export async function explain(
   };
 }
 
-async function readRow(
-  tx: Transaction,
-  settings: Settings,
-  jobs: Job[],
-  job: Job,
-  given: { id: string; at?: string | undefined },
-) {
-  const found = await readStanding(tx, [job], { at: given.at, lock: false, dbZone: settings.dbTimezone });
+async function readRow(tx: Transaction, { settings, jobs, job, id: typed, at }: Asked) {
+  const found = await readStanding(tx, [job], { at, lock: false, dbZone: settings.dbTimezone });
   const [standing] = found.jobs;
   const { installed } = standing!;
   const [last] = await readLastRuns(tx, found.jobs);
@@ -87,7 +80,7 @@ async function readRow(
     { now: found.now },
   );
   const { now, readOnly } = database!;
-  const id = installed ? await canonicalId(tx, job, given.id, installed.rules[0]!.idType) : given.id;
+  const id = installed ? await canonicalId(tx, job, typed, installed.rules[0]!.idType) : typed;
   const { tenant } = found;
   const failures = await listFailures(tx, { tenant, job: job.name, id });
   const view: Look = { tx, settings, job, tenant, id, now, earliest: earliestOf(standing!, found, now), failures };

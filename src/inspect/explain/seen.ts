@@ -128,7 +128,9 @@ function presentable(name: string, value: string | null): string | null {
 
 /** The values as a list to read. */
 export function describe(job: Job, values: Seen): string {
-  const shown = ([name, value]: [string, string | null]) =>
-    `${name} = ${value === null ? 'null' : value === '' ? "''" : isInstant(job, name) ? readable(value) : value}`;
+  const shown = ([name, value]: [string, string | null]) => {
+    const legible = isInstant(job, name) ? readable(value) : value;
+    return `${name} = ${value === null ? 'null' : legible || "''"}`;
+  };
   return Object.entries(values).map(shown).join(', ');
 }
