@@ -22,7 +22,7 @@ export interface JobStatus extends Pick<LastRun, 'lastTick' | 'failing' | 'quara
   backlog: Omit<Backlog, 'job'>;
 }
 
-export interface SchedulerState extends Pick<JobStatus, 'intervalMinutes' | 'nextCheck'> {
+interface SchedulerState extends Pick<JobStatus, 'intervalMinutes' | 'nextCheck'> {
   isRunning: boolean;
 }
 

@@ -13,7 +13,7 @@ import { isOfTheData } from './seen.ts';
  * transactions that PostgreSQL tells of.
  */
 
-export interface Holder {
+interface Holder {
   /** Null: a transaction that was prepared to be committed later belongs to no process. */
   pid: number | null;
   prepared: string | null;
@@ -44,7 +44,7 @@ const attempt = <T>(db: Database, work: (tx: Transaction) => Promise<T>): Promis
 
 export const isLocked = (error: unknown) => sqlState(error) === ROW_HELD;
 
-export interface Lock {
+interface Lock {
   sentence: string;
   /** A tick would wait for it in vain, and not leave the row alone. */
   isAwaited?: boolean;

@@ -18,7 +18,7 @@ export interface Verdict {
   sentence: string;
 }
 
-export interface ConditionExplained {
+interface ConditionExplained {
   condition: string;
   met: boolean;
   values: Seen;
