@@ -6,7 +6,6 @@ import { readStatus, schedulerState } from '../inspect/status.ts';
 import { linesOf } from '../job/define.ts';
 import { job } from '../jobs/subscriptions.ts';
 import { whoami } from '../store/controls.ts';
-import type { JobResult } from '../store/runs.ts';
 import { command, PASS_EXITS, withDatabase } from './command.ts';
 import { type PassOptions, runPass } from './pass.ts';
 import { passOptions } from './tick.ts';
@@ -21,29 +20,23 @@ export function activateNowCommand(): Command {
 }
 
 async function activateNow(context: Context, options: PassOptions): Promise<ExitCode> {
-  const run = await runPass(context, options, [job], { by: whoami(), evenIfPaused: true });
+  const run = await runPass(context, options, { jobs: [job], by: whoami(), evenIfPaused: true });
   for (const { why } of run.skipped) {
     throw configurationError(`Subscriptions cannot be activated: ${why}. Run "scheduler migrate" once.`);
   }
   const [pass] = run.jobs;
-  const result = { activated: pass?.changed.activate ?? 0, errors: pass ? errorsOf(pass) : [] };
-  const done = `${options.dryRun ? 'Would activate' : 'Manually activated'} ${result.activated} subscription(s)`;
-  const message = run.locked
-    ? 'Another run is at work and activates what is due'
-    : run.stopped
-      ? `${done}, then the ${run.stopped} stopped it with work left`
-      : done;
+  const failures = pass?.failures.map((each) => linesOf(job).failed(each).message) ?? [];
+  const errors = pass?.error === undefined ? failures : [...failures, pass.error];
+  const result = { activated: pass?.changed.activate ?? 0, errors };
+  let message = `${options.dryRun ? 'Would activate' : 'Manually activated'} ${result.activated} subscription(s)`;
+  if (run.stopped) message += `, then the ${run.stopped} stopped it with work left`;
+  if (run.locked) message = 'Another run is at work and activates what is due';
   if (options.json) {
     const { jobs } = await readStatus(context.db, context.settings, [job]);
     printJson({ message, result, scheduler: schedulerState(jobs) });
   } else {
     print(`${message}.`);
-    for (const error of result.errors) print(error);
+    for (const error of errors) print(error);
   }
   return run.exitCode;
-}
-
-function errorsOf({ failures, error }: JobResult): string[] {
-  const rows = failures.map((each) => linesOf(job).failed(each).message);
-  return error === undefined ? rows : [...rows, error];
 }

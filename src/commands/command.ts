@@ -18,50 +18,43 @@ export const helpOf = (command: Command): Required<Help> => helps.get(command)!;
 
 /** A command with its examples and exit codes in --help. */
 export function command(name: string, summary: string, help: Help): Command {
-  const codes: Record<number, string> = {
-    ...Object.fromEntries(
-      [EXIT.done, EXIT.usage, EXIT.unreachable, EXIT.defect, EXIT.configuration].map((code) => [code, MEANINGS[code]!]),
-    ),
-    ...help.exits,
-  };
-  const made = new Command(name);
-  helps.set(made, { examples: help.examples, exits: codes });
-  return made
+  const usual = [EXIT.done, EXIT.usage, EXIT.unreachable, EXIT.defect, EXIT.configuration];
+  const exits = { ...Object.fromEntries(usual.map((code) => [code, MEANINGS[code]!])), ...help.exits };
+  const examples = help.examples.map((example) => `  $ ${example}`);
+  const codes = Object.entries(exits).map(([code, meaning]) => `  ${code.padStart(2)}  ${meaning}`);
+  const made = new Command(name)
     .description(summary)
-    .addHelpText(
-      'after',
-      [
-        '',
-        'Examples:',
-        ...help.examples.map((example) => `  $ ${example}`),
-        '',
-        'Exit codes:',
-        ...Object.entries(codes).map(([code, meaning]) => `  ${code.padStart(2)}  ${meaning}`),
-      ].join('\n'),
-    );
+    .addHelpText('after', ['', 'Examples:', ...examples, '', 'Exit codes:', ...codes].join('\n'));
+  helps.set(made, { examples: help.examples, exits });
+  return made;
 }
 
 export const PASS_EXITS = { [EXIT.rowsFailed]: MEANINGS[EXIT.rowsFailed]!, [EXIT.stopped]: MEANINGS[EXIT.stopped]! };
 
-/** Makes an action of work that needs the database; what the work answers is the exit code. */
-export function withDatabase<O extends CommonOptions>(
-  work: (context: Context, options: O, args: string[]) => Promise<ExitCode>,
-) {
+/** What a command accepts that answers something. */
+export interface Options extends CommonOptions {
+  json?: boolean;
+}
+
+type Work<O, T> = (context: Context, options: O, args: string[]) => Promise<T>;
+
+/** Makes an action of work that needs the database. The work may answer another exit code than 0. */
+export function withDatabase<O extends CommonOptions>(work: Work<O, ExitCode | undefined>) {
   return async (...given: unknown[]) => {
     const command = given.at(-1) as Command;
     const args = command.processedArgs.flat().filter((arg) => arg !== undefined) as string[];
     const options = command.optsWithGlobals<O>();
-    process.exitCode = await withContext(options, (context) => work(context, options, args));
+    process.exitCode = (await withContext(options, (context) => work(context, options, args))) ?? EXIT.done;
   };
 }
 
 /**
- * The same for what reads or writes the schema "scheduler": one that is missing or too old is a sentence, not an SQL error.
- * What is wrong with the options themselves is said by `check`, before a database is needed.
+ * The same for work in the schema "scheduler": if that is missing or too old, the operator reads a sentence, not an SQL error.
+ * `check` says what is wrong with the options themselves, before a database is needed.
  */
 export function withSchema<O extends CommonOptions>(
-  work: (context: Context, options: O, args: string[]) => Promise<ExitCode>,
-  check: (context: Context, options: O, args: string[]) => Promise<void> | void = () => {},
+  work: Work<O, ExitCode | undefined>,
+  check: Work<O, void> = async () => {},
 ) {
   return withDatabase<O>(async (context, options, args) => {
     await check(context, options, args);
@@ -99,7 +92,8 @@ export const jobName = (jobs: Job[]) =>
     jobs.map((job) => job.name),
   );
 
-export interface SpanOptions extends CommonOptions {
+export interface SpanOptions extends Options {
+  job?: string;
   since?: string;
   until?: string;
   limit: number;

@@ -7,15 +7,10 @@ import type { CommonOptions, Context } from '../context.ts';
 import type { Database, Row } from '../db/client.ts';
 import { type RunResult, run } from '../engine/run.ts';
 import { SAMPLES } from '../setup/samples/index.ts';
-import { findEvents } from '../store/events.ts';
 import { listFailures } from '../store/failures.ts';
 import { migrate } from '../store/migrate.ts';
 import { command } from './command.ts';
 import { printChanges } from './pass.ts';
-
-interface Options extends CommonOptions {
-  keep?: boolean;
-}
 
 export function demoCommand(): Command {
   return command('demo', 'see it work: a PostgreSQL server of its own, sample rows, a tick, and what came of it', {
@@ -24,7 +19,7 @@ export function demoCommand(): Command {
   })
     .option('--keep', 'leave it all on the server of "scheduler embedded"; an earlier demo there is deleted first')
     .action(async (_, command: Command) => {
-      const { keep = false, debug = false, color } = command.optsWithGlobals<Options>();
+      const { keep = false, debug = false, color } = command.optsWithGlobals<CommonOptions & { keep?: boolean }>();
       if (color === false) withoutColor();
       const { withTrialDatabase } = await import('../setup/demo.ts');
       const trial = withTrialDatabase({ keep, debug }, async (context) => {
@@ -59,7 +54,7 @@ async function narrate(context: Context): Promise<void> {
     printHeading('scheduler tick');
     print('Cron calls this every minute: one pass over everything whose time has come.\n');
     const first = await tick(context);
-    printChanges(first.result.jobs.filter((job) => Object.keys(job.changed).length > 0 || job.failed > 0));
+    printChanges(first.result.jobs);
     const second = await tick(context);
     print(`\nThat took ${first.ms} ms. A second tick finds nothing more to do, in ${second.ms} ms.`);
 
@@ -96,23 +91,15 @@ async function look(db: Database): Promise<Row[][]> {
 }
 
 function printRows(rows: Row[]): void {
-  printTable(
-    Object.keys(rows[0] ?? {}),
-    rows.map((row) => Object.values(row).map((cell) => cell as string | null)),
-  );
+  const cells = rows.map((row) => Object.values(row) as (string | null)[]);
+  printTable(Object.keys(rows[0] ?? {}), cells);
 }
 
 /** The row after the tick, with what was before where that differs, and without the remark. */
 function difference(before: Row, after: Row): Row {
-  const cells = Object.entries(after).slice(0, -1);
-  return Object.fromEntries(
-    cells.map(([name, value]) => [name, value === before[name] ? value : `${before[name] ?? '–'} → ${value ?? '–'}`]),
-  );
-}
-
-interface Payload {
-  event: string;
-  data?: { message?: string };
+  const cell = ([name, value]: [string, unknown]) =>
+    [name, value === before[name] ? value : `${before[name] ?? '–'} → ${value ?? '–'}`] as const;
+  return Object.fromEntries(Object.entries(after).slice(0, -1).map(cell));
 }
 
 // Notifications are there when the commit is; this bounds the wait for a listener that never hears its last one.
@@ -121,17 +108,18 @@ const HEARING_MS = 2000;
 async function connectListener(db: Database, channels: string[]) {
   const listener = db.another('scheduler demo listener');
   const client = await listener.client();
-  const payloads: Payload[] = [];
+  const payloads: { event: string; data?: { message?: string } }[] = [];
   client.on('notification', ({ payload }) => payloads.push(JSON.parse(payload!)));
   for (const channel of channels) await client.query(`listen ${client.escapeIdentifier(channel)}`);
   return {
     channels,
     async heard() {
-      const recorded = await findEvents(db, NOTHING_LEFT_OUT);
-      const expected = recorded
-        .flatMap((event) => event.channels)
-        .filter((channel) => channels.includes(channel)).length;
-      for (let waited = 0; payloads.length < expected && waited < HEARING_MS; waited += 10) await sleep(10);
+      const [{ count } = { count: 0 }] = await db.query<{ count: number }>(
+        `select count(*)::integer from scheduler.events cross join unnest(channels) as channel
+         where channel = any(:channels::text[])`,
+        { channels },
+      );
+      for (let waited = 0; payloads.length < count && waited < HEARING_MS; waited += 10) await sleep(10);
       return payloads.map(({ event, data }) => [event, short(data?.message ?? JSON.stringify(data ?? {}))]);
     },
     close: () => listener.close(),
@@ -141,32 +129,25 @@ async function connectListener(db: Database, channels: string[]) {
 // The table fits in 100 columns.
 const short = (text: string) => (text.length > 67 ? `${text.slice(0, 66)}…` : text);
 
-const NOTHING_LEFT_OUT = { job: null, entity: null, type: null, since: null, until: null, limit: 1000 };
-
 function printNextSteps(keep: boolean): void {
+  const printCommands = (uses: Record<string, string>) => printTable(['command', 'for'], Object.entries(uses));
   printHeading('What to try next');
   if (keep) {
     print('With what is on the embedded server now:\n');
-    printTable(
-      ['command', 'for'],
-      [
-        ['scheduler status --embedded', 'is it running, is anything failing'],
-        ['scheduler events --embedded', 'what happened'],
-        ['scheduler failures --embedded', 'what could not be done, and why'],
-        ['scheduler tick --embedded --dry-run --at 2099-01-01', 'what a tick would do then'],
-        ['psql "$(scheduler embedded url)"', 'change rows, and tick again'],
-        ['scheduler embedded stop', 'the end'],
-      ],
-    );
+    printCommands({
+      'scheduler status --embedded': 'is it running, is anything failing',
+      'scheduler events --embedded': 'what happened',
+      'scheduler failures --embedded': 'what could not be done, and why',
+      'scheduler tick --embedded --dry-run --at 2099-01-01': 'what a tick would do then',
+      'psql "$(scheduler embedded url)"': 'change rows, and tick again',
+      'scheduler embedded stop': 'the end',
+    });
   } else print('Add --keep, and all this stays on a server to play with.');
   print('\nWith a database of your own:\n');
-  printTable(
-    ['command', 'for'],
-    [
-      ['export DATABASE_URL=postgresql://user:password@host/db', 'saying where it is'],
-      ['scheduler migrate', 'making or adopting the tables'],
-      ['scheduler tick --dry-run', 'what a tick would do; nothing is kept'],
-      ['scheduler install --cron', 'the line that a crontab needs'],
-    ],
-  );
+  printCommands({
+    'export DATABASE_URL=postgresql://user:password@host/db': 'saying where it is',
+    'scheduler migrate': 'making or adopting the tables',
+    'scheduler tick --dry-run': 'what a tick would do; nothing is kept',
+    'scheduler install --cron': 'the line that a crontab needs',
+  });
 }

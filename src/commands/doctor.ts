@@ -2,13 +2,9 @@ import type { Command } from 'commander';
 import { withoutPassword } from '../base/config.ts';
 import { EXIT } from '../base/errors.ts';
 import { print, printJson, printVerdict } from '../base/output.ts';
-import type { CommonOptions } from '../context.ts';
-import { diagnose, type Finding, type Program } from '../inspect/doctor/diagnose.ts';
-import { command, withDatabase } from './command.ts';
-
-interface Options extends CommonOptions {
-  json?: boolean;
-}
+import { diagnose } from '../inspect/doctor/diagnose.ts';
+import type { Finding, Program } from '../inspect/doctor/finding.ts';
+import { command, type Options, withDatabase } from './command.ts';
 
 export function doctorCommand(): Command {
   return command('doctor', 'check everything that a tick relies on, and say what mends it', {
@@ -50,7 +46,7 @@ function program({ envFile, databaseUrl, embedded }: Options): Program {
     ...(embedded ? ['--embedded'] : []),
     ...(databaseUrl ? [`--database-url ${quoted(withoutPassword(databaseUrl))}`] : []),
   ];
-  const cron = envFile ? options : [...options, ...(options.length > 0 ? [] : ['--env-file /etc/scheduler.env'])];
+  const cron = options.length > 0 ? options : ['--env-file /etc/scheduler.env'];
   return {
     command: (name) => ['scheduler', name, ...options].join(' '),
     // Cron reads a percent sign as the end of the line.

@@ -1,17 +1,11 @@
 import type { Command } from 'commander';
 import { readable } from '../base/calendar.ts';
-import { EXIT } from '../base/errors.ts';
 import { print, printJson, printTable } from '../base/output.ts';
 import type { Job } from '../job/define.ts';
 import { findEvents } from '../store/events.ts';
 import { command, jobName, resolveSpan, type SpanOptions, span, spanOptions, withSchema } from './command.ts';
 
-interface Options extends SpanOptions {
-  job?: string;
-  entity?: string;
-  type?: string;
-  json?: boolean;
-}
+type Options = SpanOptions & { entity?: string; type?: string };
 
 export function eventsCommand(jobs: Job[]): Command {
   return spanOptions(
@@ -37,17 +31,11 @@ export function eventsCommand(jobs: Job[]): Command {
         else
           printTable(
             ['id', 'at', 'job', 'row', 'event', 'due', 'message'],
-            events.map((event) => [
-              event.id,
-              readable(event.occurred_at),
-              event.job,
-              event.entity_id,
-              event.type,
-              readable(event.due_at),
-              typeof event.data.message === 'string' ? event.data.message : '',
+            events.map(({ id, occurred_at, job, entity_id, type, due_at, data }) => [
+              ...[id, readable(occurred_at), job, entity_id, type, readable(due_at)],
+              typeof data.message === 'string' ? data.message : '',
             ]),
           );
-        return EXIT.done;
       }, resolveSpan),
     );
 }

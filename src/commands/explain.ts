@@ -1,18 +1,15 @@
 import type { Command } from 'commander';
 import { parseInstant, readable, relative } from '../base/calendar.ts';
-import { EXIT } from '../base/errors.ts';
 import { print, printHeading, printJson, printTable } from '../base/output.ts';
-import type { CommonOptions, Context } from '../context.ts';
-import { type Explanation, explain, type TransitionExplained } from '../inspect/explain/explain.ts';
+import type { Context } from '../context.ts';
+import { type Explanation, explain } from '../inspect/explain/explain.ts';
 import { describe } from '../inspect/explain/seen.ts';
+import type { TransitionExplained } from '../inspect/explain/transitions.ts';
 import type { Job } from '../job/define.ts';
 import type { Failure } from '../store/failures.ts';
-import { command, jobName, withSchema } from './command.ts';
+import { command, jobName, type Options, withSchema } from './command.ts';
 
-interface Options extends CommonOptions {
-  at?: string;
-  json?: boolean;
-}
+type Asked = Options & { at?: string };
 
 export function explainCommand(jobs: Job[]): Command {
   return command('explain', 'why a row did or did not change, and what comes next', {
@@ -27,46 +24,39 @@ export function explainCommand(jobs: Job[]): Command {
     .option('--at <time>', 'as if it were this time, with the row as it is now')
     .option('--json', 'print the result as JSON')
     .action(
-      withSchema<Options>(async ({ db, settings, jobs }, options, [name, id]) => {
+      withSchema<Asked>(async ({ db, settings, jobs }, options, [name, id]) => {
         const job = jobs.find((each) => each.name === name)!;
-        const explanation = await explain(db, settings, jobs, job, { id: id!, at: options.at });
+        const explanation = await explain(db, { settings, jobs, job, id: id!, at: options.at });
         if (options.json) printJson(explanation);
         else tell(job, explanation);
-        return EXIT.done;
       }, resolveAt),
     );
 }
 
-async function resolveAt({ settings }: Context, options: Options): Promise<void> {
+async function resolveAt({ settings }: Context, options: Asked): Promise<void> {
   if (options.at !== undefined) options.at = await parseInstant(options.at, '--at', settings.timezone);
 }
 
 function tell(job: Job, explanation: Explanation): void {
   const { id, now, state, why, failures, remarks, unreadable, transitions, next, events } = explanation;
   const { name } = job;
-  const outlook = unreadable
-    ? `nobody can read it, as ${unreadable}`
-    : next
-      ? `"${next.transition}" comes next, ${when(next.at, now)}`
-      : 'as it is, nothing comes next';
+  let outlook = 'as it is, nothing comes next';
+  if (next) outlook = `"${next.transition}" comes next, ${when(next.at, now)}`;
+  if (unreadable) outlook = `nobody can read it, as ${unreadable}`;
   print(`${name} ${id}, at ${readable(now)}: ${outlook}.`);
   if (state !== 'running')
     print(state === 'no tick' ? `No tick does ${name}: ${why}.` : `${name} is ${state}: ${why}.`);
   for (const remark of remarks) print(remark);
   for (const failure of failures) print(inProse(failure));
-  const isComing = ({ verdict }: TransitionExplained) => verdict.kind !== 'not';
-  for (const each of transitions.filter(isComing)) tellTransition(job, each, now);
-  for (const each of transitions.filter((each) => !isComing(each))) tellTransition(job, each, now);
+  const isOut = ({ verdict }: TransitionExplained) => Number(verdict.kind === 'not');
+  for (const each of transitions.toSorted((a, b) => isOut(a) - isOut(b))) tellTransition(job, each, now);
   if (events.length === 0) return;
   printHeading('What happened to it before');
   printTable(
     ['at', 'job', 'event', 'due', 'message'],
-    events.map((event) => [
-      readable(event.occurred_at),
-      event.job,
-      event.type,
-      readable(event.due_at),
-      typeof event.data.message === 'string' ? event.data.message : '',
+    events.map(({ occurred_at, job, type, due_at, data }) => [
+      ...[readable(occurred_at), job, type, readable(due_at)],
+      typeof data.message === 'string' ? data.message : '',
     ]),
   );
 }
@@ -85,23 +75,13 @@ function tellTransition(job: Job, explained: TransitionExplained, now: string): 
   const { transition, verdict, due, dueValues, asOf, conditions, beside } = explained;
   printHeading(`${transition} ${verdict.sentence}.`);
   if (conditions.length === 0) return;
-  printTable(
-    [asOf === now ? 'met' : 'met then', 'condition', 'as seen'],
-    [
-      ...conditions.map(({ condition, met, values, error }) => [
-        error === null ? yesOrNo(met) : 'error',
-        condition,
-        error ?? describe(job, values),
-      ]),
-      ...(due === null && Object.keys(dueValues).length === 0
-        ? []
-        : [[...dueTime(due, now), describe(job, dueValues)]]),
-    ],
+  const rows = conditions.map(({ condition, met, values, error }) =>
+    error === null ? [met ? 'yes' : 'no', condition, describe(job, values)] : ['error', condition, error],
   );
+  if (due !== null || Object.keys(dueValues).length > 0) rows.push([...dueTime(due, now), describe(job, dueValues)]);
+  printTable([asOf === now ? 'met' : 'met then', 'condition', 'as seen'], rows);
   if (beside.length > 0 && verdict.kind !== 'along') print(`Rows of the same key are due too: ${beside.join(', ')}.`);
 }
-
-const yesOrNo = (met: boolean) => (met ? 'yes' : 'no');
 
 function dueTime(due: string | null, now: string): [string, string] {
   if (due === null) return ['no', 'it has a due time'];

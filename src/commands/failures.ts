@@ -1,20 +1,13 @@
 import type { Command } from 'commander';
 import { readable } from '../base/calendar.ts';
-import { EXIT, type ExitCode, usageError } from '../base/errors.ts';
+import { usageError } from '../base/errors.ts';
 import { print, printJson, printTable } from '../base/output.ts';
-import type { CommonOptions, Context } from '../context.ts';
+import type { Context } from '../context.ts';
 import type { Job } from '../job/define.ts';
 import { dropFailures, type Failure, listFailures, retryFailures } from '../store/failures.ts';
-import { command, jobName, oneOf, withSchema } from './command.ts';
+import { command, jobName, type Options, oneOf, withSchema } from './command.ts';
 
-interface Options extends CommonOptions {
-  job?: string;
-  id?: string;
-  all?: boolean;
-  json?: boolean;
-}
-
-const ACTIONS = ['list', 'retry', 'drop'];
+type Choice = Options & { job?: string; id?: string; all?: boolean };
 
 export function failuresCommand(jobs: Job[]): Command {
   return command('failures', 'rows that could not be changed: why, and when they are tried again', {
@@ -28,7 +21,7 @@ export function failuresCommand(jobs: Job[]): Command {
     .argument(
       '[action]',
       'list them; retry: release them for the next tick; drop: forget them',
-      oneOf('an action', ACTIONS),
+      oneOf('an action', ['list', 'retry', 'drop']),
       'list',
     )
     .option('--job <job>', 'only of this job', jobName(jobs))
@@ -36,7 +29,7 @@ export function failuresCommand(jobs: Job[]): Command {
     .option('--all', 'of all jobs; retry and drop want --job or this')
     .option('--json', 'print the result as JSON')
     .action(
-      withSchema<Options>(
+      withSchema<Choice>(
         (context, options, [action]) =>
           action === 'retry' || action === 'drop' ? change(context, options, action) : list(context, options),
         refuseVagueness,
@@ -45,36 +38,31 @@ export function failuresCommand(jobs: Job[]): Command {
 }
 
 /** The operator says which rows to release or forget: all of them at once must be meant. */
-function refuseVagueness(_: Context, { job, id, all }: Options, [action]: string[]): void {
+async function refuseVagueness(_: Context, { job, id, all }: Choice, [action]: string[]): Promise<void> {
   if (id !== undefined && !job) throw usageError('--id names a row of one job: say which with --job.');
   if (action !== 'list' && !job && !all)
     throw usageError(`failures ${action} needs --job JOB, or --all for every job.`);
 }
 
-async function list({ db }: Context, options: Options): Promise<ExitCode> {
+async function list({ db }: Context, options: Choice): Promise<undefined> {
   const failures = await listFailures(db, options);
   if (options.json) printJson(failures);
   else if (failures.length === 0) print('No row has failed.');
   else printTable(['job', 'id', 'rule', 'attempts', 'last tried', 'next attempt', 'why'], failures.map(row));
-  return EXIT.done;
 }
 
 function row(failure: Failure) {
   const { job, entity_id, rule, attempts, last_failed_at, next_attempt_at, quarantined_at, error } = failure;
-  const next = quarantined_at
-    ? 'quarantined'
-    : next_attempt_at === '-infinity'
-      ? 'next tick'
-      : readable(next_attempt_at);
+  const attempt = next_attempt_at === '-infinity' ? 'next tick' : readable(next_attempt_at);
+  const next = quarantined_at ? 'quarantined' : attempt;
   return [job, entity_id, rule, attempts, readable(last_failed_at), next, error];
 }
 
-async function change({ db }: Context, options: Options, action: 'retry' | 'drop'): Promise<ExitCode> {
+async function change({ db }: Context, options: Choice, action: 'retry' | 'drop'): Promise<undefined> {
   const rows = await (action === 'retry' ? retryFailures : dropFailures)(db, options);
   const count = rows.length === 1 ? '1 row' : `${rows.length} rows`;
   if (options.json) printJson({ action, rows });
   else if (rows.length === 0) print('No row has failed like that.');
   else if (action === 'retry') print(`Released ${count}: the next tick tries again.`);
   else print(`Forgot ${count}: what is still due counts as never tried.`);
-  return EXIT.done;
 }

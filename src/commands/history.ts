@@ -1,17 +1,12 @@
 import type { Command } from 'commander';
 import { inWords, readable } from '../base/calendar.ts';
-import { EXIT } from '../base/errors.ts';
 import { print, printJson, printTable } from '../base/output.ts';
 import type { Job } from '../job/define.ts';
 import { type Entry, readHistory } from '../store/history.ts';
 import { command, jobName, resolveSpan, type SpanOptions, span, spanOptions, withSchema } from './command.ts';
 import { whatItDid } from './status.ts';
 
-interface Options extends SpanOptions {
-  job?: string;
-  all?: boolean;
-  json?: boolean;
-}
+type Options = SpanOptions & { all?: boolean };
 
 export function historyCommand(jobs: Job[]): Command {
   return spanOptions(
@@ -33,7 +28,6 @@ export function historyCommand(jobs: Job[]): Command {
         if (options.json) printJson(entries);
         else if (entries.length === 0) print('Nothing happened in that time; with --all, idle runs are shown too.');
         else printTable(['at', 'job', 'what', 'late by', 'took', 'by'], entries.map(row));
-        return EXIT.done;
       }, resolveSpan),
     );
 }
@@ -44,13 +38,8 @@ function row(entry: Entry) {
     const what = entry.action === 'stop' ? 'stopped' : 'started';
     return [at, entry.job ?? '(all)', `${what}${entry.reason ? `: ${entry.reason}` : ''}`, '', '', entry.by];
   }
-  const seconds = entry.finishedAt ? (Date.parse(entry.finishedAt) - Date.parse(entry.at)) / 1000 : undefined;
-  return [
-    at,
-    entry.job ?? '(idle)',
-    entry.error ?? whatItDid(entry),
-    Object.keys(entry.changed).length > 0 ? inWords(entry.lateSeconds) : '',
-    seconds === undefined ? '' : `${seconds.toFixed(1)} s`,
-    entry.by ?? '',
-  ];
+  const { job, error, changed, lateSeconds, finishedAt, by } = entry;
+  const late = Object.keys(changed).length > 0 ? inWords(lateSeconds) : '';
+  const took = finishedAt ? `${((Date.parse(finishedAt) - Date.parse(entry.at)) / 1000).toFixed(1)} s` : '';
+  return [at, job ?? '(idle)', error ?? whatItDid(entry), late, took, by];
 }

@@ -6,14 +6,8 @@ import { draft, install, uninstall } from '../setup/install/install.ts';
 import { planInstallation } from '../setup/install/plan.ts';
 import { command } from './command.ts';
 
-interface Options extends CommonOptions {
-  cron?: boolean;
-  systemd?: boolean;
-  write?: boolean;
-  remove?: boolean;
-  user?: string;
-  force?: boolean;
-}
+type Options = CommonOptions &
+  Partial<Record<'cron' | 'systemd' | 'write' | 'remove' | 'force', boolean>> & { user?: string };
 
 export function installCommand(): Command {
   return command(

@@ -1,13 +1,8 @@
 import type { Command } from 'commander';
-import { EXIT, usageError } from '../base/errors.ts';
+import { usageError } from '../base/errors.ts';
 import { printJson, whenNobodyReads } from '../base/output.ts';
 import type { CommonOptions } from '../context.ts';
 import { command, wholeNumber, withSchema } from './command.ts';
-
-interface Options extends CommonOptions {
-  since?: number;
-  exec?: string;
-}
 
 export function listenCommand(): Command {
   return command('listen', 'print events as they come, one JSON object a line', {
@@ -22,19 +17,15 @@ export function listenCommand(): Command {
     .option('--since <id>', 'first what the log holds after the event with this id; 0 for all', wholeNumber(0, 2 ** 52))
     .option('--exec <command>', 'run this for each event, one after the other, with the JSON on its standard input')
     .action(
-      withSchema<Options>(async ({ db, log }, options, channels) => {
+      withSchema<CommonOptions & { since?: number; exec?: string }>(async ({ db, log }, { since, exec }, channels) => {
         const { listen, runFor } = await import('../inspect/listener.ts');
         const stop = new AbortController();
         // The second signal does what a signal does.
         for (const signal of ['SIGTERM', 'SIGINT'] as const) process.once(signal, () => stop.abort());
         whenNobodyReads(() => stop.abort());
 
-        const { since, exec } = options;
-        for await (const event of listen(db, log, {
-          channels,
-          stop: stop.signal,
-          ...(since !== undefined && { since }),
-        })) {
+        const options = { channels, stop: stop.signal, ...(since !== undefined && { since }) };
+        for await (const event of listen(db, log, options)) {
           if (stop.signal.aborted) break;
           if (exec === undefined) {
             printJson(event);
@@ -43,11 +34,10 @@ export function listenCommand(): Command {
           const failure = await runFor(event, exec);
           if (failure) log.error(`The command failed for event ${event.id} with ${failure}; the next one follows.`);
         }
-        return EXIT.done;
       }, refuseEmptyChannels),
     );
 }
 
-function refuseEmptyChannels(_: unknown, __: unknown, channels: string[]): void {
+async function refuseEmptyChannels(_: unknown, __: unknown, channels: string[]): Promise<void> {
   if (channels.includes('')) throw usageError('A channel is empty; valid: a name such as private-packages.');
 }

@@ -1,17 +1,9 @@
 import type { Command } from 'commander';
 import { parseSpan, readable, relative } from '../base/calendar.ts';
-import { EXIT } from '../base/errors.ts';
 import { print, printJson, printTable } from '../base/output.ts';
-import type { CommonOptions } from '../context.ts';
 import { type Coming, type Outlook, readNext } from '../inspect/next.ts';
 import type { Job } from '../job/define.ts';
-import { command, jobName, wholeNumber, withSchema } from './command.ts';
-
-interface Options extends CommonOptions {
-  within: number;
-  limit: number;
-  json?: boolean;
-}
+import { command, jobName, type Options, wholeNumber, withSchema } from './command.ts';
 
 const DAY = 86_400;
 
@@ -24,12 +16,11 @@ export function nextCommand(jobs: Job[]): Command {
     .option('--limit <count>', 'the soonest so many lines', wholeNumber(1, 10_000), 50)
     .option('--json', 'print the result as JSON')
     .action(
-      withSchema<Options>(async ({ db, settings, jobs }, options, [name]) => {
+      withSchema<Options & { within: number; limit: number }>(async ({ db, settings, jobs }, options, [name]) => {
         const wanted = name === undefined ? jobs : jobs.filter((job) => job.name === name);
         const outlook = await readNext(db, settings, wanted, options);
         if (options.json) printJson(outlook);
         else tell(outlook, options.limit);
-        return EXIT.done;
       }),
     );
 }
@@ -52,16 +43,17 @@ function tell({ now, until, transitions, more, held, quarantined, notRunning }: 
 
 /** Jobs that stand still for the same reason, in one sentence. */
 function standingStill(held: Outlook['held']): string[] {
-  const jobs = held.filter(({ transition }) => transition === null);
-  const reasons = [...new Set(jobs.map(({ why }) => why))];
-  const parts = held.filter(({ transition }) => transition !== null);
-  return [
-    ...reasons.map((why) => {
-      const names = jobs.filter((each) => each.why === why).map(({ job }) => job);
-      return `${new Intl.ListFormat('en').format(names)} ${names.length === 1 ? 'is' : 'are'} ${why}.`;
-    }),
-    ...parts.map(({ job, transition, why }) => `${job} cannot do "${transition}": ${why}`),
-  ];
+  const jobsBy = new Map<string, string[]>();
+  const parts: string[] = [];
+  for (const { job, transition, why } of held) {
+    if (transition === null) jobsBy.set(why, [...(jobsBy.get(why) ?? []), job]);
+    else parts.push(`${job} cannot do "${transition}": ${why}`);
+  }
+  const whole = [...jobsBy].map(([why, jobs]) => {
+    const names = new Intl.ListFormat('en').format(jobs);
+    return `${names} ${jobs.length === 1 ? 'is' : 'are'} ${why}.`;
+  });
+  return [...whole, ...parts];
 }
 
 function row({ job, transition, at, overdue, rows, orMore, id, wouldFail, retry }: Coming, now: string) {

@@ -2,20 +2,21 @@ import { inWords, isFuture, parseInstant } from '../base/calendar.ts';
 import { EXIT, type ExitCode, usageError } from '../base/errors.ts';
 import { isTerminal, print, printJson, printTable } from '../base/output.ts';
 import { Stop } from '../base/stop.ts';
-import type { CommonOptions, Context } from '../context.ts';
+import type { Context } from '../context.ts';
 import { type Request, type RunResult, run } from '../engine/run.ts';
 import type { Job } from '../job/define.ts';
 import { watched } from '../monitor/watch.ts';
+import { whoami } from '../store/controls.ts';
 import type { JobResult } from '../store/runs.ts';
+import type { Options } from './command.ts';
 
 /** A pass of the engine as somebody asks for it: with options, stopped by signals, and telling what it did. */
-export interface PassOptions extends CommonOptions {
+export interface PassOptions extends Options {
   dryRun?: boolean;
   at?: string;
   batchSize?: number;
   connections?: number;
   timeout: number;
-  json?: boolean;
 }
 
 export interface TickOptions extends PassOptions {
@@ -28,48 +29,42 @@ export const TIMEOUT_SECONDS = 120;
 
 /** All jobs, for those who watch. */
 export function tick(context: Context, options: TickOptions): Promise<ExitCode> {
-  const { linger, metricsFile, pingUrl } = { ...context.settings, ...options };
+  const { linger: seconds, metricsFile, pingUrl } = { ...context.settings, ...options };
   const watchers = options.dryRun ? {} : { metricsFile, pingUrl };
-  return watched(context, watchers, linger !== undefined, async (report) => {
-    const told = async (pass: RunResult) => {
+  return watched(context, watchers, seconds !== undefined, async (tellWatchers) => {
+    const report = async (pass: RunResult) => {
       tell(context, options, pass, false);
-      await report(pass);
+      await tellWatchers(pass);
     };
-    if (linger !== undefined) return stay(context, options, linger, told);
-    const result = await runPass(context, options, context.jobs, {});
-    await told(result);
-    return result.exitCode;
+    if (seconds === undefined) {
+      const result = await runPass(context, options, { jobs: context.jobs });
+      await report(result);
+      return result.exitCode;
+    }
+    const { linger } = await import('../engine/linger.ts');
+    return withRequest(context, options, { jobs: context.jobs }, (request) =>
+      linger({ ...context, request, seconds, report }),
+    );
   });
 }
 
-async function stay(
-  context: Context,
-  options: TickOptions,
-  seconds: number,
-  report: (pass: RunResult) => Promise<void>,
-): Promise<ExitCode> {
-  const { linger } = await import('../engine/linger.ts');
-  return withRequest(context, options, context.jobs, {}, (request) => linger({ ...context, request, seconds, report }));
+/** One job, as a person asks for it. */
+export async function pass(context: Context, options: PassOptions, job: Job): Promise<ExitCode> {
+  const result = await runPass(context, options, { jobs: [job], by: whoami() });
+  tell(context, options, result, true);
+  return result.exitCode;
 }
 
-type Extra = Pick<Request, 'by' | 'evenIfPaused'>;
+type Asked = Pick<Request, 'jobs' | 'by' | 'evenIfPaused'>;
 
-/** One pass, told when it is done. */
-export async function pass(context: Context, options: PassOptions, jobs: Job[], extra: Extra): Promise<RunResult> {
-  const result = await runPass(context, options, jobs, extra);
-  tell(context, options, result, extra.by !== undefined);
-  return result;
-}
-
-export const runPass = (context: Context, options: PassOptions, jobs: Job[], extra: Extra): Promise<RunResult> =>
-  withRequest(context, options, jobs, extra, (request) => run(context.db, context.settings, context.log, request));
+export const runPass = (context: Context, options: PassOptions, asked: Asked): Promise<RunResult> =>
+  withRequest(context, options, asked, (request) => run(context.db, context.settings, context.log, request));
 
 /** What the command line asks for, with its signals heeded while the work lasts. */
 async function withRequest<T>(
   context: Context,
   options: PassOptions,
-  jobs: Job[],
-  extra: Extra,
+  asked: Asked,
   work: (request: Request) => Promise<T>,
 ): Promise<T> {
   const { timezone } = context.settings;
@@ -83,7 +78,7 @@ async function withRequest<T>(
   const release = heedSignals(stop, context);
   try {
     return await work({
-      ...{ jobs, ...extra, ...(at !== undefined && { at }), stop },
+      ...{ ...asked, ...(at !== undefined && { at }), stop },
       ...{ dryRun: options.dryRun === true, debug: options.debug === true, timeoutSeconds: options.timeout },
       ...{ batchSize: options.batchSize, connections: options.connections },
     });
@@ -117,32 +112,22 @@ function tell({ log }: Context, options: PassOptions, result: RunResult, byHand:
   for (const { job, why } of result.skipped)
     log.write({ level: byHand ? 'warn' : 'debug', message: `${job} was skipped: ${why}` });
 
-  const busy = result.jobs.filter((job) => Object.keys(job.changed).length > 0 || job.failed > 0);
+  const anyWork = result.jobs.some((job) => Object.keys(job.changed).length > 0 || job.failed > 0);
   if (options.json) {
-    if (isTerminal() || byHand || busy.length > 0 || options.dryRun)
-      printJson({ dryRun: options.dryRun === true, ...result });
-    return;
+    if (isTerminal() || byHand || anyWork || options.dryRun) printJson({ dryRun: options.dryRun === true, ...result });
+  } else if (anyWork) {
+    if (options.dryRun) print('Dry run: nothing of this was kept.');
+    printChanges(result.jobs);
+  } else if (isTerminal() && !result.locked) {
+    print(options.dryRun ? 'Nothing would change.' : 'Nothing was due.');
   }
-  if (busy.length === 0) {
-    if (isTerminal() && !result.locked) print(options.dryRun ? 'Nothing would change.' : 'Nothing was due.');
-    return;
-  }
-  if (options.dryRun) print('Dry run: nothing of this was kept.');
-  printChanges(busy);
 }
 
 /** What the jobs of a run changed, a line per transition. */
 export function printChanges(jobs: JobResult[]): void {
-  printTable(
-    ['job', 'transition', 'rows', 'late by up to'],
-    jobs.flatMap((job) => [
-      ...Object.entries(job.changed).map(([transition, count]) => [
-        job.job,
-        transition,
-        count,
-        inWords(job.lateSeconds),
-      ]),
-      ...(job.failed > 0 ? [[job.job, 'failed', job.failed, '']] : []),
-    ]),
-  );
+  const rows = jobs.flatMap(({ job, changed, failed, lateSeconds }) => [
+    ...Object.entries(changed).map(([transition, count]) => [job, transition, count, inWords(lateSeconds)]),
+    ...(failed > 0 ? [[job, 'failed', failed, '']] : []),
+  ]);
+  printTable(['job', 'transition', 'rows', 'late by up to'], rows);
 }

@@ -1,14 +1,8 @@
 import type { Command } from 'commander';
-import { EXIT } from '../base/errors.ts';
 import { print, printJson } from '../base/output.ts';
 import { Stop } from '../base/stop.ts';
-import type { CommonOptions } from '../context.ts';
 import { prune } from '../store/retention.ts';
-import { command, withSchema } from './command.ts';
-
-interface Options extends CommonOptions {
-  json?: boolean;
-}
+import { command, type Options, withSchema } from './command.ts';
 
 export function pruneCommand(): Command {
   return command('prune', 'forget events and runs past their retention now; the tick does it by itself', {
@@ -21,7 +15,6 @@ export function pruneCommand(): Command {
         const pruned = await prune(db, settings, clock!.now, new Stop());
         if (options.json) printJson({ ...pruned, retentionDays: settings.retentionDays });
         else print(`Forgot ${pruned.events} events and ${pruned.runs} runs older than ${settings.retentionDays} days.`);
-        return EXIT.done;
       }),
     );
 }

@@ -2,14 +2,8 @@ import type { Command } from 'commander';
 import { inWords, readable } from '../base/calendar.ts';
 import { EXIT } from '../base/errors.ts';
 import { print, printHeading, printJson, printTable } from '../base/output.ts';
-import type { CommonOptions } from '../context.ts';
-import { type JobStatus, readStatus } from '../inspect/status.ts';
-import { command, withSchema } from './command.ts';
-
-interface Options extends CommonOptions {
-  json?: boolean;
-  check?: boolean;
-}
+import { type JobStatus, readStatus, type Status } from '../inspect/status.ts';
+import { command, type Options, withSchema } from './command.ts';
 
 export function statusCommand(): Command {
   return command('status', 'whether the scheduler runs, and how each job is', {
@@ -23,39 +17,28 @@ export function statusCommand(): Command {
     )
     .option('--json', 'print the result as JSON')
     .action(
-      withSchema<Options>(async ({ db, settings, jobs }, options) => {
+      withSchema<Options & { check?: boolean }>(async ({ db, settings, jobs }, options) => {
         const status = await readStatus(db, settings, jobs);
+        const attention = options.check ? status.attention : [];
         if (options.json) printJson(status);
-        else {
-          const { nextCheck } = status.scheduler;
-          print(`${status.message}${nextCheck ? `; the next tick is due at ${readable(nextCheck)}` : ''}.`);
-          print('');
-          printTable(
-            ['job', 'state', 'last run', 'did', 'late by', 'due', 'failing', 'quarantined'],
-            status.jobs.map(row),
-          );
-          printWhys(status.jobs);
-          if (options.check && status.attention.length > 0) {
-            printHeading('A person has to look:');
-            for (const sentence of status.attention) print(sentence);
-          }
-        }
-        return options.check && status.attention.length > 0 ? EXIT.rowsFailed : EXIT.done;
+        else tell(status, attention);
+        return attention.length > 0 ? EXIT.rowsFailed : EXIT.done;
       }),
     );
 }
 
+function tell({ message, scheduler: { nextCheck }, jobs }: Status, attention: string[]): void {
+  print(`${message}${nextCheck ? `; the next tick is due at ${readable(nextCheck)}` : ''}.\n`);
+  printTable(['job', 'state', 'last run', 'did', 'late by', 'due', 'failing', 'quarantined'], jobs.map(row));
+  printWhys(jobs);
+  if (attention.length > 0) printHeading('A person has to look:');
+  for (const sentence of attention) print(sentence);
+}
+
 function row({ job, state, lastRun, backlog, failing, quarantined }: JobStatus) {
-  return [
-    job,
-    state,
-    readable(lastRun?.at ?? null),
-    lastRun ? whatItDid(lastRun) : '',
-    lastRun && Object.keys(lastRun.changed).length > 0 ? inWords(lastRun.lateSeconds) : '',
-    backlog.rows,
-    failing,
-    quarantined,
-  ];
+  const did = lastRun ? whatItDid(lastRun) : '';
+  const late = lastRun && Object.keys(lastRun.changed).length > 0 ? inWords(lastRun.lateSeconds) : '';
+  return [job, state, readable(lastRun?.at ?? null), did, late, backlog.rows, failing, quarantined];
 }
 
 /** A run in a few words. */

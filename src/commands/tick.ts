@@ -2,7 +2,6 @@ import { type Command, Option } from 'commander';
 import { METRICS_FILE, PING_URL, refusal, type Variable } from '../base/config.ts';
 import { usageError } from '../base/errors.ts';
 import type { Job } from '../job/define.ts';
-import { whoami } from '../store/controls.ts';
 import { command, PASS_EXITS, wholeNumber, withDatabase } from './command.ts';
 import { type PassOptions, pass, TIMEOUT_SECONDS, type TickOptions, tick } from './pass.ts';
 
@@ -44,12 +43,7 @@ export function jobCommand(job: Job): Command {
       examples: [`scheduler ${job.name}`, `scheduler ${job.name} --dry-run --debug`],
       exits: PASS_EXITS,
     }),
-  ).action(
-    withDatabase<PassOptions>(async (context, options) => {
-      const { exitCode } = await pass(context, options, [job], { by: whoami() });
-      return exitCode;
-    }),
-  );
+  ).action(withDatabase<PassOptions>((context, options) => pass(context, options, job)));
 }
 
 /** The parser of an option that may also be given as a setting. */

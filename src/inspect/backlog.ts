@@ -2,8 +2,9 @@ import type { Settings } from '../base/config.ts';
 import type { Database } from '../db/client.ts';
 import { blamesRow, sqlState } from '../db/states.ts';
 import { parameters } from '../engine/run.ts';
+import { isDue } from '../engine/statements.ts';
 import type { Installed } from '../job/compile.ts';
-import { backlog } from './outlook.ts';
+import { quoteText } from '../job/expressions.ts';
 
 /** What is due and not done. Rows that wait for another attempt, or for an operator, are failures and not counted here. */
 export interface Backlog {
@@ -28,25 +29,35 @@ export async function readBacklog(
   jobs: Installed[],
   found: { now: string; tenant: string },
 ): Promise<Backlog[]> {
-  const read = (some: Installed[]) =>
-    some.length === 0
-      ? Promise.resolve([])
-      : db.transaction((tx) => tx.query<Backlog>(backlog(some), { ...parameters(settings, found), most: MOST }), {
-          inIndexOrder: true,
-        });
-  try {
-    return await read(jobs);
-  } catch (error) {
-    if (!isOfTheTables(error)) throw error;
-    if (jobs.length === 1) return [];
-  }
+  const values = { ...parameters(settings, found), most: MOST };
+  const read = (some: Installed[]): Promise<Backlog[] | undefined> =>
+    db
+      .transaction((tx) => tx.query<Backlog>(backlogOf(some), values), { inIndexOrder: true })
+      .catch((error) => {
+        if (!isOfTheTables(error)) throw error;
+        return undefined;
+      });
+  if (jobs.length === 0) return [];
+  const together = await read(jobs);
+  if (together) return together;
   const all: Backlog[] = [];
-  for (const job of jobs) {
-    try {
-      all.push(...(await read([job])));
-    } catch (error) {
-      if (!isOfTheTables(error)) throw error;
-    }
-  }
+  for (const job of jobs) all.push(...((await read([job])) ?? []));
   return all;
+}
+
+function backlogOf(jobs: Installed[]): string {
+  const parts = jobs.flatMap(({ rules }) =>
+    rules.map(
+      (rule) => `
+      select ${quoteText(rule.job)} as job, count(*) as rows, min(due_at) filter (where isfinite(due_at)) as oldest
+      from (
+        select ${rule.at} as due_at from ${rule.row} where ${isDue(rule)}
+        order by ${rule.at}, r.id limit :most::integer
+      ) as due`,
+    ),
+  );
+  return `
+    select job, sum(rows)::integer as rows, scheduler.iso(min(oldest)) as since,
+      extract(epoch from :now::timestamptz - min(oldest))::double precision as seconds
+    from (${parts.join('\n      union all')}) as parts group by job`;
 }

@@ -1,4 +1,5 @@
 import { spawn } from 'node:child_process';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { EXIT, OperatorError } from '../base/errors.ts';
 import type { Log } from '../base/log.ts';
 import type { Database } from '../db/client.ts';
@@ -51,10 +52,10 @@ export async function* listen(db: Database, log: Log, options: Listening): Async
     let pauseMs = 0;
     while (!stop.aborted) {
       try {
-        const { events, more } = await within(patienceMs, db, async () => {
-          await subscribe();
-          return look(db, place, channels);
-        });
+        const tooLong = setTimeout(() => db.abandon(), patienceMs);
+        const { events, more } = await subscribe()
+          .then(() => look(db, place, channels))
+          .finally(() => clearTimeout(tooLong));
         if (pauseMs > 0) log.warn('The database is reached again; what happened in the meantime follows.');
         pauseMs = 0;
         yield* events;
@@ -62,7 +63,9 @@ export async function* listen(db: Database, log: Log, options: Listening): Async
       } catch (error) {
         if (stop.aborted) return;
         if (!isPassing(error)) throw error;
-        if (pauseMs === 0) log.warn('The database does not answer; trying again until it does.', reason(error));
+        const { message, cause } = error as Error;
+        const reason = (cause as Error | undefined)?.message ?? message;
+        if (pauseMs === 0) log.warn('The database does not answer; trying again until it does.', { reason });
         pauseMs = Math.min(LONGEST_PAUSE_MS, pauseMs * 2 || 250);
         await bell.heardWithin(pauseMs);
       }
@@ -107,14 +110,14 @@ async function look(db: Database, place: Place, channels: string[]): Promise<{ e
 }
 
 function without(gaps: OpenGap[], id: number): OpenGap[] {
-  return gaps.flatMap((gap) =>
-    id < gap.first || id > gap.last
-      ? gap
-      : [
-          { ...gap, last: id - 1 },
-          { ...gap, first: id + 1 },
-        ].filter(({ first, last }) => first <= last),
-  );
+  return gaps.flatMap((gap) => {
+    if (id < gap.first || id > gap.last) return gap;
+    const parts = [
+      { ...gap, last: id - 1 },
+      { ...gap, first: id + 1 },
+    ];
+    return parts.filter(({ first, last }) => first <= last);
+  });
 }
 
 /** LISTENs once on each connection that the database opens. */
@@ -133,35 +136,14 @@ function subscriber(db: Database, channels: string[], ring: () => void): () => P
   };
 }
 
-async function within<T>(ms: number, db: Database, work: () => Promise<T>): Promise<T> {
-  const timer = setTimeout(() => db.abandon(), ms);
-  try {
-    return await work();
-  } finally {
-    clearTimeout(timer);
-  }
-}
-
 /** A ring that nobody waited for is heard by whoever waits next. */
 function makeBell() {
-  let rung = false;
-  let wake = () => {};
+  let rung = new AbortController();
   return {
-    ring: () => {
-      rung = true;
-      wake();
-    },
+    ring: () => rung.abort(),
     heardWithin: async (ms: number) => {
-      if (!rung) {
-        await new Promise<void>((resolve) => {
-          const timer = setTimeout(resolve, ms);
-          wake = () => {
-            clearTimeout(timer);
-            resolve();
-          };
-        });
-      }
-      rung = false;
+      await sleep(ms, undefined, { signal: rung.signal }).catch(() => {});
+      rung = new AbortController();
     },
   };
 }
@@ -171,10 +153,6 @@ function isPassing(error: unknown): boolean {
   if (error instanceof OperatorError) return error.exitCode === EXIT.unreachable;
   return /^(08|25P|40|53|55|57)/.test(sqlState(error) ?? '');
 }
-
-const reason = (error: unknown) => ({
-  reason: (((error as Error).cause as Error | undefined) ?? (error as Error)).message,
-});
 
 /** Runs a shell command with the event on its standard input; answers how it failed, if it did. */
 export function runFor(event: Event, command: string): Promise<string | undefined> {

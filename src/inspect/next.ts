@@ -6,7 +6,7 @@ import type { CompiledRule, Installed } from '../job/compile.ts';
 import type { Job } from '../job/define.ts';
 import { readStanding } from '../store/runs.ts';
 import { coming, overdue, triedAgain } from './outlook.ts';
-import { readStatus } from './status.ts';
+import { isOn, readStatus } from './status.ts';
 
 /** What will happen and when, soonest first, as far as the rows tell today. */
 export interface Outlook {
@@ -46,13 +46,9 @@ export interface Coming {
 const ROWS_READ = 10_000;
 
 /** What one query answers: of the rows read, those that no other transition comes before. */
-interface Minute {
+interface Minute extends Pick<Coming, 'rows' | 'id' | 'wouldFail' | 'retry'> {
   at: string | null;
   read: number;
-  rows: number;
-  wrong: number;
-  id: string;
-  reason: string | null;
   over: string;
 }
 
@@ -63,10 +59,9 @@ export async function readNext(
   { within, limit }: { within: number; limit: number },
 ): Promise<Outlook> {
   const status = await readStatus(db, settings, jobs);
-  const held: Outlook['held'] = [];
-  for (const { job, state, why } of status.jobs) {
-    if (state !== 'running' && state !== 'no tick') held.push({ job, transition: null, why: `${state}: ${why}` });
-  }
+  const held: Outlook['held'] = status.jobs
+    .filter((job) => !isOn(job))
+    .map(({ job, state, why }) => ({ job, transition: null, why: `${state}: ${why}` }));
   return db.transaction(
     async (tx) => {
       await tx.query('set transaction read only');
@@ -76,7 +71,7 @@ export async function readNext(
            scheduler.iso(:now::timestamptz + make_interval(secs => :within::double precision)) as until`,
         { now: found.now, within },
       );
-      const soonest = new Soonest(limit, span!.until);
+      const soonest = soonestOf(limit, span!.until);
       const readers: Reader[] = [];
       for (const { job, installed } of found.jobs) {
         if (!installed || held.some((each) => each.job === job.name)) continue;
@@ -84,14 +79,14 @@ export async function readNext(
         for (const rule of installed.rules) {
           const obstacle = whyNotPrepared(rule, values);
           if (obstacle) held.push({ job: job.name, transition: rule.name, why: obstacle });
-          else readers.push(new Reader(tx, installed, rule, values, soonest));
+          else readers.push(readerOf(tx, installed, rule, values, soonest));
         }
       }
       await readAll(readers, found.anyFailures);
       return {
         ...span!,
-        transitions: soonest.entries.slice(0, limit),
-        more: soonest.entries.length > limit,
+        transitions: soonest.entries().slice(0, limit),
+        more: soonest.entries().length > limit,
         held,
         quarantined: status.jobs.reduce((all, job) => all + job.quarantined, 0),
         notRunning: status.scheduler.isRunning ? null : status.message,
@@ -125,87 +120,61 @@ export function whyNotPrepared(rule: CompiledRule, values: Record<string, unknow
   }
 }
 
-/** One rule, and how far it has been read. */
-class Reader {
-  readonly #tx: Transaction;
-  readonly #job: Installed;
-  readonly #rule: CompiledRule;
-  readonly #values: Record<string, unknown> & { now: string };
-  readonly #soonest: Soonest;
-  #from: string | undefined;
+type Reader = ReturnType<typeof readerOf>;
 
-  constructor(
-    tx: Transaction,
-    job: Installed,
-    rule: CompiledRule,
-    values: Record<string, unknown> & { now: string },
-    soonest: Soonest,
-  ) {
-    this.#tx = tx;
-    this.#job = job;
-    this.#rule = rule;
-    this.#values = values;
-    this.#soonest = soonest;
-    this.#from = values.now;
-  }
-
-  async readOverdue(): Promise<void> {
-    const [all] = await this.#query(overdue(this.#rule, this.#job.rules));
-    this.#add(all!, { overdue: true, orMore: all!.read === ROWS_READ });
-  }
-
-  /** Reads on, and answers whether there may be more. */
-  async readOn(): Promise<boolean> {
-    const minutes = await this.#query(coming(this.#rule, this.#job.rules), { from: this.#from });
-    const isFull = minutes.reduce((read, minute) => read + minute.read, 0) === ROWS_READ;
-    for (const minute of minutes) this.#add(minute, { orMore: isFull && minute === minutes.at(-1) });
-    // What is left of a minute that was not read to its end is not counted.
-    if (isFull) this.#from = minutes.at(-1)!.over;
-    return isFull;
-  }
-
-  async readFailing(): Promise<void> {
-    // A failure left over from a table with other ids is nobody's row.
-    await this.#tx.attempt(async () => {
-      for (const minute of await this.#query(triedAgain(this.#rule, this.#job.rules))) this.#add(minute);
-    });
-  }
-
-  #query(sql: string, values = {}): Promise<Minute[]> {
-    return this.#tx.query<Minute>(sql, { ...this.#values, until: this.#soonest.until, ...values });
-  }
-
-  #add({ at, rows, wrong, id, reason, over }: Minute, also: Partial<Coming> = {}): void {
+/** Reads what one rule will do, and knows how far it has come. */
+function readerOf(
+  tx: Transaction,
+  { job, rules }: Installed,
+  rule: CompiledRule,
+  values: Record<string, unknown> & { now: string },
+  soonest: Soonest,
+) {
+  let from = values.now;
+  const read = (sql: string) => tx.query<Minute>(sql, { ...values, from, until: soonest.until() });
+  const add = ({ at, rows, id, wouldFail, retry, over }: Minute, also: Partial<Coming> = {}) => {
     if (at === null || rows === 0) return;
-    this.#soonest.add(over, {
-      ...{ job: this.#job.job.name, transition: this.#rule.name, at, overdue: false, rows, orMore: false },
-      ...{ id, wouldFail: wrong, retry: reason, ...also },
+    soonest.add(over, {
+      ...{ job: job.name, transition: rule.name, at, overdue: false, rows, orMore: false },
+      ...{ id, wouldFail, retry, ...also },
     });
-  }
+  };
+  return {
+    async readOverdue(): Promise<void> {
+      const [all] = await read(overdue(rule, rules));
+      add(all!, { overdue: true, orMore: all!.read === ROWS_READ });
+    },
+    async readFailing(): Promise<void> {
+      // A failure left over from a table with other ids is nobody's row.
+      await tx.attempt(async () => {
+        for (const minute of await read(triedAgain(rule, rules))) add(minute);
+      });
+    },
+    /** Reads on, and answers whether there may be more. */
+    async readOn(): Promise<boolean> {
+      const minutes = await read(coming(rule, rules));
+      const isFull = minutes.reduce((sum, minute) => sum + minute.read, 0) === ROWS_READ;
+      for (const minute of minutes) add(minute, { orMore: isFull && minute === minutes.at(-1) });
+      // What is left of a minute that was not read to its end is not counted.
+      if (isFull) from = minutes.at(-1)!.over;
+      return isFull;
+    },
+  };
 }
 
+type Soonest = ReturnType<typeof soonestOf>;
+
 /** Only so many are wanted: as soon as they are there, nobody need look beyond the last of them. */
-class Soonest {
-  readonly #limit: number;
-  #kept: { entry: Coming; over: string }[] = [];
-  until: string;
-
-  constructor(limit: number, until: string) {
-    this.#limit = limit;
-    this.until = until;
-  }
-
-  get entries(): Coming[] {
-    return this.#kept.map(({ entry }) => entry);
-  }
-
-  /** One more than wanted is kept, to know that there is more. Its minute is read to the end, so that counts are right. */
-  add(over: string, entry: Coming): void {
-    this.#kept = [...this.#kept, { entry, over }]
-      .sort((a, b) => moment(a.entry.at) - moment(b.entry.at))
-      .slice(0, this.#limit + 1);
-    this.until = this.#kept[this.#limit]?.over ?? this.until;
-  }
+function soonestOf(limit: number, until: string) {
+  let kept: { entry: Coming; over: string }[] = [];
+  return {
+    until: () => kept[limit]?.over ?? until,
+    entries: () => kept.map(({ entry }) => entry),
+    /** One more than wanted is kept, to know that there is more. Its minute is read to the end, so that counts are right. */
+    add: (over: string, entry: Coming) => {
+      kept = [...kept, { entry, over }].sort((a, b) => moment(a.entry.at) - moment(b.entry.at)).slice(0, limit + 1);
+    },
+  };
 }
 
 const moment = (at: string) => (at === '-infinity' ? Number.NEGATIVE_INFINITY : Date.parse(at));

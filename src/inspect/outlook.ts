@@ -1,9 +1,19 @@
-import { conditionsAt, isDue, momentOf } from '../engine/statements.ts';
-import type { CompiledRule, Installed } from '../job/compile.ts';
+import { claim, complete, conditionsAt, isDue, momentOf, picked } from '../engine/statements.ts';
+import type { CompiledRule } from '../job/compile.ts';
 import { quoteText } from '../job/expressions.ts';
 import { mayBeTried } from '../store/failures.ts';
+import { IDENTITY } from '../store/runs.ts';
 
 /** The SQL that asks what a tick would do and when, of one row or of all: the same conditions, and nothing is changed. */
+
+/** What a tick does to a batch. Planning it finds what running it would: locked tables, rights, types, functions. */
+export const wholeBatch = (rule: CompiledRule): string => complete(rule, rule.together ? picked(rule) : claim(rule));
+
+/** Values for its parameters: planning needs one of each type, and looks at none. */
+export const anyValues = (rule: CompiledRule) => ({
+  ...{ ...IDENTITY, ...rule.make?.(1), job: rule.job, rule: rule.name, run: null, by: null, slot: null },
+  ...{ notify: true, limit: 1, detail: 1, places: [], ids: [], answers: '[]' },
+});
 
 /** One row as a rule sees it, due or not; each piece is an expression on it. */
 export function look(rule: CompiledRule, pieces: Record<string, string>): string {
@@ -19,14 +29,20 @@ export function conditionsOf(rule: CompiledRule): Record<string, string> {
   return { ...rule.when, [rule.whole.part]: isPart };
 }
 
+/** Another row of the same key. */
+const isBeside = ({ idType, row, together }: CompiledRule) => {
+  const { key } = together!;
+  return `r.id <> :id::text::${idType} and ${key} = (select ${key} from ${row} where r.id = :id::text::${idType})`;
+};
+
+const inOrder = (rule: CompiledRule, most = ':most::integer') => `order by ${rule.at}, r.id limit ${most}`;
+
+/** A sentence on why the row cannot be acted on, or null. */
+const wrongOf = ({ wrong }: CompiledRule) => (wrong ? `(${wrong})` : 'null');
+
 /** Other rows of the same key that are due by the rule: they change with the row, or right before or after it. */
-export function dueBeside(rule: CompiledRule): string {
-  const { key } = rule.together!;
-  return `select r.id::text as id from ${rule.row}
-    where ${isDue(rule)} and r.id <> :id::text::${rule.idType}
-      and ${key} = (select ${key} from ${rule.row} where r.id = :id::text::${rule.idType})
-    order by ${rule.at}, r.id limit :most::integer`;
-}
+export const dueBeside = (rule: CompiledRule): string => `
+  select r.id::text as id from ${rule.row} where ${isDue(rule)} and ${isBeside(rule)} ${inOrder(rule)}`;
 
 const NOW = ':now::timestamptz';
 
@@ -43,18 +59,15 @@ function preceded(rule: CompiledRule, rules: CompiledRule[], base: string): stri
 
 const expected = (rule: CompiledRule, rules: CompiledRule[], base: string) =>
   `r.id::text as id, ${momentOf(rule, base)} as moment, ${rule.at} as due_at,
-    ${rule.wrong ? `(${rule.wrong})` : 'null'}::text as wrong, ${preceded(rule, rules, base)} as preceded`;
+    ${wrongOf(rule)}::text as wrong, ${preceded(rule, rules, base)} as preceded`;
 
 /** The next row of the same key that the rule acts on, and which it will change: what then becomes of this one. */
 export function nextBeside(rule: CompiledRule): string {
-  const { key } = rule.together!;
   const moment = momentOf(rule, NOW);
   return `select r.id::text as id, scheduler.iso(${moment}) as at from ${rule.row}
     where ${conditionsAt(rule, moment).join(' and ')} and ${rule.at} < 'infinity' and ${mayBeTried(rule)}
-      and r.id <> :id::text::${rule.idType}
-      and ${key} = (select ${key} from ${rule.row} where r.id = :id::text::${rule.idType})
-      and ${rule.wrong ? `(${rule.wrong})` : 'null'} is null
-    order by ${rule.at}, r.id limit 1`;
+      and ${isBeside(rule)} and ${wrongOf(rule)} is null
+    ${inOrder(rule, '1')}`;
 }
 
 const OWN = 'filter (where not preceded)';
@@ -64,13 +77,12 @@ const first = (column: string) => `(array_agg(${column} order by due_at, length(
 const summed = (rows: string, time: string) => `
   with rows as materialized (${rows})
   select scheduler.iso(min(${time}) ${OWN}) as at, count(*)::integer as read, (count(*) ${OWN})::integer as rows,
-    (count(wrong) ${OWN})::integer as wrong, ${first('id')} as id, ${first('reason')} as reason,
+    (count(wrong) ${OWN})::integer as "wouldFail", ${first('id')} as id, ${first('reason')} as retry,
     (date_trunc('minute', max(${time}), 'UTC') + interval '1 minute' - interval '1 microsecond')::text as over
   from rows`;
 
-const BY_MINUTE = `group by date_trunc('minute', moment, 'UTC') order by date_trunc('minute', moment, 'UTC')`;
-
-const inOrder = (rule: CompiledRule) => `order by ${rule.at}, r.id limit :most::integer`;
+const byMinute = (rows: string) => `${summed(rows, 'moment')}
+  group by date_trunc('minute', moment, 'UTC') order by date_trunc('minute', moment, 'UTC')`;
 
 /** What a tick would do now: up to so many rows, as one. */
 export const overdue = (rule: CompiledRule, rules: CompiledRule[]): string =>
@@ -83,20 +95,17 @@ export const overdue = (rule: CompiledRule, rules: CompiledRule[]): string =>
 
 /** What comes due in a span, minute by minute, up to so many rows. */
 export const coming = (rule: CompiledRule, rules: CompiledRule[]): string =>
-  `${summed(
-    `select ${expected(rule, rules, NOW)}, null as reason from ${rule.row}
+  byMinute(`
+    select ${expected(rule, rules, NOW)}, null as reason from ${rule.row}
     where ${conditionsAt(rule, rule.at).join(' and ')} and ${rule.at} > :from::timestamptz and ${rule.at} <= :until::timestamptz
       and ${mayBeTried(rule)}
-    ${inOrder(rule)}`,
-    'moment',
-  )}
-  ${BY_MINUTE}`;
+    ${inOrder(rule)}`);
 
 /** The same for rows that failed: their time is that of the next attempt. */
 export function triedAgain(rule: CompiledRule, rules: CompiledRule[]): string {
   const base = 'failing.next_attempt_at';
-  return `${summed(
-    `select due.*, failing.error as reason
+  return byMinute(`
+    select due.*, failing.error as reason
     from scheduler.failures failing
     cross join lateral (
       select ${expected(rule, rules, base)} from ${rule.row}
@@ -104,28 +113,7 @@ export function triedAgain(rule: CompiledRule, rules: CompiledRule[]): string {
         and ${conditionsAt(rule, momentOf(rule, base)).join(' and ')}
       offset 0
     ) as due
-    where failing.tenant = :tenant::text and failing.job = :job::text and failing.rule = ${quoteText(rule.name)} and failing.next_attempt_at > :now::timestamptz and failing.quarantined_at is null
-      and due.moment <= :until::timestamptz
-    order by due.moment, failing.entity_id limit :most::integer`,
-    'moment',
-  )}
-  ${BY_MINUTE}`;
-}
-
-/** What is due of each job and not done: how many rows, of each rule counted no further than a bound, and since when. */
-export function backlog(jobs: Installed[]): string {
-  const parts = jobs.flatMap(({ rules }) =>
-    rules.map(
-      (rule) => `
-      select ${quoteText(rule.job)} as job, count(*) as rows, min(due_at) filter (where isfinite(due_at)) as oldest
-      from (
-        select ${rule.at} as due_at from ${rule.row} where ${isDue(rule)}
-        order by ${rule.at}, r.id limit :most::integer
-      ) as due`,
-    ),
-  );
-  return `
-    select job, sum(rows)::integer as rows, scheduler.iso(min(oldest)) as since,
-      extract(epoch from :now::timestamptz - min(oldest))::double precision as seconds
-    from (${parts.join('\n      union all')}) as parts group by job`;
+    where failing.tenant = :tenant::text and failing.job = :job::text and failing.rule = ${quoteText(rule.name)}
+      and failing.next_attempt_at > :now::timestamptz and failing.quarantined_at is null and due.moment <= :until::timestamptz
+    order by due.moment, failing.entity_id limit :most::integer`);
 }

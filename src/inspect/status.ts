@@ -9,13 +9,7 @@ import { type Backlog, MOST, readBacklog } from './backlog.ts';
 
 /** Whether the scheduler does its work, as far as the database can tell: ticks leave runs behind, and people controls. */
 
-export interface SchedulerState {
-  isRunning: boolean;
-  intervalMinutes: number;
-  nextCheck: string | null;
-}
-
-export interface JobStatus {
+export interface JobStatus extends Pick<LastRun, 'lastTick' | 'failing' | 'quarantined'> {
   job: string;
   state: 'running' | 'paused' | 'no tick' | 'not installed' | 'switched off';
   /** Why it is not running. */
@@ -23,12 +17,13 @@ export interface JobStatus {
   intervalMinutes: number;
   nextCheck: string | null;
   paused: Control | null;
-  lastTick: string | null;
   lastRun: LastRun['run'];
-  failing: number;
-  quarantined: number;
   /** What is due and not done. */
-  backlog: Pick<Backlog, 'rows' | 'since' | 'seconds'>;
+  backlog: Omit<Backlog, 'job'>;
+}
+
+interface SchedulerState extends Pick<JobStatus, 'intervalMinutes' | 'nextCheck'> {
+  isRunning: boolean;
 }
 
 export interface Status {
@@ -48,15 +43,20 @@ export async function readStatus(db: Database, settings: Settings, jobs: Job[]):
   const backlogs = await readBacklog(db, settings, installed, found);
   const of = <T extends { job: string }>(rows: T[], job: Job) => rows.find((row) => row.job === job.name);
   const states = found.jobs.map((standing) =>
-    jobStatus(settings, standing, of(last, standing.job)!, of(backlogs, standing.job) ?? NOTHING_DUE),
+    jobStatus(settings, standing, of(last, standing.job)!, of(backlogs, standing.job)),
   );
-  return {
-    scheduler: schedulerState(states),
-    message: message(states),
-    attention: attention(states, found.now),
-    jobs: states,
-  };
+  const [scheduler, sentences] = [schedulerState(states), attention(states, found.now)];
+  return { scheduler, message: message(states), attention: sentences, jobs: states };
 }
+
+/** A tick does it, if one comes. */
+export const isOn = ({ state }: JobStatus): boolean => state === 'running' || state === 'no tick';
+
+export const lastTickOf = (jobs: JobStatus[]): string | undefined =>
+  jobs
+    .flatMap(({ lastTick }) => lastTick ?? [])
+    .sort()
+    .at(-1);
 
 const NOTHING_DUE = { rows: 0, since: null, seconds: null };
 
@@ -71,31 +71,25 @@ export function jobStatus(
 ): JobStatus {
   const { job } = standing;
   const paused = isPaused(standing.control) ? standing.control : null;
-  const off = job.switch && settings.job[job.switch] === false ? job.settings![job.switch]!.env : undefined;
-  const silent = last.silentSeconds === null || last.silentSeconds > INTERVALS_OF_SILENCE * 60 * job.everyMinutes;
-  const [state, why]: [JobStatus['state'], string | null] =
-    standing.missing.length > 0
-      ? ['not installed', `${standing.missing.join(', ')} missing`]
-      : off
-        ? ['switched off', `by ${off}`]
-        : paused
-          ? ['paused', whyPaused(paused)]
-          : silent
-            ? ['no tick', last.lastTick ? `none has come since ${last.lastTick}` : 'none has ever come']
-            : ['running', null];
+  const [state, why] = stateOf(settings, standing, paused, last);
   return {
-    job: job.name,
-    state,
-    why,
-    intervalMinutes: job.everyMinutes,
-    nextCheck: state === 'running' ? last.nextCheck : null,
-    paused,
-    lastTick: last.lastTick,
-    lastRun: last.run,
-    failing: last.failing,
-    quarantined: last.quarantined,
-    backlog: { rows, since, seconds },
+    ...{ job: job.name, state, why, intervalMinutes: job.everyMinutes },
+    ...{ nextCheck: state === 'running' ? last.nextCheck : null, paused, lastTick: last.lastTick, lastRun: last.run },
+    ...{ failing: last.failing, quarantined: last.quarantined, backlog: { rows, since, seconds } },
   };
+}
+
+function stateOf(
+  settings: Settings,
+  { job, missing }: Standing,
+  paused: Control | null,
+  { lastTick, silentSeconds }: LastRun,
+): [JobStatus['state'], why: string | null] {
+  if (missing.length > 0) return ['not installed', `${missing.join(', ')} missing`];
+  if (job.switch && settings.job[job.switch] === false) return ['switched off', `by ${job.settings![job.switch]!.env}`];
+  if (paused) return ['paused', whyPaused(paused)];
+  if (silentSeconds !== null && silentSeconds <= INTERVALS_OF_SILENCE * 60 * job.everyMinutes) return ['running', null];
+  return ['no tick', lastTick ? `none has come since ${lastTick}` : 'none has ever come'];
 }
 
 // Longer than any deployment or repair should take: whoever paused it may have forgotten.
@@ -105,14 +99,14 @@ const PAUSED_TOO_LONG_SECONDS = 24 * 3600;
 const LATE_SECONDS = 600;
 
 /** How long rows of a job may be due before they are late: one cadence, and one more minute. */
-export const graceSeconds = ({ intervalMinutes }: { intervalMinutes: number }): number => (intervalMinutes + 1) * 60;
+export const graceSeconds = ({ intervalMinutes }: JobStatus): number => (intervalMinutes + 1) * 60;
 
 function attention(jobs: JobStatus[], now: string): string[] {
   const found: string[] = [];
-  const allPaused = jobs.every(({ state }) => state !== 'running' && state !== 'no tick');
-  if (!allPaused && runningOf(jobs).length === 0) found.push(`${message(jobs)}.`);
+  if (jobs.some(isOn) && runningOf(jobs).length === 0) found.push(`${message(jobs)}.`);
   const forgotten = new Set<string>();
-  for (const { job, state, why, paused, lastTick, lastRun, failing, quarantined, backlog, intervalMinutes } of jobs) {
+  for (const each of jobs) {
+    const { job, state, why, paused, lastTick, lastRun, failing, quarantined, backlog } = each;
     // An operator can say with "scheduler stop" that this is meant.
     if (state === 'not installed' && lastTick && !paused) found.push(`${job} is no longer installed: ${why}.`);
     if (state === 'paused' && paused && Date.parse(now) - Date.parse(paused.at) > PAUSED_TOO_LONG_SECONDS * 1000) {
@@ -123,8 +117,7 @@ function attention(jobs: JobStatus[], now: string): string[] {
     if (quarantined > 0) found.push(`${job} has ${rows(quarantined)} in quarantine: see "scheduler failures".`);
     else if (failing > FAILING) found.push(`${job} has ${rows(failing)} that fail: see "scheduler failures".`);
     if (lastRun?.error) found.push(`${job} was stopped by an error: ${lastRun.error}`);
-    const late = Math.max(LATE_SECONDS, graceSeconds({ intervalMinutes }));
-    if ((state === 'running' || state === 'no tick') && (backlog.seconds ?? 0) > late)
+    if (isOn(each) && (backlog.seconds ?? 0) > Math.max(LATE_SECONDS, graceSeconds(each)))
       found.push(`${job} has ${rows(backlog.rows)} due, the oldest for ${inWords(backlog.seconds!)}.`);
   }
   return found;
@@ -157,8 +150,8 @@ function message(jobs: JobStatus[]): string {
   const first = (state: JobStatus['state']) => jobs.find((job) => job.state === state);
   if (runningOf(jobs).length > 0) return 'Scheduler is running';
   if (first('no tick')) {
-    const ticks = jobs.flatMap(({ lastTick }) => lastTick ?? []).sort();
-    const silence = ticks.length > 0 ? `no tick has come since ${ticks.at(-1)}` : 'no tick has ever come';
+    const last = lastTickOf(jobs);
+    const silence = last ? `no tick has come since ${last}` : 'no tick has ever come';
     return `Scheduler is not running: ${silence}; check that cron or the timer calls "scheduler tick"`;
   }
   const paused = first('paused');

@@ -312,6 +312,13 @@ test('a condition that is neither true nor false is not met', async () => {
 
 // ── What else can be in the way
 
+/** Somebody else's session, which ends with the test. */
+async function session(db: TestDatabase, name: string) {
+  const client = new pg.Client({ connectionString: db.url, application_name: name });
+  await client.connect();
+  return Object.assign(client, { [Symbol.asyncDispose]: () => client.end() });
+}
+
 test('a fault of a row is told before a tick has tried the row', async () => {
   await using db = await database();
   await aPackage(db, { validity: 'banana', status: 'active', activated_at: minutes(-60) });
@@ -388,21 +395,13 @@ test('settings that a transition lacks are in its way', async () => {
 test('a row that the application holds locked is left alone by the tick, and that is said', async () => {
   await using db = await database();
   await aPackage(db);
-  const application = new pg.Client({ connectionString: db.url, application_name: 'laravel' });
-  await application.connect();
-  try {
-    await application.query(`begin; update packages set name = 'Being edited' where id = 1`);
-    const { verdict } = transitionOf(await explained(db, 'packages', 1, { at: NOW }), 'activate');
-    assert.equal(verdict.kind, 'held');
-    assert.match(
-      verdict.sentence,
-      /its row is locked by process \d+ \("laravel", \w+, idle in transaction, since .*\)/,
-    );
-    assert.deepEqual((await db.tick(NOW, { only: ['packages'] })).jobs[0]!.changed, {});
-    await application.query('rollback');
-  } finally {
-    await application.end();
-  }
+  await using application = await session(db, 'laravel');
+  await application.query(`begin; update packages set name = 'Being edited' where id = 1`);
+  const { verdict } = transitionOf(await explained(db, 'packages', 1, { at: NOW }), 'activate');
+  assert.equal(verdict.kind, 'held');
+  assert.match(verdict.sentence, /its row is locked by process \d+ \("laravel", \w+, idle in transaction, since .*\)/);
+  assert.deepEqual((await db.tick(NOW, { only: ['packages'] })).jobs[0]!.changed, {});
+  await application.query('rollback');
   assert.equal(transitionOf(await explained(db, 'packages', 1, { at: NOW }), 'activate').verdict.kind, 'now');
 });
 
@@ -425,21 +424,16 @@ test('a replacement that cannot be started keeps no subscription from ending, an
 test('a table that nobody can read is said to be locked, and by whom; nothing waits for ever', async () => {
   await using db = await database();
   await aPackage(db);
-  const application = new pg.Client({ connectionString: db.url, application_name: 'psql' });
-  await application.connect();
-  try {
-    await application.query('begin; alter table packages add column colour text');
-    const { code, out, err } = await db.cli(['explain', 'packages', '1']);
-    assert.deepEqual([code, err], [0, '']);
-    assert.match(
-      out,
-      /^packages 1, at .*: nobody can read it, as the table packages is locked \(AccessExclusiveLock\) by process \d+ \("psql", .*: a tick waits 2s for it/,
-    );
-    const said = await explained(db, 'packages', 1);
-    assert.deepEqual([said.transitions, said.next], [[], null]);
-  } finally {
-    await application.end();
-  }
+  await using application = await session(db, 'psql');
+  await application.query('begin; alter table packages add column colour text');
+  const { code, out, err } = await db.cli(['explain', 'packages', '1']);
+  assert.deepEqual([code, err], [0, '']);
+  assert.match(
+    out,
+    /^packages 1, at .*: nobody can read it, as the table packages is locked \(AccessExclusiveLock\) by process \d+ \("psql", .*: a tick waits 2s for it/,
+  );
+  const said = await explained(db, 'packages', 1);
+  assert.deepEqual([said.transitions, said.next], [[], null]);
 });
 
 test('another run at work is told, and so is how the last one ended', async () => {
@@ -456,19 +450,14 @@ test('another run at work is told, and so is how the last one ended', async () =
     remarks[0]!,
     /^The last run of packages, at .*Z, was stopped by an error: The tables of packages do not fit/,
   );
-  const other = new pg.Client({ connectionString: db.url, application_name: 'scheduler lock' });
-  await other.connect();
-  try {
-    await other.query(`begin; select pg_advisory_xact_lock(${LOCK_KEY})`);
-    const [said] = (await explained(db, 'packages', 1, { at: NOW })).remarks;
-    assert.match(
-      said!,
-      /^Another run is at work: process \d+ \("scheduler lock", \w+, idle in transaction, since .*Z\)\. Until it ends, a tick leaves the work to it\.$/,
-    );
-    assert.equal((await db.tick(NOW, { only: ['packages'] })).locked, true);
-  } finally {
-    await other.end();
-  }
+  await using other = await session(db, 'scheduler lock');
+  await other.query(`begin; select pg_advisory_xact_lock(${LOCK_KEY})`);
+  const [said] = (await explained(db, 'packages', 1, { at: NOW })).remarks;
+  assert.match(
+    said!,
+    /^Another run is at work: process \d+ \("scheduler lock", \w+, idle in transaction, since .*Z\)\. Until it ends, a tick leaves the work to it\.$/,
+  );
+  assert.equal((await db.tick(NOW, { only: ['packages'] })).locked, true);
 });
 
 test('a database that takes no changes is in the way of everything', async () => {

@@ -42,7 +42,7 @@ export const allExplained = (
   looking(db, asked, async (database, settings, jobs) => {
     const job = jobs.find((each) => each.name === name)!;
     const said = new Map<string, Explanation>();
-    for (const id of ids) said.set(id, await explain(database, settings, jobs, job, { id, at: asked.at }));
+    for (const id of ids) said.set(id, await explain(database, { settings, jobs, job, id, at: asked.at }));
     return said;
   });
 

@@ -3,13 +3,16 @@ import type { Database } from '../../db/client.ts';
 import type { Job } from '../../job/define.ts';
 
 /** What one check found. */
-export interface Finding {
-  check: string;
-  /** A warning is to be known and does not fail; what was skipped could not be looked at because of another failure. */
+export interface Result {
+  /** A warning does not fail; what was skipped could not be looked at because of another failure. */
   outcome: 'ok' | 'warning' | 'failed' | 'skipped';
   message: string;
   /** What mends it: commands and SQL to be copied as they are; a line that starts with "#" or "--" explains. */
   remedy?: string[];
+}
+
+export interface Finding extends Result {
+  check: string;
 }
 
 /** The server and the way to it. */
@@ -46,19 +49,14 @@ export interface Program {
   crontab: string;
 }
 
-export const ok = (check: string, message: string): Finding => ({ check, outcome: 'ok', message });
-export const warning = (check: string, message: string, remedy?: string[]): Finding => ({
-  ...{ check, outcome: 'warning', message },
-  ...(remedy && { remedy }),
-});
-export const failed = (check: string, message: string, remedy?: string[]): Finding => ({
-  ...{ check, outcome: 'failed', message },
-  ...(remedy && { remedy }),
-});
-export const skipped = (check: string, message: string): Finding => ({ check, outcome: 'skipped', message });
+const result =
+  (outcome: Result['outcome']) =>
+  (message: string, remedy?: string[]): Result => ({ outcome, message, ...(remedy && { remedy }) });
+export const ok = result('ok');
+export const warning = result('warning');
+export const failed = result('failed');
+export const skipped = result('skipped');
 
 /** A name as SQL reads it, for what an operator copies. */
 export const quoteName = (name: string): string =>
   /^[a-z_][a-z0-9_$]*$/.test(name) ? name : `"${name.replaceAll('"', '""')}"`;
-
-export const counted = (count: number, one: string, many = `${one}s`): string => `${count} ${count === 1 ? one : many}`;

@@ -2,7 +2,7 @@ import { isZone, type Settings } from '../../base/config.ts';
 import type { Installed } from '../../job/compile.ts';
 import { indexesOf, onceName } from '../../job/indexes.ts';
 import { type Catalog, tablesOf } from '../../job/tables.ts';
-import { counted, type Exam, type Finding, failed, ok, quoteName } from './finding.ts';
+import { type Exam, failed, ok, quoteName, type Result } from './finding.ts';
 
 /** The indexes that "scheduler migrate" puts beside the application's tables. */
 
@@ -19,17 +19,14 @@ interface Wanted {
 function wantedBy({ job }: Installed, catalog: Catalog, { timezone, dbTimezone }: Settings): Wanted[] {
   return tablesOf(job).flatMap((table) => {
     const found = catalog[table.name]!;
-    const place = { schema: found.schema, on: table.name, oid: found.oid };
-    const indexes = indexesOf(job, table, catalog, { zone: timezone, dbZone: dbTimezone });
-    return [
-      ...indexes.map((index) => ({ ...place, ...index, once: null })),
-      ...(table.once ?? []).map((column) => ({
-        ...place,
-        name: onceName(table, column),
-        definition: null,
-        once: column,
+    const { schema, oid } = found;
+    const indexes = [
+      ...indexesOf(job, table, catalog, { zone: timezone, dbZone: dbTimezone }).map((index) => ({
+        ...{ ...index, once: null },
       })),
+      ...(table.once ?? []).map((once) => ({ name: onceName(table, once), definition: null, once })),
     ];
+    return indexes.map((index) => ({ schema, on: table.name, oid, ...index }));
   });
 }
 
@@ -51,50 +48,46 @@ const INDEXES = `
   left join pg_index i on i.indexrelid = c.oid and i.indrelid = w.oid
   -- The application's own will do.
   where i.indexrelid is not null or w.once is null or not scheduler.stored_once(w.name, w.oid, w.once)
-  order by w.on, w.name`;
+  order by present, w.on, w.name`;
 
-export async function checkIndexes(exam: Exam, installed: Installed[], catalog: Catalog): Promise<Finding> {
+export async function checkIndexes(exam: Exam, installed: Installed[], catalog: Catalog): Promise<Result> {
   const { db, settings } = exam;
   const wanted = installed.flatMap((each) => wantedBy(each, catalog, settings));
   const indexes = await db.query<Index>(INDEXES, { wanted: JSON.stringify(wanted) });
-  const broken = indexes.filter(({ present, valid }) => !present || !valid);
+  const broken = indexes.filter(({ valid }) => !valid);
   if (broken.length > 0) return brokenOnes(exam, broken);
   const strange = indexes.filter(({ definition, built }) => definition && built && built !== definition);
   if (strange.length > 0) return strangeOnes(exam, strange);
-  return ok('indexes', `all ${counted(indexes.length, 'index', 'indexes')} in place`);
+  return ok(`all ${indexes.length} ${indexes.length === 1 ? 'index' : 'indexes'} in place`);
 }
 
-function brokenOnes({ program }: Exam, broken: Index[]): Finding {
-  const [invalid, missing] = [broken.filter(({ present }) => present), broken.filter(({ present }) => !present)];
-  const all = [
-    ...missing.map(({ name, on }) => `${name} on ${on} is missing`),
-    ...invalid.map(({ name, on }) => `${name} on ${on} is invalid`),
-  ];
+function brokenOnes({ program }: Exam, broken: Index[]): Result {
+  const all = broken.map(({ name, on, present }) => `${name} on ${on} is ${present ? 'invalid' : 'missing'}`);
   const harm = [
     ...(broken.some(({ once }) => !once) ? ['finding what is due would read the whole table'] : []),
     ...(broken.some(({ once }) => once) ? ['what must be stored once may be stored twice'] : []),
   ];
-  return failed('indexes', `${all.join(', ')}: ${harm.join(', and ')}`, [
-    ...invalid.map(({ schema, name }) => `drop index ${quoteName(schema)}.${quoteName(name)};`),
+  return failed(`${all.join(', ')}: ${harm.join(', and ')}`, [
+    ...broken
+      .filter(({ present }) => present)
+      .map(({ schema, name }) => `drop index ${quoteName(schema)}.${quoteName(name)};`),
     '# It waits for, and holds up, writers to that table while it builds. On a large one build it beforehand, by hand with "create index concurrently".',
     program.command('migrate'),
   ]);
 }
 
-function strangeOnes({ settings, program }: Exam, strange: Index[]): Finding {
+function strangeOnes({ settings, program }: Exam, strange: Index[]): Result {
   const harm = 'they are not used, and finding what is due reads the whole table';
-  const named = (indexes: Index[]) => indexes.map(({ name }) => name).join(', ');
+  const migrate = program.command('migrate');
   const ofZones = strange.filter((index) => zonesOf(index).length > 0);
+  const names = (ofZones.length > 0 ? ofZones : strange).map(({ name }) => name).join(', ');
   if (ofZones.length === 0)
-    return failed('indexes', `${named(strange)} built for another version of the job or of its table: ${harm}`, [
-      program.command('migrate'),
-    ]);
+    return failed(`${names} built for another version of the job or of its table: ${harm}`, [migrate]);
   const zones = [...new Set(ofZones.flatMap(zonesOf))];
   return failed(
-    'indexes',
-    `${named(ofZones)} built for another zone (${zones.join(', ')}), ` +
+    `${names} built for another zone (${zones.join(', ')}), ` +
       `while SCHEDULER_DB_TIMEZONE is ${settings.dbTimezone} and SCHEDULER_TIMEZONE is ${settings.timezone}: ${harm}`,
-    ['# If the settings are right; otherwise mend those.', program.command('migrate')],
+    ['# If the settings are right; otherwise mend those.', migrate],
   );
 }
 

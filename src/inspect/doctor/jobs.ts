@@ -1,63 +1,53 @@
 import { readable } from '../../base/calendar.ts';
 import { sqlState } from '../../db/states.ts';
 import { parameters } from '../../engine/run.ts';
-import { claim, claimByKey, complete, picked, recordAnswers } from '../../engine/statements.ts';
+import { claimByKey, recordAnswers } from '../../engine/statements.ts';
 import { readCatalog } from '../../job/adopt.ts';
-import { type CompiledRule, type Installed, install } from '../../job/compile.ts';
-import type { Job } from '../../job/define.ts';
-import { type Catalog, missingFrom, tableNames, tablesOf } from '../../job/tables.ts';
-import { IDENTITY, type Standing } from '../../store/runs.ts';
+import { type Installed, install } from '../../job/compile.ts';
+import { type Catalog, missingFrom, tableNames } from '../../job/tables.ts';
+import type { Standing } from '../../store/runs.ts';
+import { anyValues, wholeBatch } from '../outlook.ts';
 import type { JobStatus } from '../status.ts';
-import { type Exam, type Finding, failed, ok, warning } from './finding.ts';
+import { type Exam, failed, ok, type Result, warning } from './finding.ts';
 
-/** What the jobs find in this database. */
-
-export interface Seen {
-  catalog: Catalog;
-  jobs: Pick<Standing, 'job' | 'missing' | 'installed'>[];
-}
+/** What a job finds in this database. */
+type Seen = Pick<Standing, 'job' | 'missing' | 'installed'>;
 
 /** From the catalog, which every role may read. */
-export async function seeJobs({ db, jobs, settings }: Exam): Promise<Seen> {
+export async function seeJobs({ db, jobs, settings }: Exam): Promise<{ catalog: Catalog; jobs: Seen[] }> {
   const catalog = await db.transaction((tx) => readCatalog(tx, tableNames(jobs)));
-  return {
-    catalog,
-    jobs: jobs.map((job) => {
-      const missing = missingFrom(job, catalog);
-      return { job, missing, installed: missing.length === 0 ? install(job, catalog, settings.dbTimezone) : undefined };
-    }),
-  };
+  const seen = jobs.map((job) => {
+    const missing = missingFrom(job, catalog);
+    return { job, missing, installed: missing.length === 0 ? install(job, catalog, settings.dbTimezone) : undefined };
+  });
+  return { catalog, jobs: seen };
 }
 
-export function checkJob(
+export async function checkJob(
   exam: Exam,
-  { job, missing, installed }: Seen['jobs'][number],
+  { job, missing, installed }: Seen,
   status: JobStatus | undefined,
-): Promise<Finding> | Finding {
-  if (!installed) return notInstalled(exam, job, missing, status);
-  if (status?.state === 'switched off') return warning(job.name, `installed, and switched off ${status.why}`);
+): Promise<Result> {
+  if (!installed) return notInstalled(exam, missing, status);
+  if (status?.state === 'switched off') return warning(`installed, and switched off ${status.why}`);
   if (status?.state === 'paused')
-    return warning(job.name, `installed, and paused: ${status.why}`, [exam.program.command(`start ${job.name}`)]);
-  if (status?.lastRun?.error) return failed(job.name, `its last run was stopped by an error: ${status.lastRun.error}`);
+    return warning(`installed, and paused: ${status.why}`, [exam.program.command(`start ${job.name}`)]);
+  if (status?.lastRun?.error) return failed(`its last run was stopped by an error: ${status.lastRun.error}`);
   return fits(exam, installed);
 }
 
 /** A table of another application keeps its name, and the job rests. That it rested from one day to the next is a failure. */
-async function notInstalled(exam: Exam, job: Job, missing: string[], status: JobStatus | undefined): Promise<Finding> {
+async function notInstalled(exam: Exam, missing: string[], status: JobStatus | undefined): Promise<Result> {
   const names = missing.slice(0, 5).join(', ') + (missing.length > 5 ? ` and ${missing.length - 5} more` : '');
-  const migrate = [
+  const remedy = [
     ...(await findElsewhere(exam, missing)),
     '# It makes missing tables, and completes one that is recognisably of this job; a table of another kind is left alone.',
     exam.program.command('migrate'),
   ];
   // An operator can say with "scheduler stop" that this is meant.
   return status?.lastTick && !status.paused
-    ? failed(
-        job.name,
-        `was installed and ran until ${readable(status.lastTick)}, and is no more: ${names} missing`,
-        migrate,
-      )
-    : warning(job.name, `not installed: ${names} missing`, migrate);
+    ? failed(`was installed and ran until ${readable(status.lastTick)}, and is no more: ${names} missing`, remedy)
+    : warning(`not installed: ${names} missing`, remedy);
 }
 
 /** Schemas beyond the search path that have a table of a name that is missing. */
@@ -76,37 +66,26 @@ async function findElsewhere({ db }: Exam, missing: string[]): Promise<string[]>
   );
 }
 
-/** Planning a statement finds what running it would: rights, types, functions. */
-async function fits(exam: Exam, { job, rules }: Installed): Promise<Finding> {
+async function fits(exam: Exam, { job, rules }: Installed): Promise<Result> {
   for (const rule of rules) {
-    for (const sql of statements(rule)) {
+    const values = { ...parameters(exam.settings, { now: new Date(0).toISOString(), tenant: '' }), ...anyValues(rule) };
+    const statements = [
+      ...(rule.together ? [claimByKey(rule)] : []),
+      wholeBatch(rule),
+      ...(rule.outside ? [recordAnswers(rule)] : []),
+    ];
+    for (const sql of statements) {
       try {
-        await exam.db.query(`explain ${sql}`, valuesOf(exam, rule));
+        await exam.db.query(`explain ${sql}`, values);
       } catch (error) {
-        if (sqlState(error) === '42501') return failed(job.name, `its rule "${rule.name}" lacks a right: see "rights"`);
-        if (!sqlState(error)?.match(/^(42|22|0A)/)) throw error;
-        const message = (error as Error).message;
-        return failed(job.name, `its rule "${rule.name}" does not fit the tables: ${message}`, [
+        if (sqlState(error) === '42501') return failed(`its rule "${rule.name}" lacks a right: see "rights"`);
+        if (!/^(42|22|0A)/.test(sqlState(error) ?? '')) throw error;
+        return failed(`its rule "${rule.name}" does not fit the tables: ${(error as Error).message}`, [
           `# "scheduler migrate" completes a table; it changes no column that is there. Compare its type with what the job expects.`,
           exam.program.command('migrate'),
         ]);
       }
     }
   }
-  const tables = tablesOf(job).map(({ name }) => name);
-  return ok(job.name, `installed: ${tables.join(', ')}`);
+  return ok(`installed: ${tableNames([job]).join(', ')}`);
 }
-
-const statements = (rule: CompiledRule): string[] => [
-  ...(rule.together ? [claimByKey(rule), complete(rule, picked(rule))] : [complete(rule, claim(rule))]),
-  ...(rule.outside ? [recordAnswers(rule)] : []),
-];
-
-/** Values for every parameter. Planning needs one of each type, and looks at none. */
-const valuesOf = ({ settings }: Exam, rule: CompiledRule) => ({
-  ...parameters(settings, { now: new Date(0).toISOString(), tenant: '' }),
-  ...IDENTITY,
-  ...rule.make?.(1),
-  ...{ job: rule.job, rule: rule.name, slot: null, by: null, run: null, notify: true, detail: 1 },
-  ...{ limit: 1, places: [], ids: [], answers: '[]' },
-});

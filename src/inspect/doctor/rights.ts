@@ -1,6 +1,6 @@
 import type { Installed } from '../../job/compile.ts';
 import { OWN_RIGHTS, rightsOf } from '../../job/rights.ts';
-import { type Exam, type Finding, failed, ok, quoteName } from './finding.ts';
+import { type Exam, failed, ok, quoteName, type Result } from './finding.ts';
 
 interface Lack {
   /** What is missing, in the words of GRANT: "update on public.packages", "usage on schema scheduler". */
@@ -60,10 +60,10 @@ const LACKING = `
   order by place, object`;
 
 /** The rights follow from what the rules do: deploy/roles.sql, which is made from the same, grants them. */
-export async function checkRights({ db, server }: Exam, installed: Installed[]): Promise<Finding> {
+export async function checkRights({ db, server }: Exam, installed: Installed[]): Promise<Result> {
   const wanted = [...OWN_RIGHTS, ...rightsOf(installed)];
   const lacking = await db.query<Lack>(LACKING, { wanted: JSON.stringify(wanted) });
-  if (lacking.length === 0) return ok('rights', `${server.role} may do all that the jobs need`);
+  if (lacking.length === 0) return ok(`${server.role} may do all that the jobs need`);
   const role = quoteName(server.role);
   const owners = [...new Set(lacking.map(({ owner }) => owner))];
   // So many at once are one mistake, and the SQL names each.
@@ -71,7 +71,7 @@ export async function checkRights({ db, server }: Exam, installed: Installed[]):
     lacking.length < 4
       ? lacking.map(({ rights, object }) => `${rights} on ${object}`).join('; ')
       : `rights on ${lacking.length} objects`;
-  return failed('rights', `${server.role} lacks ${named}`, [
+  return failed(`${server.role} lacks ${named}`, [
     `-- As ${owners.join(', ')} or a superuser:`,
     ...lacking.map(({ rights, object }) => `grant ${rights} on ${object} to ${role};`),
   ]);

@@ -1,10 +1,10 @@
 import { LEVEL } from '../../store/migrate.ts';
 import { FORMER_EDITION, LEVEL_FOUND } from '../../store/runs.ts';
-import { type Exam, type Finding, failed, ok, warning } from './finding.ts';
+import { type Exam, failed, ok, type Result, warning } from './finding.ts';
 
 /** The schema "scheduler" itself. */
 
-export async function checkSchema({ db, program }: Exam): Promise<Finding> {
+export async function checkSchema({ db, program }: Exam): Promise<Result> {
   const [found] = await db.query<{ present: boolean; readable: boolean }>(
     `select present, present and has_schema_privilege(oid, 'usage') and has_table_privilege(migrations, 'select') as readable
      from (select to_regnamespace('scheduler') as oid) as schema
@@ -13,22 +13,20 @@ export async function checkSchema({ db, program }: Exam): Promise<Finding> {
      ) as found on true`,
   );
   const migrate = [program.command('migrate')];
-  if (!found?.present) return failed('schema', 'the schema "scheduler" is not in this database', migrate);
-  if (!found.readable) return failed('schema', 'the level of the schema cannot be read: see "rights"');
+  if (!found?.present) return failed('the schema "scheduler" is not in this database', migrate);
+  if (!found.readable) return failed('the level of the schema cannot be read: see "rights"');
   const [{ level } = { level: 0 }] = await db.query<{ level: number }>(`select ${LEVEL_FOUND} as level`);
   if (level === FORMER_EDITION)
-    return failed('schema', 'the schema was made by an earlier edition, which this version cannot go on with', [
+    return failed('the schema was made by an earlier edition, which this version cannot go on with', [
       '-- Its history is lost. The rows of your own tables stay as they are.',
       'drop schema scheduler cascade;',
       ...migrate,
     ]);
-  if (level < LEVEL)
-    return failed('schema', `the schema is at level ${level}, and this version needs ${LEVEL}`, migrate);
+  if (level < LEVEL) return failed(`the schema is at level ${level}, and this version needs ${LEVEL}`, migrate);
   if (level > LEVEL)
     return warning(
-      'schema',
       `the schema is at level ${level}, and this version knows ${LEVEL}: a newer version has migrated it`,
       ['# Install that version here as well, before a tick meets what it does not know.'],
     );
-  return ok('schema', `level ${level}, as this version needs`);
+  return ok(`level ${level}, as this version needs`);
 }

@@ -1,44 +1,38 @@
 import { inWords, readable } from '../../base/calendar.ts';
 import { LOCK_KEY } from '../../store/runs.ts';
-import { graceSeconds, rows, type Status } from '../status.ts';
-import { type Exam, type Finding, failed, ok, warning } from './finding.ts';
+import { graceSeconds, isOn, lastTickOf, rows, type Status } from '../status.ts';
+import { type Exam, failed, ok, type Result, warning } from './finding.ts';
 
 /** Whether the jobs do their work. */
 
 // Cron may skip a minute or two around a restart; after this nobody calls.
 const SILENT_SECONDS = 600;
 
-export function checkLastTick({ program, server }: Exam, { jobs, scheduler }: Status): Finding {
-  const waiting = jobs.filter(({ state }) => state === 'running' || state === 'no tick');
-  const ticks = jobs.flatMap(({ lastTick }) => lastTick ?? []).sort();
-  const last = ticks.at(-1);
-  if (waiting.length === 0)
-    return warning(
-      'last tick',
-      'cannot be told: every job is paused, switched off or not installed, and leaves no trace',
-    );
+export function checkLastTick({ program, server }: Exam, { jobs, scheduler }: Status): Result {
+  if (!jobs.some(isOn))
+    return warning('cannot be told: every job is paused, switched off or not installed, and leaves no trace');
   const cron = [
     '# With "crontab -e" add (the settings are in that file, which only its owner may read):',
     program.crontab,
   ];
-  if (!last) return warning('last tick', 'none has ever come', cron);
+  const last = lastTickOf(jobs);
+  if (!last) return warning('none has ever come', cron);
   const seconds = (Date.now() - Date.parse(last)) / 1000 - server.clockAhead;
-  const missed = !scheduler.isRunning;
   const message = `${inWords(Math.max(0, seconds))} ago, at ${readable(last)}`;
-  if (missed && seconds > SILENT_SECONDS)
-    return failed('last tick', `${message}: nobody calls "scheduler tick"`, [
-      '# Does cron run, and what did it say?',
-      'systemctl status cron; journalctl -u cron --since -1h | grep scheduler',
-      ...cron,
-    ]);
-  return missed ? warning('last tick', `${message}: a minute or two were missed`) : ok('last tick', message);
+  if (scheduler.isRunning) return ok(message);
+  if (seconds <= SILENT_SECONDS) return warning(`${message}: a minute or two were missed`);
+  return failed(`${message}: nobody calls "scheduler tick"`, [
+    '# Does cron run, and what did it say?',
+    'systemctl status cron; journalctl -u cron --since -1h | grep scheduler',
+    ...cron,
+  ]);
 }
 
 // Twice as long as a tick works by default, and longer than its lock outlives a machine that vanished.
 const HELD_SECONDS = 300;
 
 /** The lock goes with its holder. One that hangs keeps every other run from the work, and none of them leaves a trace. */
-export async function checkLock({ db }: Exam): Promise<Finding> {
+export async function checkLock({ db }: Exam): Promise<Result> {
   const [holder] = await db.query<{ pid: number; who: string; seconds: number | null }>(
     `select pid, concat_ws(', ', nullif(application_name, ''), 'user ' || usename, 'from ' || host(client_addr)) as who,
        extract(epoch from clock_timestamp() - xact_start)::double precision as seconds
@@ -47,38 +41,36 @@ export async function checkLock({ db }: Exam): Promise<Finding> {
        and database = (select oid from pg_database where datname = current_database())
        and (classid::bigint << 32) | objid::bigint = ${LOCK_KEY}`,
   );
-  if (!holder) return ok('lock', 'free');
+  if (!holder) return ok('free');
   const { pid, who, seconds } = holder;
   const message = `held by process ${pid} (${who})${seconds === null ? '' : `, for ${inWords(seconds)}`}`;
   return (seconds ?? 0) > HELD_SECONDS
-    ? warning('lock', `${message}: if no run works that long, that one hangs`, [
+    ? warning(`${message}: if no run works that long, that one hangs`, [
         '-- What it has not committed is rolled back, and the next tick does it:',
         `select pg_terminate_backend(${pid});`,
       ])
-    : ok('lock', message);
+    : ok(message);
 }
 
-export function checkBacklog({ program }: Exam, { jobs }: Status): Finding {
-  const due = jobs.filter(({ state, backlog }) => (state === 'running' || state === 'no tick') && backlog.rows > 0);
+export function checkBacklog({ program }: Exam, { jobs }: Status): Result {
+  const due = jobs.filter((job) => isOn(job) && job.backlog.rows > 0);
   const late = due.filter((job) => (job.backlog.seconds ?? 0) > graceSeconds(job));
   if (late.length > 0)
     return warning(
-      'backlog',
       late
         .map(({ job, backlog }) => `${job}: ${rows(backlog.rows)} due, the oldest for ${inWords(backlog.seconds!)}`)
         .join('; '),
       ['# Why they are left:', ...late.map(({ job }) => program.command(`${job} --debug`))],
     );
   const all = due.reduce((sum, { backlog }) => sum + backlog.rows, 0);
-  return ok('backlog', all === 0 ? 'nothing is due' : `${rows(all)} due, none late`);
+  return ok(all === 0 ? 'nothing is due' : `${rows(all)} due, none late`);
 }
 
-export function checkFailures({ program }: Exam, { jobs }: Status): Finding {
+export function checkFailures({ program }: Exam, { jobs }: Status): Result {
   const quarantined = jobs.filter((job) => job.quarantined > 0);
   const failing = jobs.filter((job) => job.failing > 0);
-  if (quarantined.length + failing.length === 0) return ok('failures', 'no row fails');
+  if (quarantined.length + failing.length === 0) return ok('no row fails');
   return warning(
-    'failures',
     [
       ...quarantined.map((job) => `${job.job}: ${rows(job.quarantined)} in quarantine`),
       ...failing.map((job) => `${job.job}: ${rows(job.failing)} tried again by themselves`),
@@ -96,11 +88,10 @@ const FULL_QUEUE = 0.5;
 const SLEEPERS_SHOWN = 5;
 
 /** One listener that sleeps in a transaction keeps every message since for everybody. */
-export async function checkNotifications({ db }: Exam): Promise<Finding> {
-  const [found] = await db.query<{ usage: number }>('select pg_notification_queue_usage() as usage');
-  const usage = found!.usage;
+export async function checkNotifications({ db }: Exam): Promise<Result> {
+  const [{ usage } = { usage: 0 }] = await db.query<{ usage: number }>('select pg_notification_queue_usage() as usage');
   const full = `${(usage * 100).toFixed(usage < 0.01 && usage > 0 ? 2 : 0)} %`;
-  if (usage < FULL_QUEUE) return ok('notifications', `the queue is ${full} full`);
+  if (usage < FULL_QUEUE) return ok(`the queue is ${full} full`);
   const sleepers = await db.query<{ pid: number; who: string; seconds: number }>(
     `select pid, concat_ws(', ', nullif(application_name, ''), 'user ' || usename, 'database ' || datname,
          'from ' || host(client_addr), state) as who,
@@ -109,18 +100,17 @@ export async function checkNotifications({ db }: Exam): Promise<Finding> {
      where xact_start is not null and pid <> pg_backend_pid() and backend_type = 'client backend' and state like 'idle in transaction%'
      order by xact_start limit ${SLEEPERS_SHOWN}`,
   );
-  const look = `select pid, usename, application_name, state, xact_start, query from pg_stat_activity where xact_start is not null order by xact_start;`;
+  if (sleepers.length === 0)
+    return failed(`the queue is ${full} full, and this role sees nobody asleep in a transaction`, [
+      '-- As a superuser, who sees all of them: which listens, and how long has its transaction been open?',
+      'select pid, usename, application_name, state, xact_start, query from pg_stat_activity where xact_start is not null order by xact_start;',
+    ]);
+  const named = sleepers.map(({ pid, who, seconds }) => `process ${pid} (${who}, for ${inWords(seconds)})`);
   return failed(
-    'notifications',
-    sleepers.length > 0
-      ? `the queue is ${full} full; asleep in a transaction, and so perhaps a listener that keeps it: ` +
-          sleepers.map(({ pid, who, seconds }) => `process ${pid} (${who}, for ${inWords(seconds)})`).join('; ')
-      : `the queue is ${full} full, and this role sees nobody asleep in a transaction`,
-    sleepers.length > 0
-      ? [
-          '-- It rolls back what they have not committed. The oldest first; then look again.',
-          ...sleepers.map(({ pid }) => `select pg_terminate_backend(${pid});`),
-        ]
-      : ['-- As a superuser, who sees all of them: which listens, and how long has its transaction been open?', look],
+    `the queue is ${full} full; asleep in a transaction, and so perhaps a listener that keeps it: ${named.join('; ')}`,
+    [
+      '-- It rolls back what they have not committed. The oldest first; then look again.',
+      ...sleepers.map(({ pid }) => `select pg_terminate_backend(${pid});`),
+    ],
   );
 }

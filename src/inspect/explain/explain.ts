@@ -3,7 +3,6 @@ import type { Settings } from '../../base/config.ts';
 import { usageError } from '../../base/errors.ts';
 import type { Database, Transaction } from '../../db/client.ts';
 import { sqlState } from '../../db/states.ts';
-import type { Installed } from '../../job/compile.ts';
 import type { Job } from '../../job/define.ts';
 import { type Event, findEvents } from '../../store/events.ts';
 import { type Failure, listFailures } from '../../store/failures.ts';
@@ -11,23 +10,17 @@ import { readLastRuns } from '../../store/last-runs.ts';
 import { type Found, isEveryTick, readStanding, type Standing } from '../../store/runs.ts';
 import { whyNotPrepared } from '../next.ts';
 import { type JobStatus, jobStatus } from '../status.ts';
-import { describeHolder, type Holder, isLocked, lockedTable, lockInTheWay, otherRun } from './locks.ts';
+import { describeHolder, isLocked, lockedTable, lockInTheWay, otherRun } from './locks.ts';
 import { attempt, type Look, values } from './seen.ts';
 import { explainRules, type Prospect, type TransitionExplained, type Verdict } from './transitions.ts';
-
-export type { TransitionExplained };
 
 /**
  * Why a row did or did not change, and what comes next. The job's own conditions are asked of the one row: what is said
  * here cannot differ from what a tick does.
  */
-export interface Explanation {
-  job: string;
+export interface Explanation extends Pick<JobStatus, 'job' | 'state' | 'why' | 'nextCheck'> {
   id: string;
   now: string;
-  state: JobStatus['state'];
-  why: string | null;
-  nextCheck: string | null;
   /** A row may have failed by several rules. */
   failures: Failure[];
   /** What concerns the job or the database as a whole at this moment, a sentence each. */
@@ -41,33 +34,28 @@ export interface Explanation {
   events: Event[];
 }
 
-/** What was read in one snapshot. */
-interface Read {
-  view: Look;
-  installed: Installed | undefined;
-  state: JobStatus;
-  run: Holder | undefined;
-  readOnly: string | null;
-  /** What each rule makes of the row; undefined if a table is locked. */
-  prospects: Prospect[] | undefined;
-  events: Event[];
+interface Asked {
+  settings: Settings;
+  jobs: Job[];
+  job: Job;
+  id: string;
+  at?: string | undefined;
 }
 
-export async function explain(
-  db: Database,
-  settings: Settings,
-  jobs: Job[],
-  job: Job,
-  given: { id: string; at?: string | undefined },
-): Promise<Explanation> {
-  const read = await db.transaction((tx) => readRow(tx, settings, jobs, job, given), { snapshot: true });
+/** What was read in one snapshot. */
+type Read = Awaited<ReturnType<typeof readRow>>;
+
+export async function explain(db: Database, asked: Asked): Promise<Explanation> {
+  const read = await db.transaction((tx) => readRow(tx, asked), { snapshot: true });
+  const { job } = asked;
   const { view, installed, state, prospects, events } = read;
   if (installed && prospects && !prospects.some(({ found }) => found))
-    throw usageError(`There is no row with the id ${given.id} in ${job.table.name}.`);
+    throw usageError(`There is no row with the id ${asked.id} in ${job.table.name}.`);
   const transitions: TransitionExplained[] = [];
   for (const prospect of prospects ?? [])
     transitions.push({ ...prospect.transition, verdict: await withObstacle(db, read, prospect) });
-  const next = firstOf(transitions);
+  // Where rules are due together, their own order stays.
+  const [next] = transitions.filter(isComing).sort((a, b) => Date.parse(a.verdict.at!) - Date.parse(b.verdict.at!));
   return {
     ...{ job: job.name, id: view.id, now: view.now, state: state.state, why: state.why, nextCheck: state.nextCheck },
     failures: view.failures,
@@ -81,17 +69,10 @@ export async function explain(
   };
 }
 
-async function readRow(
-  tx: Transaction,
-  settings: Settings,
-  jobs: Job[],
-  job: Job,
-  given: { id: string; at?: string | undefined },
-): Promise<Read> {
-  const found = await readStanding(tx, [job], { at: given.at, lock: false, dbZone: settings.dbTimezone });
+async function readRow(tx: Transaction, { settings, jobs, job, id: typed, at }: Asked) {
+  const found = await readStanding(tx, [job], { at, lock: false, dbZone: settings.dbTimezone });
   const [standing] = found.jobs;
   const { installed } = standing!;
-  const { tenant } = found;
   const [last] = await readLastRuns(tx, found.jobs);
   const [database] = await tx.query<{ now: string; readOnly: string | null }>(
     `select scheduler.iso(:now::timestamptz) as now, case when pg_is_in_recovery() then 'it is a standby'
@@ -99,9 +80,11 @@ async function readRow(
     { now: found.now },
   );
   const { now, readOnly } = database!;
-  const id = installed ? await canonicalId(tx, job, given.id, installed.rules[0]!.idType) : given.id;
+  const id = installed ? await canonicalId(tx, job, typed, installed.rules[0]!.idType) : typed;
+  const { tenant } = found;
   const failures = await listFailures(tx, { tenant, job: job.name, id });
   const view: Look = { tx, settings, job, tenant, id, now, earliest: earliestOf(standing!, found, now), failures };
+  // Undefined if a table is locked.
   const { value: prospects } = await attempt(tx, () => explainRules(view, installed?.rules ?? []), isLocked);
   return {
     ...{ view, installed, readOnly, prospects, state: jobStatus(settings, standing!, last!) },
@@ -132,10 +115,10 @@ const EVENTS_SHOWN = 5;
 
 /** Other jobs on the same table are part of the row's story. */
 async function eventsOf(tx: Transaction, jobs: Job[], job: Job, id: string): Promise<Event[]> {
-  const related = jobs.filter(({ table }) => table.name === job.table.name);
   const filter = { entity: id, type: null, since: null, until: null, limit: EVENTS_SHOWN };
   const found: Event[] = [];
-  for (const { name } of related) found.push(...(await findEvents(tx, { job: name, ...filter })));
+  for (const { name, table } of jobs)
+    if (table.name === job.table.name) found.push(...(await findEvents(tx, { job: name, ...filter })));
   return found.sort((a, b) => a.id - b.id).slice(-EVENTS_SHOWN);
 }
 
@@ -144,22 +127,18 @@ async function withObstacle(db: Database, read: Read, prospect: Prospect): Promi
   const { verdict } = prospect.transition;
   const { view, run, installed } = read;
   if (verdict.kind === 'not') return verdict;
-  const held = (why: string): Verdict => ({
-    ...{ kind: 'held', at: verdict.at },
-    sentence: `cannot happen because ${why}; else it ${verdict.sentence}`,
-  });
-  const why = whoForbids(read, prospect);
-  if (why !== undefined) return held(why);
+  let why = whyHeld(read, prospect);
   // A run that is at work must get every lock that it asks for.
-  if (verdict.at !== view.now || run) return verdict;
-  const lock = await lockInTheWay(db, installed!, prospect.rule, values(view, prospect.rule, view.now));
-  if (!lock) return verdict;
-  return lock.isAwaited
-    ? { ...verdict, kind: 'fails', sentence: `would fail now: ${lock.sentence}` }
-    : held(lock.sentence);
+  if (why === undefined && verdict.at === view.now && !run) {
+    const lock = await lockInTheWay(db, installed!, prospect.rule, values(view, prospect.rule, view.now));
+    if (lock?.isAwaited) return { ...verdict, kind: 'fails', sentence: `would fail now: ${lock.sentence}` };
+    why = lock?.sentence;
+  }
+  if (why === undefined) return verdict;
+  return { kind: 'held', at: verdict.at, sentence: `cannot happen because ${why}; else it ${verdict.sentence}` };
 }
 
-function whoForbids({ view, state, readOnly }: Read, { rule, failure }: Prospect): string | undefined {
+function whyHeld({ view, state, readOnly }: Read, { rule, failure }: Prospect): string | undefined {
   const { job, id, now } = view;
   if (failure?.quarantined_at)
     return `it is in quarantine since ${readable(failure.quarantined_at)}, after ${failure.attempts} attempts (${failure.error}), until somebody runs "scheduler failures retry --job ${job.name} --id ${id}"`;
@@ -178,19 +157,13 @@ function remarksOf({ view: { job }, state: { lastRun }, run, readOnly }: Read): 
   ];
 }
 
-const COMING: Verdict['kind'][] = ['now', 'along', 'later', 'fails', 'fails later'];
-
-/** What will happen or be tried first; in the order of the rules where they are due together. */
-function firstOf(transitions: TransitionExplained[]): TransitionExplained | undefined {
-  const coming = transitions.filter(({ verdict }) => COMING.includes(verdict.kind));
-  return coming.sort((a, b) => Date.parse(a.verdict.at!) - Date.parse(b.verdict.at!))[0];
-}
+const isComing = ({ verdict: { kind } }: TransitionExplained) => kind !== 'not' && kind !== 'held';
 
 /** The first transition changes the row, so little is sure of the others. */
 function inSequence(transitions: TransitionExplained[], first: TransitionExplained | undefined): TransitionExplained[] {
   return transitions.map((each) => {
     const { verdict } = each;
-    if (each === first || !COMING.includes(verdict.kind)) return each;
+    if (each === first || !isComing(each)) return each;
     const sentence = `comes only after "${first!.transition}", if that leaves it anything to do: it then ${verdict.sentence}`;
     return { ...each, verdict: { ...verdict, kind: 'after', sentence } };
   });

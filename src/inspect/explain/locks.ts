@@ -2,18 +2,18 @@ import { readable } from '../../base/calendar.ts';
 import type { Values } from '../../db/bind.ts';
 import { LOCK_TIMEOUT } from '../../db/bounds.ts';
 import type { Database, Transaction } from '../../db/client.ts';
-import { sqlState } from '../../db/states.ts';
-import { claim, complete, picked } from '../../engine/statements.ts';
+import { ROW_HELD, sqlState } from '../../db/states.ts';
 import type { CompiledRule, Installed } from '../../job/compile.ts';
-import { IDENTITY, LOCK_KEY } from '../../store/runs.ts';
+import { LOCK_KEY } from '../../store/runs.ts';
+import { anyValues, wholeBatch } from '../outlook.ts';
 import { isOfTheData } from './seen.ts';
 
 /**
- * Whether a tick would get the locks that it needs. It is found out by trying: each try is undone at once. The holders are
- * then looked for among the transactions that PostgreSQL tells of.
+ * Whether a tick would get the locks that it needs. It is found out by trying. The holders are then looked for among the
+ * transactions that PostgreSQL tells of.
  */
 
-export interface Holder {
+interface Holder {
   /** Null: a transaction that was prepared to be committed later belongs to no process. */
   pid: number | null;
   prepared: string | null;
@@ -35,25 +35,16 @@ const LOCKS = `pg_locks l
 
 const PATIENCE = '100ms';
 
-async function undone<T>(db: Database, work: (tx: Transaction) => Promise<T>): Promise<T> {
-  const undo = new Error('undone, as a try is');
-  let result: { value: T } | undefined;
-  const tried = db.transaction(async (tx) => {
+/** What is tried changes nothing: only its locks have to go, and they go with the transaction. */
+const attempt = <T>(db: Database, work: (tx: Transaction) => Promise<T>): Promise<T> =>
+  db.transaction(async (tx) => {
     await tx.query(`select set_config('lock_timeout', '${PATIENCE}', true)`);
-    result = { value: await work(tx) };
-    throw undo;
+    return work(tx);
   });
-  await tried.catch((error) => {
-    if (error !== undo) throw error;
-  });
-  return result!.value;
-}
 
-const LOCK_NOT_AVAILABLE = '55P03';
-export const isLocked = (error: unknown) => sqlState(error) === LOCK_NOT_AVAILABLE;
-const MISSING_RIGHT = '42501';
+export const isLocked = (error: unknown) => sqlState(error) === ROW_HELD;
 
-export interface Lock {
+interface Lock {
   sentence: string;
   /** A tick would wait for it in vain, and not leave the row alone. */
   isAwaited?: boolean;
@@ -65,22 +56,17 @@ export async function lockInTheWay(
   rule: CompiledRule,
   values: Values,
 ): Promise<Lock | undefined> {
-  // To plan a statement, PostgreSQL locks its tables as if it ran.
-  const statement = complete(rule, rule.together ? picked(rule) : claim(rule));
-  const all = {
-    ...{ ...values, rule: rule.name, ...IDENTITY, ...rule.make?.(1) },
-    ...{ run: null, by: null, slot: null, notify: false, limit: 1, detail: 0, places: [], ids: [] },
-  };
   try {
-    await undone(db, (tx) => tx.query(`explain ${statement}`, all));
-    return await undone(db, (tx) => tryRow(tx, rule, values));
+    // To plan a statement, PostgreSQL locks its tables as if it ran.
+    await attempt(db, (tx) => tx.query(`explain ${wholeBatch(rule)}`, { ...values, ...anyValues(rule) }));
+    return await attempt(db, (tx) => tryRow(tx, rule, values));
   } catch (error) {
     if (isLocked(error)) {
       const sentence = await lockedTable(db, job);
       return sentence === undefined ? undefined : { sentence };
     }
     // Somebody who may only read is told nothing of locks.
-    if (sqlState(error) === MISSING_RIGHT || isOfTheData(error)) return undefined;
+    if (sqlState(error) === '42501' || isOfTheData(error)) return undefined;
     throw error;
   }
 }
@@ -113,11 +99,8 @@ async function tryRow(tx: Transaction, rule: CompiledRule, values: Values): Prom
   const by = `locked by ${holders.map(describeHolder).join(' or ')}`;
   if (together && got!.key)
     return { sentence: `its row is ${by}, and a tick waits for that no longer than ${LOCK_TIMEOUT}`, isAwaited: true };
-  return {
-    sentence: got!.row
-      ? `a row that it needs as well is ${by}: a tick leaves both alone until that transaction ends`
-      : `its row is ${by}: a tick leaves it alone until that transaction ends`,
-  };
+  const [row, left] = got!.row ? ['a row that it needs as well', 'both'] : ['its row', 'it'];
+  return { sentence: `${row} is ${by}: a tick leaves ${left} alone until that transaction ends` };
 }
 
 /** A sentence on the first of a job's tables that somebody has locked against changes, or waits to lock. */

@@ -50,18 +50,17 @@ export async function ask<K extends string>(
   asOf: string,
   pieces: Record<K, string>,
 ): Promise<Record<K, Answer> | undefined> {
-  const names = Object.keys(pieces) as K[];
   const read = (some: Record<string, string>) =>
     attempt(view.tx, () => view.tx.query(look(rule, some), values(view, rule, asOf)));
   const all = await read(pieces);
   const rows = all.value ?? (await read({})).value;
   if (rows?.length === 0) return undefined;
-  const answers: [K, Answer][] = [];
-  for (const name of names) {
-    const { value, error } = all.value ? all : await read({ [name]: pieces[name] });
-    answers.push([name, error === undefined ? { value: value?.[0]?.[name] } : { error }]);
+  const answers: Record<string, Answer> = {};
+  for (const [name, sql] of Object.entries<string>(pieces)) {
+    const { value, error } = all.value ? all : await read({ [name]: sql });
+    answers[name] = error === undefined ? { value: value?.[0]?.[name] } : { error };
   }
-  return Object.fromEntries(answers) as Record<K, Answer>;
+  return answers as Record<K, Answer>;
 }
 
 /** Not a lost connection, a time-out or a missing right. */
@@ -129,7 +128,9 @@ function presentable(name: string, value: string | null): string | null {
 
 /** The values as a list to read. */
 export function describe(job: Job, values: Seen): string {
-  const shown = ([name, value]: [string, string | null]) =>
-    `${name} = ${value === null ? 'null' : value === '' ? "''" : isInstant(job, name) ? readable(value) : value}`;
+  const shown = ([name, value]: [string, string | null]) => {
+    const legible = isInstant(job, name) ? readable(value) : value;
+    return `${name} = ${value === null ? 'null' : legible || "''"}`;
+  };
   return Object.entries(values).map(shown).join(', ');
 }

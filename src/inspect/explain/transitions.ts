@@ -18,7 +18,7 @@ export interface Verdict {
   sentence: string;
 }
 
-export interface ConditionExplained {
+interface ConditionExplained {
   condition: string;
   met: boolean;
   values: Seen;
@@ -69,19 +69,21 @@ async function explainRule(view: Look, rule: CompiledRule): Promise<Prospect> {
   });
   const asOf = text(due?.moment) ?? view.earliest;
   const asked = due && (await askConditions(view, rule, asOf, conditionsOf(rule)));
+  const beside = due && rule.together && keyOf(rule) ? await besides(view, rule, dueBeside(rule)) : [];
   const explained: Asked = {
-    transition: rule.name,
-    due: text(due?.due),
-    dueValues: seen(view, rule.at, due?.columns, asOf),
-    asOf,
-    conditions: asked?.conditions ?? [],
-    beside: due && rule.together && keyOf(rule) ? await besides(view, rule) : [],
+    ...{ transition: rule.name, due: text(due?.due), dueValues: seen(view, rule.at, due?.columns, asOf), asOf },
+    ...{ conditions: asked?.conditions ?? [], beside: beside.map(({ id }) => id) },
   };
   const failure = view.failures.find((each) => each.rule === rule.name);
-  const verdict = asked
-    ? expected(view, rule, explained, { ...due, wrong: asked.wrong }, failure)
-    : impossible('there is no such row where it looks');
-  return { rule, failure, found: due !== undefined, transition: { ...explained, verdict } };
+  const prospect = (verdict: Verdict): Prospect => ({
+    ...{ rule, failure, found: due !== undefined, transition: { ...explained, verdict } },
+  });
+  if (!asked) return prospect(impossible('there is no such row where it looks'));
+  const why = whyNot(view, explained, due.due.error);
+  const free = why.length === 0 ? byItself(view, explained, asked.wrong, failure) : impossible(...why);
+  const isDueItself = free.kind === 'now' || free.kind === 'fails';
+  const isOfFamily = due.family.value === true && explained.beside.length > 0;
+  return prospect(isOfFamily && !isDueItself ? alongWith(view, rule, explained.beside, text(asked.wrong)) : free);
 }
 
 /** Each condition by its name, and what is wrong with the row, as of a moment. */
@@ -105,20 +107,6 @@ const impossible = (...why: string[]): Verdict => ({
   sentence: `cannot happen because ${why.join(', and ')}`,
 });
 
-function expected(
-  view: Look,
-  rule: CompiledRule,
-  explained: Asked,
-  answers: { due: Answer; family: Answer; wrong: Answer },
-  failure: Failure | undefined,
-): Verdict {
-  const why = whyNot(view, explained, answers.due.error);
-  const free = why.length === 0 ? byItself(view, explained, answers.wrong, failure) : impossible(...why);
-  const isDueItself = free.kind === 'now' || free.kind === 'fails';
-  const isOfFamily = answers.family.value === true && explained.beside.length > 0;
-  return isOfFamily && !isDueItself ? alongWith(view, rule, explained.beside, text(answers.wrong)) : free;
-}
-
 /** What rows have in common that change together. The id stands in for a key that is missing. */
 const keyOf = ({ together }: CompiledRule) =>
   readsOf(together!.key)
@@ -127,10 +115,10 @@ const keyOf = ({ together }: CompiledRule) =>
 
 const BESIDE_SHOWN = 5;
 
-async function besides(view: Look, rule: CompiledRule): Promise<string[]> {
+async function besides(view: Look, rule: CompiledRule, sql: string): Promise<{ id: string; at?: string }[]> {
   const asked = { ...values(view, rule, view.earliest), most: BESIDE_SHOWN };
-  const { value = [] } = await attempt(view.tx, () => view.tx.query<{ id: string }>(dueBeside(rule), asked));
-  return value.map((row) => row.id);
+  const { value = [] } = await attempt(view.tx, () => view.tx.query<{ id: string; at?: string }>(sql, asked));
+  return value;
 }
 
 /** A row that is not due, of a family of which some are. */
@@ -146,25 +134,19 @@ function alongWith({ now, earliest }: Look, rule: CompiledRule, ids: string[], w
 /** What the rule makes of a row when another one of its key is due. */
 async function explainOthers(view: Look, rule: CompiledRule): Promise<Prospect> {
   const { transition, when } = rule.together!.others!;
-  const asked = values(view, rule, view.earliest);
-  const { value } = await attempt(view.tx, () => view.tx.query<{ id: string; at: string }>(nextBeside(rule), asked));
-  const beside = value?.[0];
+  const [beside] = await besides(view, rule, nextBeside(rule));
   const asOf = beside?.at ?? view.earliest;
+  const { conditions } = await askConditions(view, rule, asOf, when);
   const explained: Asked = {
-    ...{ transition, due: beside?.at ?? null, dueValues: {}, asOf, beside: beside ? [beside.id] : [] },
-    conditions: (await askConditions(view, rule, asOf, when)).conditions,
+    ...{ transition, due: beside?.at ?? null, dueValues: {}, asOf, conditions, beside: beside ? [beside.id] : [] },
   };
-  const why = [
-    ...whyNot(view, { ...explained, due: view.now }, undefined),
-    ...(beside ? [] : [`no other row of the same ${keyOf(rule)} comes next by "${rule.name}"`]),
-  ];
-  const verdict = beside && why.length === 0 ? alongside(view, rule, beside) : impossible(...why);
+  const why = whyNot(view, { ...explained, due: view.now }, undefined);
+  if (!beside) why.push(`no other row of the same ${keyOf(rule)} comes next by "${rule.name}"`);
+  const isNow = asOf === view.now;
+  const moment = isNow ? 'would happen now' : `will happen at ${readable(asOf)} (${relative(asOf, view.now)})`;
+  const sentence = `${moment}, along with "${rule.name}" of ${beside?.id}`;
+  const verdict: Verdict = why.length > 0 ? impossible(...why) : { kind: isNow ? 'now' : 'later', at: asOf, sentence };
   return { rule, failure: undefined, found: true, transition: { ...explained, verdict } };
-}
-
-function alongside({ now }: Look, rule: CompiledRule, { id, at }: { id: string; at: string }): Verdict {
-  const when = at === now ? 'would happen now' : `will happen at ${readable(at)} (${relative(at, now)})`;
-  return { kind: at === now ? 'now' : 'later', at, sentence: `${when}, along with "${rule.name}" of ${id}` };
 }
 
 /** What the row itself has against it. */
@@ -195,10 +177,11 @@ function byItself(
   const when = isLater ? `at ${readable(asOf)} (${relative(asOf, now)})${slot}` : 'now';
   const again = failure?.next_attempt_at === asOf ? `, which is its attempt ${failure.attempts + 1}` : '';
   const reason = text(wrong) ?? wrong.error;
-  if (reason !== undefined) {
-    const [kind, would] = isLater ? (['fails later', 'will'] as const) : (['fails', 'would'] as const);
-    return { kind, at: asOf, sentence: `${would} fail ${when}${again}: ${reason}` };
-  }
+  if (reason !== undefined)
+    return {
+      ...{ kind: isLater ? 'fails later' : 'fails', at: asOf },
+      sentence: `${isLater ? 'will' : 'would'} fail ${when}${again}: ${reason}`,
+    };
   if (isLater) return { kind: 'later', at: asOf, sentence: `will happen ${when}${again}` };
   const since = due === '-infinity' || due === now ? '' : ` (due ${readable(due)}, ${relative(due!, now)})`;
   return { kind: 'now', at: now, sentence: `would happen now${since}` };
