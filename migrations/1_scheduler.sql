@@ -496,8 +496,6 @@ set plan_cache_mode = force_generic_plan
 set search_path = pg_catalog, pg_temp
 as $$
 declare
-  -- What the application's triggers expect to find.
-  path constant text := current_setting('scheduler.search_path');
   until constant timestamptz := clock_timestamp() + patience;
   constants constant text := (
     select string_agg(', ' || quote_nullable(value), '' order by n) from unnest(parameters) with ordinality as p (value, n)
@@ -519,11 +517,11 @@ begin
     rows := least(case when suspects > 0 then greatest(suspects / 2, 1) else size end, total - first + 1);
     clean := false;
     begin
-      perform set_config('search_path', path, true);
       execute format(
         'execute scheduler_piece (%L, %L%s)', places[first:first + rows - 1], ids[first:first + rows - 1], constants
       ) into outcome, refused;
       set constraints all immediate;
+      -- The piece has opened the path for the application's triggers.
       perform set_config('search_path', 'pg_catalog, pg_temp', true);
       clean := true;
       if not keep then

@@ -1,5 +1,6 @@
 import pg from 'pg';
 import type { Settings } from '../base/config.ts';
+import { KEEP_AND_PIN } from './search-path.ts';
 
 // Bounds on every transaction, so that one stuck statement cannot hold rows or the run.
 const STATEMENT_TIMEOUT = '60s'; // the largest batch allowed takes a few seconds
@@ -56,14 +57,13 @@ export function begin({ dbTimezone, connection: { schema } }: Settings, options:
       seq_page_cost: '0.1',
       work_mem: WORK_MEMORY,
     }),
+    row_security: 'off', // hidden rows are an error, and not an empty pass
     ...(schema !== undefined && { search_path: pg.escapeIdentifier(schema) }),
   };
   const set = Object.entries(settings).map(
-    ([name, value]) => `set_config('${name}', ${pg.escapeLiteral(value)}, true)`,
+    ([name, value]) => `pg_catalog.set_config('${name}', ${pg.escapeLiteral(value)}, true)`,
   );
-  // For scheduler.bisect(), which has a path of its own.
-  set.push(`set_config('scheduler.search_path', current_setting('search_path'), true)`);
   // Never the role's default: what others committed meanwhile must be seen, and nothing is to fail for having been changed.
   const level = options.snapshot ? 'repeatable read, read only' : 'read committed';
-  return `begin isolation level ${level}; select ${set.join(', ')}`;
+  return `begin isolation level ${level}; select ${[...set, ...KEEP_AND_PIN].join(', ')}`;
 }

@@ -6,6 +6,7 @@ import { EXIT, OperatorError } from '../base/errors.ts';
 import type { Log } from '../base/log.ts';
 import { bind, type Values } from './bind.ts';
 import { begin, type TransactionOptions } from './bounds.ts';
+import { opens, PIN } from './search-path.ts';
 import { blamesRow, CONNECTION_FAULTS, ConnectionLost, isTransient, ROW_HELD, sqlState } from './states.ts';
 
 export type Row = Record<string, unknown>;
@@ -124,7 +125,12 @@ export class Database {
         throw this.#broken && !sqlState(error) ? new ConnectionLost((error as Error).message, { cause: error }) : error;
       }
     };
-    const send = <R extends object>(sql: string, values?: Values) => sent<R>(bind(sql, values));
+    let isOpen = false;
+    const send = async <R extends object>(sql: string, values?: Values) => {
+      if (isOpen && sql !== 'commit') await sent({ text: PIN });
+      isOpen = opens(sql);
+      return sent<R>(bind(sql, values));
+    };
     const tx: Transaction = {
       query: (sql, values) => send(sql, values),
       attempt: async (piece) => {

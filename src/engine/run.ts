@@ -4,6 +4,7 @@ import type { Log } from '../base/log.ts';
 import type { Stop, StopReason } from '../base/stop.ts';
 import type { Database, Transaction } from '../db/client.ts';
 import type { Job } from '../job/define.ts';
+import { isStranger, lockHolder, strangersLock } from '../store/lock.ts';
 import { checkLevel } from '../store/migrate.ts';
 import { prune } from '../store/retention.ts';
 import { type Found, IDENTITY, type JobResult, readStanding } from '../store/runs.ts';
@@ -89,7 +90,8 @@ async function withLock(context: Context): Promise<RunResult> {
       async (tx) => {
         if (result) return result;
         const found = await look(context, tx, true);
-        if (!found.locked) return { locked: true, now: found.now, jobs: [], skipped: [], exitCode: EXIT.done };
+        if (!found.locked && !(await isHeldByStranger(context, tx)))
+          return { locked: true, now: found.now, jobs: [], skipped: [], exitCode: EXIT.done };
         work ??= prepare(context, found);
         result = await work(apart ? undefined : tx);
         return result;
@@ -106,6 +108,13 @@ async function withLock(context: Context): Promise<RunResult> {
   } finally {
     if (guard !== request.guard) await guard.close();
   }
+}
+
+/** It only saves work: where somebody has it who should not, the run goes on without it. */
+async function isHeldByStranger({ log }: Context, tx: Transaction): Promise<boolean> {
+  const holder = await lockHolder(tx);
+  if (holder && isStranger(holder)) log.error(strangersLock(holder));
+  return isStranger(holder);
 }
 
 async function look({ settings, request }: Context, tx: Transaction, lock: boolean): Promise<Found> {

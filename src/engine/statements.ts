@@ -1,3 +1,4 @@
+import { IS_OPENED, OPENED } from '../db/search-path.ts';
 import type { CompiledRule } from '../job/compile.ts';
 import { AT_ONCE } from '../job/define.ts';
 import { NOW } from '../job/expressions.ts';
@@ -109,8 +110,9 @@ export function picked(rule: CompiledRule): string {
 
 // Of "wrong is null" alone the planner expects one row in 200, and then it loops over the whole batch for each of them.
 const changed = (rule: CompiledRule, due: string) => `
-  with due as materialized (${due}),
-  todo as (select * from due where case when wrong is null then true end),
+  with ${OPENED},
+  due as materialized (${due}),
+  todo as (select * from due where case when wrong is null then ${IS_OPENED} end),
   ${rule.change}`;
 
 /**
@@ -134,8 +136,9 @@ const summedUp = (detailed: string) => `
 
 /** What came of work outside the database, written to the rows that were claimed for it. */
 export const recordAnswers = (rule: CompiledRule): string => `
-  with answer as materialized (
-    select id, result from json_to_recordset(:answers::json) as a (id text, result jsonb)
+  with ${OPENED},
+  answer as materialized (
+    select id, result from json_to_recordset(:answers::json) as a (id text, result jsonb) where ${IS_OPENED}
   ),
   ${rule.outside!.recording},
   ${summedUp('true')}`;

@@ -4,6 +4,7 @@ import type { Database } from '../db/client.ts';
 import type { Job } from '../job/define.ts';
 import { type Control, isPaused, whyPaused } from '../store/controls.ts';
 import { type LastRun, readLastRuns } from '../store/last-runs.ts';
+import { isStranger, lockHolder, strangersLock } from '../store/lock.ts';
 import { readStanding, type Standing } from '../store/runs.ts';
 import { type Backlog, MOST, readBacklog } from './backlog.ts';
 
@@ -35,9 +36,9 @@ export interface Status {
 }
 
 export async function readStatus(db: Database, settings: Settings, jobs: Job[]): Promise<Status> {
-  const { found, last } = await db.transaction(async (tx) => {
+  const { found, last, holder } = await db.transaction(async (tx) => {
     const found = await readStanding(tx, jobs, { lock: false, dbZone: settings.dbTimezone });
-    return { found, last: await readLastRuns(tx, found.jobs) };
+    return { found, last: await readLastRuns(tx, found.jobs), holder: await lockHolder(tx) };
   });
   const installed = found.jobs.flatMap((standing) => standing.installed ?? []);
   const backlogs = await readBacklog(db, settings, installed, found);
@@ -46,6 +47,7 @@ export async function readStatus(db: Database, settings: Settings, jobs: Job[]):
     jobStatus(settings, standing, of(last, standing.job)!, of(backlogs, standing.job)),
   );
   const [scheduler, sentences] = [schedulerState(states), attention(states, found.now)];
+  if (holder && isStranger(holder)) sentences.push(strangersLock(holder));
   return { scheduler, message: message(states), attention: sentences, jobs: states };
 }
 

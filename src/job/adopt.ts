@@ -1,5 +1,6 @@
 import { configurationError } from '../base/errors.ts';
 import type { Transaction } from '../db/client.ts';
+import { IS_OPENED, named, OPENED, PIN, SCHEMAS } from '../db/search-path.ts';
 import type { Job, Table } from './define.ts';
 import { quoteName, quoteText } from './expressions.ts';
 import { ensureIndex, ensureOnce, ensureUnique, indexesOf, type Making, type Zones } from './indexes.ts';
@@ -76,7 +77,7 @@ async function adoptTable(adopting: Adopting, table: Table): Promise<boolean> {
 /** A view of that name, say, or the schema of another program that somebody has loaded in part. */
 async function isTaken(tx: Transaction, names: string[]): Promise<boolean> {
   const [row] = await tx.query<{ taken: boolean }>(
-    'select bool_or(to_regclass(quote_ident(name)) is not null) as taken from unnest(:names::text[]) as name',
+    `select bool_or(${named('wanted')} is not null) as taken from unnest(:names::text[]) as wanted`,
     { names },
   );
   return row!.taken;
@@ -130,6 +131,7 @@ async function create(adopting: Adopting, table: Table, catalog: Catalog): Promi
   if (table.make) {
     await tx.query(`select set_config('search_path', ${quoteText(quoteName(schema))}, true)`);
     await tx.query(table.make);
+    await tx.query(PIN);
   } else {
     const key = (table.primaryKey ?? [keyOf(table)]).map(quoteName).join(', ');
     const lines = Object.keys(table.columns).map((column) => definition(table, column, catalog, true));
@@ -142,7 +144,7 @@ async function create(adopting: Adopting, table: Table, catalog: Catalog): Promi
 }
 
 async function schemaHere(tx: Transaction): Promise<string> {
-  const [here] = await tx.query<{ schema: string | null }>('select current_schema() as schema');
+  const [here] = await tx.query<{ schema: string | null }>(`select (${SCHEMAS})[1] as schema`);
   if (here!.schema) return here!.schema;
   throw configurationError('The search path of this connection names no schema in which a table could be made.');
 }
@@ -173,7 +175,7 @@ async function beginColumns(tx: Transaction, table: Table, name: string, added: 
   });
   if (began.length === 0) return;
   const [set, has] = [began.map((each) => each.set).join(', '), began.map((each) => each.has).join(' or ')];
-  await tx.query(`update ${name} as t set ${set} where ${has}`, { dbZone, now: NOW });
+  await tx.query(`with ${OPENED} update ${name} as t set ${set} where ${IS_OPENED} and (${has})`, { dbZone, now: NOW });
 }
 
 async function comment(tx: Transaction, table: Table, name: string, columns: string[]): Promise<void> {

@@ -1,3 +1,4 @@
+import { named } from '../db/search-path.ts';
 import type { Job, Table, TableName, Tables } from './define.ts';
 import { quoteName, quoteText } from './expressions.ts';
 
@@ -29,7 +30,7 @@ export const CATALOG = `(
         json_object_agg(a.attname, a.atthasdef or a.attidentity <> '') filter (where a.attnotnull) as not_null
       from pg_attribute a where a.attrelid = c.oid and a.attnum > 0 and not a.attisdropped
     ) as all_of
-    where c.oid = to_regclass(quote_ident(wanted.name)) and c.relkind in ('r', 'p')
+    where c.oid = ${named('wanted.name')} and c.relkind in ('r', 'p')
   ) as found on true
 )`;
 

@@ -8,6 +8,7 @@ import type { Database } from '../db/client.ts';
 import { isTransient, ROW_HELD, sqlState } from '../db/states.ts';
 import { adopt } from '../job/adopt.ts';
 import type { Job } from '../job/define.ts';
+import { lockHolder } from './lock.ts';
 import { FORMER_EDITION, LEVEL_FOUND } from './runs.ts';
 
 const FOLDER = join(ROOT, 'migrations');
@@ -179,16 +180,10 @@ const FOREIGN = `
   where pg_get_userbyid(owner) <> current_user
   order by n, what limit 1`;
 
-const HOLDER = `
-  select a.pid, a.usename as role from pg_locks l join pg_stat_activity a using (pid)
-  where l.locktype = 'advisory' and l.granted and l.objsubid = 1
-    and l.database = (select oid from pg_database where datname = current_database())
-    and (l.classid::bigint << 32) | l.objid::bigint = ${LIBRARY_LOCK}`;
-
 async function explainHeld(client: pg.Client, error: unknown): Promise<unknown> {
   if (stateOf(error) !== ROW_HELD) return error;
-  const { rows } = await client.query<{ pid: number; role: string }>(HOLDER);
-  const holder = rows[0] ? `process ${rows[0].pid} of the role "${rows[0].role}"` : 'somebody else';
+  const held = await lockHolder({ query: async (sql) => (await client.query(sql)).rows }, LIBRARY_LOCK);
+  const holder = held ? `process ${held.pid} of the role "${held.role}"` : 'somebody else';
   return new OperatorError(
     EXIT.stopped,
     `For ${PATIENCE_SECONDS} seconds ${holder} has held the lock that migrating needs: another "scheduler migrate", most likely. Wait for it and try again, or end it with "select pg_terminate_backend(…)".`,

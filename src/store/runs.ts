@@ -2,10 +2,12 @@ import { hostname } from 'node:os';
 import type { ExitCode } from '../base/errors.ts';
 import { VERSION } from '../base/version.ts';
 import type { Transaction } from '../db/client.ts';
+import { SCHEMAS } from '../db/search-path.ts';
 import { type Installed, install } from '../job/compile.ts';
 import type { Failed, Job } from '../job/define.ts';
 import { CATALOG, type Catalog, missingFrom, tableNames } from '../job/tables.ts';
 import { type Control, LATEST_CONTROLS, latestControl } from './controls.ts';
+import { LOCK_KEY } from './lock.ts';
 
 /** What a job finds when a run starts. */
 export interface Standing {
@@ -32,9 +34,6 @@ export interface Found {
   anyFailures: boolean;
   jobs: Standing[];
 }
-
-// Any number will do, as long as nothing else in the database takes it: "schedule" in ASCII.
-export const LOCK_KEY = '8314034311083879525';
 
 interface Answer {
   now: string;
@@ -71,7 +70,7 @@ export async function readStanding(
        select coalesce(:at::timestamptz, now()) as now, ${options.lock ? `pg_try_advisory_xact_lock(${LOCK_KEY})` : 'true'} as locked
      ),
      minute as materialized (select floor(extract(epoch from now) / 60)::bigint as minute from run)
-     select now::text as now, minute::text as minute, locked, coalesce(current_schema(), 'public') as tenant, ${LEVEL_FOUND} as level,
+     select now::text as now, minute::text as minute, locked, coalesce((${SCHEMAS})[1], 'public') as tenant, ${LEVEL_FOUND} as level,
        array(
          select j.name from unnest(:seldom::text[], :every::bigint[]) as j (name, every)
          where exists (

@@ -10,6 +10,7 @@ import { jobVariables } from '../../src/context.ts';
 import { Database } from '../../src/db/client.ts';
 import { type Request, type RunResult, run } from '../../src/engine/run.ts';
 import { loadJobs } from '../../src/jobs/index.ts';
+import { LOCK_KEY } from '../../src/store/lock.ts';
 import { migrate } from '../../src/store/migrate.ts';
 
 /** Everything a test needs: a database of its own on a real server, rows to put in, ticks at any time, the real command. */
@@ -123,10 +124,20 @@ export interface DatabaseOptions {
   server?: { url: string; tcpUrl?: string };
 }
 
-/** In this database, a function of the test's own is found before PostgreSQL's by those who connect from now on. */
-const WITHOUT_LOCK = `
-  create function public.pg_try_advisory_xact_lock(bigint) returns boolean language sql as 'select true';
-  do $$ begin execute format('alter database %I set search_path = public, pg_catalog', current_database()); end $$`;
+/** Holds the lock as a role without any right, for which no run waits. */
+async function strangerWithLock(url: string, name: string): Promise<AsyncDisposable> {
+  const role = `stranger_${name}`;
+  await admin(`create role ${role} login`, url);
+  const client = new pg.Client({ connectionString: url.replace('postgres@', `${role}@`) });
+  await client.connect();
+  await client.query(`select pg_advisory_lock(${LOCK_KEY})`);
+  return {
+    async [Symbol.asyncDispose]() {
+      await client.end();
+      await admin(`drop role ${role}`, url);
+    },
+  };
+}
 
 /** Dropped when the test is over: `await using db = await database()`. */
 export async function database(options: DatabaseOptions = {}): Promise<TestDatabase> {
@@ -149,7 +160,8 @@ export async function database(options: DatabaseOptions = {}): Promise<TestDatab
   };
   const query = async <T extends Row>(sql: string, values?: unknown[]) =>
     (await (await session()).query<T>(sql, values)).rows;
-  await query(options.withoutLock ? WITHOUT_LOCK : 'select');
+  await session();
+  const stranger = options.withoutLock ? await strangerWithLock(url, name) : undefined;
   const pooler = options.server ? undefined : process.env.TEST_POOLER;
   const programUrl = pooler ? within(pooler, name) : url;
 
@@ -178,6 +190,7 @@ export async function database(options: DatabaseOptions = {}): Promise<TestDatab
     events: () => query('select * from scheduler.events order by id'),
     async [Symbol.asyncDispose]() {
       await client?.end();
+      await stranger?.[Symbol.asyncDispose]();
       await admin(`drop database ${name} with (force)`, place);
     },
   };

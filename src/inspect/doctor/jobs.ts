@@ -1,4 +1,5 @@
 import { readable } from '../../base/calendar.ts';
+import { SCHEMAS } from '../../db/search-path.ts';
 import { sqlState } from '../../db/states.ts';
 import { parameters } from '../../engine/run.ts';
 import { claimByKey, recordAnswers } from '../../engine/statements.ts';
@@ -56,7 +57,7 @@ async function findElsewhere({ db }: Exam, missing: string[]): Promise<string[]>
     `select c.relname as table, min(n.nspname) as schema
      from pg_class c join pg_namespace n on n.oid = c.relnamespace
      where c.relname = any(:missing::text[]) and c.relkind in ('r', 'p')
-       and n.nspname not like 'pg\\_%' and n.nspname <> all(current_schemas(true))
+       and n.nspname not like 'pg\\_%' and n.nspname <> all(${SCHEMAS})
      group by c.relname order by c.relname`,
     { missing },
   );

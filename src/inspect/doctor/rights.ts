@@ -1,3 +1,4 @@
+import { named } from '../../db/search-path.ts';
 import type { Installed } from '../../job/compile.ts';
 import { OWN_RIGHTS, rightsOf } from '../../job/rights.ts';
 import { type Exam, failed, ok, quoteName, type Result } from './finding.ts';
@@ -18,7 +19,7 @@ const LACKING = `
     join pg_class c on c.oid = case
       when want.table like 'scheduler.%' then
         (select oid from pg_class where relnamespace = to_regnamespace('scheduler') and relname = split_part(want.table, '.', 2))
-      else to_regclass(quote_ident(want.table)) end
+      else ${named('want.table')} end
     join pg_namespace n on n.oid = c.relnamespace
   ),
   tables as (
@@ -33,7 +34,7 @@ const LACKING = `
     where (
         nspname = 'scheduler' or nspname in (
           -- PostgreSQL passes over a schema of the search path that it may not use, as if its tables were not there.
-          select replace(btrim(part, ' "'), '$user', current_user) from regexp_split_to_table(current_setting('search_path'), ',') as part
+          select replace(btrim(part, ' "'), '$user', current_user) from regexp_split_to_table(current_setting('scheduler.search_path'), ',') as part
         )
       )
       and not has_schema_privilege(oid, 'usage')

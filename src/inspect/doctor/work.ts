@@ -1,5 +1,5 @@
 import { inWords, readable } from '../../base/calendar.ts';
-import { LOCK_KEY } from '../../store/runs.ts';
+import { isStranger, lockHolder, strangersLock } from '../../store/lock.ts';
 import { graceSeconds, isOn, lastTickOf, rows, type Status } from '../status.ts';
 import { type Exam, failed, ok, type Result, warning } from './finding.ts';
 
@@ -33,16 +33,10 @@ const HELD_SECONDS = 300;
 
 /** The lock goes with its holder. One that hangs keeps every other run from the work, and none of them leaves a trace. */
 export async function checkLock({ db }: Exam): Promise<Result> {
-  const [holder] = await db.query<{ pid: number; who: string; seconds: number | null }>(
-    `select pid, concat_ws(', ', nullif(application_name, ''), 'user ' || usename, 'from ' || host(client_addr)) as who,
-       extract(epoch from clock_timestamp() - xact_start)::double precision as seconds
-     from pg_locks join pg_stat_activity using (pid)
-     where locktype = 'advisory' and objsubid = 1 and granted
-       and database = (select oid from pg_database where datname = current_database())
-       and (classid::bigint << 32) | objid::bigint = ${LOCK_KEY}`,
-  );
+  const holder = await lockHolder(db);
   if (!holder) return ok('free');
   const { pid, who, seconds } = holder;
+  if (isStranger(holder)) return failed(strangersLock(holder), [`select pg_terminate_backend(${pid});`]);
   const message = `held by process ${pid} (${who})${seconds === null ? '' : `, for ${inWords(seconds)}`}`;
   return (seconds ?? 0) > HELD_SECONDS
     ? warning(`${message}: if no run works that long, that one hangs`, [

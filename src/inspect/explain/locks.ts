@@ -2,9 +2,10 @@ import { readable } from '../../base/calendar.ts';
 import type { Values } from '../../db/bind.ts';
 import { LOCK_TIMEOUT } from '../../db/bounds.ts';
 import type { Database, Transaction } from '../../db/client.ts';
+import { named } from '../../db/search-path.ts';
 import { ROW_HELD, sqlState } from '../../db/states.ts';
 import type { CompiledRule, Installed } from '../../job/compile.ts';
-import { LOCK_KEY } from '../../store/runs.ts';
+import { LOCK_KEY } from '../../store/lock.ts';
 import { anyValues, wholeBatch } from '../outlook.ts';
 import { isOfTheData } from './seen.ts';
 
@@ -106,13 +107,13 @@ async function tryRow(tx: Transaction, rule: CompiledRule, values: Values): Prom
 /** A sentence on the first of a job's tables that somebody has locked against changes, or waits to lock. */
 export async function lockedTable(db: Database, { rights }: Installed): Promise<string | undefined> {
   const [held] = await db.query<Holder & { table: string; mode: string; granted: boolean }>(
-    `select distinct l.relation::regclass::text as table, l.mode, l.granted, ${HOLDER} from ${LOCKS}
+    `select distinct (select relname::text from pg_class where oid = l.relation) as table, l.mode, l.granted, ${HOLDER} from ${LOCKS}
        and l.locktype = 'relation'
        and l.mode in ('AccessExclusiveLock', 'ExclusiveLock', 'ShareRowExclusiveLock', 'ShareLock')
        and l.relation in (
          select coalesce(part.relid, c.oid) from pg_class c left join lateral pg_partition_tree(c.oid) as part on true
          where c.relnamespace = 'scheduler'::regnamespace
-           or c.oid in (select to_regclass(quote_ident(name)) from unnest(:tables::text[]) as name)
+           or c.oid in (select ${named('wanted')} from unnest(:tables::text[]) as wanted)
        )
      order by l.granted desc, 1 limit 1`,
     { tables: [...rights.keys()] },
