@@ -24,7 +24,7 @@ export class Pass {
   readonly #jobs: Installed[];
   readonly #recordsIdle: boolean;
   readonly #records = new Map<string, JobRecord>();
-  /** How often a rule may still be swept: no more where due rows could not be changed, because somebody else holds them, say. */
+  /** How often a rule may still be swept: no more if its due rows could not be changed, because somebody holds them, say. */
   readonly #sweepsLeft = new Map<CompiledRule, number>();
   readonly #idle = new Set<string>();
   #anyFailures: boolean;
