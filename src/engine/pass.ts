@@ -24,7 +24,7 @@ export class Pass {
   readonly #jobs: Installed[];
   readonly #recordsIdle: boolean;
   readonly #records = new Map<string, JobRecord>();
-  /** How often a rule may still be swept: no more where due rows could not be changed, because somebody else holds them, say. */
+  /** How often a rule may still be swept: no more if its due rows could not be changed, because somebody holds them, say. */
   readonly #sweepsLeft = new Map<CompiledRule, number>();
   readonly #idle = new Set<string>();
   #anyFailures: boolean;
@@ -59,7 +59,7 @@ export class Pass {
       await db.query(FINISH_RUN, finished(record.run, record.result));
       record.isOpen = false;
     }
-    this.#sayFinished();
+    for (const record of this.#records.values()) this.#sayFinished(record);
   }
 
   /** The rules that have a due row. The same question closes the record of the job that was just worked on. */
@@ -111,11 +111,19 @@ export class Pass {
   }
 
   #recordOf(job: Job): JobRecord {
-    const known = this.#records.get(job.name);
-    if (known) return known;
-    const result = emptyResult(job.name);
-    const record: JobRecord = { run: null, isOpen: false, result, lines: linesOf(job), surveyed: undefined };
+    const record = this.#records.get(job.name) ?? this.#begin(job);
     this.#records.set(job.name, record);
+    return record;
+  }
+
+  #begin(job: Job): JobRecord {
+    const record = {
+      run: null,
+      isOpen: false,
+      result: emptyResult(job.name),
+      lines: linesOf(job),
+      surveyed: undefined,
+    };
     this.#run.log.write(record.lines.started);
     return record;
   }
@@ -148,19 +156,15 @@ export class Pass {
       if (this.#idle.has(job.name) || this.#records.has(job.name) || due.some((rule) => rule.job === job.name))
         continue;
       this.#idle.add(job.name);
-      const lines = linesOf(job);
-      this.#run.log.write(lines.started);
-      const surveyed = await this.#survey(installed);
-      for (const line of lines.finished({}, [], 0, surveyed)) this.#run.log.write(line);
+      const record = this.#begin(job);
+      this.#sayFinished({ ...record, surveyed: await this.#survey(installed) });
     }
   }
 
-  #sayFinished(): void {
-    for (const { result, lines, surveyed } of this.#records.values()) {
-      if (result.error) continue;
-      for (const line of lines.finished(result.changed, result.failures, result.failed, surveyed))
-        this.#run.log.write(line);
-    }
+  #sayFinished({ lines, result, surveyed }: JobRecord): void {
+    if (result.error) return;
+    for (const line of lines.finished(result.changed, result.failures, result.failed, surveyed))
+      this.#run.log.write(line);
   }
 
   /** With --debug, one line for everything that the job watches, due or not. */

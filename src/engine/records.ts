@@ -37,7 +37,7 @@ export interface JobRecord {
   surveyed: number | undefined;
 }
 
-/** A way through all due rows of one rule, and how far it has come. Work that goes wrong in a part is not tried again there. */
+/** A way through all due rows of one rule, and how far it has come. In a part, work that goes wrong is not tried again. */
 export interface Sweep extends Share {
   run: Run;
   rule: CompiledRule;

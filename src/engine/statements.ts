@@ -219,7 +219,7 @@ export const gradual = (rule: CompiledRule, due: string): InPieces => ({
   ${finish(rule, ':claimed::integer')}, ${ROWS}`,
 });
 
-/** The first row in order: of "exists" the planner might expect one anywhere, and read a whole table that was due long ago. */
+/** The first row in order. Of "exists" the planner might expect one anywhere, and read a whole table that was due long ago. */
 export const firstRow = (rule: CompiledRule, what: string, where: string[]): string =>
   `(select ${what} from ${rule.row} where ${where.join(' and ')} ${inOrder(rule)} limit 1)`;
 

@@ -60,8 +60,8 @@ async function advance(db: Database, sweep: Sweep, until: 'the end' | 'a backlog
     sweep.changes += total(batch.changed);
     sweep.cursor = batch.last ?? undefined;
     if (batch.more && until === 'a backlog') {
-      // The lock's connection lets go of what it saw: PostgreSQL would keep every version of a row replaced since. Should that
-      // connection be lost, the next question notices.
+      // The lock's connection lets go of what it saw: PostgreSQL would keep every version of a row replaced since. If that
+      // connection is lost, the next question notices.
       await run.asking?.query('select').catch(() => {});
       return false;
     }

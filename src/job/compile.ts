@@ -42,11 +42,11 @@ export function install(job: Job, catalog: Catalog, dbZone: string): Installed {
   const locked = namesOf(job, catalog, dbZone, rights, LOCK);
   const found = catalog[job.table.name]!;
   const columns = columnsOf(job.table, found);
-  const ofRow = reading('r', columns);
   const rules = Object.entries(job.rules).map(([name, rule]): CompiledRule => {
     const { row: other, fails, together, outside } = rule;
-    const at = other ? reading('r', [])(rule.due) : ofRow(rule.due);
-    const of = reading('r', other ? [] : columns, { due_at: `(${at})` });
+    const ownColumns = other ? [] : columns;
+    const at = reading('r', ownColumns)(rule.due);
+    const of = reading('r', ownColumns, { due_at: `(${at})` });
     const changing = once(() => change(name, rule, { job, tables, found, columns, dbZone, of }));
     return withLater(
       {

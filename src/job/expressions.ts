@@ -31,9 +31,9 @@ export const NOW = ':now::timestamptz';
 
 /** Makes SQL on the columns of an alias from SQL on bare names. */
 export function reading(alias: string, columns: string[], more: Record<string, string> = {}): (sql: string) => string {
-  const meanings = new Map(columns.map((name) => [name, `${alias}.${quoteName(name)}`]));
-  for (const [name, sql] of Object.entries({ now: NOW, ...more })) meanings.set(name, sql);
-  return (sql) => substitute(sql, (name) => meanings.get(name));
+  const meanings = new Map(Object.entries({ now: NOW, ...more }));
+  const column = (name: string) => (columns.includes(name) ? `${alias}.${quoteName(name)}` : undefined);
+  return (sql) => substitute(sql, (name) => meanings.get(name) ?? column(name));
 }
 
 /** Those of some names that a piece of SQL mentions, in their order. */
