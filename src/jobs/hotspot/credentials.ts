@@ -59,7 +59,7 @@ const perform: Outside['perform'] = async (claimed, world) => {
     const outcome = await sendSms(gateway, { to, text: textOf(credentials), reference }, world.signal, say);
     // A gateway that is down or refuses its own customer would use up a try of every SMS there is.
     const verdict = outcome.kind === 'refused' || outcome.kind === 'unknown' ? 'give up' : 'go on';
-    return { verdict, result: { ...outcome } };
+    return { verdict, result: outcome };
   });
 };
 
