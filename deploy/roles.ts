@@ -51,7 +51,7 @@ with needed (name, rights) as (values
 found as (
   select c.oid, n.nspname as schema, c.relname as name, needed.rights
   from needed
-  join pg_catalog.pg_class c on c.oid = pg_catalog.to_regclass(pg_catalog.quote_ident(needed.name))
+  join pg_catalog.pg_class c on c.oid = pg_catalog.to_regclass(pg_catalog.quote_ident(needed.name))::pg_catalog.oid
   join pg_catalog.pg_namespace n on n.oid = c.relnamespace
 )
 select distinct pg_catalog.format('grant usage on schema %I to %I', schema, :'role')
@@ -62,7 +62,7 @@ union all
 select pg_catalog.format('grant usage on sequence %I.%I to %I', n.nspname, s.relname, :'role')
 from found
 join pg_catalog.pg_depend d on d.refobjid = found.oid and d.deptype = 'a'
-  and d.refclassid = 'pg_catalog.pg_class'::pg_catalog.regclass and d.classid = d.refclassid
+  and d.refclassid = 'pg_catalog.pg_class'::pg_catalog.regclass::pg_catalog.oid and d.classid = d.refclassid
 join pg_catalog.pg_class s on s.oid = d.objid and s.relkind = 'S'
 join pg_catalog.pg_namespace n on n.oid = s.relnamespace
 where found.rights like '%insert%' \\gexec

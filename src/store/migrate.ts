@@ -1,6 +1,5 @@
 import { readdirSync } from 'node:fs';
 import { join } from 'node:path';
-import type pg from 'pg';
 import type { Settings } from '../base/config.ts';
 import { configurationError, EXIT, OperatorError } from '../base/errors.ts';
 import { ROOT } from '../base/version.ts';
@@ -10,6 +9,8 @@ import { adopt } from '../job/adopt.ts';
 import type { Job } from '../job/define.ts';
 import { lockHolder } from './lock.ts';
 import { FORMER_EDITION, LEVEL_FOUND } from './runs.ts';
+
+type Client = Awaited<ReturnType<Database['client']>>;
 
 const FOLDER = join(ROOT, 'migrations');
 
@@ -157,7 +158,7 @@ export async function migrate(
 }
 
 /** Whoever owns the schema, or something in it, decides what runs there: nobody else may have made it. */
-async function refuseForeign(client: pg.Client): Promise<void> {
+async function refuseForeign(client: Client): Promise<void> {
   const { rows } = await client.query<{ what: string; owner: string; me: string }>(FOREIGN);
   if (!rows[0]) return;
   const { what, owner, me } = rows[0];
@@ -180,7 +181,7 @@ const FOREIGN = `
   where pg_get_userbyid(owner) <> current_user
   order by n, what limit 1`;
 
-async function explainHeld(client: pg.Client, error: unknown): Promise<unknown> {
+async function explainHeld(client: Client, error: unknown): Promise<unknown> {
   if (stateOf(error) !== ROW_HELD) return error;
   const held = await lockHolder({ query: async (sql) => (await client.query(sql)).rows }, LIBRARY_LOCK);
   const holder = held ? `process ${held.pid} of the role "${held.role}"` : 'somebody else';

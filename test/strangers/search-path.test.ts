@@ -2,6 +2,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { database } from '../support/harness.ts';
 import { NOW } from '../support/hotspot-rows.ts';
+import { grantRole } from '../support/roles.ts';
 import { setTraps } from '../support/traps.ts';
 import { fill, fillOutside, outside } from '../support/world.ts';
 
@@ -20,7 +21,7 @@ const COMMANDS = [
   ['events'],
   ['explain', 'packages', '1'],
   ['explain', 'special-packages', '1'],
-  ['explain', 'payments', '1'],
+  ['explain', 'payments', '825'],
   ['explain', 'deductions', '901'],
   ['stop', 'packages', '--reason', 'a test'],
   ['start', 'packages'],
@@ -54,6 +55,10 @@ test('no command calls what a stranger has put into the search path', async () =
   await fillOutside(db);
   await db.query(OTHER_TYPES).catch((error) => assert.fail(error.message));
   const sprung = await setTraps(db, ['public.sale_status']);
+  const role = `tick_${db.name}`;
+  await grantRole(db, role);
+  assert.deepEqual(await sprung(), [], 'deploy/roles.sql');
+  await db.query(`drop owned by ${role}; drop role ${role}`);
   for (const args of COMMANDS) {
     const { code, err } = await db.cli(args, { env: world.env });
     assert.deepEqual(await sprung(), [], `${args.join(' ')} (${code}): ${err}`);
