@@ -42,11 +42,13 @@ export function install(job: Job, catalog: Catalog, dbZone: string): Installed {
   const locked = namesOf(job, catalog, dbZone, rights, LOCK);
   const found = catalog[job.table.name]!;
   const columns = columnsOf(job.table, found);
+  const [ofRow, ofOther] = [reading('r', columns), reading('r', [])];
   const rules = Object.entries(job.rules).map(([name, rule]): CompiledRule => {
     const { row: other, fails, together, outside } = rule;
-    const ownColumns = other ? [] : columns;
-    const at = reading('r', ownColumns)(rule.due);
-    const of = reading('r', ownColumns, { due_at: `(${at})` });
+    const plain = other ? ofOther : ofRow;
+    const at = plain(rule.due);
+    const withDue = once(() => reading('r', other ? [] : columns, { due_at: `(${at})` }));
+    const of = (sql: string) => (sql.includes('due_at') ? withDue() : plain)(sql);
     const changing = once(() => change(name, rule, { job, tables, found, columns, dbZone, of }));
     return withLater(
       {

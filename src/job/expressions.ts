@@ -11,29 +11,26 @@ function nameOf(token: string): string | undefined {
   return /^[A-Za-z_]/.test(token) ? token : undefined;
 }
 
+// Texts, types and parameters, what stands behind a dot or "as"; then bare names but those of functions, tables and arguments.
+const PIECE =
+  /'(?:[^']|'')*'|::?\s*[a-z_]\w*|\.\s*(?:"(?:[^"]|"")+"|[a-z_]\w*)|\bas\s+(?:"(?:[^"]|"")+"|[a-z_]\w*)|("(?:[^"]|"")+"|(?<!\w)[a-z_]\w*)(?!\w|\s*(?:\(|\.|=>))|"(?:[^"]|"")+"/gi;
+
 /** Puts something else in place of each bare name for which there is a replacement. */
-export function substitute(sql: string, replacement: (name: string) => string | undefined): string {
-  let before = '';
-  return tokensOf(sql)
-    .map((token, n, tokens) => {
-      const last = before;
-      if (token.trim()) before = token;
-      const name = nameOf(token);
-      if (name === undefined || last === '.' || last.toLowerCase() === 'as') return token;
-      const next = tokens[n + 1]?.trim() === '' ? tokens[n + 2] : tokens[n + 1];
-      if (next === '(' || next === '.' || next === '=>') return token;
-      return replacement(name) ?? token;
-    })
-    .join('');
-}
+export const substitute = (sql: string, replacement: (name: string) => string | undefined): string =>
+  sql.replace(PIECE, (piece, name?: string) => (name && replacement(nameOf(name)!)) ?? piece);
 
 export const NOW = ':now::timestamptz';
 
-/** Makes SQL on the columns of an alias from SQL on bare names. */
+/** Makes SQL on the columns of an alias from SQL on bare names. Rules share many expressions: each is read once. */
 export function reading(alias: string, columns: string[], more: Record<string, string> = {}): (sql: string) => string {
-  const meanings = new Map(Object.entries({ now: NOW, ...more }));
-  const column = (name: string) => (columns.includes(name) ? `${alias}.${quoteName(name)}` : undefined);
-  return (sql) => substitute(sql, (name) => meanings.get(name) ?? column(name));
+  const meanings = new Map(columns.map((name) => [name, `${alias}.${quoteName(name)}`]));
+  for (const [name, sql] of Object.entries({ now: NOW, ...more })) meanings.set(name, sql);
+  const known = new Map<string, string>();
+  return (sql) => {
+    const made = known.get(sql) ?? substitute(sql, (name) => meanings.get(name));
+    known.set(sql, made);
+    return made;
+  };
 }
 
 /** Those of some names that a piece of SQL mentions, in their order. */

@@ -68,9 +68,10 @@ export const columnsOf = (table: Table, found: Found): string[] =>
 
 /** A table as its job sees it. The planner writes such a view into the query, so that it costs nothing. */
 function view(table: Table, found: Found, dbZone: string): string {
-  const columns = columnsOf(table, found).map(
-    (name) => `${physical(table, found, name, dbZone, 't.')} as ${quoteName(name)}`,
-  );
+  const columns = columnsOf(table, found).map((name) => {
+    const column = physical(table, found, name, dbZone, 't.');
+    return column.startsWith('t.') ? column : `${column} as ${quoteName(name)}`;
+  });
   if (keyOf(table) !== 'id') columns.push(`t.${quoteName(keyOf(table))} as id`);
   return `(select ${[...columns, 't.ctid as place'].join(', ')} from ${qualified(table.name, found)} as t)`;
 }
