@@ -127,7 +127,7 @@ export class Database {
     };
     let isOpen = false;
     const send = async <R extends object>(sql: string, values?: Values) => {
-      if (isOpen && sql !== 'commit') await sent({ text: PIN });
+      if (isOpen && !/^(commit|rollback)/.test(sql)) await sent({ text: PIN });
       isOpen = opens(sql);
       return sent<R>(bind(sql, values));
     };

@@ -44,8 +44,13 @@ export const hour = make('time');
 export const wallClock = make('timestamp');
 export const span = make('interval');
 export const instant = make('timestamptz', 'instant');
+/** A column that the scheduler adds for itself. */
+export const kept = (column: Make, comment: string, more: More = {}): Column =>
+  column({ comment: `${comment}; kept by the scheduler.`, ...more });
+
 /** An instant that the scheduler itself remembers. Without a zone, the hour that a clock repeats would not be the same again. */
-export const remembered = make('timestamptz');
+export const remembered = (comment: string, began?: string): Column =>
+  kept(make('timestamptz'), comment, began ? { began } : {});
 
 /** A text that is one of some words. */
 export const words = (allowed: string[], more: More = {}): Column => ({

@@ -20,7 +20,7 @@ const TABLE: Table = {
     is_active: starting(flag, 'false'),
     valid_until: day(),
     timezone: text(),
-    closed_end: remembered({ comment: 'The end of the last valid day that was acted on; kept by the scheduler.' }),
+    closed_end: remembered('The end of the last valid day that was acted on'),
     created_at: { ...CREATED, newTableOnly: true },
     updated_at: CREATED,
   },

@@ -25,8 +25,9 @@ const LACKING = `
   tables as (
     select string_agg(r.name, ', ' order by r.place) as rights, format('%I.%I', nspname, relname) as object, relowner as owner
     from needed cross join unnest(rights) with ordinality as r (name, place)
-    where not has_table_privilege(oid, r.name)
-      and not (r.name in ('insert', 'update') and has_any_column_privilege(oid, r.name))
+    cross join lateral (select split_part(r.name, ' ', 1) as kind) as of -- without the columns that it is for
+    where not has_table_privilege(oid, kind)
+      and not (kind in ('insert', 'update') and has_any_column_privilege(oid, kind))
     group by nspname, relname, relowner
   ),
   schemas as (

@@ -1,10 +1,9 @@
 import { defineJob, failure, info, type Line, part, type Rule, type TableName, type Tables } from '../../job/define.ts';
 import { onceName } from '../../job/indexes.ts';
-import { PACKAGES } from '../packages.ts';
 import { RADCHECK, RADREPLY } from './radius/tables.ts';
 import { newPassword, newUsername } from './secrets.ts';
 import { RADIUS_SETTINGS } from './settings.ts';
-import { HOTSPOT_CREDENTIALS, HOTSPOT_USERS, PAYMENTS, RADIUS_SESSIONS, SHUT_OUT } from './tables.ts';
+import { HOTSPOT_CREDENTIALS, HOTSPOT_USERS, PACKAGES, PAYMENTS, RADIUS_SESSIONS, SHUT_OUT } from './tables.ts';
 
 const completedAt = (row = '') => `coalesce(${row}updated_at, ${row}created_at, '-infinity'::timestamptz)`;
 

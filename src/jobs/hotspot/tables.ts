@@ -1,4 +1,20 @@
-import { CREATED, flag, instant, key, like, money, small, starting, text, whole, words } from '../../job/columns.ts';
+import {
+  CREATED,
+  flag,
+  instant,
+  kept,
+  key,
+  like,
+  money,
+  remembered,
+  small,
+  span,
+  starting,
+  text,
+  wallClock,
+  whole,
+  words,
+} from '../../job/columns.ts';
 import type { Table } from '../../job/define.ts';
 
 /** The tables of the operator of a hotspot. FreeRADIUS's own are described in radius/tables.ts. */
@@ -15,6 +31,45 @@ const alike = (column: Table['columns'][string], ...names: string[]) =>
 
 /** A status that starts with its first word. */
 const status = (...allowed: string[]) => words(allowed, { notNull: true, default: `'${allowed[0]}'` });
+
+const at = (column: string) => `scheduler.at(${column}, :dbZone::text)`;
+// A table that is adopted may have been worked on before: its columns, as they are then, tell what was opened and closed.
+const START_OF_ROW = at('scheduled_activation_time');
+const END_OF_ROW = `scheduler.sale_end(${START_OF_ROW}, ${at('scheduled_deactivation_time')}, validity)`;
+const ifOpened = (value: string) => `case when ${at('activated_at')} >= ${START_OF_ROW} then ${value} end`;
+const ifClosed = (value: string) => `case when ${at('deactivated_at')} >= ${END_OF_ROW} then ${value} end`;
+
+/** What the scheduler did is kept as the window that it opened and the end that it closed, and compared by value. */
+export const PACKAGES: Table = {
+  name: 'packages',
+  recognisedBy: ['enable_schedule', 'scheduled_activation_time'],
+  columns: {
+    id: key(),
+    name: text({ notNull: true }),
+    type: text({ notNull: true, default: "'hotspot'" }),
+    price: { ...money({ notNull: true, default: '0', ...NEW_TABLE }), type: 'numeric(12, 2)' },
+    ...alike(text(NEW_TABLE), 'description', 'duration', 'upload_speed', 'download_speed'),
+    data_limit: whole(NEW_TABLE),
+    devices: small({ notNull: true, default: '1', ...NEW_TABLE }),
+    enable_schedule: flag({ notNull: true, default: 'false' }),
+    ...alike(instant(), 'scheduled_activation_time', 'scheduled_deactivation_time'),
+    validity: text(),
+    repeats: text({ check: "repeats in ('daily', 'weekly', 'monthly')" }),
+    ...alike(starting(flag, 'false'), 'hide_from_client', 'is_active'),
+    status: words(['active', 'inactive'], {
+      ...{ notNull: true, default: "'inactive'", safeToAdd: true, check: "status in ('active', 'inactive')" },
+    }),
+    ...alike(instant(), 'activated_at', 'deactivated_at'),
+    opened_start: remembered('The start of the window that was last opened', ifOpened(START_OF_ROW)),
+    opened_end: remembered('The end of the window that was last opened', ifOpened(END_OF_ROW)),
+    closed_end: remembered('The end that was last acted on', ifClosed(END_OF_ROW)),
+    repeat_start: kept(wallClock, 'The wall-clock start of the first window of a repeated sale'),
+    repeat_length: kept(span, 'The length of the first window of a repeated sale on the wall clock'),
+    repeat_count: kept(small, 'How often a repeated sale has moved since its first window'),
+    created_at: { ...CREATED, ...NEW_TABLE },
+    updated_at: CREATED,
+  },
+};
 
 export const PAYMENTS: Table = {
   name: 'payments',

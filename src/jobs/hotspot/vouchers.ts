@@ -1,5 +1,5 @@
 import { CREATED, instant, key, like, text, words } from '../../job/columns.ts';
-import { defineJob, failure, info } from '../../job/define.ts';
+import { defineJob } from '../../job/define.ts';
 
 export const job = defineJob({
   name: 'vouchers',
@@ -26,14 +26,6 @@ export const job = defineJob({
       due: 'expires_at',
       where: { 'it is unused or active': "status in ('unused', 'active')" },
       set: { status: "'expired'", updated_at: 'now' },
-      event: { data: { voucher_id: 'id' } },
     },
-  },
-  log: {
-    started: info('Vouchers job started'),
-    found: (_, count) => info('Found vouchers to expire', { count }),
-    done: ({ data }) => [info('Voucher expired', { voucher_id: data.voucher_id })],
-    failed: ({ id, error }) => failure('Failed to expire voucher', { voucher_id: id, error }),
-    finished: () => [info('Vouchers job completed')],
   },
 });
