@@ -111,10 +111,8 @@ test('no two files need each other', () => {
 test('a job imports what a job is, its own folder and what speaks to the network', () => {
   for (const { file, imports } of sources.filter(job)) {
     const [business] = /^src\/jobs\/[\w-]+\//.exec(file) ?? ['src/jobs/nothing/'];
-    // Customers of a hotspot buy packages: that table is described once.
-    const shared = business === 'src/jobs/hotspot/' ? ['src/jobs/packages.ts'] : [];
     for (const from of imports.filter(inside)) {
-      const allowed = ['src/job/', 'src/net/', business, ...shared, ...(gateway({ file }) ? ['src/base/'] : [])];
+      const allowed = ['src/job/', 'src/net/', business, ...(gateway({ file }) ? ['src/base/'] : [])];
       assert.ok(
         allowed.some((place) => from.startsWith(place)),
         `${file} imports ${from}`,

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import pg from 'pg';
 import type { Event } from '../../src/job/define.ts';
-import { job as packages } from '../../src/jobs/packages.ts';
+import { job as packages } from '../../src/jobs/hotspot/packages.ts';
 import { due, START, tick } from '../support/due-packages.ts';
 import { database, type TestDatabase } from '../support/harness.ts';
 

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { bind } from '../../src/db/bind.ts';
 import { claim } from '../../src/engine/statements.ts';
-import { job as packages } from '../../src/jobs/packages.ts';
+import { job as packages } from '../../src/jobs/hotspot/packages.ts';
 import { compiled } from '../support/compiled.ts';
 import { database, type TestDatabase } from '../support/harness.ts';
 

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { Stop } from '../../src/base/stop.ts';
 import type { Job } from '../../src/job/define.ts';
-import { job as packages } from '../../src/jobs/packages.ts';
+import { job as packages } from '../../src/jobs/hotspot/packages.ts';
 import { due, later, START, tick } from '../support/due-packages.ts';
 import { database, type TestDatabase, type TickOptions } from '../support/harness.ts';
 

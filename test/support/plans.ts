@@ -4,7 +4,7 @@ import { placesOfDue, soonest } from '../../src/engine/ask.ts';
 import { type Cursor, claim } from '../../src/engine/statements.ts';
 import type { CompiledRule, Installed } from '../../src/job/compile.ts';
 import type { Job } from '../../src/job/define.ts';
-import { job as packages } from '../../src/jobs/packages.ts';
+import { job as packages } from '../../src/jobs/hotspot/packages.ts';
 import { job as specialPackages } from '../../src/jobs/special-packages.ts';
 import { compiled } from './compiled.ts';
 import { database, type TestDatabase } from './harness.ts';

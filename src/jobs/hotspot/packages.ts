@@ -1,5 +1,5 @@
-import { defineJob, type Event, failure, info, type Line, type Rule, warning } from '../job/define.ts';
-import { PACKAGES } from './hotspot/tables.ts';
+import { defineJob, type Event, failure, info, type Line, type Rule, warning } from '../../job/define.ts';
+import { PACKAGES } from './tables.ts';
 
 const START = 'scheduled_activation_time';
 const END = 'scheduler.sale_end(scheduled_activation_time, scheduled_deactivation_time, validity)';
