@@ -537,7 +537,8 @@ begin
           deallocate scheduler_piece;
           raise exception using errcode = sqlstate, message = sqlerrm;
         end if;
-        reason := sqlerrm;
+        -- A constraint may quote a value of any size.
+        reason := left(sqlerrm, 2000);
     end;
     if clean then
       return next;

@@ -125,6 +125,9 @@ interface Connection {
   schema?: string;
 }
 
+/** What a file of settings may set: nothing that changes how Node or the system runs. */
+const OURS = /^(SCHEDULER_|PG|ENABLE_|DATABASE_URL$|TZ$)/;
+
 type Environment = Record<string, string | undefined>;
 type JobVariables = Record<string, Variable<string | boolean>>;
 
@@ -137,7 +140,7 @@ export function readEnvironment(envFile?: string): Environment {
     throw usageError(`The file "${envFile}" of --env-file cannot be read: ${(error as Error).message}.`);
   }
   // As with Node's own --env-file, what the environment already says wins. pg reads PG* from process.env itself.
-  for (const [name, value] of Object.entries(parseEnv(text))) process.env[name] ??= value;
+  for (const [name, value] of Object.entries(parseEnv(text))) if (OURS.test(name)) process.env[name] ??= value;
   return process.env;
 }
 

@@ -1,5 +1,6 @@
 import type { Logger } from 'pino';
 import { LOG_LEVELS, type LogLevel } from './config.ts';
+import { plain } from './plain.ts';
 
 type Fields = Record<string, unknown>;
 
@@ -56,5 +57,5 @@ function sentence(json: string): string {
   const extra = Object.entries(fields).map(
     ([name, value]) => ` ${name}=${typeof value === 'string' ? value : JSON.stringify(value)}`,
   );
-  return `${time.slice(11, 19)} ${level.toUpperCase().padEnd(5)} ${msg}${extra.join('')}\n`;
+  return `${time.slice(11, 19)} ${level.toUpperCase().padEnd(5)} ${plain(msg + extra.join(''))}\n`;
 }

@@ -1,5 +1,6 @@
 import { isatty } from 'node:tty';
 import { styleText } from 'node:util';
+import { plain } from './plain.ts';
 
 /** The one owner of standard output. Commands hand over data; how it looks is decided here. */
 
@@ -17,7 +18,9 @@ export function withoutColor(): void {
 
 const paint = (style: Style, text: string) => (colored ? styleText(style, text) : text);
 
-export function print(text: string): void {
+export const print = (text: string): void => write(plain(text, true));
+
+function write(text: string): void {
   const { stdout } = process;
   if (stdout.listenerCount('error') === 0) stdout.on('error', endQuietly);
   stdout.write(`${text}\n`);
@@ -42,7 +45,7 @@ export function printJson(value: unknown): void {
 
 /** Rows of cells under headings; numbers to the right, everything else to the left. */
 export function printTable(headings: string[], rows: Cell[][]): void {
-  const text = rows.map((row) => row.map((cell) => String(cell ?? '')));
+  const text = rows.map((row) => row.map((cell) => plain(String(cell ?? ''))));
   const numeric = headings.map(
     (_, n) => rows.length > 0 && rows.every((row) => typeof row[n] === 'number' || row[n] == null || row[n] === ''),
   );
@@ -52,17 +55,17 @@ export function printTable(headings: string[], rows: Cell[][]): void {
       .map((cell, n) => (numeric[n] ? cell.padStart(widths[n]!) : cell.padEnd(widths[n]!)))
       .join('  ')
       .trimEnd();
-  print(paint('bold', line(headings)));
-  for (const row of text) print(line(row));
+  write(paint('bold', line(headings)));
+  for (const row of text) write(line(row));
 }
 
 export function printHeading(text: string): void {
-  print(`\n${paint('bold', text)}`);
+  write(`\n${paint('bold', plain(text))}`);
 }
 
 const VERDICTS: Record<string, Style> = { ok: 'green', warning: 'yellow', failed: 'red', skipped: 'gray' };
 
 /** A line that begins with how it went. */
 export function printVerdict(verdict: string, text: string): void {
-  print(`${paint(VERDICTS[verdict] ?? 'reset', verdict.padEnd(7))}  ${text}`);
+  write(`${paint(VERDICTS[verdict] ?? 'reset', verdict.padEnd(7))}  ${plain(text)}`);
 }

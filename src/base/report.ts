@@ -1,7 +1,8 @@
 import { withoutPassword } from './config.ts';
 import { EXIT, type ExitCode, OperatorError } from './errors.ts';
+import { plain } from './plain.ts';
 
-export const complain = (text: string) => process.stderr.write(`${text}\n`);
+export const complain = (text: string) => process.stderr.write(`${plain(text, true)}\n`);
 
 /** The one place where errors become sentences and exit codes. */
 export function report(error: unknown): ExitCode {

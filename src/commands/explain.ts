@@ -1,6 +1,7 @@
 import type { Command } from 'commander';
 import { parseInstant, readable, relative } from '../base/calendar.ts';
 import { print, printHeading, printJson, printTable } from '../base/output.ts';
+import { plain } from '../base/plain.ts';
 import type { Context } from '../context.ts';
 import { type Explanation, explain } from '../inspect/explain/explain.ts';
 import { describe } from '../inspect/explain/seen.ts';
@@ -68,7 +69,7 @@ function inProse({ rule, attempts, last_failed_at, error, quarantined_at, next_a
   const prospect = quarantined_at
     ? `In quarantine since ${readable(quarantined_at)}`
     : `Next attempt: ${next_attempt_at === '-infinity' ? 'with the next tick' : readable(next_attempt_at)}`;
-  return `"${rule}" failed ${times}, the last time at ${readable(last_failed_at)}: ${error}. ${prospect}.`;
+  return `"${rule}" failed ${times}, the last time at ${readable(last_failed_at)}: ${plain(error)}. ${prospect}.`;
 }
 
 function tellTransition(job: Job, explained: TransitionExplained, now: string): void {

@@ -5,13 +5,16 @@ import { explainSchemaError, whatFits } from '../store/migrate.ts';
 
 /** What stops a run, or one job of it, as a sentence for the operator. */
 
+/** A server's message may quote a value of any size. */
+const messageOf = (error: unknown) => (error as Error).message.slice(0, 2000);
+
 export const explainFault = (error: unknown) => interruption('The run', error) ?? explainSchemaError(error);
 
 export function jobError(job: Job, error: unknown): OperatorError {
   const state = sqlState(error) ?? '';
   const explained = state === '42501' ? explainSchemaError(error) : error;
   if (explained instanceof OperatorError) return explained;
-  const { message } = error as Error;
+  const message = messageOf(error);
   if (state.startsWith('42'))
     return configurationError(`The tables of ${job.name} do not fit: ${message}. ${whatFits(error)}`);
   const unexpected = `${job.name} stopped on an unexpected error: ${message}. Please report it with what --debug prints.`;
@@ -27,7 +30,7 @@ export const isForAllJobs = (error: unknown) =>
 /** What the database does to anybody for a while: a standby, a full disk, a statement that lasts too long. */
 function interruption(what: string, error: unknown): OperatorError | undefined {
   const state = sqlState(error) ?? '';
-  const { message } = error as Error;
+  const message = messageOf(error);
   const stopped = (sentence: string) => new OperatorError(EXIT.stopped, sentence);
   if (state === READ_ONLY)
     return stopped(

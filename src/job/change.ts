@@ -20,7 +20,8 @@ export interface Changing {
 }
 
 /** A text of a row in an event or a message is cut here: a value of any size must cost no more than its own row. */
-const LONGEST_TEXT = 200;
+const LONGEST_IN_MESSAGE = 200;
+const LONGEST_IN_DATA = 1000;
 
 /** What a rule carries along, and the common table expressions from `todo` to `outcome`. */
 export function change(name: string, rule: Rule, compiling: Compiling): Changing {
@@ -59,7 +60,8 @@ function update(rule: Rule, read: string[], { job: { table }, tables, found, dbZ
       returning ${['todo.id', 'todo.due_at', ...after, ...carried.map((as) => `todo.${quoteName(as)}`)].join(', ')}`;
 }
 
-function told(event: Event, step: number, rule: string, { carry = {} }: Rule, { job, columns }: Compiling): string {
+function told(event: Event, step: number, rule: string, { carry = {} }: Rule, compiling: Compiling): string {
+  const { job, columns, found } = compiling;
   const of = reading('changed', ['id', 'due_at', ...columns, ...Object.keys(carry)]);
   const isInstant = (sql: string) =>
     sql === 'due_at' || (job.table.columns[sql]?.kind === 'instant' && !(sql in carry));
@@ -67,8 +69,11 @@ function told(event: Event, step: number, rule: string, { carry = {} }: Rule, { 
     if (sql === 'now') return STAMP;
     return isInstant(sql) ? `scheduler.iso(${of(sql)})` : otherwise;
   };
-  const data = Object.entries(event.data ?? { id: 'id' }).map(([as, sql]) => `${quoteText(as)}, ${value(sql)}`);
-  const shown = (column: string) => value(column, `left(${of(column)}::text, ${LONGEST_TEXT})`);
+  const isText = (sql: string) => /^(text|character|citext|json)/.test(found.columns[sql] ?? '') && !(sql in carry);
+  const cut = (sql: string, length: number) => `left(${of(sql)}::text, ${length})`;
+  const bounded = (sql: string) => value(sql, isText(sql) ? cut(sql, LONGEST_IN_DATA) : of(sql));
+  const data = Object.entries(event.data ?? { id: 'id' }).map(([as, sql]) => `${quoteText(as)}, ${bounded(sql)}`);
+  const shown = (column: string) => value(column, cut(column, LONGEST_IN_MESSAGE));
   if (event.message) data.push(`'message', ${template(event.message, shown, true)}`);
   const channels = (event.channels ?? []).map((channel) => template(channel, (column) => `${of(column)}::text`, false));
   return `

@@ -1,3 +1,4 @@
+import { configurationError } from '../base/errors.ts';
 import type { Transaction } from '../db/client.ts';
 import { sqlState } from '../db/states.ts';
 import { indexable } from './compile.ts';
@@ -79,6 +80,11 @@ export interface Making {
   report: (step: string) => void;
 }
 
+const nameTaken = (place: string) =>
+  configurationError(
+    `An index of the name ${place} is needed, and something else has that name. Rename it, then run "scheduler migrate" again.`,
+  );
+
 /**
  * "create index if not exists" that also notices a changed definition: another zone, a later version. An index of that name
  * that an operator built beforehand, concurrently say, has no comment and is left alone.
@@ -86,10 +92,12 @@ export interface Making {
 export async function ensureIndex({ tx, report }: Making, table: Table, found: Found, index: Index): Promise<void> {
   const { name, definition } = index;
   const place = qualified(name, found);
-  const [present] = await tx.query<{ comment: string | null }>(
-    `select obj_description(oid, 'pg_class') as comment from pg_class where oid = to_regclass(:place::text)`,
+  const [present] = await tx.query<{ comment: string | null; on: string | null }>(
+    `select obj_description(c.oid, 'pg_class') as comment, i.indrelid::text as on
+     from pg_class c left join pg_index i on i.indexrelid = c.oid where c.oid = to_regclass(:place::text)`,
     { place },
   );
+  if (present && present.on !== found.oid) throw nameTaken(place);
   if (present && (present.comment === null || present.comment === definition)) return;
   if (present) await tx.query(`drop index ${place}`);
   await tx.query(`create index ${quoteName(name)} on ${qualified(table.name, found)} ${definition}`);
@@ -117,17 +125,19 @@ export async function ensureOnce(
   const name = onceName(table, column);
   const place = qualified(name, found);
   const on = qualified(table.name, found);
-  const [known] = await tx.query<{ others: boolean; ours: 'whole' | 'partial' | null }>(
+  const [known] = await tx.query<{ others: boolean; ours: 'whole' | 'partial' | null; taken: boolean }>(
     `select scheduler.stored_once('', :on::text::regclass, :column::text) as others,
        (
          select case when indpred is null then 'whole' else 'partial' end
          from pg_index where indexrelid = to_regclass(:place::text) and indrelid = :on::text::regclass
-       ) as ours`,
+       ) as ours,
+       to_regclass(:place::text) is not null as taken`,
     { on, place, column },
   );
-  const { others, ours } = known!;
+  const { others, ours, taken } = known!;
   if (others && ours === 'partial') await tx.query(`drop index ${place}`);
   if (others || ours) return;
+  if (taken) throw nameTaken(place);
   const c = quoteName(column);
   const definition = `on ${on} (${c}) where ${c} is not null and ${c}::text <> ''`;
   await tx.query('savepoint once');

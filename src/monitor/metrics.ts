@@ -1,4 +1,14 @@
-import { chmodSync, existsSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
+import {
+  closeSync,
+  constants,
+  fchmodSync,
+  fstatSync,
+  openSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  writeFileSync,
+} from 'node:fs';
 import { EXIT } from '../base/errors.ts';
 import { VERSION } from '../base/version.ts';
 import type { Context } from '../context.ts';
@@ -146,23 +156,45 @@ export function render(samples: Samples): string {
   return groups.join('');
 }
 
+/** A hundred times what it holds. */
+const LARGEST = 4_000_000;
+
 const SAMPLE = /^(scheduler_\w+(?:\{.*\})?) (\S+)$/gm;
 
 /** The samples of the file that this one replaces. Lines that are not ours, or that nobody can read, are ignored. */
 function readBefore(path: string): Samples {
-  if (!existsSync(path)) return new Map();
-  const found = [...readFileSync(path, 'utf8').matchAll(SAMPLE)];
+  const found = [...textOf(path).matchAll(SAMPLE)];
   return new Map(
     found.map(([, sample, value]) => [sample!, Number(value)] as const).filter(([, value]) => Number.isFinite(value)),
   );
+}
+
+/** Somebody else may write to the folder, and have put anything there: a link, a pipe, a file without end. */
+function textOf(path: string): string {
+  let file: number | undefined;
+  try {
+    file = openSync(path, constants.O_RDONLY | constants.O_NONBLOCK | constants.O_NOFOLLOW);
+    const { size } = fstatSync(file);
+    if (!fstatSync(file).isFile() || size > LARGEST) return '';
+    return readFileSync(file, 'utf8');
+  } catch {
+    return '';
+  } finally {
+    if (file !== undefined) closeSync(file);
+  }
 }
 
 /** The collector reads at any moment: it finds the old file or the new one, whole. It does so as another user. */
 function replaceFile(path: string, text: string): void {
   const fresh = `${path}.${process.pid}.tmp`;
   try {
-    writeFileSync(fresh, text, { flag: 'wx' });
-    chmodSync(fresh, 0o644); // whatever the umask
+    const file = openSync(fresh, 'wx');
+    try {
+      writeFileSync(file, text);
+      fchmodSync(file, 0o644); // whatever the umask; by the open file, as the name may be another's by now
+    } finally {
+      closeSync(file);
+    }
     renameSync(fresh, path);
   } catch (error) {
     rmSync(fresh, { force: true });

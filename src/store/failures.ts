@@ -4,6 +4,8 @@ import { waits } from '../job/define.ts';
 import { quoteText } from '../job/expressions.ts';
 
 const ATTEMPTS = 3;
+/** What a constraint or a trigger says may hold a value of any size. */
+const LONGEST_ERROR = 2000;
 
 /** Not waiting for its next attempt, nor quarantined (which waits for ever). Row by row only where any row has failed. */
 export const mayBeTried = ({ job, name }: CompiledRule) => {
@@ -19,7 +21,7 @@ export const mayBeTried = ({ job, name }: CompiledRule) => {
 export const NOTE_REFUSED = `
   insert into scheduler.failures as f
     (tenant, job, rule, entity_id, attempts, error, first_failed_at, last_failed_at, next_attempt_at)
-  select :tenant::text, :job::text, :rule::text, id, 1, error, :now::timestamptz, :now::timestamptz,
+  select :tenant::text, :job::text, :rule::text, id, 1, left(error, ${LONGEST_ERROR}), :now::timestamptz, :now::timestamptz,
     :now::timestamptz + interval '5 minutes'
   from refused
   on conflict (tenant, job, rule, entity_id) do update

@@ -150,8 +150,8 @@ export async function migrate(
     );
     // What one table is in the way of must not keep the others from being ready.
     await adopting.catch((error) => {
-      if (!sqlState(error) || isTransient(error)) throw error;
-      fault ??= sqlState(error) === '42501' ? notTheOwner(error) : notFitting(job.name, error);
+      const known = inTheWay(job.name, error);
+      fault ??= known;
     });
   }
   if (fault) throw fault;
@@ -189,6 +189,12 @@ async function explainHeld(client: Client, error: unknown): Promise<unknown> {
     EXIT.stopped,
     `For ${PATIENCE_SECONDS} seconds ${holder} has held the lock that migrating needs: another "scheduler migrate", most likely. Wait for it and try again, or end it with "select pg_terminate_backend(…)".`,
   );
+}
+
+function inTheWay(job: string, error: Error): OperatorError {
+  if (error instanceof OperatorError) return error;
+  if (!sqlState(error) || isTransient(error)) throw error;
+  return sqlState(error) === '42501' ? notTheOwner(error) : notFitting(job, error);
 }
 
 const notFitting = (job: string, error: Error) =>

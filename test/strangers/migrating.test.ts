@@ -98,3 +98,21 @@ test('the lock that migrating needs can be taken by anybody: then it ends and sa
   assert.equal(code, 75, err);
   assert.match(err, new RegExp(`process \\d+ of the role "${mallory.role}"`));
 });
+
+for (const [what, squat] of Object.entries({
+  'a view': (name: string) => `create view ${name} as select 1`,
+  'an index on another table': (name: string) => `create table other (id int); create index ${name} on other (id)`,
+})) {
+  test(`${what} with the name of an index that is needed is named, and nothing is promised without it`, async () => {
+    for (const name of ['packages_to_activate', 'payments_transaction_id_once']) {
+      await using db = await database();
+      await db.query(`drop index ${name}; ${squat(name)}`);
+      const { code, err } = await db.cli(['migrate']);
+      assert.equal(code, 78, err);
+      assert.match(
+        err,
+        new RegExp(`An index of the name "public"\\."${name}" is needed, and something else has that name`),
+      );
+    }
+  });
+}

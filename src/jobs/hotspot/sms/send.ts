@@ -23,7 +23,10 @@ export async function sendSms(
   }
   const { post } = await import('../../../net/http.ts');
   const { ask, read } = DIALECTS[gateway.provider];
-  const sms = { to: international(to), text, reference };
+  const number = international(to);
+  // Gateways take a list of numbers for several recipients: a password goes to one.
+  if (!/^\+?\d{5,15}$/.test(number)) return { kind: 'rejected', reason: 'it is not one phone number' };
+  const sms = { to: number, text, reference };
   const request = ask(gateway, sms);
   const headers = { ...request.headers, 'idempotency-key': encodeURIComponent(reference) };
   const answer = await post({ ...request, headers }, gateway.timeoutMs, signal);
