@@ -123,6 +123,30 @@ interface Connection {
   client?: ReturnType<typeof toClientConfig>;
   /** Prisma's ?schema=…, which PostgreSQL calls the search path. */
   schema?: string;
+  /** How the server has to prove itself: pg would answer any question of it, also one for the password in clear text. */
+  demand?: 'scram' | 'binding';
+}
+
+/** Options of libpq that pg passes over: heeded here or refused, and never in silence. Each with the values that change nothing. */
+const PASSED_OVER: Record<string, { env: string; harmless: RegExp; instead: string }> = {
+  hostaddr: { env: 'PGHOSTADDR', harmless: /^$/, instead: 'put the address into the host' },
+  service: { env: 'PGSERVICE', harmless: /^$/, instead: 'write out what the service stands for' },
+  target_session_attrs: {
+    ...{ env: 'PGTARGETSESSIONATTRS', harmless: /^(any)?$/, instead: 'name the primary as the host' },
+  },
+  channel_binding: { env: 'PGCHANNELBINDING', harmless: /^(prefer|disable|require)?$/, instead: 'valid: require' },
+  require_auth: { env: 'PGREQUIREAUTH', harmless: /^(scram-sha-256)?$/, instead: 'valid: scram-sha-256' },
+};
+
+function readDemand(env: Environment, url: URLSearchParams | undefined, faults: string[]): Connection['demand'] {
+  const given = (name: string) => url?.get(name) ?? env[PASSED_OVER[name]!.env]?.trim() ?? '';
+  for (const [name, { env: variable, harmless, instead }] of Object.entries(PASSED_OVER)) {
+    const value = given(name);
+    const source = url?.has(name) ? `"${name}" in the URL` : variable;
+    if (!harmless.test(value)) faults.push(`${source} is "${value}", which cannot be heeded here: ${instead}.`);
+  }
+  if (given('channel_binding') === 'require') return 'binding';
+  return given('require_auth') ? 'scram' : undefined;
 }
 
 /** What a file of settings may set: nothing that changes how Node or the system runs. */
@@ -186,13 +210,19 @@ export const refusal = ({ secret, valid }: Variable<unknown>, name: string, text
 
 function readConnection(env: Environment, given: string | undefined, faults: string[]): Connection {
   const text = given ?? env.DATABASE_URL?.trim();
+  const demand = readDemand(
+    env,
+    text?.includes('?') ? new URLSearchParams(text.replace(/^[^?]*/, '')) : undefined,
+    faults,
+  );
+  const demanded = demand && { demand };
   if (!text) {
-    if (!['PGHOST', 'PGHOSTADDR', 'PGDATABASE', 'PGUSER', 'PGPORT'].some((name) => env[name])) {
+    if (!['PGHOST', 'PGDATABASE', 'PGUSER', 'PGPORT'].some((name) => env[name])) {
       faults.push(
         "No database is named. Give --database-url, or set DATABASE_URL, or libpq's PGHOST, PGDATABASE, PGUSER …; to try things out, use --embedded.",
       );
     }
-    return {};
+    return { ...demanded };
   }
   const source = given ? '--database-url' : 'DATABASE_URL';
   const scheme = /^[a-z][a-z0-9+.-]*:\/\//i.exec(text)?.[0];
@@ -205,7 +235,12 @@ function readConnection(env: Environment, given: string | undefined, faults: str
     // sslmode means what libpq means by it, as everywhere else in the operator's environment.
     const parsed = parse(text, { useLibpqCompat: !/[?&]uselibpqcompat=/.test(text) });
     const { schema } = parsed;
-    return { url: text, client: toClientConfig(parsed), ...(typeof schema === 'string' && schema && { schema }) };
+    return {
+      url: text,
+      client: toClientConfig(parsed),
+      ...demanded,
+      ...(typeof schema === 'string' && schema && { schema }),
+    };
   } catch (error) {
     faults.push(
       error instanceof URIError || (error as NodeJS.ErrnoException).code === 'ERR_INVALID_URL'

@@ -6,6 +6,7 @@ import { EXIT, OperatorError } from '../base/errors.ts';
 import type { Log } from '../base/log.ts';
 import { bind, type Values } from './bind.ts';
 import { begin, type TransactionOptions } from './bounds.ts';
+import { insistOn } from './demands.ts';
 import { opens, PIN } from './search-path.ts';
 import { blamesRow, CONNECTION_FAULTS, ConnectionLost, isTransient, ROW_HELD, sqlState } from './states.ts';
 
@@ -160,14 +161,17 @@ export class Database {
 
   async #connect(): Promise<pg.Client> {
     const deadline = Date.now() + this.#settings.connectTimeout * 1000;
+    const { demand } = this.#settings.connection;
     for (let attempt = 1; ; attempt++) {
       const client = new pg.Client({
         ...this.#settings.connection.client,
+        enableChannelBinding: demand === 'binding',
         application_name: this.#name,
         connectionTimeoutMillis: Math.max(1, deadline - Date.now()),
         keepAlive: true,
         keepAliveInitialDelayMillis: KEEP_ALIVE_MS,
       });
+      const insist = demand && insistOn(demand, client);
       this.#broken = false;
       client.on('error', () => {
         this.#broken = true;
@@ -177,6 +181,7 @@ export class Database {
       });
       try {
         await client.connect();
+        insist?.();
         return client;
       } catch (error) {
         const wait = 100 * 4 ** (attempt - 1);

@@ -21,7 +21,7 @@ export interface Changing {
 
 /** A text of a row in an event or a message is cut here: a value of any size must cost no more than its own row. */
 const LONGEST_IN_MESSAGE = 200;
-const LONGEST_IN_DATA = 1000;
+const LONGEST_IN_DATA = 10_000;
 
 /** What a rule carries along, and the common table expressions from `todo` to `outcome`. */
 export function change(name: string, rule: Rule, compiling: Compiling): Changing {

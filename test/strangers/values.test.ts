@@ -21,7 +21,7 @@ test('a value of any size costs no more than its own row: events and failures ho
   const sizes = await db.query('select length(data::text) as size from scheduler.events order by 1');
   assert.equal(sizes.length, 3);
   assert.ok(
-    sizes.every(({ size }) => size < 3000),
+    sizes.every(({ size }) => size < 12_000),
     JSON.stringify(sizes),
   );
   const [failure] = await db.query('select length(error) as size from scheduler.failures');

@@ -18,6 +18,8 @@ export interface Finding extends Result {
 /** The server and the way to it. */
 export interface Server {
   place: string;
+  /** Unencrypted, and to another machine. */
+  isReadable: boolean;
   role: string;
   database: string;
   version: number;

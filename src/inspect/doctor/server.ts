@@ -19,7 +19,8 @@ export async function meetServer(db: Database): Promise<Server> {
   // A pooler makes up the process id that it greets with: it could not know yet which of its connections will serve.
   const { processID } = client as unknown as { processID: number };
   const place = `${client.host}:${client.port}`;
-  return { ...server, place, pooled: processID !== pid, milliseconds, ...(await compareClocks(client)) };
+  const isReadable = !('encrypted' in client.connection.stream) && !/^(\/|127\.|::1$|localhost$)/.test(client.host);
+  return { ...server, place, isReadable, pooled: processID !== pid, milliseconds, ...(await compareClocks(client)) };
 }
 
 type Client = Awaited<ReturnType<Database['client']>>;
@@ -41,7 +42,12 @@ async function compareClocks(client: Client): Promise<Pick<Server, 'clockAhead' 
 export function checkConnection({ server, settings }: Exam): Result {
   const place = settings.connection.url ? withoutPassword(settings.connection.url).replace(/[?].*/, '') : server.place;
   const { role, database, milliseconds } = server;
-  return ok(`${place} answers as ${role}, database ${database}, after ${milliseconds.toFixed(0)} ms`);
+  const message = `${place} answers as ${role}, database ${database}, after ${milliseconds.toFixed(0)} ms`;
+  if (!server.isReadable) return ok(message);
+  return warning(`${message}. The connection is in plain text: everybody on the way can read it`, [
+    '# Let the server offer TLS (ssl = on), and add to the URL:',
+    '#   ?sslmode=verify-full&sslrootcert=/path/to/ca.pem',
+  ]);
 }
 
 export function checkVersion({ server }: Exam): Result {
