@@ -107,9 +107,12 @@ test('the image ticks, on a file system that nobody can write to, as nobody in p
   assert.equal((await start('-c "id -u; id -g"', {}, '--entrypoint sh')).out, '10001\n10001\n');
 });
 
-test('the image holds what a tick needs, and nothing else', async () => {
+test('the image holds what a tick needs, its code compiled ahead, and nothing else', async () => {
   const inside = async (script: string) => (await start(`-c '${script}'`, {}, '--entrypoint sh')).out;
   const modules = '/opt/scheduler/node_modules';
+  // The first line of the program names the build that the compiled code is of.
+  const dist = `${modules}/duetick/dist`;
+  assert.match(await inside(`ls ${dist}/$(head -c 19 ${dist}/tick.cjs | tail -c 16)-*`), /\.code$/m);
   const { dependencies, optionalDependencies, devDependencies } = JSON.parse(
     readFileSync(join(ROOT, 'package.json'), 'utf8'),
   );
