@@ -130,6 +130,8 @@ interface Node {
 
 export async function explain(db: TestDatabase, sql: string, parameters: Record<string, unknown>): Promise<Node[]> {
   const bound = bind(`explain (analyze, format json) ${sql}`, parameters);
+  // As a transaction of ours begins: see src/db/search-path.ts.
+  await db.query(`select set_config('scheduler.search_path', current_setting('search_path'), false)`);
   const { 'QUERY PLAN': plan } = await db.one(bound.text, bound.values);
   const flatten = (node: Node): Node[] => [node, ...(node.Plans ?? []).flatMap(flatten)];
   return flatten(plan[0].Plan);
