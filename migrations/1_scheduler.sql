@@ -386,8 +386,9 @@ declare
   digits text := regexp_replace(phone, '[^0-9]', '', 'g');
 begin
   return case
-    when length(digits) >= 10 then
+    when length(digits) >= 12 then
       case when phone ~ '^\s*\+' then '+' else '' end || left(digits, 4) || '****' || right(digits, 3)
+    when length(digits) >= 10 then '****' || right(digits, 3)
     when length(digits) >= 6 then '****' || right(digits, 2)
     else '****'
   end;

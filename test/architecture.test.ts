@@ -141,7 +141,7 @@ test('each of the libraries, the environment and the standard streams has one ow
       .sort();
   const importing = (name: RegExp) => users(({ imports }) => imports.some((from) => name.test(from)));
   const mentioning = (text: RegExp) => users((source) => text.test(source.text));
-  assert.deepEqual(importing(/^pg$/), ['src/db/bounds.ts', 'src/db/client.ts']);
+  assert.deepEqual(importing(/^pg$/), ['src/db/bounds.ts', 'src/db/client.ts', 'src/db/demands.ts']);
   assert.deepEqual(importing(/^pg-connection-string$/), ['src/base/config.ts']);
   assert.deepEqual(importing(/^luxon$/), ['src/base/calendar.ts']);
   assert.deepEqual(importing(/^pino$/), ['src/base/log.ts']);

@@ -152,6 +152,10 @@ function readDemand(env: Environment, url: URLSearchParams | undefined, faults: 
 /** What a file of settings may set: nothing that changes how Node or the system runs. */
 const OURS = /^(SCHEDULER_|PG|ENABLE_|DATABASE_URL$|TZ$)/;
 
+/** For a program of the operator's that we start: without what opens the database and the gateways. */
+export const environmentForOthers = (): Environment =>
+  Object.fromEntries(Object.entries(process.env).filter(([name]) => !OURS.test(name) || name === 'TZ'));
+
 type Environment = Record<string, string | undefined>;
 type JobVariables = Record<string, Variable<string | boolean>>;
 
@@ -253,7 +257,10 @@ function readConnection(env: Environment, given: string | undefined, faults: str
 
 /** A text fit to be shown: every connection string in it without its password. */
 export function withoutPassword(text: string): string {
-  return text
-    .replace(/([a-z][a-z0-9+.-]*:\/\/[^/:@\s]*):[^/\s]*@/gi, '$1:***@')
-    .replace(/([?&]password=)[^&\s]*/gi, '$1***');
+  return (
+    text
+      // Up to the last "@" of the line: a password may hold anything, also what should have been written as %20 or %40.
+      .replace(/([a-z][a-z0-9+.-]*:\/\/[^/:@\s]*):.*@/gi, '$1:***@')
+      .replace(/([?&]password=)[^&\s]*/gi, '$1***')
+  );
 }

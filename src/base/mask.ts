@@ -2,6 +2,7 @@
 export function maskPhone(phone: string): string {
   const digits = phone.replace(/\D/g, '');
   const plus = phone.trim().startsWith('+') ? '+' : '';
-  if (digits.length >= 10) return `${plus}${digits.slice(0, 4)}****${digits.slice(-3)}`;
+  if (digits.length >= 12) return `${plus}${digits.slice(0, 4)}****${digits.slice(-3)}`;
+  if (digits.length >= 10) return `****${digits.slice(-3)}`;
   return digits.length >= 6 ? `****${digits.slice(-2)}` : '****';
 }

@@ -1,5 +1,6 @@
 import { spawn } from 'node:child_process';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { environmentForOthers } from '../base/config.ts';
 import { EXIT, OperatorError } from '../base/errors.ts';
 import type { Log } from '../base/log.ts';
 import type { Database } from '../db/client.ts';
@@ -157,7 +158,7 @@ function isPassing(error: unknown): boolean {
 /** Runs a shell command with the event on its standard input; answers how it failed, if it did. */
 export function runFor(event: Event, command: string): Promise<string | undefined> {
   return new Promise((resolve) => {
-    const child = spawn(command, { shell: true, stdio: ['pipe', 'inherit', 'inherit'] });
+    const child = spawn(command, { shell: true, stdio: ['pipe', 'inherit', 'inherit'], env: environmentForOthers() });
     child.on('error', (error) => resolve(error.message));
     child.on('close', (code, signal) =>
       resolve(code === 0 ? undefined : signal ? `signal ${signal}` : `exit code ${code}`),

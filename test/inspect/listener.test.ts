@@ -307,6 +307,16 @@ test('--exec runs a command per event, one after the other, and says when one fa
   assert.equal(await listener.stop(), 0);
 });
 
+test('--exec gives a command the environment, but nothing that opens the database or a gateway', async () => {
+  await using db = await database();
+  await using listener = await listening(db, ['a', '--exec', 'env | sort; echo end']);
+  await happen(db, 'one');
+  await until('it', () => listener.out().includes('end\n'));
+  assert.match(listener.out(), /^PATH=/m);
+  assert.doesNotMatch(listener.out(), /^(DATABASE_URL|PG\w+|SCHEDULER_\w+)=/m);
+  assert.equal(await listener.stop(), 0);
+});
+
 test('--exec bears a command that reads nothing', async () => {
   await using db = await database();
   await using listener = await listening(db, ['a', '--exec', 'echo ran']);
