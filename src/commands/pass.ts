@@ -103,8 +103,11 @@ function heedSignals(stop: Stop, { db, log }: Context): () => void {
     setTimeout(end, GRACE_MS).unref();
   };
   process.on('SIGTERM', heed).on('SIGINT', heed);
-  return () => process.off('SIGTERM', heed).off('SIGINT', heed);
+  // What is left then is short, and must not be cut off: the answer, the record for a monitor.
+  return () => process.off('SIGTERM', heed).off('SIGINT', heed).on('SIGTERM', finish).on('SIGINT', finish);
 }
+
+const finish = () => {};
 
 function tell({ log }: Context, options: PassOptions, result: RunResult, byHand: boolean): void {
   if (result.locked) log.warn('Another run holds the lock and does the work; this one ends.');
