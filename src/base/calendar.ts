@@ -37,6 +37,12 @@ export async function parseInstant(text: string, option: string, zone: string): 
   return at.toUTC().toISO();
 }
 
+/** As PostgreSQL writes an instant, "2026-11-20 10:00:00+00", in ISO 8601. */
+export function toIso(instant: string): string {
+  const at = new Date(instant);
+  return Number.isNaN(at.getTime()) ? instant : at.toISOString();
+}
+
 export const isFuture = (instant: string): boolean => Date.parse(instant) > Date.now();
 
 /** An instant as SQL answers it (ISO 8601 in UTC), for a table: to the second, which is as much as anybody compares. */

@@ -1,4 +1,4 @@
-import { inWords, isFuture, parseInstant } from '../base/calendar.ts';
+import { inWords, isFuture, parseInstant, toIso } from '../base/calendar.ts';
 import { EXIT, type ExitCode, usageError } from '../base/errors.ts';
 import { isTerminal, print, printJson, printTable } from '../base/output.ts';
 import { Stop } from '../base/stop.ts';
@@ -117,7 +117,7 @@ function tell({ log }: Context, options: PassOptions, result: RunResult, byHand:
 
   const anyWork = result.jobs.some((job) => Object.keys(job.changed).length > 0 || job.failed > 0);
   if (options.json) {
-    if (isTerminal() || byHand || anyWork || options.dryRun) printJson({ dryRun: options.dryRun === true, ...result });
+    printJson({ dryRun: options.dryRun === true, ...result, now: toIso(result.now) });
   } else if (anyWork) {
     if (options.dryRun) print('Dry run: nothing of this was kept.');
     printChanges(result.jobs);

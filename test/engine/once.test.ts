@@ -59,3 +59,15 @@ test('when somebody else holds the lock, the run says so in one line and ends we
   await tick(db);
   assert.equal(await active(db), 1);
 });
+
+test('with --json a tick answers also when nothing is due, and when it finds the lock taken', async () => {
+  await using db = await database();
+  const idle = JSON.parse((await db.cli(['tick', '--json'])).out);
+  assert.match(idle.now, /^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z$/);
+  assert.deepEqual([idle.locked, idle.dryRun, idle.exitCode], [false, false, 0]);
+  assert.ok(
+    idle.jobs.length > 5 && idle.jobs.every(({ changed }: { changed: object }) => Object.keys(changed).length === 0),
+  );
+  await db.query('select pg_advisory_lock(8314034311083879525)');
+  assert.equal(JSON.parse((await db.cli(['tick', '--json'])).out).locked, true);
+});
