@@ -63,7 +63,7 @@ export function explainSchemaError(error: unknown): unknown {
       );
     case '42501': // insufficient privilege
       return configurationError(
-        `The role of this connection lacks a right: ${(error as Error).message}. Grant it; deploy/roles.sql lists all that are needed.`,
+        `The role of this connection lacks a right: ${(error as Error).message}. Grant it; deploy/roles.sql lists all that are needed. Where row-level security hides rows from it: "alter role … bypassrls".`,
       );
     default:
       return error;
