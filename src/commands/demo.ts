@@ -40,7 +40,7 @@ async function narrate(context: Context): Promise<void> {
   const { db, settings, jobs } = context;
   await migrate(db, settings, jobs, () => {});
   const [clock] = await db.query('select now()::text as now');
-  for (const { fill } of SAMPLES) await db.query(fill, clock!);
+  for (const { fill } of SAMPLES) await asApplication(db, fill, clock);
 
   const before = await look(db);
   printHeading('Before: what applications have put in their tables');
@@ -86,9 +86,12 @@ async function tick({ db, settings, log, jobs }: Context): Promise<{ result: Run
 
 async function look(db: Database): Promise<Row[][]> {
   const tables: Row[][] = [];
-  for (const { show } of SAMPLES) tables.push(await db.query(show));
+  for (const { show } of SAMPLES) tables.push(await asApplication(db, show));
   return tables;
 }
+
+const asApplication = (db: Database, sql: string, values?: Row): Promise<Row[]> =>
+  db.transaction((tx) => tx.query(sql, values), { asApplication: true });
 
 function printRows(rows: Row[]): void {
   const cells = rows.map((row) => Object.values(row) as (string | null)[]);

@@ -25,6 +25,8 @@ export interface TransactionOptions {
    * was looked up is of no use to it, as nearly every key is another one.
    */
   inIndexOrder?: boolean;
+  /** Its SQL is that of an application, whose tables are found by their bare names. */
+  asApplication?: boolean;
 }
 
 // What a role, a database or a session sets for itself must not decide what a row means.
@@ -65,5 +67,5 @@ export function begin({ dbTimezone, connection: { schema } }: Settings, options:
   );
   // Never the role's default: what others committed meanwhile must be seen, and nothing is to fail for having been changed.
   const level = options.snapshot ? 'repeatable read, read only' : 'read committed';
-  return `begin isolation level ${level}; select ${[...set, ...KEEP_AND_PIN].join(', ')}`;
+  return `begin isolation level ${level}; select ${[...set, ...(options.asApplication ? [] : KEEP_AND_PIN)].join(', ')}`;
 }

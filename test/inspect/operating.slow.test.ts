@@ -164,7 +164,7 @@ const CASES: Record<string, Case> = {
   'The notification queue is full': {
     elsewhere: { 'The notification queue is full': 'test/faults/notifications.test.ts' },
   },
-  'The clocks differ': { elsewhere: { 'this machine is': 'test/doctor.test.ts' } },
+  'The clocks differ': { elsewhere: { 'this machine is': 'test/inspect/doctor.test.ts' } },
   'The zone is wrong': {
     given: async (db) => {
       await db.insert('packages', PACKAGE);
@@ -203,7 +203,7 @@ const CASES: Record<string, Case> = {
       ['SCHEDULER_SMS=webhook scheduler tick', 0],
       [`SCHEDULER_SMS=webhook scheduler tick --dry-run`, 0],
     ],
-    elsewhere: { 'Credentials not sent, and given up': 'test/jobs/credentials.test.ts' },
+    elsewhere: { 'Credentials not sent, and given up': 'test/jobs/hotspot/credentials.test.ts' },
   },
   'A defect (70)': { elsewhere: { '… stopped on an unexpected error': 'test/engine/jobs-apart.test.ts' } },
 };

@@ -37,13 +37,17 @@ export function played(zone: string, all: Change[], sale: Sale, ticks: number[])
   let window = occurrence(zone, all, sale, n);
   for (const now of ticks) {
     if (window.stop <= now) {
-      const due = on ? window.stop : Math.max(window.start, window.stop);
-      steps.push({ transition: on ? 'deactivate' : 'miss', due, occurred: now });
-      steps.push({ transition: 'repeat', due, occurred: now });
-      on = false;
+      const over = window;
+      const following = occurrence(zone, all, sale, n + 1);
       // One that a jump of the clock leaves no time for does not take place.
       do window = occurrence(zone, all, sale, ++n);
       while (window.stop <= now || window.stop <= window.start);
+      // A window as long as its period or longer: the next one has begun when this one ends, and the sale goes on.
+      const goesOn: boolean = on && following.start <= over.stop && window.start <= now;
+      const due = on ? over.stop : Math.max(over.start, over.stop);
+      if (!goesOn) steps.push({ transition: on ? 'deactivate' : 'miss', due, occurred: now });
+      steps.push({ transition: 'repeat', due, occurred: now });
+      on = goesOn;
     }
     if (!on && window.start <= now && now < window.stop) {
       steps.push({ transition: 'activate', due: window.start, occurred: now });
