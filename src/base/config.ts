@@ -149,7 +149,7 @@ function readDemand(env: Environment, url: URLSearchParams | undefined, faults: 
   return given('require_auth') ? 'scram' : undefined;
 }
 
-/** What a file of settings may set: nothing that changes how Node or the system runs. */
+/** A file of settings may set these, and nothing that changes how Node or the system runs. */
 const OURS = /^(SCHEDULER_|PG|ENABLE_|DATABASE_URL$|TZ$)/;
 
 /** For a program of the operator's that we start: without what opens the database and the gateways. */

@@ -103,7 +103,7 @@ function heedSignals(stop: Stop, { db, log }: Context): () => void {
     setTimeout(end, GRACE_MS).unref();
   };
   process.on('SIGTERM', heed).on('SIGINT', heed);
-  // What is left then is short, and must not be cut off: the answer, the record for a monitor.
+  // The rest is short then, and must not be cut off: the answer, the record for a monitor.
   return () => process.off('SIGTERM', heed).off('SIGINT', heed).on('SIGTERM', finish).on('SIGINT', finish);
 }
 

@@ -4,7 +4,7 @@ import type { Settings } from '../base/config.ts';
 /** As libpq's channel_binding=require and require_auth=scram-sha-256 mean it. */
 type Demand = NonNullable<Settings['connection']['demand']>;
 
-/** Ends the connection before a password leaves it in another way than that. What it answers throws if it came to that. */
+/** Ends the connection before a password leaves it in another way than that. It answers a function that throws if it came to that. */
 export function insistOn(demand: Demand, client: pg.Client): () => void {
   const connection = client.connection as unknown as NodeJS.EventEmitter & { stream: { destroy(error: Error): void } };
   let isProven = false;

@@ -1,5 +1,5 @@
 /**
- * Whose functions, operators and types a name means. Any role may have put some of its own into a schema of the application's
+ * A name may mean a function, an operator or a type of anybody's. Any role may have put some of its own into a schema of the application's
  * search path, and PostgreSQL prefers one that fits exactly. So our SQL sees PostgreSQL's own schema and no other; tables are
  * looked for once, in the application's path, and written with their schema.
  */

@@ -4,7 +4,7 @@ import { ROOT } from '../../src/base/version.ts';
 import type { TestDatabase } from './harness.ts';
 
 /**
- * What a role with "create" on a schema of the search path can put there: functions and operators of the names that our SQL
+ * A role with "create" on a schema of the search path can put these there: functions and operators of the names that our SQL
  * uses, for exactly the types that it uses them with. PostgreSQL prefers those to its own that need a conversion.
  */
 
