@@ -34,7 +34,7 @@ function expand(path: string): string[] {
     .filter((entry) => entry.isFile() && entry.name.endsWith('.test.ts'))
     .filter((entry) => !suite || entry.name.endsWith('.slow.test.ts') === (path === SLOW))
     .filter((entry) => path !== FAST || !ON_REQUEST.includes(entry.parentPath))
-    .filter((entry) => !process.env.TEST_POOLER || !NOT_POOLED.includes(entry.name))
+    .filter(({ name }) => !process.env.TEST_POOLER || !(NOT_POOLED.includes(name) || name.endsWith('.slow.test.ts')))
     .map((entry) => join(entry.parentPath, entry.name))
     .sort();
 }

@@ -1,7 +1,7 @@
 /**
- * A name may mean a function, an operator or a type of anybody's. Any role may have put some of its own into a schema of the application's
- * search path, and PostgreSQL prefers one that fits exactly. So our SQL sees PostgreSQL's own schema and no other; tables are
- * looked for once, in the application's path, and written with their schema.
+ * A name may mean a function, an operator or a type of anybody's. Any role may have put some of its own into a schema of the
+ * application's search path, and PostgreSQL prefers one that fits exactly. So our SQL sees PostgreSQL's own schema and no other.
+ * Tables are looked for once, in the application's path, and written with their schema.
  */
 
 const OURS = 'pg_catalog, pg_temp';
