@@ -1,4 +1,4 @@
-import { type Event, type Job, type Rule, STAMP, type Tables } from './define.ts';
+import { bounded, type Event, type Job, type Rule, STAMP, type Tables } from './define.ts';
 import { namesIn, quoteName, quoteText, reading, template } from './expressions.ts';
 import { type Found, keyOf, physical } from './tables.ts';
 
@@ -21,7 +21,6 @@ export interface Changing {
 
 /** A text of a row in an event or a message is cut here: a value of any size must cost no more than its own row. */
 const LONGEST_IN_MESSAGE = 200;
-const LONGEST_IN_DATA = 10_000;
 
 /** What a rule carries along, and the common table expressions from `todo` to `outcome`. */
 export function change(name: string, rule: Rule, compiling: Compiling): Changing {
@@ -69,11 +68,10 @@ function told(event: Event, step: number, rule: string, { carry = {} }: Rule, co
     if (sql === 'now') return STAMP;
     return isInstant(sql) ? `scheduler.iso(${of(sql)})` : otherwise;
   };
-  const isText = (sql: string) => /^(text|character|citext|json)/.test(found.columns[sql] ?? '') && !(sql in carry);
-  const cut = (sql: string, length: number) => `left(${of(sql)}::text, ${length})`;
-  const bounded = (sql: string) => value(sql, isText(sql) ? cut(sql, LONGEST_IN_DATA) : of(sql));
-  const data = Object.entries(event.data ?? { id: 'id' }).map(([as, sql]) => `${quoteText(as)}, ${bounded(sql)}`);
-  const shown = (column: string) => value(column, cut(column, LONGEST_IN_MESSAGE));
+  const isText = (sql: string) => /^(text|character|citext)/.test(found.columns[sql] ?? '') && !(sql in carry);
+  const inData = (sql: string) => value(sql, isText(sql) ? bounded(of(sql)) : of(sql));
+  const data = Object.entries(event.data ?? { id: 'id' }).map(([as, sql]) => `${quoteText(as)}, ${inData(sql)}`);
+  const shown = (column: string) => value(column, `left(${of(column)}::text, ${LONGEST_IN_MESSAGE})`);
   if (event.message) data.push(`'message', ${template(event.message, shown, true)}`);
   const channels = (event.channels ?? []).map((channel) => template(channel, (column) => `${of(column)}::text`, false));
   return `

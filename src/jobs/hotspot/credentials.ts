@@ -1,4 +1,14 @@
-import { defineJob, failure, info, type Line, type Outside, type Rule, STAMP, warning } from '../../job/define.ts';
+import {
+  bounded,
+  defineJob,
+  failure,
+  info,
+  type Line,
+  type Outside,
+  type Rule,
+  STAMP,
+  warning,
+} from '../../job/define.ts';
 import { ATTEMPTS, attemptEach, fromRead } from './attempts.ts';
 import { SMS_SETTINGS, smsGateway } from './settings.ts';
 import { HOTSPOT_CREDENTIALS } from './tables.ts';
@@ -118,8 +128,8 @@ const send: Rule = {
       select 1 as step, 'send' as transition, null as type, '{}'::text[] as channels, id::text as entity_id, due_at,
         jsonb_build_object('phone_number', ${PHONE}) as data,
         jsonb_build_object(
-          'attempt', sms_attempts, 'due', due_at, 'phone', phone_number::text, 'reference', sms_reference, 'username', username,
-          'password', plain_password, 'package', package_name,
+          'attempt', sms_attempts, 'due', due_at, 'phone', ${bounded('phone_number')}, 'reference', ${bounded('sms_reference')},
+          'username', ${bounded('username')}, 'password', ${bounded('plain_password')}, 'package', ${bounded('package_name')},
           'until', to_char(expires_at at time zone :zone::text, 'YYYY-MM-DD HH24:MI')
         ) as sealed
       from claimed

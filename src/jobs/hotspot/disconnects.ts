@@ -1,4 +1,4 @@
-import { defineJob, info, type Line, type Outside, part, type Rule, warning } from '../../job/define.ts';
+import { bounded, defineJob, info, type Line, type Outside, part, type Rule, warning } from '../../job/define.ts';
 import { ATTEMPTS, attemptEach, fromRead } from './attempts.ts';
 import { NAS, RADACCT } from './radius/tables.ts';
 import { RADIUS_SETTINGS } from './settings.ts';
@@ -107,7 +107,7 @@ const send: Rule = {
       select 1 as step, 'send' as transition, null as type, '{}'::text[] as channels, d.id::text as entity_id, d.due_at,
         jsonb_build_object('session_id', d.radius_session_id, 'nas', d.nas_ip_address) as data,
         jsonb_build_object(
-          'attempt', d.attempts, 'due', d.due_at, 'username', d.username, 'session', d.acct_session_id,
+          'attempt', d.attempts, 'due', d.due_at, 'username', ${bounded('d.username')}, 'session', ${bounded('d.acct_session_id')},
           'nas', d.nas_ip_address, 'framed', d.framed_ip_address,
           'over', coalesce((select a.acctstoptime is not null from ${t.radacct} a where a.radacctid = d.radacct_id), false),
           'secret', routers.secret

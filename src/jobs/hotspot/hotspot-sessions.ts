@@ -1,4 +1,4 @@
-import { defineJob, failure, info, part, type Rule, type Tables } from '../../job/define.ts';
+import { bounded, defineJob, failure, info, part, type Rule, type Tables } from '../../job/define.ts';
 import { RADACCT, RADCHECK, RADREPLY } from './radius/tables.ts';
 import { HOTSPOT_CREDENTIALS, HOTSPOT_USERS, RADIUS_SESSIONS, SESSION_DISCONNECTIONS, SHUT_OUT } from './tables.ts';
 
@@ -59,7 +59,7 @@ const end = (t: Tables, transition: string, at: string, reason: string) => `
       select 1 as step, '${transition}' as transition, 'SessionExpired' as type,
         array_remove(array['dashboard-stats', 'user.' || hotspot_user_id::text], null) as channels, id::text as entity_id, due_at,
         jsonb_build_object(
-          'session_id', id, 'username', username, 'duration', duration_seconds, 'data_used', total_bytes, 'reason', '${reason}'
+          'session_id', id, 'username', ${bounded('username')}, 'duration', duration_seconds, 'data_used', total_bytes, 'reason', '${reason}'
         ) as data
       from ended
     )`;

@@ -1,4 +1,14 @@
-import { defineJob, failure, info, type Line, part, type Rule, type TableName, type Tables } from '../../job/define.ts';
+import {
+  bounded,
+  defineJob,
+  failure,
+  info,
+  type Line,
+  part,
+  type Rule,
+  type TableName,
+  type Tables,
+} from '../../job/define.ts';
 import { onceName } from '../../job/indexes.ts';
 import { RADCHECK, RADREPLY } from './radius/tables.ts';
 import { newPassword, newUsername } from './secrets.ts';
@@ -225,7 +235,7 @@ const tell = (t: Tables) => `
       select 2, 'create user', 'HotspotUserCreated', array['dashboard-stats', 'hotspot-users'], done.id::text, due_at,
         jsonb_build_object(
           'user_id', created.id, 'username', username, 'phone_number', masked,
-          'package_name', package_name, 'expires_at', scheduler.iso(expires_at), 'payment_id', done.id, 'amount', amount
+          'package_name', ${bounded('package_name')}, 'expires_at', scheduler.iso(expires_at), 'payment_id', done.id, 'amount', amount
         )
       from done join created on created.phone_number = done.phone_number
     )`;
