@@ -13,7 +13,7 @@ test('rows that a policy hides from the role are an error of the job that doctor
   const role = `tick_${db.name}`;
   await grantRole(db, role);
   try {
-    const env = { DATABASE_URL: db.programUrl.replace('postgres@', `${role}@`) };
+    const env = { DATABASE_URL: db.url.replace('postgres@', `${role}@`) };
     const tick = await db.cli(['tick'], { env });
     assert.equal(tick.code, 78);
     assert.match(tick.err, /row-level security policy for table \\"packages\\".*bypassrls/);
