@@ -18,7 +18,7 @@ try {
   process.exit(1);
 }
 
-// What libraries load at once and a tick seldom needs (cryptography only for a password, processes never) is replaced by
+// Libraries load some modules at once that a tick seldom needs: cryptography only for a password, processes never. Each gets
 // a stand-in that loads the real module with the first use of a name of it: an eighth of an idle tick's time.
 const SELDOM = [
   { module: /^node:child_process$/, importer: /commander/ },

@@ -58,7 +58,7 @@ function importsOf(file: string, text: string): string[] {
 const inside = (from: string) => from.startsWith('src/');
 const job = ({ file }: Source) => file.startsWith('src/jobs/') && file !== 'src/jobs/index.ts';
 
-/** What speaks to routers and SMS gateways needs clocks and sockets. */
+/** Files that speak to routers and SMS gateways need clocks and sockets. */
 const gateway = ({ file }: Pick<Source, 'file'>) => /^src\/jobs\/\w+\/(sms|radius)\//.test(file);
 
 test('imports are found however they are written', () => {

@@ -15,7 +15,7 @@ const SLOW = 'slow';
 const ON_REQUEST = ['hotspot', 'speed', 'debian', 'faults'].map((folder) => join(HERE, folder));
 
 // Roles and settings that each test gives its own database are what doctor looks at; a pooler keeps connections from before.
-// What it says of a pooler is in test/debian/pgbouncer.test.ts.
+// Its words on a pooler are tested in test/debian/pgbouncer.test.ts.
 const NOT_POOLED = ['doctor.test.ts'];
 
 const MEMORY = '/dev/shm';
@@ -60,7 +60,7 @@ try {
     dir,
     tcp: true,
     ...POSTGRES,
-    // What is tested is what survives a killed runner, not a power cut: no need to wait for the disk.
+    // The tests kill runners and cut no power: no need to wait for the disk.
     settings: { fsync: 'off', max_connections: '200' },
   });
   await makeTemplate(server.url);

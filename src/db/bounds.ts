@@ -29,7 +29,7 @@ export interface TransactionOptions {
   asApplication?: boolean;
 }
 
-// What a role, a database or a session sets for itself must not decide what a row means.
+// The settings of a role, a database or a session must not decide what a row means.
 const MEANINGS = {
   DateStyle: 'ISO, MDY',
   IntervalStyle: 'postgres',

@@ -81,7 +81,7 @@ const rehearse = (context: Context): Promise<RunResult> =>
 async function withLock(context: Context): Promise<RunResult> {
   const { db, request } = context;
   const guard = request.guard ?? db.another('scheduler lock');
-  // What was done before the lock's connection broke is not forgotten.
+  // Work that was done before the lock's connection broke is not forgotten.
   let work: ReturnType<typeof prepare> | undefined;
   let result: RunResult | undefined;
   let apart = false;

@@ -155,7 +155,7 @@ function readerOf(
       const minutes = await read(coming(rule, rules));
       const isFull = minutes.reduce((sum, minute) => sum + minute.read, 0) === ROWS_READ;
       for (const minute of minutes) add(minute, { orMore: isFull && minute === minutes.at(-1) });
-      // What is left of a minute that was not read to its end is not counted.
+      // The rest of a minute that was not read to its end is not counted.
       if (isFull) from = minutes.at(-1)!.over;
       return isFull;
     },

@@ -167,7 +167,7 @@ async function addColumns(adopting: Adopting, table: Table, found: Found, catalo
   for (const column of table.unique ?? []) await ensureUnique(adopting, table, found, column);
 }
 
-/** What happened before the job came is not its to do again. */
+/** The job does nothing again that happened before it came. */
 async function beginColumns(tx: Transaction, table: Table, name: string, added: string[], { dbZone }: Zones) {
   const began = added.flatMap((column) => {
     const sql = table.columns[column]!.began;

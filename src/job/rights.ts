@@ -13,7 +13,7 @@ export const OWN_RIGHTS: Needed[] = [
   { table: 'scheduler.migrations', rights: ['select'] },
   {
     table: 'scheduler.runs',
-    // What a run was is written once; how it ended, later.
+    // The first columns of a run are written once; these tell how it ended.
     rights: ['select', 'insert', 'delete', 'update (finished_at, changed, failed, late_by, unsent, work_left, error)'],
   },
   { table: 'scheduler.events', rights: ['select', 'insert', 'delete'] },

@@ -4,7 +4,7 @@ import { waits } from '../job/define.ts';
 import { quoteText } from '../job/expressions.ts';
 
 const ATTEMPTS = 3;
-/** What a constraint or a trigger says may hold a value of any size. */
+/** The message of a constraint or a trigger may hold a value of any size. */
 const LONGEST_ERROR = 2000;
 
 /** Not waiting for its next attempt, nor quarantined (which waits for ever). Row by row only where any row has failed. */

@@ -148,7 +148,7 @@ export async function migrate(
       },
       { unbounded: true },
     );
-    // What one table is in the way of must not keep the others from being ready.
+    // A table that cannot be adopted must not keep the others from being ready.
     await adopting.catch((error) => {
       const known = inTheWay(job.name, error);
       fault ??= known;
@@ -157,7 +157,7 @@ export async function migrate(
   if (fault) throw fault;
 }
 
-/** Whoever owns the schema, or something in it, decides what runs there: nobody else may have made it. */
+/** The owner of the schema, or of something in it, decides what runs there. So the role that migrates must own all of it. */
 async function refuseForeign(client: Client): Promise<void> {
   const { rows } = await client.query<{ what: string; owner: string; me: string }>(FOREIGN);
   if (!rows[0]) return;

@@ -241,7 +241,7 @@ const accounting = (limit: string, username = 's.username') => `
   insert into data_usage_logs (hotspot_user_id, radius_session_id, radacct_id, bytes_in, bytes_out, total_bytes, recorded_at)
   select hotspot_user_id, id, radacct_id, more_in, more_out, more_in + more_out, now() from sessions`;
 
-/** What is left of sending when nothing has to be sent: each is claimed, and then recorded. */
+/** Sending, when nothing has to be sent: each is claimed, and then recorded. */
 const credentials = (limit: string) => `
   with due as materialized (
     select id, phone_number, sms_next_attempt_at as due_at from hotspot_credentials

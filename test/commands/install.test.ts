@@ -5,7 +5,7 @@ import { test } from 'node:test';
 import { ROOT } from '../../src/base/version.ts';
 import { cli, LAUNCHER } from '../support/harness.ts';
 
-// What it puts in place is tried in test/debian, on a machine that is thrown away.
+// The installed files are tried in test/debian, on a machine that is thrown away.
 
 const deploy = (name: string) => readFileSync(join(ROOT, `deploy/${name}`), 'utf8');
 

@@ -66,7 +66,7 @@ async function unpack(into: string, programs: Programs): Promise<void> {
       await command('dpkg', ['-x', file, 'root'], folder);
     }
     chmodSync(join(folder, 'root'), 0o755); // servers give up root, and still read their libraries
-    // What another test has put there meanwhile is in use. What is not complete is a remnant of an older list of packages.
+    // Another test may have put it there meanwhile, and uses it. An incomplete one is a remnant of an older list of packages.
     if (!isComplete(into, programs) && lstatSync(into, { throwIfNoEntry: false }))
       renameSync(into, join(folder, 'remnant'));
     renameSync(join(folder, 'root'), into);
@@ -81,7 +81,7 @@ async function unpack(into: string, programs: Programs): Promise<void> {
   }
 }
 
-/** What is installed already, such as libpq5, is used where it is. */
+/** A package that is installed already, such as libpq5, is used where it is. */
 async function download(folder: string, packages: string[]): Promise<void> {
   const plan = await command('apt-get', ['install', '--simulate', '--no-install-recommends', ...packages], folder);
   const missing = [...plan.matchAll(/^Inst (\S+)/gm)].map(([, name]) => name!);

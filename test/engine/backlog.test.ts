@@ -191,7 +191,7 @@ for (const [signal, code] of [
     assert.equal(await ended, code);
     assert.ok(Date.now() - at < 2000);
     assert.ok((await done()) < 20_000);
-    // What the server still has of a killed one is undone within two seconds.
+    // The server undoes the rest of a killed one within two seconds.
     for (let tries = 0; tries < 3 && (await tick(db)).jobs.length === 0; tries++) await sleep(1000);
     await tick(db);
     await allDone(db, 20_000);

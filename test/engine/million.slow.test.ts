@@ -9,7 +9,7 @@ import { database } from '../support/harness.ts';
 import { DUE, explain, inIndexOrder, rowsRead, scansOf } from '../support/plans.ts';
 import { share } from '../support/share.ts';
 
-/** What is due is found in its index, in tables of a million rows of all kinds: history, what is to come, what is going on. */
+/** Due rows are found in their index, in tables of a million rows of all kinds: past, to come, going on. */
 
 const MILLION = 1_000_000;
 
@@ -152,7 +152,7 @@ for (const job of share((await loadJobs()).filter((each) => each !== accounting)
   });
 }
 
-/** What there is to count only comparing tells: the sessions that go on, and the rows since the last time, with what was counted. */
+/** Only a comparison tells what there is to count: the sessions that go on, and the rows since the last time, with what was counted. */
 test('among a million rows, accounting compares the sessions that go on with what it knows, and reads no other', async () => {
   await using db = await database();
   const open = 1000;

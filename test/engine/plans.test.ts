@@ -26,7 +26,7 @@ for (const [name, kind] of Object.entries(KINDS)) {
     for (const job of JOBS) {
       const installed = await compiledFor(db, job, kind);
       for (const rule of installed.rules.filter(({ name }) => name !== 'go on')) {
-        // What began and ended without a tick is in reach of "activate" too, until "miss" has dealt with it.
+        // A window that passed without a tick is in reach of "activate" too, until "miss" has dealt with it.
         const most = rule.name === 'activate' ? 2 * DUE : DUE;
         assert.equal(await readsOnlyItsIndex(db, kind, installed, rule, most), DUE);
       }

@@ -47,7 +47,7 @@ test('no setting of role, database or session changes a result', async () => {
   for (const [name, settings] of Object.entries(SETTINGS)) {
     await restore();
     for (const [setting, value] of Object.entries(settings)) {
-      // What the role says of a database counts before what the database says.
+      // A role's setting for a database counts before the database's own.
       const whose = setting.length % 2 ? `database ${db.name}` : `role current_user in database ${db.name}`;
       await db.query(`alter ${whose} set ${setting} = ${value}`);
     }

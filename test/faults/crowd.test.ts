@@ -60,7 +60,7 @@ function comparable(found: Snapshot): Snapshot {
 }
 
 async function afterwards(db: TestDatabase): Promise<Snapshot> {
-  // What one runner queues for a job that all others have been through already is done a tick later.
+  // One runner may queue work for a job that all others have been through already: that is done a tick later.
   for (const time of [NOW, at(1)]) await db.tick(time);
   const [twice] = await db.query(
     `select type, transition, entity_id, due_at, count(*) from scheduler.events group by 1, 2, 3, 4 having count(*) > 1`,

@@ -5,7 +5,7 @@ import { newPassword, newUsername } from '../../src/jobs/hotspot/secrets.ts';
 import { type FreeRadius, startFreeRadius } from '../support/freeradius.ts';
 import { database, type TestDatabase } from '../support/harness.ts';
 
-// What we write for FreeRADIUS and send to a NAS is only right if FreeRADIUS takes it so.
+// Our rows for FreeRADIUS and our packets to a NAS are only right if FreeRADIUS takes them so.
 
 let db: TestDatabase;
 let server: FreeRadius;

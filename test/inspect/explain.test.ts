@@ -25,7 +25,7 @@ const aPackage = (db: TestDatabase, row: object = {}) =>
     ...{ validity: '2 hours', ...row },
   });
 
-/** What a tick does to the row must be what was said about it. */
+/** A tick must do to the row what was said about it. */
 async function agrees(db: TestDatabase, job: string, env: Record<string, string>, what: string): Promise<void> {
   const said = await explained(db, job, 1, { at: NOW, env });
   const { jobs, skipped } = await db.tick(NOW, { only: [job], env });
@@ -62,7 +62,7 @@ for (const [name, rules] of Object.entries(DUE_ROWS)) {
         const broken = transitionOf(await explained(db, name, 1, { at: NOW, env }), rule.name);
         const unmet = broken.conditions.filter(({ met }) => !met);
         const what = `${rule.name}, ${condition}: ${broken.verdict.sentence}`;
-        // What was only narrowed down for speed may follow from another condition.
+        // A condition that only narrows down for speed may follow from another one.
         const named = unmet
           .map((each) => each.condition)
           .filter((each) => each !== rule.whole?.part || each === condition);

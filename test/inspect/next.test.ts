@@ -21,7 +21,7 @@ for (const [name, rules] of Object.entries(DUE_ROWS)) {
     await using db = await database();
     for (const [rule, { make }] of Object.entries(rules)) {
       await db.query(CLEAR);
-      // What was due months before now has also been over for months: as if it had been written today.
+      // A row that was due months ago has also been over for months: as if it had been written today.
       await db.query(
         make
           .replaceAll(`timestamptz '${NOW}'`, "date_trunc('minute', now())")

@@ -3,7 +3,7 @@ import { test } from 'node:test';
 import { database, type TestDatabase } from '../support/harness.ts';
 import { iso, kinds, sale, statuses, theRow, tick } from '../support/one-sale.ts';
 
-/** What was done is remembered by value: each edit of start or end acts once more, and nothing else does. */
+/** The past is remembered by value: each edit of start or end acts once more, and nothing else does. */
 
 const edit = (db: TestDatabase, set: string) => db.query(`update packages set ${set}`);
 

@@ -113,7 +113,7 @@ async function tick(ticks: Ticker, rows: number, now: number, batchSize = 1000):
   return changed;
 }
 
-// What is near now is met more often than what is days away.
+// Times near now come up more often than times days away.
 const away = (...hours: number[]) => fc.constantFrom(...hours.map((each) => each * HOUR));
 const near = away(-48, -24, -3, -2, -1, -0.5, 0, 0, 0.5, 1, 2, 3, 24, 48);
 const shift = away(-24, -2, -1, -0.5, 0.5, 1, 2, 24);

@@ -28,7 +28,7 @@ after(() => server[Symbol.asyncDispose]());
 
 const iso = (ms: number) => new Date(ms).toISOString();
 const midnight = (wall: number) => Math.floor(wall / DAY) * DAY;
-// What a period reaches to: a monthly sale begins up to two months before a change and is followed for as long after it.
+// The reach of a period: a monthly sale begins up to two months before a change and is followed for as long after it.
 const REACH = 75 * DAY;
 
 /** Sales that a change meets: beginning or ending before it, in the stretch that it skips or repeats, at its edges, and after. */

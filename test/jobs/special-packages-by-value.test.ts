@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { database, type TestDatabase } from '../support/harness.ts';
 
-/** What was acted on is remembered by value: late ticks, hands after the closing, and edits of the last day. */
+/** The last day that was acted on is remembered by value: late ticks, hands after the closing, and edits of the last day. */
 
 const special = (over: object = {}) => ({
   name: 'Bridal Day',

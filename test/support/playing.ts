@@ -10,7 +10,7 @@ import { commandsOf, type Section } from './markdown.ts';
 
 /** The documentation's commands, run as its readers run them. */
 
-// What cannot run here; every `scheduler …` in it is still held to commands and options that exist.
+// These cannot run here; every `scheduler …` in it is still held to commands and options that exist.
 export const NOT_HERE: [RegExp, string][] = [
   [
     /^npm install && /,

@@ -38,7 +38,7 @@ export async function proxy(databaseUrl: string): Promise<Proxy> {
       for (const socket of [client, upstream]) socket.destroy();
     });
     client.pipe(upstream).pipe(client);
-    // Whose client has gone is gone.
+    // A connection whose client has gone is gone, too.
     client.on('close', () => upstream.destroy());
     upstream.on('close', () => client.destroy());
   });

@@ -40,7 +40,7 @@ export async function checkLock({ db }: Exam): Promise<Result> {
   const message = `held by process ${pid} (${who})${seconds === null ? '' : `, for ${inWords(seconds)}`}`;
   return (seconds ?? 0) > HELD_SECONDS
     ? warning(`${message}: if no run works that long, that one hangs`, [
-        '-- What it has not committed is rolled back, and the next tick does it:',
+        '-- Its uncommitted work is rolled back, and the next tick does it:',
         `select pg_terminate_backend(${pid});`,
       ])
     : ok(message);

@@ -36,7 +36,7 @@ const LOCKS = `pg_locks l
 
 const PATIENCE = '100ms';
 
-/** What is tried changes nothing: only its locks have to go, and they go with the transaction. */
+/** The attempt changes nothing. Only its locks have to go, and they go with the transaction. */
 const attempt = <T>(db: Database, work: (tx: Transaction) => Promise<T>): Promise<T> =>
   db.transaction(async (tx) => {
     await tx.query(`select set_config('lock_timeout', '${PATIENCE}', true)`);

@@ -39,7 +39,7 @@ const END_OF_ROW = `scheduler.sale_end(${START_OF_ROW}, ${at('scheduled_deactiva
 const ifOpened = (value: string) => `case when ${at('activated_at')} >= ${START_OF_ROW} then ${value} end`;
 const ifClosed = (value: string) => `case when ${at('deactivated_at')} >= ${END_OF_ROW} then ${value} end`;
 
-/** What the scheduler did is kept as the window that it opened and the end that it closed, and compared by value. */
+/** The scheduler keeps the window that it opened and the end that it closed, and compares them by value. */
 export const PACKAGES: Table = {
   name: 'packages',
   recognisedBy: ['enable_schedule', 'scheduled_activation_time'],

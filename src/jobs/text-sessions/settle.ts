@@ -125,7 +125,7 @@ const draw = (t: Tables) => `
 
 /** The sessions' counters, and the end of those whose credit has run out, or whose time is over. */
 const count = (t: Tables, timeEnds: boolean) => `
-    -- What is left right after the patient's last paid block, and now.
+    -- The credits left right after the patient's last paid block, and those left now.
     rest as (
       select d.user_id, last.place, sum(d.credits - (d.upto - d.before)) filter (where d.expires > last.due) as after_last,
         sum(d.credits - (d.upto - d.before)) filter (where d.expires > :now::timestamptz) as credits
