@@ -6,6 +6,7 @@ import { CASES, type Case } from '../bench/cases.ts';
 import { ownServer } from '../faults/server.ts';
 import { database, type TestDatabase } from '../support/harness.ts';
 import { share } from '../support/share.ts';
+import { until } from '../support/until.ts';
 
 /** A backlog costs what its rows cost: that no batch reads more for those before it, PostgreSQL's own counters tell. */
 
@@ -36,7 +37,7 @@ async function readsPerRow(db: TestDatabase, { job, empty, fill }: Case, rows: n
 /** A process counts together what it did when it ends, and PostgreSQL 14 tells what it knew half a second ago. */
 async function untilCounted(db: TestDatabase): Promise<void> {
   const others = `select from pg_stat_activity where datname = current_database() and pid <> pg_backend_pid()`;
-  while ((await db.query(others)).length > 0) await sleep(20);
+  await until('nobody else', async () => (await db.query(others)).length === 0, 60_000);
   await sleep(600);
 }
 

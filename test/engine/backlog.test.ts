@@ -4,6 +4,7 @@ import { test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { due, START, tick } from '../support/due-packages.ts';
 import { database, LAUNCHER, type TestDatabase } from '../support/harness.ts';
+import { until } from '../support/until.ts';
 
 /** A backlog: more due rows than one batch holds. Two connections share it, and no one can tell by the rows. */
 
@@ -185,7 +186,7 @@ for (const [signal, code] of [
     });
     const ended = new Promise<number | null>((resolve) => child.on('exit', resolve));
     const done = async () => Number((await db.one('select count(*) as n from scheduler.events')).n);
-    while ((await done()) < 2000) await sleep(5);
+    await until('2,000 rows', async () => (await done()) >= 2000, 60_000);
     const at = Date.now();
     child.kill(signal);
     assert.equal(await ended, code);

@@ -9,6 +9,7 @@ import { DUE_ROWS } from '../support/due-rows.ts';
 import { cli, database, type TestDatabase } from '../support/harness.ts';
 import { goingOnSale, lateness, listenTo, startLingering } from '../support/lingering.ts';
 import { proxy } from '../support/proxy.ts';
+import { until } from '../support/until.ts';
 
 /** A tick that stays for a while: how exact it is, what it heeds, and that it is in nobody's way. */
 
@@ -18,7 +19,7 @@ const changed = (db: TestDatabase) =>
 /** Until the first tick of a run is done: from then on it lingers. */
 async function untilItLingers(db: TestDatabase): Promise<void> {
   const done = `select from scheduler.runs where 'vouchers' = any(idle) and finished_at is not null`;
-  while ((await db.query(done)).length === 0) await sleep(20);
+  await until('it lingers', async () => (await db.query(done)).length > 0, 60_000);
 }
 
 interface Passed {
@@ -175,7 +176,7 @@ describe('tick --linger', { concurrency: 3 }, () => {
       db,
       Array.from({ length: 100 }, () => 0.1),
     );
-    while ((await changed(db)).length === 0) await sleep(20);
+    await until('the first change', async () => (await changed(db)).length > 0, 60_000);
     const began = performance.now();
     run.kill('SIGTERM');
     const { code, err } = await run.ended;
@@ -194,10 +195,10 @@ describe('tick --linger', { concurrency: 3 }, () => {
       Array.from({ length: 60 }, () => -1),
     );
     const run = startLingering(db, 100, ['--batch-size', '2', '--timeout', '2']);
-    while ((await changed(db)).length < 60) await sleep(50);
+    await until('all changes', async () => (await changed(db)).length === 60, 60_000);
     const latest = 'select distinct on (job) * from scheduler.runs order by job, id desc';
     const left = `select job from (${latest}) as run where work_left or finished_at is null`;
-    while ((await db.query(left)).length > 0) await sleep(50);
+    await until('no work left', async () => (await db.query(left)).length === 0, 60_000);
     run.kill('SIGTERM');
     const { code, err } = await run.ended;
     assert.deepEqual([code, err], [0, '']);

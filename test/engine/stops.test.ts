@@ -4,6 +4,7 @@ import { test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { active, due, eachOnce, later, START, tick, withOwn } from '../support/due-packages.ts';
 import { database, LAUNCHER, type TestDatabase } from '../support/harness.ts';
+import { until } from '../support/until.ts';
 
 /** A run that must end early, or whose connection breaks. */
 
@@ -32,7 +33,7 @@ async function startTick(db: TestDatabase, args: string[]) {
     env: { PATH: '/usr/bin:/bin', DATABASE_URL: db.programUrl },
   });
   const ended = new Promise<number | null>((resolve) => child.on('exit', (code) => resolve(code)));
-  while ((await active(db)) === 0) await sleep(20);
+  await until('the first row', async () => (await active(db)) > 0, 60_000);
   return { child, ended };
 }
 
@@ -90,7 +91,7 @@ async function tickThatLoses(db: TestDatabase, name: string) {
   await due(db, 20);
   await db.query(SLOW(0.02));
   const running = tick(db, START, { batchSize: 2 });
-  while ((await active(db)) < 4) await sleep(10);
+  await until('four rows', async () => (await active(db)) >= 4, 60_000);
   await db.query(
     `select pg_terminate_backend(pid) from pg_stat_activity where datname = current_database() and application_name = $1`,
     [name],

@@ -1,8 +1,8 @@
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { setTimeout as sleep } from 'node:timers/promises';
 import { type Finished, LAUNCHER, type TestDatabase } from '../support/harness.ts';
+import { until } from '../support/until.ts';
 import { untilGone } from '../support/world.ts';
 
 /** A tick that takes its time, so that something can happen to it; and what must hold afterwards. */
@@ -35,7 +35,7 @@ export function startTick(url: string, args: string[] = [], env: Record<string, 
 }
 
 export async function untilDone(db: TestDatabase, rows: number): Promise<void> {
-  while ((await done(db)) < rows) await sleep(10);
+  await until(`${rows} rows`, async () => (await done(db)) >= rows, 120_000);
 }
 
 /** 0 where the run got over it, else one of the codes that say "the next run goes on", in a sentence. */

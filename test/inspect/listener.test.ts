@@ -12,6 +12,7 @@ import { loadJobs } from '../../src/jobs/index.ts';
 import type { Event } from '../../src/store/events.ts';
 import { database, LAUNCHER, type TestDatabase } from '../support/harness.ts';
 import { proxy } from '../support/proxy.ts';
+import { until } from '../support/until.ts';
 
 const INSERT = `insert into scheduler.events (type, job, transition, entity_id, occurred_at, channels, data)
   values ($1, 'packages', 'activate', $1, now(), $2, '{}')`;
@@ -30,12 +31,6 @@ async function session(db: TestDatabase) {
   client.on('error', () => {});
   await client.connect();
   return Object.assign(client, { [Symbol.asyncDispose]: () => client.end() });
-}
-
-async function until(what: string, holds: () => boolean | Promise<boolean>, ms = 20_000): Promise<void> {
-  for (const deadline = Date.now() + ms; !(await holds()); await sleep(20)) {
-    if (Date.now() > deadline) assert.fail(`still not so after ${ms} ms: ${what}`);
-  }
 }
 
 /** The real command, listening from when this resolves on. */

@@ -1,11 +1,11 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { setTimeout as sleep } from 'node:timers/promises';
 import { bind } from '../../src/db/bind.ts';
 import { hasDue } from '../../src/engine/statements.ts';
 import { job } from '../../src/jobs/subscriptions.ts';
 import { compiled } from '../support/compiled.ts';
 import { application, database, type Finished, type TestDatabase } from '../support/harness.ts';
+import { until } from '../support/until.ts';
 
 const NOW = '2026-03-01T10:00:30Z';
 const EARLIER = '2026-02-01T00:00:00Z';
@@ -315,7 +315,7 @@ test('a younger subscription does not overtake an older one that the application
   await app.query(`begin; update customer_packages set "packageId" = 'platinum' where id = 'b'`);
   const run = db.tick(NOW, { only: ['subscriptions'], batchSize: 1 });
   const isAtY = `select from pg_stat_activity where datname = current_database() and wait_event = 'PgSleep'`;
-  while ((await db.query(isAtY)).length === 0) await sleep(10);
+  await until('it waits for y', async () => (await db.query(isAtY)).length > 0, 60_000);
   await app.query('commit');
   await passOf(await run);
   assert.deepEqual(await states(db), { a: 'EXPIRED', b: 'EXPIRED', c: 'ACTIVE', y: 'ACTIVE' });

@@ -123,8 +123,7 @@ test('a router that is silent keeps nobody waiting: a few are tried and fail, th
   for (let n = 0; n < 50; n++) await queued(db);
   const began = performance.now();
   const { changed } = await send(db, dead);
-  // One after the other, they would take 32 times 9 seconds.
-  assert.ok(performance.now() - began < 25_000);
+  assert.ok(performance.now() - began < 12_000);
   assert.deepEqual(changed, { failed: 32 });
   for (const request of dead.requests.filter(({ times }) => times === 1)) {
     assert.equal(dead.requests.filter(({ packet }) => packet.equals(request.packet)).length, 3);

@@ -1,6 +1,5 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { setTimeout as sleep } from 'node:timers/promises';
 import { maskPhone } from '../../../src/base/mask.ts';
 import { application, database, type TestDatabase } from '../../support/harness.ts';
 import {
@@ -15,6 +14,7 @@ import {
   theSession,
   theUser,
 } from '../../support/hotspot-rows.ts';
+import { until } from '../../support/until.ts';
 
 const tick = async (db: TestDatabase, time = NOW, options = {}) =>
   passOf(await db.tick(time, { only: ['payments'], ...options }), 'payments');
@@ -347,7 +347,7 @@ test("an operator's change to a RADIUS row that is not committed yet stays when 
   await pay(db, id, { updated_at: at(1) });
   const second = tick(db, at(1));
   const waits = `select from pg_stat_activity where datname = current_database() and wait_event = 'transactionid'`;
-  while ((await db.query(waits)).length === 0) await sleep(10);
+  await until('one waits', async () => (await db.query(waits)).length > 0, 60_000);
   await app.query('commit');
   assert.equal((await second).failed, 0);
   assert.equal((await repliesOf(db, username))['Framed-Pool'], 'vip');
@@ -389,7 +389,7 @@ test('a payment that two runners found wrong at the same time has failed once, a
   await app.query('begin; select pg_advisory_xact_lock(7)');
   const slow = tick(db, NOW);
   const waits = `select from pg_stat_activity where datname = current_database() and wait_event = 'advisory'`;
-  while ((await db.query(waits)).length === 0) await sleep(10);
+  await until('one waits', async () => (await db.query(waits)).length > 0, 60_000);
   assert.equal((await tick(db, NOW)).failed, 1);
   await app.query('commit');
   assert.equal((await slow).failed, 0);
