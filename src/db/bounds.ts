@@ -62,10 +62,10 @@ export function begin({ dbTimezone, connection: { schema } }: Settings, options:
     row_security: 'off', // hidden rows are an error, and not an empty pass
     ...(schema !== undefined && { search_path: pg.escapeIdentifier(schema) }),
   };
-  const set = Object.entries(settings).map(
-    ([name, value]) => `pg_catalog.set_config('${name}', ${pg.escapeLiteral(value)}, true)`,
-  );
+  const rows = Object.entries(settings).map(([name, value]) => `('${name}', ${pg.escapeLiteral(value)})`);
+  const set = `select pg_catalog.count(pg_catalog.set_config(name, value, true)) from (values ${rows.join(', ')}) as s (name, value)`;
+  const pin = options.asApplication ? '' : `; ${KEEP_AND_PIN}`;
   // Never the role's default: what others committed meanwhile must be seen, and nothing is to fail for having been changed.
   const level = options.snapshot ? 'repeatable read, read only' : 'read committed';
-  return `begin isolation level ${level}; select ${[...set, ...(options.asApplication ? [] : KEEP_AND_PIN)].join(', ')}`;
+  return `begin isolation level ${level}; ${set}${pin}`;
 }

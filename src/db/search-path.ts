@@ -6,12 +6,11 @@
 
 const OURS = 'pg_catalog, pg_temp';
 
-// Each is in the effect of the ones before.
-export const KEEP_AND_PIN = [
-  `pg_catalog.set_config('scheduler.search_path', pg_catalog.current_setting('search_path'), true)`,
-  `pg_catalog.set_config('scheduler.schemas', pg_catalog.array_remove(pg_catalog.current_schemas(false), 'pg_catalog')::text, true)`,
-  `pg_catalog.set_config('search_path', '${OURS}', true)`,
-];
+// Each is in the effect of the one before.
+export const KEEP_AND_PIN = `
+  select pg_catalog.set_config('scheduler.search_path', pg_catalog.current_setting('search_path'), true),
+    pg_catalog.set_config('scheduler.schemas', pg_catalog.array_remove(pg_catalog.current_schemas(false), 'pg_catalog')::text, true),
+    pg_catalog.set_config('search_path', '${OURS}', true)`;
 
 export const PIN = `set local search_path = ${OURS}`;
 
