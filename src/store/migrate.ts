@@ -109,33 +109,7 @@ export async function migrate(
   const states = await migrationStates(db);
   if (states.some(({ former }) => former)) throw configurationError(FORMER);
   const before = states.filter((state) => !state.applied);
-  const client = await db.client();
-  const { rows } = await client.query('show search_path');
-  try {
-    await client.query('set search_path = pg_catalog, pg_temp');
-    await refuseForeign(client);
-    // The library would wait for its lock for ever, and any role can hold that one.
-    await client.query(`set lock_timeout = '${PATIENCE_SECONDS}s'`);
-    await client.query(`select pg_advisory_lock(${LIBRARY_LOCK})`);
-    // The library looks for a table called migrations in every schema, and a Laravel application has one: ours must
-    // exist, and be found first, before it is called.
-    await client.query('create schema if not exists scheduler');
-    await client.query(`create table if not exists scheduler.migrations (
-      id integer primary key, name varchar(100) unique not null, hash varchar(40) not null,
-      executed_at timestamp default current_timestamp)`);
-    await client.query('set search_path = scheduler');
-    const { migrate: apply } = await import('postgres-migrations');
-    await apply({ client }, FOLDER);
-  } catch (error) {
-    throw explainMigrationError(await explainHeld(client, error));
-  } finally {
-    await client.query(`select pg_advisory_unlock(${LIBRARY_LOCK})`).catch(() => {});
-    await client
-      .query(`select set_config('search_path', $1, false), set_config('lock_timeout', '0', false)`, [
-        rows[0].search_path,
-      ])
-      .catch(() => {});
-  }
+  await applyMigrations(await db.client());
   for (const { id, name } of before) say(`applied ${id}_${name}`);
 
   const zones = { zone: settings.timezone, dbZone: settings.dbTimezone };
@@ -155,6 +129,30 @@ export async function migrate(
     });
   }
   if (fault) throw fault;
+}
+
+async function applyMigrations(client: Client): Promise<void> {
+  try {
+    await client.query('set search_path = pg_catalog, pg_temp');
+    await refuseForeign(client);
+    // The library would wait for its lock for ever, and any role can hold that one.
+    await client.query(`set lock_timeout = '${PATIENCE_SECONDS}s'`);
+    await client.query(`select pg_advisory_lock(${LIBRARY_LOCK})`);
+    // The library looks for a table called migrations in every schema, and a Laravel application has one: ours must
+    // exist, and be found first, before it is called.
+    await client.query('create schema if not exists scheduler');
+    await client.query(`create table if not exists scheduler.migrations (
+      id integer primary key, name varchar(100) unique not null, hash varchar(40) not null,
+      executed_at timestamp default current_timestamp)`);
+    await client.query('set search_path = scheduler');
+    const { migrate: apply } = await import('postgres-migrations');
+    await apply({ client }, FOLDER);
+  } catch (error) {
+    throw explainMigrationError(await explainHeld(client, error));
+  } finally {
+    const undo = [`select pg_advisory_unlock(${LIBRARY_LOCK})`, 'reset search_path', 'reset lock_timeout'];
+    for (const sql of undo) await client.query(sql).catch(() => {});
+  }
 }
 
 /** The owner of the schema, or of something in it, decides what runs there. So the role that migrates must own all of it. */
