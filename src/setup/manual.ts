@@ -26,7 +26,7 @@ export function manualPage(
       ),
       '.PP',
       ...paragraph(
-        'Results go to standard output, warnings and errors to standard error. A run that changed nothing prints nothing unless it is on a terminal.',
+        'Results go to standard output, warnings and errors to standard error. A run that changed nothing prints nothing, unless it is on a terminal or --json asks.',
       ),
     ),
     ...section('OPTIONS', 'These are for every command.', ...options.flatMap(definition)),
