@@ -25,6 +25,7 @@ const ENOUGH_MEMORY = 3e9;
 const given = process.argv.slice(2);
 const options = given.filter((arg) => arg.startsWith('--'));
 const named = given.filter((arg) => !arg.startsWith('--'));
+const isTimed = named.some((path) => path.includes('speed'));
 const files = named.length > 0 ? named.flatMap(expand) : expand(FAST);
 
 function expand(path: string): string[] {
@@ -44,7 +45,7 @@ function expand(path: string): string[] {
  * without a journal (it keeps away from inodes deleted just now), and that was half of the whole run. What is timed goes by a disk.
  */
 function place(): string {
-  if (named.some((path) => path.includes('speed')) || freemem() < ENOUGH_MEMORY) return tmpdir();
+  if (isTimed || freemem() < ENOUGH_MEMORY) return tmpdir();
   try {
     const { bavail, bsize } = statfsSync(MEMORY);
     return bavail * bsize < ENOUGH_MEMORY ? tmpdir() : MEMORY;
@@ -78,10 +79,14 @@ try {
     if (/^(PG|SCHEDULER_|DATABASE_URL$|ENABLE_)/.test(name)) delete (environment as Record<string, unknown>)[name];
   }
   code = await new Promise<number>((resolve) => {
-    const node = spawn(process.execPath, ['--import', 'tsx', '--test', '--test-concurrency=4', ...options, ...files], {
-      stdio: 'inherit',
-      env: environment,
-    });
+    const node = spawn(
+      process.execPath,
+      ['--import', 'tsx', '--test', `--test-concurrency=${isTimed ? 1 : 4}`, ...options, ...files],
+      {
+        stdio: 'inherit',
+        env: environment,
+      },
+    );
     for (const signal of ['SIGINT', 'SIGTERM'] as const) process.on(signal, () => node.kill(signal));
     node.on('exit', (status) => resolve(status ?? 1));
   });

@@ -68,7 +68,7 @@ test('a second signal stops at once and rolls the batch back', async () => {
   child.kill('SIGTERM');
   const at = Date.now();
   assert.equal(await ended, 75);
-  assert.ok(Date.now() - at < 1000);
+  assert.ok(Date.now() - at < 15_000, 'half of what the row takes');
   assert.equal(await active(db), 1);
 });
 

@@ -45,7 +45,7 @@ const backends = (db: TestDatabase) =>
     `select pid, state from pg_stat_activity where datname = current_database() and application_name like 'scheduler%'`,
   );
 
-describe('tick --linger', { concurrency: 3 }, () => {
+describe('tick --linger', { concurrency: 2 }, () => {
   test('does what comes due meanwhile when it does, and ends after the seconds given', async () => {
     await using db = await database();
     await using listener = await listenTo(db);
