@@ -31,7 +31,9 @@ async function showStates({ db }: Context, { json }: Options): Promise<ExitCode>
 async function bringUpToDate({ db, settings, jobs }: Context, { json }: Options): Promise<ExitCode> {
   const applied: string[] = [];
   await migrate(db, settings, jobs, (step) => applied.push(step));
-  const standing = await db.transaction((tx) => readStanding(tx, jobs, { lock: false, dbZone: settings.dbTimezone }));
+  const standing = await db.transaction((tx) =>
+    readStanding(tx, { builtIn: jobs, own: [] }, { lock: false, dbZone: settings.dbTimezone }),
+  );
   const notInstalled = standing.jobs
     .filter(({ missing }) => missing.length > 0)
     .map(({ job, missing }) => ({ job: job.name, missing }));

@@ -28,9 +28,11 @@ export function plan(settings: Settings, asked: Asked, jobs: Standing[]): Plan {
   return result;
 }
 
-function whyNot(settings: Settings, asked: Asked, { job, missing, control, slotTaken }: Standing): string | undefined {
+function whyNot(settings: Settings, asked: Asked, standing: Standing): string | undefined {
+  const { job, missing, control, slotTaken, powerless } = standing;
   const byHand = asked.by !== undefined;
   if (missing.length > 0) return `not installed: ${missing.join(', ')} missing`;
+  if (powerless) return `written by the role "${powerless}", whose SQL a superuser does not run: tick as another role`;
   if (!byHand && job.switch && settings.job[job.switch] === false)
     return `switched off by ${job.settings![job.switch]!.env}`;
   if (isPaused(control) && !asked.evenIfPaused) return whyPaused(control!);

@@ -17,6 +17,8 @@ export interface Run {
   batchSize: number;
   /** A backlog is shared by so many. */
   connections: number;
+  /** A job ends when it has changed so many rows. */
+  most: number | undefined;
   debug: boolean;
   dryRun: boolean;
   stop: Stop;

@@ -3,11 +3,10 @@ import { EXIT, type ExitCode } from '../base/errors.ts';
 import type { Log } from '../base/log.ts';
 import type { Stop, StopReason } from '../base/stop.ts';
 import type { Database, Transaction } from '../db/client.ts';
-import type { Job } from '../job/define.ts';
 import { isStranger, lockHolder, strangersLock } from '../store/lock.ts';
 import { checkLevel } from '../store/migrate.ts';
 import { prune } from '../store/retention.ts';
-import { type Found, IDENTITY, type JobResult, readStanding } from '../store/runs.ts';
+import { type Found, IDENTITY, type JobResult, readStanding, type Wanted } from '../store/runs.ts';
 import { explainFault } from './faults.ts';
 import { Pass, QuestionFailed } from './pass.ts';
 import { type Asked, type Plan, plan } from './plan.ts';
@@ -15,7 +14,11 @@ import type { Run } from './records.ts';
 
 /** What somebody wants done. */
 export interface Request extends Asked {
-  jobs: Job[];
+  jobs: Wanted;
+  /** Work that is done before anything else in the transaction of a dry run. */
+  before?: (tx: Transaction) => Promise<void>;
+  /** A job ends when it has changed so many rows. */
+  most?: number;
   at?: string;
   /** Rows per transaction. */
   batchSize?: number | undefined;
@@ -73,6 +76,8 @@ export async function run(db: Database, settings: Settings, log: Log, request: R
 /** The same pass in one transaction that is rolled back. It takes no lock: it must not keep a real tick from its work. */
 const rehearse = (context: Context): Promise<RunResult> =>
   context.db.rehearse(async () => {
+    const { before } = context.request;
+    if (before) await context.db.transaction(before);
     const found = await context.db.transaction((tx) => look(context, tx, false));
     return prepare(context, found)(undefined);
   });
@@ -118,7 +123,9 @@ async function isHeldByStranger({ log }: Context, tx: Transaction): Promise<bool
 }
 
 async function look({ settings, request }: Context, tx: Transaction, lock: boolean): Promise<Found> {
-  const found = await readStanding(tx, request.jobs, { at: request.at, lock, dbZone: settings.dbTimezone });
+  const found = await readStanding(tx, request.jobs, {
+    ...{ at: request.at, lock, dbZone: settings.dbTimezone },
+  });
   checkLevel(found.level);
   return found;
 }
@@ -131,10 +138,10 @@ export const parameters = (settings: Settings, { now, tenant }: { now: string; t
 
 /** The work of a run with what it found. It asks on the connection of the lock; with none, each job is asked by itself. */
 function prepare({ db, settings, log, request }: Context, found: Found) {
-  const { by, stop, debug, dryRun, batchSize = BATCH, connections = CONNECTIONS } = request;
+  const { by, stop, debug, dryRun, most, batchSize = BATCH, connections = CONNECTIONS } = request;
   const { planned, skipped } = plan(settings, request, found.jobs);
   const running: Run = {
-    ...{ db, log, stop, debug, dryRun, batchSize, connections, queue: { full: false } },
+    ...{ db, log, stop, debug, dryRun, batchSize, connections, most, queue: { full: false } },
     values: {
       ...{ ...parameters(settings, found), ...IDENTITY, retention: settings.retentionDays },
       ...{ by: by ?? null, slot: by === undefined ? found.minute : null },

@@ -10,8 +10,12 @@ import { BEGIN_RUN, RUN_ID } from '../store/runs.ts';
 
 const conditions = (rule: CompiledRule) => Object.values(rule.when).map((condition) => `(${condition})`);
 
-const columns = (rule: CompiledRule) =>
-  [`r.id, ${rule.at} as due_at, ${rule.wrong ? `(${rule.wrong})` : 'null'}::text as wrong`, ...rule.carry].join(', ');
+const columns = (rule: CompiledRule) => {
+  const apart = Object.values(rule.apart);
+  const applies = apart.length > 0 ? [`(${apart.map((each) => `(${each})`).join(' and ')}) as applies`] : [];
+  const wrong = rule.wrong ? `(${rule.wrong})` : 'null';
+  return [`r.id, ${rule.at} as due_at, ${wrong}::text as wrong`, ...applies, ...rule.carry].join(', ');
+};
 
 const isReached = (rule: CompiledRule) => [...conditions(rule), `${rule.at} <= ${NOW}`].join('\n      and ');
 
@@ -112,7 +116,7 @@ export function picked(rule: CompiledRule): string {
 const changed = (rule: CompiledRule, due: string) => `
   with ${OPENED},
   due as materialized (${due}),
-  todo as (select * from due where case when wrong is null then ${IS_OPENED} end),
+  todo as (select * from due where case when wrong is null then ${IS_OPENED} end${Object.keys(rule.apart).length > 0 ? ' and applies' : ''}),
   ${rule.change}`;
 
 /**
@@ -218,6 +222,10 @@ export const gradual = (rule: CompiledRule, due: string): InPieces => ({
   ),
   ${finish(rule, ':claimed::integer')}, ${ROWS}`,
 });
+
+/** How many rows a rule would find now, and since when. */
+export const backlogOf = (rule: CompiledRule): string =>
+  `select count(*)::double precision as rows, scheduler.iso(min(${rule.at})) as oldest from ${rule.row} where ${isReached(rule)}`;
 
 /** The first row in order. Of "exists" the planner might expect one anywhere, and read a whole table that was due long ago. */
 export const firstRow = (rule: CompiledRule, what: string, where: string[]): string =>

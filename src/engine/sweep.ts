@@ -52,6 +52,7 @@ async function advance(db: Database, sweep: Sweep, until: 'the end' | 'a backlog
       record.result.workLeft = true;
       return true;
     }
+    if (run.most !== undefined && total(record.result.changed) + record.result.failed >= run.most) return true;
     const batch = await nextBatch(db, sweep);
     record.run ??= batch.run;
     // Rows that were only claimed for work outside the database are done when that work has been recorded.

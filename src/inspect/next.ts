@@ -3,8 +3,7 @@ import { OperatorError } from '../base/errors.ts';
 import type { Database, Transaction } from '../db/client.ts';
 import { parameters } from '../engine/run.ts';
 import type { CompiledRule, Installed } from '../job/compile.ts';
-import type { Job } from '../job/define.ts';
-import { readStanding } from '../store/runs.ts';
+import { readStanding, type Wanted } from '../store/runs.ts';
 import { coming, overdue, triedAgain } from './outlook.ts';
 import { isOn, readStatus } from './status.ts';
 
@@ -55,7 +54,7 @@ interface Minute extends Pick<Coming, 'rows' | 'id' | 'wouldFail' | 'retry'> {
 export async function readNext(
   db: Database,
   settings: Settings,
-  jobs: Job[],
+  jobs: Wanted,
   { within, limit }: { within: number; limit: number },
 ): Promise<Outlook> {
   const status = await readStatus(db, settings, jobs);

@@ -24,7 +24,7 @@ export function look(rule: CompiledRule, pieces: Record<string, string>): string
 
 /** All that must be so besides the due time having come, by name. */
 export function conditionsOf(rule: CompiledRule): Record<string, string> {
-  if (!rule.whole) return rule.when;
+  if (!rule.whole) return { ...rule.when, ...rule.apart };
   const isPart = `exists (select from ${rule.row} where r.id = :id::text::${rule.idType})`;
   return { ...rule.when, [rule.whole.part]: isPart };
 }

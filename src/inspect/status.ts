@@ -5,7 +5,7 @@ import type { Job } from '../job/define.ts';
 import { type Control, isPaused, whyPaused } from '../store/controls.ts';
 import { type LastRun, readLastRuns } from '../store/last-runs.ts';
 import { isStranger, lockHolder, strangersLock } from '../store/lock.ts';
-import { readStanding, type Standing } from '../store/runs.ts';
+import { readStanding, type Standing, type Wanted } from '../store/runs.ts';
 import { type Backlog, MOST, readBacklog } from './backlog.ts';
 
 /** Whether the scheduler does its work, as far as the database can tell: ticks leave runs behind, and people controls. */
@@ -35,7 +35,7 @@ export interface Status {
   jobs: JobStatus[];
 }
 
-export async function readStatus(db: Database, settings: Settings, jobs: Job[]): Promise<Status> {
+export async function readStatus(db: Database, settings: Settings, jobs: Wanted): Promise<Status> {
   const { found, last, holder } = await db.transaction(async (tx) => {
     const found = await readStanding(tx, jobs, { lock: false, dbZone: settings.dbTimezone });
     return { found, last: await readLastRuns(tx, found.jobs), holder: await lockHolder(tx) };

@@ -23,6 +23,8 @@ export interface CompiledRule extends Changing {
   idType: string;
   at: string;
   when: Record<string, string>;
+  /** Conditions that are asked of the rows of a batch only. */
+  apart: Record<string, string>;
   /** A sentence on why the row cannot be acted on, or null. */
   wrong: string | undefined;
   together: ReturnType<typeof togetherOf> | undefined;
@@ -42,20 +44,24 @@ export function install(job: Job, catalog: Catalog, dbZone: string): Installed {
   const locked = namesOf(job, catalog, dbZone, rights, LOCK);
   const found = catalog[job.table.name]!;
   const columns = columnsOf(job.table, found);
-  const [ofRow, ofOther] = [reading('r', columns), reading('r', [])];
+  const { quoted } = job.table;
+  const [ofRow, ofOther] = [reading('r', { columns, quoted }), reading('r', { columns: [] })];
   const rules = Object.entries(job.rules).map(([name, rule]): CompiledRule => {
     const { row: other, fails, together, outside } = rule;
     const plain = other ? ofOther : ofRow;
     const at = plain(rule.due);
-    const withDue = once(() => reading('r', other ? [] : columns, { due_at: `(${at})` }));
+    const withDue = once(() => reading('r', { columns: other ? [] : columns, quoted }, { due_at: `(${at})` }));
     const of = (sql: string) => (sql.includes('due_at') ? withDue() : plain)(sql);
+    const where = mapped(conditionsOf(rule, tables), of);
+    const isApart = ([condition]: [string, string]) => rule.apart?.includes(condition) ?? false;
     const changing = once(() => change(name, rule, { job, tables, found, columns, dbZone, of }));
     return withLater(
       {
         ...{ job: job.name, name, at, make: rule.make },
         row: `${other ? other.from(locked) : locked[job.table.name]} r`,
         idType: other?.idType ?? found.columns[job.table.key ?? 'id']!,
-        when: mapped(conditionsOf(rule, tables), of),
+        when: Object.fromEntries(Object.entries(where).filter((each) => !isApart(each))),
+        apart: Object.fromEntries(Object.entries(where).filter(isApart)),
       },
       {
         whole: () => other?.whole && { row: `${other.whole(tables)} r`, part: other.part! },
@@ -117,4 +123,6 @@ const togetherOf = ({ key, lock, family, others }: Together, tables: Tables, of:
 
 /** The conditions that an index over the rows that wait for a rule can hold: those that depend on the row alone. */
 export const indexable = (rule: Rule, tables: Tables): string[] =>
-  Object.values(conditionsOf(rule, tables)).filter(isOfTheRow);
+  Object.entries(conditionsOf(rule, tables)).flatMap(([name, sql]) =>
+    isOfTheRow(sql) && !rule.apart?.includes(name) ? [sql] : [],
+  );

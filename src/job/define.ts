@@ -48,6 +48,8 @@ export interface Table {
   columns: Record<string, Column>;
   /** The columns that this job needs. Default: all but those that only a new table gets. */
   needs?: string[];
+  /** Its expressions write each column in quotes: a bare word is none. */
+  quoted?: boolean;
   /** Default: id. */
   key?: string;
   primaryKey?: string[];
@@ -81,12 +83,20 @@ export interface Rule {
   due: string;
   /** What must be so besides: one condition, or several with a name each. In a subquery the row is called r. */
   where?: string | Conditions | ((tables: Tables) => Conditions);
+  /** Those conditions that may fail, or read other rows: they are asked of the rows of a batch, one by one if need be. */
+  apart?: string[];
   /** Why a row cannot be acted on: sentences, each with its condition; or SQL that answers a sentence or null. */
   fails?: Conditions | ((tables: Tables) => string);
   /** More values of the row as it was, by name, for what follows. */
   carry?: Record<string, string>;
   /** Columns and their new values. */
   set?: Record<string, string>;
+  /** The row goes. */
+  delete?: boolean;
+  /** More statements on `changed`: the columns of the changed rows, now and due_at. */
+  also?: string[];
+  /** A row that is still due for the same time after its change has failed: it would change again and again. */
+  mustEnd?: boolean;
   /** What is told of each row that changed. */
   event?: Event | Event[];
   /**

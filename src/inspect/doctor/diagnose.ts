@@ -3,6 +3,7 @@ import { EXIT, OperatorError } from '../../base/errors.ts';
 import type { Database } from '../../db/client.ts';
 import { sqlState } from '../../db/states.ts';
 import type { Job } from '../../job/define.ts';
+import { all } from '../../store/runs.ts';
 import { readStatus } from '../status.ts';
 import { type Exam, type Finding, failed, ok, type Program, type Result, skipped } from './finding.ts';
 import { checkIndexes } from './indexes.ts';
@@ -59,7 +60,7 @@ async function examine(asked: Omit<Exam, 'server'>, note: Note): Promise<boolean
   const installed = seen.jobs.flatMap((each) => each.installed ?? []);
   await check('rights', () => checkRights(exam, installed));
   if (schema === 'ok' || schema === 'warning') {
-    const status = await readStatus(db, settings, jobs).catch((error) => note('status', cannotLook(error)));
+    const status = await readStatus(db, settings, all(jobs)).catch((error) => note('status', cannotLook(error)));
     for (const each of seen.jobs) {
       const ofJob = status?.jobs.find(({ job }) => job === each.job.name);
       await check(each.job.name, () => checkJob(exam, each, ofJob));

@@ -7,7 +7,8 @@ import type { Job } from '../../job/define.ts';
 import { type Event, findEvents } from '../../store/events.ts';
 import { type Failure, listFailures } from '../../store/failures.ts';
 import { readLastRuns } from '../../store/last-runs.ts';
-import { type Found, isEveryTick, readStanding, type Standing } from '../../store/runs.ts';
+import { unknownJob } from '../../store/own-jobs.ts';
+import { type Found, isEveryTick, only, readStanding, type Standing } from '../../store/runs.ts';
 import { whyNotPrepared } from '../next.ts';
 import { type JobStatus, jobStatus } from '../status.ts';
 import { describeHolder, isLocked, lockedTable, lockInTheWay, otherRun } from './locks.ts';
@@ -37,7 +38,7 @@ export interface Explanation extends Pick<JobStatus, 'job' | 'state' | 'why' | '
 interface Asked {
   settings: Settings;
   jobs: Job[];
-  job: Job;
+  name: string;
   id: string;
   at?: string | undefined;
 }
@@ -45,10 +46,10 @@ interface Asked {
 /** What was read in one snapshot. */
 type Read = Awaited<ReturnType<typeof readRow>>;
 
-export async function explain(db: Database, asked: Asked): Promise<Explanation> {
+export async function explain(db: Database, asked: Asked): Promise<{ job: Job; explanation: Explanation }> {
   const read = await db.transaction((tx) => readRow(tx, asked), { snapshot: true });
-  const { job } = asked;
   const { view, installed, state, prospects, events } = read;
+  const { job } = view;
   if (installed && prospects && !prospects.some(({ found }) => found))
     throw usageError(`There is no row with the id ${asked.id} in ${job.table.name}.`);
   const transitions: TransitionExplained[] = [];
@@ -56,7 +57,7 @@ export async function explain(db: Database, asked: Asked): Promise<Explanation> 
     transitions.push({ ...prospect.transition, verdict: await withObstacle(db, read, prospect) });
   // Where rules are due together, their own order stays.
   const [next] = transitions.filter(isComing).sort((a, b) => Date.parse(a.verdict.at!) - Date.parse(b.verdict.at!));
-  return {
+  const explanation = {
     ...{ job: job.name, id: view.id, now: view.now, state: state.state, why: state.why, nextCheck: state.nextCheck },
     failures: view.failures,
     remarks: remarksOf(read),
@@ -67,12 +68,14 @@ export async function explain(db: Database, asked: Asked): Promise<Explanation> 
     next: next ? { transition: next.transition, at: next.verdict.at! } : null,
     events,
   };
+  return { job, explanation };
 }
 
-async function readRow(tx: Transaction, { settings, jobs, job, id: typed, at }: Asked) {
-  const found = await readStanding(tx, [job], { at, lock: false, dbZone: settings.dbTimezone });
+async function readRow(tx: Transaction, { settings, jobs, name, id: typed, at }: Asked) {
+  const found = await readStanding(tx, only(jobs, [name]), { at, lock: false, dbZone: settings.dbTimezone });
   const [standing] = found.jobs;
-  const { installed } = standing!;
+  if (!standing) throw await unknownJob(tx, jobs, name);
+  const { job, installed } = standing;
   const [last] = await readLastRuns(tx, found.jobs);
   const [database] = await tx.query<{ now: string; readOnly: string | null }>(
     `select scheduler.iso(:now::timestamptz) as now, case when pg_is_in_recovery() then 'it is a standby'
@@ -83,11 +86,11 @@ async function readRow(tx: Transaction, { settings, jobs, job, id: typed, at }: 
   const id = installed ? await canonicalId(tx, job, typed, installed.rules[0]!.idType) : typed;
   const { tenant } = found;
   const failures = await listFailures(tx, { tenant, job: job.name, id });
-  const view: Look = { tx, settings, job, tenant, id, now, earliest: earliestOf(standing!, found, now), failures };
+  const view: Look = { tx, settings, job, tenant, id, now, earliest: earliestOf(standing, found, now), failures };
   // Undefined if a table is locked.
   const { value: prospects } = await attempt(tx, () => explainRules(view, installed?.rules ?? []), isLocked);
   return {
-    ...{ view, installed, readOnly, prospects, state: jobStatus(settings, standing!, last!) },
+    ...{ view, installed, readOnly, prospects, state: jobStatus(settings, standing, last!) },
     run: await otherRun(tx),
     events: await eventsOf(tx, jobs, job, id),
   };

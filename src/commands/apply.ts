@@ -1,0 +1,172 @@
+import { readdirSync, readFileSync, statSync } from 'node:fs';
+import { join } from 'node:path';
+import { type Command, Option } from 'commander';
+import { readable } from '../base/calendar.ts';
+import { EXIT, type ExitCode, usageError } from '../base/errors.ts';
+import { print, printJson } from '../base/output.ts';
+import type { Context } from '../context.ts';
+import { quoteName } from '../job/expressions.ts';
+import type { Applying, Change, Plan } from '../own/apply.ts';
+import type { Fault, Files } from '../own/definition.ts';
+import { whoami } from '../store/controls.ts';
+import { command, type Options, withSchema } from './command.ts';
+
+interface ApplyOptions extends Options {
+  dryRun?: boolean;
+  check?: boolean;
+  sql?: boolean;
+  backlog?: 'run' | 'skip';
+  prune?: boolean;
+  role?: string;
+}
+
+export function applyCommand(): Command {
+  return command('apply', 'check files of jobs of your own, and let ticks do what they say', {
+    examples: [
+      'scheduler apply scheduler.yaml --dry-run',
+      'scheduler apply scheduler.yaml --backlog skip',
+      'scheduler apply jobs/ --check',
+      'scheduler apply jobs/ --sql > migration.sql',
+    ],
+    exits: {
+      [EXIT.rowsFailed]:
+        'the files have faults, a rule fails on rows that are there, or with --check something would change',
+    },
+  })
+    .argument('<file...>', 'YAML files, or folders of them: the whole set of your jobs')
+    .option('--dry-run', 'check, play and show the plan; change nothing')
+    .option('--check', 'the same; and end with 1 if something would change')
+    .option('--sql', 'print the columns and indexes as SQL; change nothing')
+    .addOption(
+      new Option('--backlog <what>', 'what becomes of rows that new rules find overdue').choices(['run', 'skip']),
+    )
+    .option('--prune', 'remove the jobs that are not in the files')
+    .option('--role <role>', 'grant to the role that ticks what the jobs need')
+    .option('--json', 'print the result as JSON')
+    .action(withSchema<ApplyOptions>(apply));
+}
+
+async function apply(context: Context, options: ApplyOptions, paths: string[]): Promise<ExitCode> {
+  const [{ readFiles }, own] = await Promise.all([import('../own/read.ts'), import('../own/apply.ts')]);
+  const builtIn = context.jobs.map(({ name }) => name);
+  const files: Files = readFiles(paths.flatMap(sourcesIn), builtIn);
+  const applying = { ...context, builtIn: context.jobs };
+  const plan = await own.planOf(applying, files, options.prune ?? false);
+  if (plan.faults.length > 0) return tellFaults(plan.faults, options);
+  const changing = plan.changes.filter(({ what }) => what === 'new' || what === 'changed' || what === 'removed');
+  if (options.sql) return tellSql(changing);
+  const needsColumns = ({ built }: Change) => Object.keys(built?.columns ?? {}).length > 0;
+  const failures = await playAll(
+    own,
+    applying,
+    changing.filter((change) => !needsColumns(change)),
+  );
+  if (options.json) printJson({ faults: [], failures, changes: plan.changes.map(inJson) });
+  else tellPlan(plan);
+  if (failures.length > 0) return tellFailures(failures);
+  if (options.check) return changing.length > 0 ? EXIT.rowsFailed : EXIT.done;
+  if (options.dryRun) return EXIT.done;
+  const overdue = changing.filter(({ due }) => due.some(({ rows }) => rows > 0));
+  if (overdue.length > 0 && !options.backlog)
+    throw usageError(
+      `Nothing is applied: new rules would find rows overdue (${overdue.map(({ name }) => name).join(', ')}). Say --backlog run to have the next tick do them, or --backlog skip to leave them alone.`,
+    );
+  if (options.backlog === 'skip') for (const change of overdue) change.kept = skipping(own, change);
+  const say = (step: string) => (options.json ? undefined : print(step));
+  for (const { built } of changing) if (built) await own.addColumns(applying, built, say);
+  const late = await playAll(own, applying, changing.filter(needsColumns));
+  if (late.length > 0) return tellFailures(late);
+  await own.carryOut(applying, changing, whoami(), say);
+  if (options.role !== undefined) await grant(context, plan, options.role);
+  if (!options.json) print(changing.length > 0 ? 'The next tick knows them.' : 'Nothing has changed.');
+  return EXIT.done;
+}
+
+type Own = typeof import('../own/apply.ts');
+
+async function playAll(own: Own, applying: Applying, changes: Change[]): Promise<string[]> {
+  const failures: string[] = [];
+  for (const change of changes)
+    if (change.built) for (const each of await own.play(applying, change)) failures.push(`${change.name}: ${each}`);
+  return failures;
+}
+
+function tellFailures(failures: string[]): ExitCode {
+  for (const failure of failures) print(`  ${failure}`);
+  print('Nothing is applied: played on rows that are there, a rule fails.');
+  return EXIT.rowsFailed;
+}
+
+function skipping({ leavingAlone }: Own, { kept, due }: Change) {
+  const now = new Date().toISOString();
+  return leavingAlone(kept!, Object.fromEntries(due.filter(({ rows }) => rows > 0).map(({ rule }) => [rule, now])));
+}
+
+function sourcesIn(path: string): { file: string; text: string }[] {
+  let isFolder: boolean;
+  try {
+    isFolder = statSync(path).isDirectory();
+  } catch (error) {
+    throw usageError(`${path} cannot be read: ${(error as Error).message}.`);
+  }
+  if (!isFolder) return [{ file: path, text: readFileSync(path, 'utf8') }];
+  const files = readdirSync(path).filter((name) => /\.ya?ml$/.test(name));
+  if (files.length === 0) throw usageError(`${path} has no file that ends in .yaml or .yml.`);
+  return files.sort().map((name) => ({ file: join(path, name), text: readFileSync(join(path, name), 'utf8') }));
+}
+
+function tellFaults(faults: Fault[], { json }: ApplyOptions): ExitCode {
+  if (json) printJson({ faults });
+  else {
+    for (const { file, line, column, message } of faults) print(`${file}:${line}:${column}: ${message}`);
+    print(`\nNothing is applied: ${faults.length === 1 ? 'a fault' : `${faults.length} faults`}.`);
+  }
+  return EXIT.rowsFailed;
+}
+
+const SIGNS = { new: '+', changed: '~', same: '=', kept: '!', removed: '-' };
+
+function tellPlan({ changes }: Plan): void {
+  const width = Math.max(...changes.map(({ name }) => name.length));
+  for (const { name, what, table, differs, built, due, indexes } of changes) {
+    const remark = what === 'kept' ? 'not in these files: kept (--prune removes it)' : `on ${table}`;
+    print(`${SIGNS[what]} ${name.padEnd(width)}  ${remark}`);
+    if (what === 'same' || what === 'kept') continue;
+    for (const each of differs) print(`    ${each}`);
+    for (const { rule, rows, oldest } of due)
+      if (rows > 0)
+        print(`    ${rule}: due now: ${rows.toLocaleString('en')} rows, the oldest since ${readable(oldest)}`);
+    for (const [column, type] of Object.entries(built?.columns ?? {}))
+      print(`    the column ${column} (${type}) is added`);
+    for (const { definition, isThere } of indexes) if (!isThere) print(`    index on ${definition}`);
+    for (const note of built?.notes ?? []) print(`    ${note}`);
+  }
+}
+
+const inJson = ({ name, what, table, differs, due, indexes, built }: Change) => ({
+  ...{ name, what, table, differs, due, notes: built?.notes ?? [], columns: built?.columns ?? {} },
+  indexes: indexes.map(({ place, definition, isThere }) => ({ index: place, definition, isThere })),
+});
+
+function tellSql(changes: Change[]): ExitCode {
+  for (const { table, built, indexes } of changes) {
+    for (const [column, type] of Object.entries(built?.columns ?? {}))
+      print(`alter table ${table} add column if not exists ${quoteName(column)} ${type};`);
+    for (const { statement, isThere } of indexes) if (!isThere) print(`${statement};`);
+  }
+  return EXIT.done;
+}
+
+/** What the role that ticks needs on the tables of the jobs. */
+async function grant({ db, settings }: Context, { changes }: Plan, role: string): Promise<void> {
+  const [{ install }, { rightsOf }] = await Promise.all([import('../job/compile.ts'), import('../job/rights.ts')]);
+  for (const { kept } of changes) {
+    if (!kept) continue;
+    const { schema, name } = { schema: kept.found.schema, name: kept.job.table.name };
+    const place = `${quoteName(schema)}.${quoteName(name)}`;
+    const installed = install(kept.job, { [name]: kept.found }, settings.dbTimezone);
+    await db.query(`grant usage on schema ${quoteName(schema)} to ${quoteName(role)}`);
+    for (const { rights } of rightsOf([installed]))
+      await db.query(`grant ${rights.join(', ')} on ${place} to ${quoteName(role)}`);
+  }
+}

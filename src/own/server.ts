@@ -1,0 +1,164 @@
+import type { Transaction } from '../db/client.ts';
+import { named, OPENED } from '../db/search-path.ts';
+import { quoteName } from '../job/expressions.ts';
+import type { Found } from '../job/tables.ts';
+
+/** What the server says of a table, and how it reads an expression on its rows. */
+
+export interface Seen extends Found {
+  name: string;
+  /** The columns of its primary key. */
+  primaryKey: string[];
+  /** Columns that nobody can set. */
+  generated: string[];
+}
+
+/** The table of that name, as the application would find it. */
+export async function seeTable(tx: Transaction, table: string): Promise<Seen | undefined> {
+  const [found] = await tx.query<Seen>(
+    `with wanted as materialized (select parse_ident(:table::text) as parts),
+     found as (
+       select case cardinality(parts)
+         when 1 then ${named('parts[1]')}
+         else (select c.oid from pg_class c join pg_namespace n on n.oid = c.relnamespace where n.nspname = parts[1] and c.relname = parts[2])
+       end as oid from wanted
+     )
+     select c.oid::text as oid, n.nspname::text as schema, c.relname::text as name, pg_get_userbyid(c.relowner)::text as owner,
+       coalesce(all_of.columns, '{}') as columns, coalesce(all_of.not_null, '{}') as "notNull",
+       coalesce(all_of.generated, '{}') as generated,
+       array(
+         select a.attname::text from pg_index i cross join unnest(i.indkey) with ordinality as k (attnum, n)
+         join pg_attribute a on a.attrelid = i.indrelid and a.attnum = k.attnum
+         where i.indrelid = c.oid and i.indisprimary order by k.n
+       ) as "primaryKey"
+     from found join pg_class c on c.oid = found.oid join pg_namespace n on n.oid = c.relnamespace
+     cross join lateral (
+       select json_object_agg(a.attname, format_type(a.atttypid, a.atttypmod)) as columns,
+         json_object_agg(a.attname, a.atthasdef or a.attidentity <> '') filter (where a.attnotnull) as not_null,
+         array_agg(a.attname::text) filter (where a.attgenerated <> '') as generated
+       from pg_attribute a where a.attrelid = c.oid and a.attnum > 0 and not a.attisdropped
+     ) as all_of
+     where c.relkind in ('r', 'p')`,
+    { table },
+  );
+  return found;
+}
+
+/** How the server reads an expression. */
+export interface Reading {
+  /** With each column in quotes, and now and due_at as bare words. */
+  sql: string;
+  type: string;
+  /** Functions that do not always answer the same. */
+  unsteady: string[];
+  /** Functions that may act, or answer what they like. */
+  acting: string[];
+  /** Functions that are not PostgreSQL's own, with a hash of each. */
+  functions: Record<string, string>;
+  /** It can be asked of any row without an error. */
+  isSafe: boolean;
+  clock: boolean;
+  subquery: boolean;
+  together: boolean;
+}
+
+export interface Refusal {
+  message: string;
+  /** The character of the expression. */
+  offset: number | undefined;
+}
+
+interface Answer extends Omit<Reading, 'isSafe'> {
+  error?: string;
+  operators: string[];
+  raises: boolean;
+}
+
+const COMPARING = new Set([
+  '=',
+  '<>',
+  '<',
+  '>',
+  '<=',
+  '>=',
+  '~~',
+  '!~~',
+  '~~*',
+  '!~~*',
+  '->',
+  '->>',
+  '@>',
+  '<@',
+  '?',
+  '&&',
+  '||',
+]);
+
+export async function readExpression(
+  tx: Transaction,
+  table: Seen,
+  expression: string,
+  type: string | null,
+): Promise<Reading | Refusal> {
+  const values = { oid: table.oid, expression, type };
+  const [row] = await tx.query<{ answer: Answer }>(
+    `select scheduler.read_expression(:oid::oid, :expression::text, :type::text, current_setting('scheduler.search_path')) as answer`,
+    values,
+  );
+  const { error, operators, raises, sql, ...answer } = row!.answer;
+  if (error !== undefined) return { message: error, offset: await placeOf(tx, table, expression) };
+  const begin = sql.indexOf('SELECT ') + 'SELECT '.length;
+  const isSafe =
+    !raises &&
+    !answer.subquery &&
+    answer.unsteady.length === 0 &&
+    operators.every((operator) => COMPARING.has(operator));
+  return { ...answer, sql: withoutAlias(sql.slice(begin, sql.lastIndexOf(' AS e\n')).trim()), isSafe };
+}
+
+/** A statement on `changed`, and the tables that it names. */
+export async function readStatement(
+  tx: Transaction,
+  table: Seen,
+  statement: string,
+): Promise<{ sql: string; tables: string[] } | Refusal> {
+  const [row] = await tx.query<{ answer: { error?: string; sql: string; tables: string[] } }>(
+    `select scheduler.read_statement(:oid::oid, :statement::text, current_setting('scheduler.search_path')) as answer`,
+    { oid: table.oid, statement },
+  );
+  const { error, sql, tables } = row!.answer;
+  if (error !== undefined) return { message: error, offset: undefined };
+  const body = sql.replace(/^BEGIN ATOMIC/, '').replace(/;?\s*END$/, '');
+  return { sql: withoutAlias(body.trim()), tables };
+}
+
+/** A server tells the place of a fault to whoever sent the statement, and not to a function. */
+async function placeOf(tx: Transaction, table: Seen, expression: string): Promise<number | undefined> {
+  const before = 'select (';
+  let position: number | undefined;
+  await tx.query('savepoint reading');
+  // Opened, it would be pinned again before the next statement; so the path is as an application has it.
+  await tx.query(`with ${OPENED} select path from open_path`);
+  try {
+    const from = `${quoteName(table.schema)}.${quoteName(table.name)} as own_row, (select null::timestamptz as now, null::timestamptz as due_at) as own_x`;
+    await tx.query(`${before}${expression}) from ${from} limit 0`);
+  } catch (error) {
+    const at = Number((error as { position?: string }).position);
+    if (at > before.length && at <= before.length + expression.length) position = at - before.length - 1;
+  }
+  await tx.query('rollback to savepoint reading');
+  return position;
+}
+
+const TOKEN = /E?'(?:[^']|'')*'|own_row\.("(?:[^"]|"")+"|\w+)|own_x\.(now|due_at)|"(?:[^"]|"")+"|\w+|[\s\S]/g;
+
+/** A colon in a text would be taken for a parameter, so it is written another way. */
+function withoutAlias(sql: string): string {
+  return sql.replace(TOKEN, (token, column?: string, word?: string) => {
+    if (word) return word;
+    if (column) return column.startsWith('"') ? column : `"${column}"`;
+    if (!/^E?'/.test(token) || !/:[a-z]/.test(token)) return token;
+    const inner = token.startsWith('E') ? token.slice(2, -1) : token.slice(1, -1).replaceAll('\\', '\\\\');
+    return `E'${inner.replace(/:(?=[a-z])/g, '\\072')}'`;
+  });
+}
