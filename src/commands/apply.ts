@@ -56,14 +56,14 @@ async function apply(context: Context, options: ApplyOptions, paths: string[]): 
   const changing = plan.changes.filter(({ what }) => what === 'new' || what === 'changed' || what === 'removed');
   if (options.sql) return tellSql(changing);
   const needsColumns = ({ built }: Change) => Object.keys(built?.columns ?? {}).length > 0;
-  const failures = await playAll(
+  const faulty = await playAll(
     own,
     applying,
     changing.filter((change) => !needsColumns(change)),
   );
-  if (options.json) printJson({ faults: [], failures, changes: plan.changes.map(inJson) });
+  if (options.json) printJson({ faults: faulty, changes: plan.changes.map(inJson) });
   else tellPlan(plan);
-  if (failures.length > 0) return tellFailures(failures);
+  if (faulty.length > 0) return tellFaulty(faulty);
   if (options.check) return changing.length > 0 ? EXIT.rowsFailed : EXIT.done;
   if (options.dryRun) return EXIT.done;
   const overdue = changing.filter(({ due }) => due.some(({ rows }) => rows > 0));
@@ -75,7 +75,7 @@ async function apply(context: Context, options: ApplyOptions, paths: string[]): 
   const say = (step: string) => (options.json ? undefined : print(step));
   for (const { built } of changing) if (built) await own.addColumns(applying, built, say);
   const late = await playAll(own, applying, changing.filter(needsColumns));
-  if (late.length > 0) return tellFailures(late);
+  if (late.length > 0) return tellFaulty(late);
   await own.carryOut(applying, changing, whoami(), say);
   if (options.role !== undefined) await grant(context, plan, options.role);
   if (!options.json) print(changing.length > 0 ? 'The next tick knows them.' : 'Nothing has changed.');
@@ -84,16 +84,20 @@ async function apply(context: Context, options: ApplyOptions, paths: string[]): 
 
 type Own = typeof import('../own/apply.ts');
 
+/** Answers what is wrong with the jobs; what would fail of the rows is only said. */
 async function playAll(own: Own, applying: Applying, changes: Change[]): Promise<string[]> {
-  const failures: string[] = [];
-  for (const change of changes)
-    if (change.built) for (const each of await own.play(applying, change)) failures.push(`${change.name}: ${each}`);
-  return failures;
+  const faults: string[] = [];
+  for (const change of changes.filter(({ built }) => built)) {
+    const played = await own.play(applying, change);
+    faults.push(...played.faults.map((each) => `${change.name}: ${each}`));
+    change.failing = played.rows;
+  }
+  return faults;
 }
 
-function tellFailures(failures: string[]): ExitCode {
-  for (const failure of failures) print(`  ${failure}`);
-  print('Nothing is applied: played on rows that are there, a rule fails.');
+function tellFaulty(faults: string[]): ExitCode {
+  for (const fault of faults) print(fault);
+  print('Nothing is applied: played on rows that are there, a rule proves wrong.');
   return EXIT.rowsFailed;
 }
 
@@ -124,11 +128,12 @@ function tellFaults(faults: Fault[], { json }: ApplyOptions): ExitCode {
   return EXIT.rowsFailed;
 }
 
+const FAILING_SHOWN = 5;
 const SIGNS = { new: '+', changed: '~', same: '=', kept: '!', removed: '-' };
 
 function tellPlan({ changes }: Plan): void {
   const width = Math.max(...changes.map(({ name }) => name.length));
-  for (const { name, what, table, differs, built, due, indexes } of changes) {
+  for (const { name, what, table, differs, built, due, indexes, failing } of changes) {
     const remark = what === 'kept' ? 'not in these files: kept (--prune removes it)' : `on ${table}`;
     print(`${SIGNS[what]} ${name.padEnd(width)}  ${remark}`);
     if (what === 'same' || what === 'kept') continue;
@@ -139,12 +144,13 @@ function tellPlan({ changes }: Plan): void {
     for (const [column, type] of Object.entries(built?.columns ?? {}))
       print(`    the column ${column} (${type}) is added`);
     for (const { definition, isThere } of indexes) if (!isThere) print(`    index on ${definition}`);
+    for (const row of failing.slice(0, FAILING_SHOWN)) print(`    ${row}`);
     for (const note of built?.notes ?? []) print(`    ${note}`);
   }
 }
 
-const inJson = ({ name, what, table, differs, due, indexes, built }: Change) => ({
-  ...{ name, what, table, differs, due, notes: built?.notes ?? [], columns: built?.columns ?? {} },
+const inJson = ({ name, what, table, differs, due, indexes, built, failing }: Change) => ({
+  ...{ name, what, table, differs, due, failing, notes: built?.notes ?? [], columns: built?.columns ?? {} },
   indexes: indexes.map(({ place, definition, isThere }) => ({ index: place, definition, isThere })),
 });
 

@@ -35,6 +35,8 @@ export interface JobRecord {
   isOpen: boolean;
   result: JobResult;
   lines: Lines;
+  /** By rule, what was changed for which time: a rule that would change it again feeds itself, by way of another perhaps. */
+  seen: Map<CompiledRule, Set<string>>;
   /** With --debug: so many rows are watched. */
   surveyed: number | undefined;
 }
@@ -48,6 +50,8 @@ export interface Sweep extends Share {
   careful: boolean;
   /** Keys that somebody else held: their younger rows are left alone too, as they would overtake the older ones. */
   passedBy: Set<string>;
+  /** In a second sweep of a rule: what the first ones changed, and for which time. */
+  again: string[] | undefined;
   /** Since the sweep last began at the oldest row. */
   changes: number;
 }

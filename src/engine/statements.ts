@@ -1,7 +1,8 @@
 import { IS_OPENED, OPENED } from '../db/search-path.ts';
+import { TWICE } from '../job/change.ts';
 import type { CompiledRule } from '../job/compile.ts';
 import { AT_ONCE } from '../job/define.ts';
-import { NOW } from '../job/expressions.ts';
+import { NOW, quoteText } from '../job/expressions.ts';
 import { RECORD_AND_TELL } from '../store/events.ts';
 import { CLEAR_SUCCEEDED, mayBeTried, NOTE_REFUSED } from '../store/failures.ts';
 import { BEGIN_RUN, RUN_ID } from '../store/runs.ts';
@@ -13,7 +14,8 @@ const conditions = (rule: CompiledRule) => Object.values(rule.when).map((conditi
 const columns = (rule: CompiledRule) => {
   const apart = Object.values(rule.apart);
   const applies = apart.length > 0 ? [`(${apart.map((each) => `(${each})`).join(' and ')}) as applies`] : [];
-  const wrong = rule.wrong ? `(${rule.wrong})` : 'null';
+  const twice = `when concat(r.id, ' ', ${rule.at}) = any(array(select json_array_elements_text(:seen::json))) then ${quoteText(TWICE)}`;
+  const wrong = `${rule.mustEnd ? `case ${twice} else ` : ''}${rule.wrong ? `(${rule.wrong})` : 'null'}${rule.mustEnd ? ' end' : ''}`;
   return [`r.id, ${rule.at} as due_at, ${wrong}::text as wrong`, ...applies, ...rule.carry].join(', ');
 };
 
@@ -135,7 +137,7 @@ const summedUp = (detailed: string) => `
     (select coalesce(json_object_agg(transition, count), '{}') from tallied) as changed,
     (select coalesce(extract(epoch from ${NOW} - min(due_at)), 0)::double precision from tallied) as "lateSeconds",
     (select count(*) from told)::integer as told,
-    (select json_agg(json_build_object('transition', transition, 'step', step, 'entity_id', entity_id, 'data', data) order by due_at, step)
+    (select json_agg(json_build_object('transition', transition, 'step', step, 'entity_id', entity_id, 'due', due_at::text, 'data', data) order by due_at, step)
      from outcome where transition is not null and ${detailed}) as outcomes`;
 
 /** What came of work outside the database, written to the rows that were claimed for it. */

@@ -21,7 +21,9 @@ const MANY_KEYS = 10_000;
 export async function sweep(run: Run, rule: CompiledRule, record: JobRecord): Promise<boolean> {
   rule.outside?.prepare?.(run.values);
   const before = total(record.result.changed);
-  const alone: Sweep = { run, rule, record, cursor: undefined, careful: false, passedBy: new Set(), changes: 0 };
+  const seen = record.seen.get(rule);
+  const again = seen && [...seen];
+  const alone: Sweep = { run, rule, record, cursor: undefined, careful: false, passedBy: new Set(), changes: 0, again };
   const mayShare = run.connections > 1 && !rule.outside && !run.dryRun;
   const done = (await advance(run.db, alone, 'a backlog')) || (mayShare && (await share(alone)));
   if (!done) await advance(run.db, alone, 'the end');
@@ -84,7 +86,8 @@ async function advance(db: Database, sweep: Sweep, until: 'the end' | 'a backlog
 const FAILURES_SHOWN = 100;
 
 /** Adds a batch to what the job did, and tells the log. */
-function note({ run: { log }, rule, record: { result, lines } }: Sweep, batch: Batch, done: Batch): void {
+function note({ run: { log }, rule, record }: Sweep, batch: Batch, done: Batch): void {
+  const { result, lines } = record;
   result.changed = sum([result.changed, done.changed]);
   result.failed += batch.refused.length;
   result.lateSeconds = Math.max(result.lateSeconds, done.lateSeconds);
@@ -92,6 +95,11 @@ function note({ run: { log }, rule, record: { result, lines } }: Sweep, batch: B
   const failures = batch.refused.map(({ id, error }) => ({ id, rule: rule.name, error }));
   result.failures.push(...failures.slice(0, FAILURES_SHOWN - result.failures.length));
   if (batch.claimed === 0) return;
+  if (rule.mustEnd) {
+    const seen = record.seen.get(rule) ?? new Set();
+    record.seen.set(rule, seen);
+    for (const { entity_id, due } of done.outcomes ?? []) seen.add(`${entity_id} ${due}`);
+  }
   const found = lines.found(rule.name, batch.claimed);
   if (found) log.write(found);
   const isMany = batch.claimed > DETAIL;

@@ -12,7 +12,7 @@ export const wholeBatch = (rule: CompiledRule): string => complete(rule, rule.to
 /** Values for its parameters: planning needs one of each type, and looks at none. */
 export const anyValues = (rule: CompiledRule) => ({
   ...{ ...IDENTITY, ...rule.make?.(1), job: rule.job, rule: rule.name, run: null, by: null, slot: null },
-  ...{ notify: true, limit: 1, detail: 1, places: [], ids: [], answers: '[]' },
+  ...{ notify: true, limit: 1, detail: 1, places: [], ids: [], answers: '[]', seen: '[]' },
 });
 
 /** One row as a rule sees it, due or not; each piece is an expression on it. */

@@ -74,12 +74,16 @@ function write(rule: Rule, read: string[], compiling: Compiling): string {
       ].join(', ')}`;
 }
 
+/** Faults of a rule, which are found on rows. */
+export const STILL_DUE = 'the change left it due';
+export const TWICE = 'one pass would change it twice by this rule, for the same time';
+
 /** Asked of the row as the change and the triggers of its table left it. */
 function refusedIfStillDue({ due, where }: Rule, { job: { table }, found, columns, dbZone }: Compiling): string {
   const meanings = Object.fromEntries(columns.map((name) => [name, physical(table, found, name, dbZone, 't.')]));
   const after = reading('t', { columns: [], quoted: table.quoted, meanings }, { due_at: 'todo.due_at' });
   const isDue = [`${after(due)} <= ${NOW}`, ...Object.values(where as Conditions).map((each) => `(${after(each)})`)];
-  return `case when ${isDue.join(' and ')} and ${after(due)} <= todo.due_at then scheduler.refuse('the change left it due') end`;
+  return `case when ${isDue.join(' and ')} and ${after(due)} <= todo.due_at then scheduler.refuse('${STILL_DUE}') end`;
 }
 
 function told(event: Event, step: number, rule: string, { carry = {} }: Rule, compiling: Compiling): string {

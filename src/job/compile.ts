@@ -30,6 +30,7 @@ export interface CompiledRule extends Changing {
   together: ReturnType<typeof togetherOf> | undefined;
   outside: (Outside & { recording: string }) | undefined;
   make: Rule['make'];
+  mustEnd: boolean;
 }
 
 const SHOWN = 80;
@@ -57,7 +58,7 @@ export function install(job: Job, catalog: Catalog, dbZone: string): Installed {
     const changing = once(() => change(name, rule, { job, tables, found, columns, dbZone, of }));
     return withLater(
       {
-        ...{ job: job.name, name, at, make: rule.make },
+        ...{ job: job.name, name, at, make: rule.make, mustEnd: rule.mustEnd ?? false },
         row: `${other ? other.from(locked) : locked[job.table.name]} r`,
         idType: other?.idType ?? found.columns[job.table.key ?? 'id']!,
         when: Object.fromEntries(Object.entries(where).filter((each) => !isApart(each))),

@@ -219,6 +219,7 @@ export interface Outcome {
   transition: string;
   step: number;
   entity_id: string;
+  due: string;
   data: Record<string, unknown>;
 }
 

@@ -5,6 +5,7 @@ import { Stop } from '../base/stop.ts';
 import type { Database, Transaction } from '../db/client.ts';
 import { run } from '../engine/run.ts';
 import { asOwner } from '../job/adopt.ts';
+import { STILL_DUE, TWICE } from '../job/change.ts';
 import type { Conditions, Job } from '../job/define.ts';
 import { quoteName, quoteText } from '../job/expressions.ts';
 import { qualified } from '../job/tables.ts';
@@ -36,6 +37,8 @@ export interface Change {
   indexes: IndexPlan[];
   /** What its new rules would find. */
   due: Due[];
+  /** Rows on which it fails, of those that it was played on. */
+  failing: string[];
 }
 
 export interface Plan {
@@ -61,7 +64,7 @@ export async function planOf(applying: Applying, files: Files, prune: boolean): 
     const what = prune ? 'removed' : 'kept';
     changes.push({
       ...{ name, what, table: definition!.table, definition, built: undefined, kept: compiled },
-      ...{ differs: [], indexes: [], due: [] },
+      ...{ differs: [], indexes: [], due: [], failing: [] },
     });
   }
   return {
@@ -115,7 +118,7 @@ async function compare(
   const isSame = was && differs.length === 0 && isDeepStrictEqual(before!.compiled, JSON.parse(JSON.stringify(kept)));
   const newRules = Object.keys(job.rules).filter((name) => !(name in rulesBefore));
   return {
-    ...{ name: job.name, table: `${table.schema}.${table.name}`, definition, built, kept, differs },
+    ...{ name: job.name, table: `${table.schema}.${table.name}`, definition, built, kept, differs, failing: [] },
     what: isSame ? 'same' : was ? 'changed' : 'new',
     indexes: await planIndexes(tx, built, settings),
     due: await dueNow(tx, kept, table, settings, newRules),
@@ -148,19 +151,34 @@ function differences(was: OwnJob, is: OwnJob): string[] {
 
 const PLAYED = 100;
 
+export interface Played {
+  /** What is wrong with the job. */
+  faults: string[];
+  /** Rows that it would fail on. */
+  rows: string[];
+}
+
 /** What its rules make of some real rows, rolled back: a trial that sees triggers, and rules that feed one another. */
-export async function play({ db, settings, log }: Applying, change: Change): Promise<string[]> {
+export async function play({ db, settings, log }: Applying, change: Change): Promise<Played> {
   const { name, definition, kept } = change;
   const result = await run(db, settings, log, {
     ...{ jobs: { builtIn: [], own: [name] }, stop: new Stop(), timeoutSeconds: 30, batchSize: PLAYED, most: PLAYED },
     ...{ dryRun: true, debug: false, by: 'apply', evenIfPaused: true },
     before: (tx) => keepJob(tx, name, definition, kept, 'apply'),
   });
-  return result.jobs.flatMap(({ failures, error }) => [
-    ...(error ? [error] : []),
-    ...failures.map(({ id, rule, error: why }) => `row ${id} fails by the rule "${rule}": ${why}`),
-  ]);
+  const [job] = result.jobs;
+  const rows = job!.failures.map(({ id, rule, error: why }) => ({
+    why,
+    sentence: `row ${id} fails by the rule "${rule}": ${why}`,
+  }));
+  return {
+    faults: [...(job!.error ? [job!.error] : []), ...rows.filter(isOfRule).map(({ sentence }) => sentence)],
+    rows: rows.filter((each) => !isOfRule(each)).map(({ sentence }) => sentence),
+  };
 }
+
+/** Not the row, but the rule is wrong. */
+const isOfRule = ({ why }: { why: string }) => [STILL_DUE, TWICE].includes(why);
 
 /** Adds the columns, builds the indexes, and then switches all definitions at once. */
 export async function carryOut(

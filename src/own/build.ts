@@ -148,7 +148,7 @@ async function rulesOf(making: Making, name: string, rule: OwnRule): Promise<Rec
     fails[`the zone '{${making.own.zone}}' is not known`] = `not scheduler.known_zone(${zones.zone})`;
   if (rule.once !== undefined) keepOnce(making, rule.once, [...path, 'once']);
   const set = await setOf(making, rule, due, path);
-  const made: Rule = { due, where, fails, apart, mustEnd: !rule.delete };
+  const made: Rule = { due, where, apart, mustEnd: !rule.delete, ...(Object.keys(fails).length > 0 && { fails }) };
   const event = eventOf(making, rule, Object.keys(set), path);
   if (rule.delete) Object.assign(made, { delete: true });
   else made.set = set;
