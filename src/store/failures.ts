@@ -15,7 +15,7 @@ export const mayBeTried = ({ job, name }: CompiledRule) => {
 };
 
 /**
- * Expects a relation `refused` (id, error). Growing pauses, then quarantine: an operator has to look. A runner that took a row
+ * Expects a relation `refused` (id, error, state). Growing pauses, then quarantine: an operator has to look. A runner that took a row
  * for due before another one noted its failure has not made another attempt.
  */
 export const NOTE_REFUSED = `
@@ -33,7 +33,7 @@ export const NOTE_REFUSED = `
       when 2 then excluded.last_failed_at + interval '30 minutes' else 'infinity' end,
     quarantined_at = case when f.attempts + 1 < ${ATTEMPTS} then null else excluded.last_failed_at end
   where f.next_attempt_at <= excluded.last_failed_at
-  returning entity_id`;
+  returning entity_id, attempts`;
 
 /** Expects a relation `outcome` (entity_id): success clears a failure of the same rule. */
 export const CLEAR_SUCCEEDED = `
@@ -44,6 +44,10 @@ export const CLEAR_SUCCEEDED = `
 export interface Refusal {
   id: string;
   error: string;
+  /** Of the error that the row met, if there was one. */
+  state: string | null;
+  /** It has not failed before. */
+  isNew?: boolean;
 }
 
 export interface Failure {

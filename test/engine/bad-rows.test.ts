@@ -32,6 +32,58 @@ for (const [cause, { sql, reason }] of Object.entries(CAUSES)) {
   });
 }
 
+// States of classes that stand for a fault of the statement, of a program, of a server's insides, or for nothing known.
+const STATES =
+  '03000 0A000 21000 22012 23505 26000 28000 2B000 34000 38000 39000 3F000 42501 42P01 42883 42601 54000 55000 A1234 E0001 HV000 P0001 XX000 Z9999';
+
+/** Raises the state that is a row's name. */
+const RAISES_ITS_NAME = `create function refuse() returns trigger language plpgsql as $$
+  begin
+    if new.name !~ '^good' and new.status = 'active' then raise exception 'no' using errcode = new.name; end if;
+    return new;
+  end $$;
+  create trigger refuse before update on packages for each row execute function refuse()`;
+
+test('a row is to blame for whatever error it alone meets: every state is recorded, and the other rows are done', async () => {
+  await using db = await database();
+  const states = STATES.split(' ');
+  await due(db, 3);
+  for (const name of states)
+    await db.insert('packages', { name, enable_schedule: true, scheduled_activation_time: START });
+  await db.query(RAISES_ITS_NAME);
+  // Too large for an index: 54000 is also what a full queue of notifications raises.
+  await db.query(`create index on packages (description) where status = 'active';
+    insert into packages (name, enable_schedule, scheduled_activation_time, description)
+    select 'good, but large', true, '${START}', string_agg(md5(n::text), '') from generate_series(1, 1000) as n`);
+  const { jobs, exitCode } = await tick(db);
+  assert.deepEqual([jobs[0]!.error, jobs[0]!.changed, exitCode], [undefined, { activate: 3 }, 1]);
+  assert.equal((await failures(db)).length, states.length + 1);
+  assert.deepEqual([jobs[0]!.failed, jobs[0]!.unsent], [states.length + 1, 0]);
+  // By itself, such a row is tried again and put into quarantine all the same.
+  await db.query(`delete from packages where name <> '42501'`);
+  for (const minutes of [5, 35]) assert.equal((await tick(db, later(minutes))).jobs[0]!.failed, 1);
+  assert.equal((await failures(db)).find(({ entity_id }) => entity_id === '16')!.attempts, 3);
+});
+
+test('what every row of a rule meets alike is one error of its job: no row fails, and its other rules go on', async () => {
+  await using db = await database();
+  await due(db, 40);
+  await db.query(`create function broken() returns trigger language plpgsql as $$
+      begin insert into audit select new.id; return new; end $$;
+    create trigger broken before update on packages for each row when (new.status = 'active') execute function broken();
+    insert into packages (name, enable_schedule, scheduled_activation_time, validity, status) values
+      ('on', true, timestamptz '${START}' - interval '3 hours', '2 hours', 'active')`);
+  const { jobs, exitCode } = await tick(db);
+  assert.match(
+    jobs[0]!.error!,
+    /^The tables of packages refuse every row alike: relation "audit" does not exist\. Most likely a trigger/,
+  );
+  assert.deepEqual([jobs[0]!.failed, jobs[0]!.changed, exitCode], [0, { deactivate: 1 }, 78]);
+  assert.deepEqual(await failures(db), []);
+  await db.query('create table audit (id bigint)');
+  assert.deepEqual((await tick(db)).jobs[0]!.changed, { activate: 40 });
+});
+
 test('many bad rows among good ones, over several batches: every good one is done, every bad one recorded once', async () => {
   await using db = await database();
   await due(db, 100);
