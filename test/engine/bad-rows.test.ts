@@ -119,6 +119,48 @@ test('a failing row is retried after 5 minutes, again after 30, then quarantined
   assert.deepEqual(await failures(db), []);
 });
 
+test('a row in quarantine that somebody mends is tried again by itself, within five minutes and from its first attempt', async () => {
+  await using db = await database();
+  await due(db, 3);
+  await db.query(`update packages set validity = 'banana'`);
+  const failed = async (minutes: number) => (await tick(db, later(minutes))).jobs[0]!.failed;
+  for (const minutes of [0, 5, 35]) assert.equal(await failed(minutes), 3);
+  // Of the first, something is changed that the rule does not read.
+  await db.query(`update packages set description = 'new' where id = 1;
+    update packages set validity = '2 hours' where id = 2; update packages set validity = 'apple' where id = 3`);
+  assert.equal(await failed(39), 0);
+  const dry = await tick(db, later(40), { dryRun: true });
+  const { jobs } = await tick(db, later(40));
+  assert.deepEqual([jobs[0]!.changed, jobs[0]!.failures.map(({ id }) => id)], [{ activate: 1 }, ['3']]);
+  assert.deepEqual(dry.jobs, jobs);
+  const known = async () =>
+    (await failures(db)).map((row) => [row.entity_id, row.attempts, row.quarantined_at === null]);
+  assert.deepEqual(await known(), [
+    ['1', 3, false],
+    ['3', 1, true],
+  ]);
+  // Not compared again before five minutes have passed, and a row that is gone is nobody's fault.
+  await db.query(`update packages set validity = '1 hour' where id = 1`);
+  assert.equal(await failed(44), 0);
+  await db.query(`delete from packages where id = 3`);
+  assert.deepEqual((await tick(db, later(45))).jobs[0]!.changed, { activate: 1 });
+  assert.deepEqual(await known(), [['3', 1, true]]);
+});
+
+test('a rule that fails on a row holds back no other rule of it', async () => {
+  await using db = await database();
+  await due(db, 1);
+  await db.query(CAUSES['a check constraint']!.sql);
+  await db.query(`update packages set name = 'bad 1'`);
+  for (const minutes of [0, 5, 35]) assert.equal((await tick(db, later(minutes))).jobs[0]!.failed, 1);
+  const { changed, failed } = (await tick(db, later(120))).jobs[0]!;
+  assert.deepEqual([changed, failed], [{ miss: 1 }, 0]);
+  assert.deepEqual(
+    (await failures(db)).map(({ rule, attempts }) => [rule, attempts]),
+    [['activate', 3]],
+  );
+});
+
 test('a released row that fails again starts over with its attempts', async () => {
   await using db = await database();
   await due(db, 1);

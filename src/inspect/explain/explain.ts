@@ -141,7 +141,7 @@ async function withObstacle(db: Database, read: Read, prospect: Prospect): Promi
 function whyHeld({ view, state, readOnly }: Read, { rule, failure }: Prospect): string | undefined {
   const { job, id, now } = view;
   if (failure?.quarantined_at)
-    return `it is in quarantine since ${readable(failure.quarantined_at)}, after ${failure.attempts} attempts (${failure.error}), until somebody runs "scheduler failures retry --job ${job.name} --id ${id}"`;
+    return `it is in quarantine since ${readable(failure.quarantined_at)}, after ${failure.attempts} attempts (${failure.error}), until somebody mends it or runs "scheduler failures retry --job ${job.name} --id ${id}"`;
   if (state.state === 'paused' || state.state === 'switched off') return `${job.name} is ${state.state}: ${state.why}`;
   const unprepared = whyNotPrepared(rule, values(view, rule, now))?.replace(/\.$/, '');
   return unprepared ?? (readOnly ? `the database takes no changes: ${readOnly}` : undefined);
