@@ -27,6 +27,7 @@ export interface CompiledRule extends Changing {
   wrong: string | undefined;
   together: ReturnType<typeof togetherOf> | undefined;
   outside: (Outside & { recording: string }) | undefined;
+  outcomes: Record<string, Conditions> | undefined;
   /** The columns of the row that it reads. */
   reads: string[];
   make: Rule['make'];
@@ -46,7 +47,7 @@ export function install(job: Job, catalog: Catalog, dbZone: string): Installed {
   const columns = columnsOf(job.table, found);
   const [ofRow, ofOther] = [reading('r', columns), reading('r', [])];
   const rules = Object.entries(job.rules).map(([name, rule]): CompiledRule => {
-    const { row: other, fails, together, outside } = rule;
+    const { row: other, fails, together, outside, outcomes } = rule;
     const plain = other ? ofOther : ofRow;
     const at = plain(rule.due);
     const withDue = once(() => reading('r', other ? [] : columns, { due_at: `(${at})` }));
@@ -66,6 +67,9 @@ export function install(job: Job, catalog: Catalog, dbZone: string): Installed {
         wrong,
         together: () => together && togetherOf(together, locked, of),
         outside: () => outside && { ...outside, recording: outside.record(tables) },
+        outcomes: () =>
+          outcomes &&
+          Object.fromEntries(Object.entries(outcomes(tables)).map(([name, all]) => [name, mapped(all, of)])),
         carry: () => changing().carry,
         reads: () => readsOf([at, ...Object.values(when), wrong() ?? '', ...changing().carry].join(' , ')).columns,
         change: () => changing().change,

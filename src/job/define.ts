@@ -95,6 +95,8 @@ export interface Rule {
    * transition not even counted. Change rows in the order of `todo`.
    */
   change?: (tables: Tables) => string;
+  /** Where the change makes different transitions of different rows: the conditions of each. For explaining. */
+  outcomes?: (tables: Tables) => Record<string, Conditions>;
   /** For rows that must change one after the other, or all at once. */
   together?: Together;
   /** Work outside the database for the rows that the change has claimed. */
