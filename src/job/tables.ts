@@ -1,3 +1,4 @@
+import type { Transaction } from '../db/client.ts';
 import { named } from '../db/search-path.ts';
 import type { Job, Table, TableName, Tables } from './define.ts';
 import { quoteName, quoteText } from './expressions.ts';
@@ -35,6 +36,11 @@ export const CATALOG = `(
     where c.oid = ${named('wanted.name')} and c.relkind in ('r', 'p')
   ) as found on true
 )`;
+
+export async function readCatalog(tx: Transaction, tables: string[]): Promise<Catalog> {
+  const [row] = await tx.query<{ catalog: Catalog }>(`select ${CATALOG} as catalog`, { tables });
+  return row!.catalog;
+}
 
 export const tablesOf = (job: Job): Table[] => [job.table, ...Object.values(job.tables ?? {})];
 export const tableNames = (jobs: Job[]): string[] => [...new Set(jobs.flatMap(tablesOf).map(({ name }) => name))];
