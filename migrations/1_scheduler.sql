@@ -66,8 +66,12 @@ create table scheduler.failures (
   -- 'infinity' once quarantined: the one comparison that skips waiting rows skips these too.
   next_attempt_at timestamptz not null,
   quarantined_at timestamptz,
+  -- A hash of what the rule read of the row, and when it was last compared: a row in quarantine that was mended is tried again.
+  seen bigint,
+  compared_at timestamptz,
   primary key (tenant, job, rule, entity_id)
 );
+create index failures_to_compare on scheduler.failures (compared_at) where quarantined_at is not null;
 comment on table scheduler.failures is 'Rows that failed, until they succeed or an operator drops them.';
 
 create table scheduler.controls (
@@ -109,7 +113,7 @@ insert into scheduler.holds select kind, n from unnest(array[60, 61]) as kind, g
 create type scheduler.outcome as (
   step integer, transition text, type text, entity_id text, due_at timestamptz, channels text[], data jsonb, sealed jsonb
 );
-create type scheduler.refusal as (id text, error text);
+create type scheduler.refusal as (id text, error text, state text);
 
 -- Instants -------------------------------------------------------------------------------------------------------------
 
@@ -488,7 +492,7 @@ create function scheduler.stored_once(name text, relation regclass, col text) re
 -- places and $2 the ids of a piece. The answer tells of consecutive rows, from the first one on: so many as one piece, or one
 -- that is refused with the error that it alone met. It ends when patience does: what is not told of was not touched.
 create function scheduler.bisect(
-  statement text, parameters text[], places text[], ids text[], piece integer, keep boolean, blames_row text, patience interval
+  statement text, parameters text[], places text[], ids text[], piece integer, keep boolean, spares text, patience interval
 )
 returns table (rows integer, outcome scheduler.outcome[], refused scheduler.refusal[])
 language plpgsql
@@ -508,6 +512,7 @@ declare
   suspects integer := 0;
   clean boolean;
   reason text;
+  state text;
 begin
   -- Prepared statements outlive a transaction. One may be left where a pooler has let go of a connection that broke.
   if exists (select from pg_prepared_statements where name = 'scheduler_piece') then
@@ -534,12 +539,13 @@ begin
         deallocate scheduler_piece;
         raise exception using errcode = sqlstate, message = sqlerrm;
       when others or assert_failure then
-        if not clean and sqlstate !~ blames_row then
+        if not clean and sqlstate ~ spares then
           deallocate scheduler_piece;
           raise exception using errcode = sqlstate, message = sqlerrm;
         end if;
         -- A constraint may quote a value of any size.
         reason := left(sqlerrm, 2000);
+        state := sqlstate;
     end;
     if clean then
       return next;
@@ -551,7 +557,7 @@ begin
       end if;
     elsif rows = 1 then
       outcome := null;
-      refused := array[row(ids[first], reason)::scheduler.refusal];
+      refused := array[row(ids[first], reason, state)::scheduler.refusal];
       return next;
       first := first + 1;
       suspects := 0;

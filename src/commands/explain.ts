@@ -43,6 +43,8 @@ function tell(job: Job, explanation: Explanation): void {
   const { name } = job;
   let outlook = 'as it is, nothing comes next';
   if (next) outlook = `"${next.transition}" comes next, ${when(next.at, now)}`;
+  if (transitions.some(({ transition, verdict }) => transition === next?.transition && verdict.kind === 'held'))
+    outlook = `"${next!.transition}" is due, and held up by a lock`;
   if (unreadable) outlook = `nobody can read it, as ${unreadable}`;
   print(`${name} ${id}, at ${readable(now)}: ${outlook}.`);
   if (state !== 'running')

@@ -2,7 +2,7 @@ import type { CompiledRule, Installed } from '../job/compile.ts';
 import { type Job, linesOf } from '../job/define.ts';
 import { emptyResult, FINISH_RUN, finished, type JobResult, RECORD_STOPPED } from '../store/runs.ts';
 import { type Due, isOfOneJob, type Question, whatIsDue, whatIsDueApart } from './ask.ts';
-import { isForAllJobs, jobError } from './faults.ts';
+import { AllRefused, isForAllJobs, jobError } from './faults.ts';
 import type { JobRecord, Run } from './records.ts';
 import { sweep } from './sweep.ts';
 
@@ -95,13 +95,20 @@ export class Pass {
     const record = this.#recordOf(job);
     try {
       record.surveyed ??= await this.#survey(installed);
+      let fault: AllRefused | undefined;
       for (const rule of rules) {
-        const changed = await sweep(this.#run, rule, record);
+        const changed = await sweep(this.#run, rule, record).catch((error) => {
+          if (!(error instanceof AllRefused)) throw error;
+          fault ??= error;
+          return false;
+        });
         // A row that a gateway gave back unanswered is due at once, and must not be tried again and again.
         const isGivenUp = !changed || rule.outside;
         this.#sweepsLeft.set(rule, isGivenUp ? 0 : (this.#sweepsLeft.get(rule) ?? MOST_SWEEPS) - 1);
         if (this.#run.stop.reason) break;
       }
+      // One rule's broken trigger must not hide the others.
+      if (fault) throw fault;
     } catch (error) {
       if (isForAllJobs(error)) throw error;
       await this.#stop(job, error);

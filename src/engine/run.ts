@@ -3,7 +3,9 @@ import { EXIT, type ExitCode } from '../base/errors.ts';
 import type { Log } from '../base/log.ts';
 import type { Stop, StopReason } from '../base/stop.ts';
 import type { Database, Transaction } from '../db/client.ts';
+import type { Installed } from '../job/compile.ts';
 import type { Job } from '../job/define.ts';
+import { releaseMended } from '../store/failures.ts';
 import { isStranger, lockHolder, strangersLock } from '../store/lock.ts';
 import { checkLevel } from '../store/migrate.ts';
 import { prune } from '../store/retention.ts';
@@ -143,6 +145,7 @@ function prepare({ db, settings, log, request }: Context, found: Found) {
   const pass = new Pass(running, planned, found.anyFailures, !request.between);
   return async (asking: Transaction | undefined): Promise<RunResult> => {
     running.asking = asking;
+    if (found.anyToCompare) await releaseAllMended(running, planned);
     await pass.run();
     if (pass.expired && by === undefined && !stop.reason) await prune(db, settings, found.now, stop);
     const jobs = planned.map(({ job }) => pass.resultOf(job));
@@ -151,6 +154,14 @@ function prepare({ db, settings, log, request }: Context, found: Found) {
       ...(stop.reason && jobs.some((job) => job.workLeft) && { stopped: stop.reason }),
     };
   };
+}
+
+/** Before it is asked what is due, and apart from the lock's transaction: that would hold what a batch changes. */
+async function releaseAllMended({ db, log, values }: Run, jobs: Installed[]): Promise<void> {
+  for (const rule of jobs.flatMap(({ rules }) => rules)) {
+    const count = await releaseMended(db, rule, values);
+    if (count > 0) log.info(`${rule.job}: rows in quarantine were mended and are tried again`, { count });
+  }
 }
 
 export function exitCode(jobs: JobResult[]): ExitCode {

@@ -1,6 +1,6 @@
 import type { Settings } from '../base/config.ts';
 import type { Database } from '../db/client.ts';
-import { blamesRow, sqlState } from '../db/states.ts';
+import { blamesRow } from '../db/states.ts';
 import { parameters } from '../engine/run.ts';
 import { isDue } from '../engine/statements.ts';
 import type { Installed } from '../job/compile.ts';
@@ -19,9 +19,6 @@ export interface Backlog {
 // To tell "a few" from "a thousand or more" is enough, and costs the same with ten million rows.
 export const MOST = 1000;
 
-// A table that has changed, and a row whose value a condition cannot read.
-const isOfTheTables = (error: unknown) => sqlState(error)?.startsWith('42') || blamesRow(error);
-
 /** A job whose tables do not answer is left out: what is wrong with it is another question's answer. */
 export async function readBacklog(
   db: Database,
@@ -34,7 +31,7 @@ export async function readBacklog(
     db
       .transaction((tx) => tx.query<Backlog>(backlogOf(some), values), { inIndexOrder: true })
       .catch((error) => {
-        if (!isOfTheTables(error)) throw error;
+        if (!blamesRow(error)) throw error;
         return undefined;
       });
   if (jobs.length === 0) return [];

@@ -5,24 +5,20 @@ import type { Job, Table } from './define.ts';
 import { quoteName, quoteText } from './expressions.ts';
 import { ensureIndex, ensureOnce, ensureUnique, indexesOf, type Making, type Zones } from './indexes.ts';
 import {
-  CATALOG,
   type Catalog,
   type Found,
   keyOf,
   missingFrom,
   namesOf,
   qualified,
+  readCatalog,
   tableNames,
   tablesOf,
 } from './tables.ts';
+import { hasWords } from './words.ts';
 
 /** What PostgreSQL reads as the instant of the transaction. */
 const NOW = 'now';
-
-export async function readCatalog(tx: Transaction, tables: string[]): Promise<Catalog> {
-  const [row] = await tx.query<{ catalog: Catalog }>(`select ${CATALOG} as catalog`, { tables });
-  return row!.catalog;
-}
 
 interface Adopting extends Making {
   job: Job;
@@ -81,23 +77,6 @@ async function isTaken(tx: Transaction, names: string[]): Promise<boolean> {
     { names },
   );
   return row!.taken;
-}
-
-/** An enum type of the application may lack a word that the job writes. */
-async function hasWords(tx: Transaction, table: Table, { oid }: Found): Promise<boolean> {
-  const wanted = Object.entries(table.columns).flatMap(([name, { words = [] }]) =>
-    words.map((word) => ({ name, word })),
-  );
-  const [row] = await tx.query<{ lacking: boolean }>(
-    `select exists (
-       select from json_to_recordset(:wanted::json) as w (name text, word text)
-       join pg_attribute a on a.attrelid = :oid::oid and a.attname = w.name
-       join pg_type t on t.oid = a.atttypid and t.typtype = 'e'
-       where not exists (select from pg_enum e where e.enumtypid = t.oid and e.enumlabel = w.word)
-     ) as lacking`,
-    { wanted: JSON.stringify(wanted), oid },
-  );
-  return !row!.lacking;
 }
 
 /** The type of a column: that of the column it is like, or of the instants that the table has already. */

@@ -7,6 +7,7 @@ import type { Database } from '../db/client.ts';
 import { isTransient, ROW_HELD, sqlState } from '../db/states.ts';
 import { adopt } from '../job/adopt.ts';
 import type { Job } from '../job/define.ts';
+import { type Refusing, refusedWords } from '../job/words.ts';
 import { lockHolder } from './lock.ts';
 import { FORMER_EDITION, LEVEL_FOUND } from './runs.ts';
 
@@ -119,14 +120,16 @@ export async function migrate(
       async (tx) => {
         await tx.query(`select set_config('client_min_messages', 'warning', true)`);
         await adopt(tx, job, zones, say);
+        return refusedWords(tx, job);
       },
       { unbounded: true },
     );
     // A table that cannot be adopted must not keep the others from being ready.
-    await adopting.catch((error) => {
-      const known = inTheWay(job.name, error);
-      fault ??= known;
-    });
+    const known = await adopting.then(
+      ([refusing]) => refusing && refusesWords(job.name, refusing),
+      (error) => inTheWay(job.name, error),
+    );
+    fault ??= known;
   }
   if (fault) throw fault;
 }
@@ -194,6 +197,11 @@ function inTheWay(job: string, error: Error): OperatorError {
   if (!sqlState(error) || isTransient(error)) throw error;
   return sqlState(error) === '42501' ? notTheOwner(error) : notFitting(job, error);
 }
+
+const refusesWords = (job: string, { sentence, remedy }: Refusing) =>
+  configurationError(
+    `The tables of ${job} are ready, but its rows would fail: ${sentence}. Let the check allow that, for instance: ${remedy}`,
+  );
 
 const notFitting = (job: string, error: Error) =>
   configurationError(

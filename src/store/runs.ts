@@ -7,6 +7,7 @@ import { type Installed, install } from '../job/compile.ts';
 import type { Failed, Job } from '../job/define.ts';
 import { CATALOG, type Catalog, missingFrom, tableNames } from '../job/tables.ts';
 import { type Control, LATEST_CONTROLS, latestControl } from './controls.ts';
+import { anyToCompare } from './failures.ts';
 import { LOCK_KEY } from './lock.ts';
 
 /** What a job finds when a run starts. */
@@ -32,6 +33,8 @@ export interface Found {
   locked: boolean;
   /** Whether any row of any job has failed and not succeeded since. */
   anyFailures: boolean;
+  /** Whether it is time to see if a row in quarantine was mended. */
+  anyToCompare: boolean;
   jobs: Standing[];
 }
 
@@ -43,6 +46,7 @@ interface Answer {
   level: number;
   taken: string[];
   anyFailures: boolean;
+  anyToCompare: boolean;
   controls: (Control & { job: string | null; id: number })[];
   catalog: Catalog;
 }
@@ -79,7 +83,7 @@ export async function readStanding(
              and r.finished_at is not null and not r.work_left
          )
        ) as taken,
-       exists (select from scheduler.failures) as "anyFailures",
+       exists (select from scheduler.failures) as "anyFailures", ${anyToCompare('now')} as "anyToCompare",
        (select coalesce(json_agg(c), '[]') from (${LATEST_CONTROLS}) as c) as controls,
        ${CATALOG} as catalog
      from run cross join minute`,

@@ -44,7 +44,7 @@ test('a quarantined row is released by retry, and the next tick tries it again',
   for (const at of ['10:00', '10:05', '10:35']) await db.tick(`2026-03-01T${at}:00Z`);
   assert.match((await db.cli(['failures'])).out, /quarantined/);
   await db.query(`update packages set validity = '2 hours'`);
-  await db.tick('2026-03-01T10:40:00Z');
+  await db.tick('2026-03-01T10:39:00Z');
   assert.equal((await db.one('select status from packages')).status, 'inactive');
 
   assert.deepEqual(await json(db, ['retry', '--job', 'packages']), {

@@ -3,9 +3,9 @@ import { SCHEMAS } from '../../db/search-path.ts';
 import { sqlState } from '../../db/states.ts';
 import { parameters } from '../../engine/run.ts';
 import { claimByKey, recordAnswers } from '../../engine/statements.ts';
-import { readCatalog } from '../../job/adopt.ts';
 import { type Installed, install } from '../../job/compile.ts';
-import { type Catalog, missingFrom, tableNames } from '../../job/tables.ts';
+import { type Catalog, missingFrom, readCatalog, tableNames } from '../../job/tables.ts';
+import { refusedWords } from '../../job/words.ts';
 import type { Standing } from '../../store/runs.ts';
 import { anyValues, wholeBatch } from '../outlook.ts';
 import type { JobStatus } from '../status.ts';
@@ -88,5 +88,11 @@ async function fits(exam: Exam, { job, rules }: Installed): Promise<Result> {
       }
     }
   }
+  const refusing = await exam.db.transaction((tx) => refusedWords(tx, job));
+  if (refusing.length > 0)
+    return failed(
+      refusing.map(({ sentence }) => sentence).join('; '),
+      refusing.map(({ remedy }) => remedy),
+    );
   return ok(`installed: ${tableNames([job]).join(', ')}`);
 }

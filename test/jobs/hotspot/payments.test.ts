@@ -282,6 +282,23 @@ test('too small an amount fails that row, naming both amounts, and nobody else',
   assert.equal((await theUser(db)).phone_number, '254700000001');
 });
 
+test('an amount that is no number buys nothing', async () => {
+  for (const type of ['numeric', 'double precision']) {
+    await using db = await database();
+    await db.query(`alter table payments alter amount type ${type}`);
+    const { id } = await hotspotPackage(db);
+    const amounts = ['NaN', ...(type === 'numeric' ? [] : ['Infinity', '-Infinity'])];
+    for (const amount of amounts) await pay(db, id, { amount, phone_number: `25470000000${amount.length}` });
+    await pay(db, id);
+    const { changed, failed } = await tick(db);
+    assert.deepEqual([changed.provision, failed], [1, amounts.length], type);
+    assert.deepEqual(
+      await failures(db),
+      amounts.map((amount) => `its amount is ${amount}, which is no number`),
+    );
+  }
+});
+
 test('a package that is gone, a duration or a speed that cannot be read, and a suspended user fail their rows', async () => {
   await using db = await database();
   const good = await hotspotPackage(db);
