@@ -208,8 +208,8 @@ test('an --env-file adds to the environment, which wins', async () => {
 test('a certificate that cannot be read, and sslmode=verify-ca without one, exit 78 and are named', async () => {
   const url = 'postgresql://u:hunter2@db/x?sslmode=verify-ca';
   for (const [more, what] of [
-    ['&sslrootcert=/no/such/file', /--database-url cannot be used: ENOENT: .*'\/no\/such\/file'\.$/m],
-    ['', /--database-url cannot be used: .*sslmode=verify-ca requires specifying a CA with sslrootcert/],
+    ['&sslrootcert=/no/such/file', /sslrootcert is "\/no\/such\/file", which cannot be read: ENOENT\.$/m],
+    ['', /sslmode is "verify-ca", which needs sslrootcert/],
   ] as const) {
     const refusal = await cli(['status', '--database-url', `${url}${more}`]);
     refused(refusal, 78, what);

@@ -1,5 +1,5 @@
 import type { Command } from 'commander';
-import { withoutPassword } from '../base/config.ts';
+import { withoutPassword } from '../base/connection.ts';
 import { EXIT } from '../base/errors.ts';
 import { print, printJson, printVerdict } from '../base/output.ts';
 import { diagnose } from '../inspect/doctor/diagnose.ts';

@@ -1,4 +1,4 @@
-import { withoutPassword } from '../../base/config.ts';
+import { withoutPassword } from '../../base/connection.ts';
 import type { Database } from '../../db/client.ts';
 import { type Exam, failed, ok, quoteName, type Result, type Server, skipped, warning } from './finding.ts';
 
