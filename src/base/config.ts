@@ -1,6 +1,5 @@
 import { readFileSync } from 'node:fs';
 import { isatty } from 'node:tty';
-import { parseEnv } from 'node:util';
 import { type Connection, type Environment, readConnection, withTimeoutOf } from './connection.ts';
 import { configurationError, usageError } from './errors.ts';
 
@@ -131,9 +130,27 @@ export function readEnvironment(envFile?: string): Environment {
   } catch (error) {
     throw usageError(`The file "${envFile}" of --env-file cannot be read: ${(error as Error).message}.`);
   }
-  // As with Node's own --env-file, what the environment already says wins. pg reads PG* from process.env itself.
+  // What the environment already says wins. pg reads PG* from process.env itself.
   for (const [name, value] of Object.entries(parseEnv(text))) if (OURS.test(name)) process.env[name] ??= value;
   return process.env;
+}
+
+const ASSIGNMENT =
+  /^[ \t]*(?:export[ \t]+)?([\w.]+)[ \t]*=[ \t]*(?:'([^']*)'|"((?:\\.|[^"\\])*)"|([^\r\n]*?))[ \t]*(?:(?<=[ \t])#[^\r\n]*)?$/gms;
+
+/**
+ * The file as a shell reads it, which systemd does nearly, too. Node's own reader loses the first line to a byte order mark, and
+ * cuts a password at a "#".
+ */
+export function parseEnv(text: string): Environment {
+  const lines = text.replace(/^\ufeff/, '').replaceAll('\r\n', '\n');
+  const found = [...lines.matchAll(ASSIGNMENT)].map(([, name, single, double, bare]) => {
+    const unescaped = double?.replace(/\\(.)/gs, (both, each) =>
+      each === 'n' ? '\n' : /["\\$`]/.test(each) ? each : both,
+    );
+    return [name!, single ?? unescaped ?? bare!];
+  });
+  return Object.fromEntries(found);
 }
 
 /** Every variable that the program reads itself; libpq's are for pg. */
