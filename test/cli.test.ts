@@ -126,7 +126,7 @@ test('a wrong command line exits 2, and names the mistake and the valid choices'
     [['tick', '--at', '2999-01-01'], /--at 2999-01-01 lies in the future.*--dry-run/],
     [['tick', '--batch-size', '0'], /--batch-size.*'0' is invalid.*whole number from 1 to 100000/],
     [['tick', '--batch-size', '1e3'], /'1e3' is invalid/],
-    [['tick', '--timeout', 'soon'], /--timeout.*'soon' is invalid.*whole number from 1/],
+    [['tick', '--timeout', 'soon'], /--timeout.*'soon' is invalid\. Valid: from 1 s to 1 d, such as 55/],
     [['history', '--since', '12:00 maybe'], /--since is "12:00 maybe", which is not a time/],
     [['events', '--until', '0'.repeat(20)], /--until is "0+", which is not a time/],
     [['events', '--limit', '-1'], /--limit.*'-1' is invalid/],

@@ -1,5 +1,6 @@
 import { readFileSync } from 'node:fs';
 import { isatty } from 'node:tty';
+import { spanInSeconds } from './calendar.ts';
 import { type Connection, type Environment, readConnection, withTimeoutOf } from './connection.ts';
 import { configurationError, usageError } from './errors.ts';
 
@@ -57,11 +58,10 @@ function zone(env: string): Variable<string> {
   };
 }
 
-/** The parser of a whole number from 1 on, with a unit or without. */
-const count = (most: number, unit: RegExp) => (text: string) => {
-  const digits = text.replace(unit, '');
-  const value = Number(digits);
-  return /^\d+$/.test(digits) && value >= 1 && value <= most ? value : undefined;
+/** The parser of a span of time, in whole units from 1 on. */
+const span = (most: number, unit: 's' | 'd') => (text: string) => {
+  const value = (spanInSeconds(text, unit) ?? 0) / (unit === 'd' ? 86_400 : 1);
+  return Number.isInteger(value) && value >= 1 && value <= most ? value : undefined;
 };
 
 export const METRICS_FILE: Variable<string> = {
@@ -86,14 +86,14 @@ const VARIABLES = {
   retentionDays: {
     env: 'SCHEDULER_RETENTION',
     fallback: '90',
-    valid: 'a number of days from 1 to 36500, such as "90 days"',
-    parse: count(36_500, /\s*d(ays?)?$/i),
+    valid: 'a number of days from 1 to 36500, such as "90 days" or 12w',
+    parse: span(36_500, 'd'),
   },
   connectTimeout: {
     env: 'PGCONNECT_TIMEOUT',
     fallback: '10',
-    valid: 'a number of seconds from 1 to 3600',
-    parse: count(3600, /s$/),
+    valid: 'a number of seconds from 1 to 3600, or 2m',
+    parse: span(3600, 's'),
   },
   logLevel: {
     env: 'SCHEDULER_LOG_LEVEL',

@@ -1,5 +1,5 @@
 import { Command, InvalidArgumentError } from 'commander';
-import { parseInstant } from '../base/calendar.ts';
+import { inWords, parseInstant, spanInSeconds } from '../base/calendar.ts';
 import { EXIT, type ExitCode, MEANINGS, usageError } from '../base/errors.ts';
 import { type CommonOptions, type Context, withContext } from '../context.ts';
 import type { Job } from '../job/define.ts';
@@ -77,6 +77,14 @@ export function wholeNumber(least: number, most: number) {
   };
 }
 
+export function seconds(least: number, most: number) {
+  return (text: string): number => {
+    const value = spanInSeconds(text, 's');
+    if (value !== undefined && value >= least && value <= most) return value;
+    throw new InvalidArgumentError(`Valid: from ${inWords(least)} to ${inWords(most)}, such as 55, 90s or 15m.`);
+  };
+}
+
 /** The parser of an argument or option that must be one of some names; they are kept with it, for completion. */
 export function oneOf(noun: string, choices: string[]) {
   const parse = (text: string): string => {
@@ -107,11 +115,15 @@ export function spanOptions(command: Command, limit: number): Command {
     .option('--limit <count>', 'the newest so many', wholeNumber(1, 1_000_000), limit);
 }
 
+/** The instant of an option, which says in which zone it was read. */
+export const instantOf = ({ settings, log }: Context, text: string, option: string): Promise<string> =>
+  parseInstant(text, option, settings.timezone, log.info);
+
 /** Puts instants in place of the times as they were typed. */
-export async function resolveSpan({ settings }: Context, options: SpanOptions): Promise<void> {
+export async function resolveSpan(context: Context, options: SpanOptions): Promise<void> {
   for (const end of ['since', 'until'] as const) {
     const text = options[end];
-    if (text !== undefined) options[end] = await parseInstant(text, `--${end}`, settings.timezone);
+    if (text !== undefined) options[end] = await instantOf(context, text, `--${end}`);
   }
 }
 
