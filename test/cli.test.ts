@@ -99,6 +99,18 @@ test('it runs from any folder, through a symbolic link, with an empty environmen
   assert.equal(fromPath.code, 0, fromPath.err);
 });
 
+test('a Node that is older than the package says is refused by the launcher', async () => {
+  const run = (version: string) => {
+    const older = `Object.defineProperty(process, 'versions', { value: { ...process.versions, node: '${version}' } });`;
+    return cli(['--version'], { env: { NODE_OPTIONS: `--import=data:text/javascript,${encodeURIComponent(older)}` } });
+  };
+  const { engines } = (await import('../package.json', { with: { type: 'json' } })).default;
+  assert.equal(engines.node, '>=20.12');
+  for (const version of ['18.20.1', '20.0.0', '20.11.1'])
+    refused(await run(version), 78, new RegExp(`Node\\.js ${version} is too old; it needs 20\\.12 or later`));
+  for (const version of ['20.12.0', '21.0.0', '22.3.0']) assert.equal((await run(version)).code, 0);
+});
+
 test('a reader that goes away ends any command quietly', async () => {
   await using db = await database();
   await db.tick();

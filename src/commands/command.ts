@@ -2,12 +2,13 @@ import { Command, InvalidArgumentError } from 'commander';
 import { inWords, parseInstant, spanInSeconds } from '../base/calendar.ts';
 import { EXIT, type ExitCode, MEANINGS, usageError } from '../base/errors.ts';
 import { type CommonOptions, type Context, withContext } from '../context.ts';
+import { explainFaultOfCommand } from '../engine/faults.ts';
 import type { Job } from '../job/define.ts';
-import { explainSchemaError, requireLevel } from '../store/migrate.ts';
+import { requireLevel } from '../store/migrate.ts';
 
 export interface Help {
   examples: string[];
-  /** Codes besides 0, 2, 69, 70 and 78, which every command may end with; and words of its own for some. */
+  /** Codes besides 0, 2, 69, 70, 75 and 78, which every command may end with; and words of its own for some. */
   exits?: Record<number, string>;
 }
 
@@ -18,7 +19,7 @@ export const helpOf = (command: Command): Required<Help> => helps.get(command)!;
 
 /** A command with its examples and exit codes in --help. */
 export function command(name: string, summary: string, help: Help): Command {
-  const usual = [EXIT.done, EXIT.usage, EXIT.unreachable, EXIT.defect, EXIT.configuration];
+  const usual = [EXIT.done, EXIT.usage, EXIT.unreachable, EXIT.defect, EXIT.stopped, EXIT.configuration];
   const exits = { ...Object.fromEntries(usual.map((code) => [code, MEANINGS[code]!])), ...help.exits };
   const examples = help.examples.map((example) => `  $ ${example}`);
   const codes = Object.entries(exits).map(([code, meaning]) => `  ${code.padStart(2)}  ${meaning}`);
@@ -29,7 +30,7 @@ export function command(name: string, summary: string, help: Help): Command {
   return made;
 }
 
-export const PASS_EXITS = { [EXIT.rowsFailed]: MEANINGS[EXIT.rowsFailed]!, [EXIT.stopped]: MEANINGS[EXIT.stopped]! };
+export const PASS_EXITS = { [EXIT.rowsFailed]: MEANINGS[EXIT.rowsFailed]! };
 
 /** What a command accepts that answers something. */
 export interface Options extends CommonOptions {
@@ -62,7 +63,7 @@ export function withSchema<O extends CommonOptions>(
       await requireLevel(context.db);
       return await work(context, options, args);
     } catch (error) {
-      throw explainSchemaError(error);
+      throw explainFaultOfCommand(error);
     }
   });
 }

@@ -97,14 +97,18 @@ function heedSignals(stop: Stop, { db, log }: Context): () => void {
     process.exitCode = EXIT.stopped;
     void log.flush().then(() => process.exit(EXIT.stopped));
   };
+  let grace: NodeJS.Timeout | undefined;
   const heed = () => {
     if (stop.reason === 'signal') return end();
     stop.request('signal');
-    setTimeout(end, GRACE_MS).unref();
+    grace = setTimeout(end, GRACE_MS).unref();
   };
   process.on('SIGTERM', heed).on('SIGINT', heed);
   // The rest is short then, and must not be cut off: the answer, the record for a monitor.
-  return () => process.off('SIGTERM', heed).off('SIGINT', heed).on('SIGTERM', finish).on('SIGINT', finish);
+  return () => {
+    clearTimeout(grace);
+    process.off('SIGTERM', heed).off('SIGINT', heed).on('SIGTERM', finish).on('SIGINT', finish);
+  };
 }
 
 const finish = () => {};

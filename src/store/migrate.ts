@@ -210,6 +210,7 @@ const stateOf = (error: unknown) => sqlState(error) ?? sqlState((error as Error)
 
 function explainMigrationError(error: unknown): unknown {
   const cause = ((error as Error).cause as Error | undefined) ?? (error as Error);
+  if (stateOf(error) === '25006') return cause;
   if (stateOf(error) === '42501') {
     return configurationError(
       `Migrating needs the right to create the schema "scheduler": ${cause.message}. Run it as the owner of the database.`,
@@ -217,6 +218,6 @@ function explainMigrationError(error: unknown): unknown {
   }
   if (error instanceof OperatorError) return error;
   return configurationError(
-    `The migrations could not be applied: ${cause.message.replace(/\s+/g, ' ')} Nothing of the failing one was kept.`,
+    `The migrations could not be applied: ${cause.message.replace(/\s+/g, ' ').replace(/\.?$/, '.')} Nothing of the failing one was kept.`,
   );
 }
