@@ -41,14 +41,13 @@ function tell(checks: Finding[]): void {
 const quoted = (text: string) => (/^[\w@%+=:,./-]+$/.test(text) ? text : `'${text.replaceAll("'", `'\\''`)}'`);
 
 function program({ envFile, databaseUrl, embedded }: Options): Program {
-  const options = [
-    ...(envFile ? [`--env-file ${quoted(envFile)}`] : []),
-    ...(embedded ? ['--embedded'] : []),
-    ...(databaseUrl ? [`--database-url ${quoted(withoutPassword(databaseUrl))}`] : []),
-  ];
+  const file = envFile ? [`--env-file ${quoted(envFile)}`] : [];
+  const at = (url: string) => `--database-url ${quoted(url)}`;
+  const database = embedded ? ['--embedded'] : databaseUrl ? [at(withoutPassword(databaseUrl))] : [];
+  const options = [...file, ...database];
   const cron = options.length > 0 ? options : ['--env-file /etc/scheduler.env'];
   return {
-    command: (name) => ['scheduler', name, ...options].join(' '),
+    command: (name, url) => ['scheduler', name, ...(url ? [...file, at(url)] : options)].join(' '),
     // Cron reads a percent sign as the end of the line.
     crontab: ['* * * * *', quoted(process.argv[1]!), 'tick', ...cron].join(' ').replaceAll('%', '\\%'),
   };
