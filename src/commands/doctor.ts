@@ -29,7 +29,7 @@ export function doctorCommand(): Command {
 function tell(checks: Finding[]): void {
   const width = Math.max(...checks.map(({ check }) => check.length));
   for (const { check, outcome, message, remedy } of checks) {
-    printVerdict(outcome, `${check.padEnd(width)}  ${message}`);
+    printVerdict(outcome, check.padEnd(width), message);
     // Without anything before them, so that a line is copied as it stands.
     for (const line of remedy ?? []) print(line);
     if (remedy) print('');

@@ -4,9 +4,10 @@ import type { Settings } from '../base/config.ts';
 import { configurationError, EXIT, OperatorError } from '../base/errors.ts';
 import { ROOT } from '../base/version.ts';
 import type { Database } from '../db/client.ts';
-import { isTransient, ROW_HELD, sqlState } from '../db/states.ts';
-import { adopt } from '../job/adopt.ts';
+import { ROW_HELD, sqlState } from '../db/states.ts';
+import { adopt, readCatalog } from '../job/adopt.ts';
 import type { Job } from '../job/define.ts';
+import { misfits, tableNames, tablesOf } from '../job/tables.ts';
 import { lockHolder } from './lock.ts';
 import { FORMER_EDITION, LEVEL_FOUND } from './runs.ts';
 
@@ -123,8 +124,8 @@ export async function migrate(
       { unbounded: true },
     );
     // A table that cannot be adopted must not keep the others from being ready.
-    await adopting.catch((error) => {
-      const known = inTheWay(job.name, error);
+    await adopting.catch(async (error) => {
+      const known = await inTheWay(db, job, error);
       fault ??= known;
     });
   }
@@ -189,16 +190,30 @@ async function explainHeld(client: Client, error: unknown): Promise<unknown> {
   );
 }
 
-function inTheWay(job: string, error: Error): OperatorError {
+async function inTheWay(db: Database, job: Job, error: Error): Promise<OperatorError> {
   if (error instanceof OperatorError) return error;
-  if (!sqlState(error) || isTransient(error)) throw error;
-  return sqlState(error) === '42501' ? notTheOwner(error) : notFitting(job, error);
+  // Nothing, or another time, mends what is no fault of a table.
+  if (!/^(0A|2[2378]|42|44|54|P0|XX)/.test(sqlState(error) ?? '')) throw error;
+  return sqlState(error) === '42501' ? notTheOwner(error) : notFitting(db, job, error);
 }
 
-const notFitting = (job: string, error: Error) =>
-  configurationError(
-    `The tables of ${job} cannot be made to fit: ${error.message}. Most likely a column has a type that does not fit: give it another and run "scheduler migrate" again; docs/adopting.md says what fits.`,
+async function notFitting(db: Database, job: Job, error: Error): Promise<OperatorError> {
+  const catalog = await db.transaction((tx) => readCatalog(tx, tableNames([job])));
+  const columns = tablesOf(job).flatMap((table) => {
+    const found = catalog[table.name];
+    return found ? misfits(table, found).map((each) => ({ table: table.name, ...each })) : [];
+  });
+  const wrong = columns.map(
+    ({ table, column, type, wanted }) => `${table}.${column} is ${type} and should be ${wanted}`,
   );
+  const advice =
+    wrong.length > 0
+      ? `${wrong.join(', ')}: give it that type`
+      : 'Most likely a column has a type that does not fit: give it another';
+  return configurationError(
+    `The tables of ${job.name} cannot be made to fit: ${error.message}. ${advice} and run "scheduler migrate" again; docs/adopting.md says what fits.`,
+  );
+}
 
 const notTheOwner = (error: Error) =>
   configurationError(
