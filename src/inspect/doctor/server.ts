@@ -97,7 +97,7 @@ async function readOnly(db: Database, { role, database, pooled }: Server): Promi
   const [who, where] = [quoteName(role), quoteName(database)];
   const reset = 'reset default_transaction_read_only;';
   const { source = 'somebody', sourcefile, sourceline } = setting ?? {};
-  const ofServer = [`alter system ${reset}`, 'select pg_reload_conf();'];
+  const ofServer = ['-- As a superuser:', `alter system ${reset}`, 'select pg_reload_conf();'];
   const ofFile = [`# Take it out of ${sourcefile}, line ${sourceline}. Then:`, 'select pg_reload_conf();'];
   // The default holds for the session, too, that takes it back.
   const change = (sql: string) => ['begin read write;', `${sql} ${reset}`, 'commit;'];
@@ -109,7 +109,7 @@ async function readOnly(db: Database, { role, database, pooled }: Server): Promi
     client: ['# Take "default_transaction_read_only" out of PGOPTIONS or of the connection URL.'],
   };
   return failed(`transactions may only read: default_transaction_read_only is on, set by ${source}`, [
-    ...(remedies[source] ?? ['-- As a superuser:', ...ofServer]),
+    ...(remedies[source] ?? ofServer),
     ...(pooled ? ['# Then have the pooler connect anew: "reconnect" on its console.'] : []),
   ]);
 }
