@@ -1,5 +1,5 @@
 import type { Command } from 'commander';
-import { parseInstant, readable, relative } from '../base/calendar.ts';
+import { readable, relative } from '../base/calendar.ts';
 import { print, printHeading, printJson, printTable } from '../base/output.ts';
 import { plain } from '../base/plain.ts';
 import type { Context } from '../context.ts';
@@ -8,7 +8,7 @@ import { describe } from '../inspect/explain/seen.ts';
 import type { TransitionExplained } from '../inspect/explain/transitions.ts';
 import type { Job } from '../job/define.ts';
 import type { Failure } from '../store/failures.ts';
-import { command, jobName, type Options, withSchema } from './command.ts';
+import { command, instantOf, jobName, type Options, withSchema } from './command.ts';
 
 type Asked = Options & { at?: string };
 
@@ -34,8 +34,8 @@ export function explainCommand(jobs: Job[]): Command {
     );
 }
 
-async function resolveAt({ settings }: Context, options: Asked): Promise<void> {
-  if (options.at !== undefined) options.at = await parseInstant(options.at, '--at', settings.timezone);
+async function resolveAt(context: Context, options: Asked): Promise<void> {
+  if (options.at !== undefined) options.at = await instantOf(context, options.at, '--at');
 }
 
 function tell(job: Job, explanation: Explanation): void {

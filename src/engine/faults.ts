@@ -32,6 +32,10 @@ export class AllRefused extends Error {
   }
 }
 
+/** The same for a command that somebody gave, and has to give again. */
+export const explainFaultOfCommand = (error: unknown) =>
+  interruption('The command', error, 'Nothing was changed; try again.') ?? explainSchemaError(error);
+
 export function jobError(job: Job, error: unknown): OperatorError {
   const state = sqlState(error);
   const explained = state === '42501' ? explainSchemaError(error) : error;
@@ -56,14 +60,14 @@ export const isForAllJobs = (error: unknown) =>
   sqlState(error) === READ_ONLY || (error instanceof OperatorError && error.exitCode === EXIT.unreachable);
 
 /** What the database does to anybody for a while: a standby, a full disk, a statement that lasts too long. */
-function interruption(what: string, error: unknown): OperatorError | undefined {
+function interruption(what: string, error: unknown, outlook = 'The next run goes on.'): OperatorError | undefined {
   const state = sqlState(error) ?? '';
   const message = messageOf(error);
   const stopped = (sentence: string) => new OperatorError(EXIT.stopped, sentence);
   if (state === READ_ONLY)
     return stopped(
-      `The database takes no changes: ${message}. It is a standby, or set to be read-only. Should that last, name the primary; the next run goes on.`,
+      `The database takes no changes: ${message}. It is a standby, or set to be read-only. Should that last, name the primary. ${outlook}`,
     );
   if (blamesRow(error, SPARING_OF_TWO) || state === '') return undefined;
-  return stopped(`${what} was interrupted by the database: ${message}. The next run goes on.`);
+  return stopped(`${what} was interrupted by the database: ${message}. ${outlook}`);
 }

@@ -44,19 +44,21 @@ export class Pass {
 
   /** It can be called again when the connection that asks is lost. */
   async run(): Promise<void> {
-    const { db, stop } = this.#run;
+    const { db, asking, stop } = this.#run;
     let due = await this.#ask(this.#recordsIdle);
     await this.#sayIdle(due);
     while (due.length > 0 && !stop.reason) {
       const name = due[0]!.job;
       const ofJob = due.filter((rule) => rule.job === name);
       await this.#work(this.#jobs.find(({ job }) => job.name === name)!, ofJob);
-      if (!stop.reason) due = await this.#ask(false);
+      // Also where the run must end: whether work is left decides its exit code.
+      due = await this.#ask(false);
     }
     if (stop.reason) this.#leave(due);
     for (const record of this.#records.values()) {
       if (!record.isOpen) continue;
-      await db.query(FINISH_RUN, finished(record.run, record.result));
+      // A question may have closed it before, in a transaction that is still open.
+      await (asking ?? db).query(FINISH_RUN, finished(record.run, record.result));
       record.isOpen = false;
     }
     for (const record of this.#records.values()) this.#sayFinished(record);

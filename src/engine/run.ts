@@ -147,7 +147,12 @@ function prepare({ db, settings, log, request }: Context, found: Found) {
     running.asking = asking;
     if (found.anyToCompare) await releaseAllMended(running, planned);
     await pass.run();
-    if (pass.expired && by === undefined && !stop.reason) await prune(db, settings, found.now, stop);
+    if (pass.expired && by === undefined && !stop.reason) {
+      await prune(db, settings, found.now, stop).catch((error) => {
+        const { message } = explainFault(error) as Error;
+        log.error(`The tick is done, but old history was not forgotten: ${message}`);
+      });
+    }
     const jobs = planned.map(({ job }) => pass.resultOf(job));
     return {
       ...{ locked: false, now: found.now, jobs, skipped, exitCode: exitCode(jobs) },

@@ -2,6 +2,7 @@ import type { Variable } from '../base/config.ts';
 import type { Line } from '../base/log.ts';
 import type { Column } from './columns.ts';
 
+export { spanInSeconds } from '../base/calendar.ts';
 export { decimal, flag as setting, type Variable } from '../base/config.ts';
 export { configurationError } from '../base/errors.ts';
 export type { Line };

@@ -54,6 +54,30 @@ export const missingFrom = (job: Job, catalog: Catalog): string[] =>
     return needed.filter((column) => !(column in found.columns)).map((column) => `${name}.${column}`);
   });
 
+export const isRecognised = (table: Table, found: Found): boolean =>
+  table.recognisedBy.every((name) => name in found.columns);
+
+const FAMILIES = [
+  /^boolean/,
+  /^(text|character|citext)/,
+  /^(smallint|integer|bigint|numeric|real|double)/,
+  /^timestamp/,
+  /^date/,
+  /^time( |\(|$)/,
+  /^interval/,
+  /^json/,
+];
+const familyOf = (type: string) => FAMILIES.findIndex((each) => each.test(type));
+
+/** Columns whose type is of another family than the job's. A type of the application's own may do. */
+export const misfits = ({ columns }: Table, found: Found): { column: string; type: string; wanted: string }[] =>
+  Object.entries(columns).flatMap(([column, { kind, type: wanted, like }]) => {
+    const type = found.columns[column];
+    if (!type || kind === 'key' || like || familyOf(type) === -1 || familyOf(wanted) === -1) return [];
+    const fits = familyOf(type) === familyOf(wanted) || (kind === 'day' && type.startsWith('timestamp'));
+    return fits ? [] : [{ column, type, wanted }];
+  });
+
 export const keyOf = (table: Table): string => table.key ?? 'id';
 export const qualified = (name: string, { schema }: Pick<Found, 'schema'>): string =>
   `${quoteName(schema)}.${quoteName(name)}`;

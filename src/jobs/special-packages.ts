@@ -28,7 +28,9 @@ const TABLE: Table = {
 
 const AWAITED = { 'it is scheduled': 'scheduled', 'it switches on by itself': 'auto_activate' };
 const SWITCHES_OFF = { 'it switches off by itself': 'auto_deactivate' };
-const NOT_YET_CLOSED = { 'its last day was not yet acted on': `(closed_end is null or coalesce(closed_end <> ${CLOSES}, true))` };
+const NOT_YET_CLOSED = {
+  'its last day was not yet acted on': `(closed_end is null or coalesce(closed_end <> ${CLOSES}, true))`,
+};
 const UNKNOWN_ZONE = {
   "timezone '{timezone}' is not a zone that PostgreSQL knows, such as 'Africa/Nairobi'": `not scheduler.known_zone(${ZONE})`,
 };

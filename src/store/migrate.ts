@@ -4,9 +4,10 @@ import type { Settings } from '../base/config.ts';
 import { configurationError, EXIT, OperatorError } from '../base/errors.ts';
 import { ROOT } from '../base/version.ts';
 import type { Database } from '../db/client.ts';
-import { isTransient, ROW_HELD, sqlState } from '../db/states.ts';
+import { ROW_HELD, sqlState } from '../db/states.ts';
 import { adopt } from '../job/adopt.ts';
 import type { Job } from '../job/define.ts';
+import { misfits, readCatalog, tableNames, tablesOf } from '../job/tables.ts';
 import { type Refusing, refusedWords } from '../job/words.ts';
 import { lockHolder } from './lock.ts';
 import { FORMER_EDITION, LEVEL_FOUND } from './runs.ts';
@@ -127,7 +128,7 @@ export async function migrate(
     // A table that cannot be adopted must not keep the others from being ready.
     const known = await adopting.then(
       ([refusing]) => refusing && refusesWords(job.name, refusing),
-      (error) => inTheWay(job.name, error),
+      (error) => inTheWay(db, job, error),
     );
     fault ??= known;
   }
@@ -192,10 +193,11 @@ async function explainHeld(client: Client, error: unknown): Promise<unknown> {
   );
 }
 
-function inTheWay(job: string, error: Error): OperatorError {
+async function inTheWay(db: Database, job: Job, error: Error): Promise<OperatorError> {
   if (error instanceof OperatorError) return error;
-  if (!sqlState(error) || isTransient(error)) throw error;
-  return sqlState(error) === '42501' ? notTheOwner(error) : notFitting(job, error);
+  // Nothing, or another time, mends what is no fault of a table.
+  if (!/^(0A|2[2378]|42|44|54|P0|XX)/.test(sqlState(error) ?? '')) throw error;
+  return sqlState(error) === '42501' ? notTheOwner(error) : notFitting(db, job, error);
 }
 
 const refusesWords = (job: string, { sentence, remedy }: Refusing) =>
@@ -203,10 +205,23 @@ const refusesWords = (job: string, { sentence, remedy }: Refusing) =>
     `The tables of ${job} are ready, but its rows would fail: ${sentence}. Let the check allow that, for instance: ${remedy}`,
   );
 
-const notFitting = (job: string, error: Error) =>
-  configurationError(
-    `The tables of ${job} cannot be made to fit: ${error.message}. Most likely a column has a type that does not fit: give it another and run "scheduler migrate" again; docs/adopting.md says what fits.`,
+async function notFitting(db: Database, job: Job, error: Error): Promise<OperatorError> {
+  const catalog = await db.transaction((tx) => readCatalog(tx, tableNames([job])));
+  const columns = tablesOf(job).flatMap((table) => {
+    const found = catalog[table.name];
+    return found ? misfits(table, found).map((each) => ({ table: table.name, ...each })) : [];
+  });
+  const wrong = columns.map(
+    ({ table, column, type, wanted }) => `${table}.${column} is ${type} and should be ${wanted}`,
   );
+  const advice =
+    wrong.length > 0
+      ? `${wrong.join(', ')}: give it that type`
+      : 'Most likely a column has a type that does not fit: give it another';
+  return configurationError(
+    `The tables of ${job.name} cannot be made to fit: ${error.message}. ${advice} and run "scheduler migrate" again; docs/adopting.md says what fits.`,
+  );
+}
 
 const notTheOwner = (error: Error) =>
   configurationError(
@@ -218,6 +233,7 @@ const stateOf = (error: unknown) => sqlState(error) ?? sqlState((error as Error)
 
 function explainMigrationError(error: unknown): unknown {
   const cause = ((error as Error).cause as Error | undefined) ?? (error as Error);
+  if (stateOf(error) === '25006') return cause;
   if (stateOf(error) === '42501') {
     return configurationError(
       `Migrating needs the right to create the schema "scheduler": ${cause.message}. Run it as the owner of the database.`,
@@ -225,6 +241,6 @@ function explainMigrationError(error: unknown): unknown {
   }
   if (error instanceof OperatorError) return error;
   return configurationError(
-    `The migrations could not be applied: ${cause.message.replace(/\s+/g, ' ')} Nothing of the failing one was kept.`,
+    `The migrations could not be applied: ${cause.message.replace(/\s+/g, ' ').replace(/\.?$/, '.')} Nothing of the failing one was kept.`,
   );
 }

@@ -169,6 +169,6 @@ export const RECORD_STOPPED = `
 
 /** The record of all jobs that had nothing to do, given as an array in SQL. */
 export const recordIdle = (jobs: string) => `
-  insert into scheduler.runs (tenant, idle, slot, at, finished_at, started_by, host, version)
-  select :tenant::text, idle, :slot::bigint, :now::timestamptz, clock_timestamp(), :by::text, :host::text, :version::text
-  from (select ${jobs} as idle) as found where cardinality(idle) > 0`;
+  insert into scheduler.runs (tenant, idle, slot, at, started_at, finished_at, started_by, host, version)
+  select :tenant::text, idle, :slot::bigint, :now::timestamptz, ended, ended, :by::text, :host::text, :version::text
+  from (select ${jobs} as idle, clock_timestamp() as ended) as found where cardinality(idle) > 0`;

@@ -122,6 +122,34 @@ test('root installs a table for cron, which is replaced but never written over a
   assert.match(await m.must(`scheduler install ${install} --force`), /^Replaced /);
 });
 
+test('two installations have files of their own, and each is removed by its name', async () => {
+  await using db = await database();
+  await using m = await withCron();
+  await m.put('/etc/cron.d/scheduler-mine', '# somebody else made it\n');
+  for (const name of ['', '-shop']) {
+    await forOwner(m, `/etc/scheduler${name}.env`, settingsOf(db), 'scheduler');
+    const option = name && ' --name shop';
+    assert.match(
+      await m.must(`scheduler install --cron --write --user scheduler${option}`),
+      new RegExp(`^Wrote ${TABLE}${name}\\.`),
+    );
+  }
+  assert.match(await m.must(`cat ${TABLE}-shop`), /tick --env-file \/etc\/scheduler-shop\.env/);
+  const printed = await m.must('scheduler install --cron --name shop');
+  assert.match(printed, new RegExp(`^# In place on this machine: ${TABLE}, ${TABLE}-shop$`, 'm'));
+  assert.equal(await m.must('scheduler install --cron --remove --name shop'), `Removed ${TABLE}-shop.\n`);
+  assert.match(await m.must(`cat ${TABLE}`), /scheduler\.env/);
+
+  const alice = { user: 'alice' };
+  await m.must('mkdir -m 700 ~/.config && : > ~/.config/scheduler.env && : > ~/.config/scheduler-shop.env', alice);
+  await m.must('scheduler install --cron --write && scheduler install --cron --write --name shop', alice);
+  const lines = async () => (await m.must('crontab -l', alice)).match(/^\* .*$/gm)!.length;
+  assert.equal(await lines(), 2);
+  await m.must('scheduler install --cron --remove', alice);
+  assert.equal(await lines(), 1);
+  assert.match(await m.must('crontab -l', alice), /scheduler-shop\.env/);
+});
+
 test('the logrotate snippet rotates a log that ticks were sent to', async () => {
   await using m = await withCron();
   await m.install('logrotate');

@@ -63,3 +63,9 @@ test('ticks in the same minute leave a record each', async () => {
   const runs = await db.query('select changed from scheduler.runs order by id');
   assert.deepEqual(runs, [{ changed: { activate: 1 } }, { changed: { activate: 2 } }]);
 });
+
+test('no run ends before it begins, also one that found nothing due', async () => {
+  await using db = await database();
+  for (let n = 0; n < 5; n++) await db.tick();
+  assert.deepEqual(await db.query('select id from scheduler.runs where finished_at < started_at'), []);
+});

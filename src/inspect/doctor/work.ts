@@ -35,12 +35,13 @@ const HELD_SECONDS = 300;
 export async function checkLock({ db }: Exam): Promise<Result> {
   const holder = await lockHolder(db);
   if (!holder) return ok('free');
-  const { pid, who, seconds } = holder;
-  if (isStranger(holder)) return failed(strangersLock(holder), [`select pg_terminate_backend(${pid});`]);
+  const { pid, role, who, seconds } = holder;
+  if (isStranger(holder))
+    return failed(strangersLock(holder), [`-- As ${role} or a superuser:`, `select pg_terminate_backend(${pid});`]);
   const message = `held by process ${pid} (${who})${seconds === null ? '' : `, for ${inWords(seconds)}`}`;
   return (seconds ?? 0) > HELD_SECONDS
     ? warning(`${message}: if no run works that long, that one hangs`, [
-        '-- Its uncommitted work is rolled back, and the next tick does it:',
+        `-- As ${role} or a superuser. Its uncommitted work is rolled back, and the next tick does it:`,
         `select pg_terminate_backend(${pid});`,
       ])
     : ok(message);
@@ -103,7 +104,7 @@ export async function checkNotifications({ db }: Exam): Promise<Result> {
   return failed(
     `the queue is ${full} full; asleep in a transaction, and so perhaps a listener that keeps it: ${named.join('; ')}`,
     [
-      '-- It rolls back what they have not committed. The oldest first; then look again.',
+      '-- As a superuser. It rolls back what they have not committed. The oldest first; then look again.',
       ...sleepers.map(({ pid }) => `select pg_terminate_backend(${pid});`),
     ],
   );

@@ -9,7 +9,9 @@ const END_OR_FAULT = `coalesce(${END}, case when validity is not null then ${STA
 const ENABLED = { 'the schedule is enabled': 'enable_schedule' };
 const OFF_SALE = { 'it is off sale': "status = 'inactive'" };
 const ON_SALE = { 'it is on sale': "status = 'active'" };
-const NOT_YET_CLOSED = { 'this end was not yet acted on': `(closed_end is null or coalesce(closed_end <> ${END}, true))` };
+const NOT_YET_CLOSED = {
+  'this end was not yet acted on': `(closed_end is null or coalesce(closed_end <> ${END}, true))`,
+};
 const NOT_YET_OPENED = {
   'this window was not yet opened': `(opened_start is distinct from ${START} or opened_end is distinct from ${END})`,
 };

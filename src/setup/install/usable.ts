@@ -3,7 +3,7 @@
 import { existsSync, realpathSync, statSync } from 'node:fs';
 import { dirname } from 'node:path';
 import { configurationError, usageError } from '../../base/errors.ts';
-import { type Installation, isRoot, needRoot } from './plan.ts';
+import { asCommand, type Installation, isRoot, needRoot } from './plan.ts';
 import { run } from './run.ts';
 
 export function refuseUnlessUsable(plan: Installation): void {
@@ -21,7 +21,7 @@ export function refuseUnlessUsable(plan: Installation): void {
   }
   if (!existsSync(envFile)) {
     throw configurationError(
-      `The settings are to be in ${envFile}, which is not there. "scheduler install --${way}" without --write prints what to put into it; --env-file names another one.`,
+      `The settings are to be in ${envFile}, which is not there. "${asCommand(plan)}" prints what to put into it; --env-file names another one.`,
     );
   }
   if (isRoot()) refuseUnlessReadable(plan);
