@@ -14,6 +14,7 @@ where not exists (select from pg_catalog.pg_roles where rolname = :'role') \gexe
 
 grant usage on schema scheduler to :"role";
 grant select on scheduler.migrations to :"role";
+grant select on scheduler.adopted to :"role";
 grant select, insert, delete, update (finished_at, changed, failed, late_by, unsent, work_left, error) on scheduler.runs to :"role";
 grant select, insert, delete on scheduler.events to :"role";
 grant select, insert, update, delete on scheduler.failures to :"role";

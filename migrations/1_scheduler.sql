@@ -7,6 +7,9 @@ set local search_path = pg_catalog, pg_temp;
 -- Tables ---------------------------------------------------------------------------------------------------------------
 -- "tenant" is the schema in which the job's table lies.
 
+create table scheduler.adopted (name name primary key, schema name not null);
+comment on table scheduler.adopted is 'The tables that the jobs work on, and where "scheduler migrate" found or made them.';
+
 create table scheduler.runs (
   id bigint generated always as identity primary key,
   tenant text not null default 'public',

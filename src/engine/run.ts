@@ -4,6 +4,7 @@ import type { Log } from '../base/log.ts';
 import type { Stop, StopReason } from '../base/stop.ts';
 import type { Database, Transaction } from '../db/client.ts';
 import type { Job } from '../job/define.ts';
+import { refuseElsewhere } from '../store/adopted.ts';
 import { isStranger, lockHolder, strangersLock } from '../store/lock.ts';
 import { checkLevel } from '../store/migrate.ts';
 import { prune } from '../store/retention.ts';
@@ -120,6 +121,7 @@ async function isHeldByStranger({ log }: Context, tx: Transaction): Promise<bool
 async function look({ settings, request }: Context, tx: Transaction, lock: boolean): Promise<Found> {
   const found = await readStanding(tx, request.jobs, { at: request.at, lock, dbZone: settings.dbTimezone });
   checkLevel(found.level);
+  refuseElsewhere(found.elsewhere);
   return found;
 }
 

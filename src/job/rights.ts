@@ -11,6 +11,7 @@ const ALL = ['select', 'insert', 'update', 'delete'];
 /** The rights on the program's own tables of a role that only ticks. */
 export const OWN_RIGHTS: Needed[] = [
   { table: 'scheduler.migrations', rights: ['select'] },
+  { table: 'scheduler.adopted', rights: ['select'] },
   {
     table: 'scheduler.runs',
     // The first columns of a run are written once; these tell how it ended.

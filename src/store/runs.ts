@@ -6,6 +6,7 @@ import { SCHEMAS } from '../db/search-path.ts';
 import { type Installed, install } from '../job/compile.ts';
 import type { Failed, Job } from '../job/define.ts';
 import { CATALOG, type Catalog, missingFrom, tableNames } from '../job/tables.ts';
+import { ELSEWHERE, type Elsewhere } from './adopted.ts';
 import { type Control, LATEST_CONTROLS, latestControl } from './controls.ts';
 import { LOCK_KEY } from './lock.ts';
 
@@ -29,6 +30,7 @@ export interface Found {
   /** The schema in which its tables are looked for first: what the program keeps is kept for it. */
   tenant: string;
   level: number;
+  elsewhere: Elsewhere | null;
   locked: boolean;
   /** Whether any row of any job has failed and not succeeded since. */
   anyFailures: boolean;
@@ -41,6 +43,7 @@ interface Answer {
   tenant: string;
   locked: boolean;
   level: number;
+  elsewhere: Elsewhere | null;
   taken: string[];
   anyFailures: boolean;
   controls: (Control & { job: string | null; id: number })[];
@@ -71,6 +74,7 @@ export async function readStanding(
      ),
      minute as materialized (select floor(extract(epoch from now) / 60)::bigint as minute from run)
      select now::text as now, minute::text as minute, locked, coalesce((${SCHEMAS})[1], 'public') as tenant, ${LEVEL_FOUND} as level,
+       ${ELSEWHERE} as elsewhere,
        array(
          select j.name from unnest(:seldom::text[], :every::bigint[]) as j (name, every)
          where exists (
