@@ -21,7 +21,8 @@ create table scheduler.runs (
   -- The run's "now", which every comparison used.
   at timestamptz not null,
   started_at timestamptz not null default clock_timestamp(),
-  finished_at timestamptz,
+  -- Null: it is at work, or did not live to see its end.
+  finished_at timestamptz check (finished_at >= started_at),
   changed jsonb not null default '{}',
   failed integer not null default 0,
   late_by interval not null default '0',

@@ -145,7 +145,7 @@ export const emptyResult = (job: string): JobResult => ({
 
 /** Closes the record of a run: `:run` and what it did so far. */
 export const FINISH_RUN = `
-  update scheduler.runs set finished_at = clock_timestamp(), failed = :failed::integer, changed = :changed::jsonb,
+  update scheduler.runs set finished_at = greatest(clock_timestamp(), started_at), failed = :failed::integer, changed = :changed::jsonb,
     late_by = make_interval(secs => :late::double precision), unsent = :unsent::integer, work_left = :left::boolean,
     error = :error::text
   where id = :run::bigint`;
@@ -160,15 +160,18 @@ export const finished = (run: string | null, result: JobResult) => ({
   error: result.error ?? null,
 });
 
+/** Start and finish of a run that is recorded at its end. A clock may go backwards. */
+const BEGUN_AND_ENDED = 'now(), greatest(now(), clock_timestamp())';
+
 /** The record of a job that was stopped before its first batch. */
 export const RECORD_STOPPED = `
   insert into scheduler.runs
-    (tenant, job, slot, at, started_by, host, version, finished_at, failed, changed, late_by, unsent, work_left, error)
+    (tenant, job, slot, at, started_by, host, version, started_at, finished_at, work_left, error)
   values (:tenant::text, :job::text, :slot::bigint, :now::timestamptz, :by::text, :host::text, :version::text,
-    clock_timestamp(), 0, '{}', '0', 0, :left::boolean, :error::text)`;
+    ${BEGUN_AND_ENDED}, :left::boolean, :error::text)`;
 
 /** The record of all jobs that had nothing to do, given as an array in SQL. */
 export const recordIdle = (jobs: string) => `
-  insert into scheduler.runs (tenant, idle, slot, at, finished_at, started_by, host, version)
-  select :tenant::text, idle, :slot::bigint, :now::timestamptz, clock_timestamp(), :by::text, :host::text, :version::text
+  insert into scheduler.runs (tenant, idle, slot, at, started_at, finished_at, started_by, host, version)
+  select :tenant::text, idle, :slot::bigint, :now::timestamptz, ${BEGUN_AND_ENDED}, :by::text, :host::text, :version::text
   from (select ${jobs} as idle) as found where cardinality(idle) > 0`;
