@@ -146,7 +146,7 @@ function prepare({ db, settings, log, request }: Context, found: Found) {
   return async (asking: Transaction | undefined): Promise<RunResult> => {
     running.asking = asking;
     await pass.run();
-    if (pass.expired && by === undefined && !stop.reason) await prune(db, settings, found.now, stop);
+    if (pass.expired && by === undefined && !stop.reason) await prune(db, settings, stop);
     const jobs = planned.map(({ job }) => pass.resultOf(job));
     return {
       ...{ locked: false, now: found.now, jobs, skipped, exitCode: exitCode(jobs) },

@@ -143,12 +143,12 @@ export const emptyResult = (job: string): JobResult => ({
   workLeft: false,
 });
 
-/** Closes the record of a run: `:run` and what it did so far. */
+/** Closes the record of a run: `:run` and what it did so far. Once it is committed, it stays. */
 export const FINISH_RUN = `
   update scheduler.runs set finished_at = greatest(clock_timestamp(), started_at), failed = :failed::integer, changed = :changed::jsonb,
     late_by = make_interval(secs => :late::double precision), unsent = :unsent::integer, work_left = :left::boolean,
     error = :error::text
-  where id = :run::bigint`;
+  where id = :run::bigint and (finished_at is null or xmin = pg_current_xact_id()::xid)`;
 
 export const finished = (run: string | null, result: JobResult) => ({
   run,
