@@ -20,15 +20,15 @@ test('the role that ticks rewrites and deletes no history; what is past its rete
     from (values ('old', '100 days'), ('young', '2 days'), ('new', '1 hour')) as e (age, span);
     insert into scheduler.runs (job, at, started_at, finished_at, host, version)
     select job, occurred_at, occurred_at, occurred_at, 'h', entity_id from scheduler.events`);
-  for (const [attack, refusal] of Object.entries({
-    'delete from scheduler.events': /permission denied/,
-    'delete from scheduler.runs': /permission denied/,
-    'truncate scheduler.runs': /permission denied/,
-    [`update scheduler.events set data = '{}'`]: /permission denied/,
-    [`update scheduler.runs set started_at = now()`]: /permission denied/,
-    [`update scheduler.runs set changed = '{"activate": 1}', finished_at = now()`]: /history.* cannot be changed/,
-    [`update scheduler.runs set finished_at = null`]: /history.* cannot be changed/,
-  }))
+  for (const [attack, refusal] of [
+    ['delete from scheduler.events', /permission denied/],
+    ['delete from scheduler.runs', /permission denied/],
+    ['truncate scheduler.runs', /permission denied/],
+    ["update scheduler.events set data = '{}'", /permission denied/],
+    ['update scheduler.runs set started_at = now()', /permission denied/],
+    [`update scheduler.runs set changed = '{"activate": 1}', finished_at = now()`, /history.* cannot be changed/],
+    ['update scheduler.runs set finished_at = null', /history.* cannot be changed/],
+  ] as const)
     await assert.rejects(role.query(attack), refusal, attack);
 
   const env = { DATABASE_URL: role.url };
