@@ -7,6 +7,9 @@ set local search_path = pg_catalog, pg_temp;
 -- Tables ---------------------------------------------------------------------------------------------------------------
 -- "tenant" is the schema in which the job's table lies.
 
+create table scheduler.adopted (name name primary key, schema name not null);
+comment on table scheduler.adopted is 'The tables that the jobs work on, and where "scheduler migrate" found or made them.';
+
 create table scheduler.runs (
   id bigint generated always as identity primary key,
   tenant text not null default 'public',
@@ -18,7 +21,8 @@ create table scheduler.runs (
   -- The run's "now", which every comparison used.
   at timestamptz not null,
   started_at timestamptz not null default clock_timestamp(),
-  finished_at timestamptz,
+  -- Null: it is at work, or did not live to see its end.
+  finished_at timestamptz check (finished_at >= started_at),
   changed jsonb not null default '{}',
   failed integer not null default 0,
   late_by interval not null default '0',
@@ -114,6 +118,44 @@ create type scheduler.outcome as (
   step integer, transition text, type text, entity_id text, due_at timestamptz, channels text[], data jsonb, sealed jsonb
 );
 create type scheduler.refusal as (id text, error text, state text);
+
+-- The role that ticks adds to the history and takes nothing away. Its owner may do with it what he likes.
+create function scheduler.keep_history() returns trigger
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+as $$
+begin
+  if pg_has_role((select relowner from pg_class where oid = tg_relid), 'usage') then
+    return new;
+  end if;
+  raise exception 'run % is history and cannot be changed: it finished at %', old.id, old.finished_at;
+end
+$$;
+-- A job may work again in the transaction that finished its record.
+create trigger keep_history before update on scheduler.runs for each row
+  when (old.finished_at is not null and old.xmin <> pg_current_xact_id()::xid) execute function scheduler.keep_history();
+
+-- Forgets some of what is older than so many days, at least one: the clock and the bound are the server's, whoever asks. An
+-- array is made once. PostgreSQL may run a query inside "in (…)" again for each row, should the table have been empty when
+-- PostgreSQL last looked.
+create function scheduler.forget(days integer, out events integer, out runs integer)
+  language sql security definer
+  set search_path = pg_catalog, pg_temp
+  begin atomic
+    with gone_events as (
+      delete from scheduler.events where id = any(array(
+        select id from scheduler.events where occurred_at < now() - make_interval(days => greatest(days, 1)) order by id limit 5000
+      ))
+      returning 1
+    ),
+    gone_runs as (
+      delete from scheduler.runs where id = any(array(
+        select id from scheduler.runs where started_at < now() - make_interval(days => greatest(days, 1)) order by id limit 5000
+      ))
+      returning 1
+    )
+    select (select count(*) from gone_events)::integer, (select count(*) from gone_runs)::integer;
+  end;
 
 -- Instants -------------------------------------------------------------------------------------------------------------
 
@@ -572,6 +614,7 @@ $$;
 
 -- Indexes on an application's tables call these for whoever writes a row. None gives a right that its caller does not have.
 grant execute on all functions in schema scheduler to public;
+revoke execute on function scheduler.forget(integer) from public;
 
 -- Where the library that applied this looks for its own table.
 set local search_path = scheduler;

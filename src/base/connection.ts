@@ -209,8 +209,8 @@ export function systemUser(): string {
 export function withoutPassword(text: string): string {
   return (
     text
-      // Up to the last "@" of the line: a password may hold anything, also what should have been written as %20 or %40.
+      // Up to the last "@" of the line, or to its end: a password may hold anything, also what should have been written as %20 or %40.
       .replace(/([a-z][a-z0-9+.-]*:\/\/[^/:@\s]*):.*@/gi, '$1:***@')
-      .replace(/([?&]password=)[^&\s]*/gi, '$1***')
+      .replace(/([?&]password=)[^&\n]*/gi, '$1***')
   );
 }

@@ -38,7 +38,8 @@ function tell({ message, scheduler: { nextCheck }, jobs }: Status, attention: st
 function row({ job, state, lastRun, backlog, failing, quarantined }: JobStatus) {
   const did = lastRun ? whatItDid(lastRun) : '';
   const late = lastRun && Object.keys(lastRun.changed).length > 0 ? inWords(lastRun.lateSeconds) : '';
-  return [job, state, readable(lastRun?.at ?? null), did, late, backlog.rows, failing, quarantined];
+  const due = backlog.more ? `${backlog.rows} or more` : backlog.rows;
+  return [job, state, readable(lastRun?.at ?? null), did, late, due, failing, quarantined];
 }
 
 /** A run in a few words. */

@@ -44,7 +44,9 @@ export class Pass {
 
   /** It can be called again when the connection that asks is lost. */
   async run(): Promise<void> {
-    const { db, asking, stop } = this.#run;
+    const { db, stop, asking } = this.#run;
+    // What the lost connection had closed was undone with its transaction.
+    for (const record of this.#records.values()) record.isOpen = record.run !== null;
     let due = await this.#ask(this.#recordsIdle);
     await this.#sayIdle(due);
     while (due.length > 0 && !stop.reason) {
@@ -57,7 +59,7 @@ export class Pass {
     if (stop.reason) this.#leave(due);
     for (const record of this.#records.values()) {
       if (!record.isOpen) continue;
-      // A question may have closed it before, in a transaction that is still open.
+      // The transaction that asks may have closed it before, and holds its row.
       await (asking ?? db).query(FINISH_RUN, finished(record.run, record.result));
       record.isOpen = false;
     }

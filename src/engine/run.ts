@@ -5,6 +5,7 @@ import type { Stop, StopReason } from '../base/stop.ts';
 import type { Database, Transaction } from '../db/client.ts';
 import type { Installed } from '../job/compile.ts';
 import type { Job } from '../job/define.ts';
+import { refuseElsewhere } from '../store/adopted.ts';
 import { releaseMended } from '../store/failures.ts';
 import { isStranger, lockHolder, strangersLock } from '../store/lock.ts';
 import { checkLevel } from '../store/migrate.ts';
@@ -122,6 +123,7 @@ async function isHeldByStranger({ log }: Context, tx: Transaction): Promise<bool
 async function look({ settings, request }: Context, tx: Transaction, lock: boolean): Promise<Found> {
   const found = await readStanding(tx, request.jobs, { at: request.at, lock, dbZone: settings.dbTimezone });
   checkLevel(found.level);
+  refuseElsewhere(found.elsewhere);
   return found;
 }
 
@@ -148,7 +150,7 @@ function prepare({ db, settings, log, request }: Context, found: Found) {
     if (found.anyToCompare) await releaseAllMended(running, planned);
     await pass.run();
     if (pass.expired && by === undefined && !stop.reason) {
-      await prune(db, settings, found.now, stop).catch((error) => {
+      await prune(db, settings, stop).catch((error) => {
         const { message } = explainFault(error) as Error;
         log.error(`The tick is done, but old history was not forgotten: ${message}`);
       });

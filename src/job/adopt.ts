@@ -21,6 +21,11 @@ import { hasWords } from './words.ts';
 /** What PostgreSQL reads as the instant of the transaction. */
 const NOW = 'now';
 
+const REMEMBER = `
+  insert into scheduler.adopted as a (name, schema)
+  select name, schema from json_to_recordset(:adopted::json) as found (name name, schema name)
+  on conflict (name) do update set schema = excluded.schema where a.schema <> excluded.schema`;
+
 interface Adopting extends Making {
   job: Job;
   zones: Zones;
@@ -44,6 +49,9 @@ export async function adopt(tx: Transaction, job: Job, zones: Zones, report: Mak
   }
   const catalog = await adopting.catalog();
   if (missingFrom(job, catalog).length > 0) return;
+  await tx.query(REMEMBER, {
+    adopted: JSON.stringify(tablesOf(job).map(({ name }) => ({ name, schema: catalog[name]!.schema }))),
+  });
   for (const table of tablesOf(job)) {
     const found = catalog[table.name]!;
     await asOwner(tx, found, async () => {

@@ -103,10 +103,14 @@ export interface Failure {
   quarantined_at: string | null;
 }
 
+/** So many are listed where nobody asks for more. */
+export const MOST = 1000;
+
 export interface FailureFilter {
   tenant?: string | undefined;
   job?: string | undefined;
   id?: string | undefined;
+  limit?: number | undefined;
 }
 
 const CHOSEN = `(:tenant::text is null or tenant = :tenant::text) and (:job::text is null or job = :job::text)
@@ -119,8 +123,8 @@ export function listFailures(db: Pick<Database, 'query'>, filter: FailureFilter)
        scheduler.iso(last_failed_at) as last_failed_at, scheduler.iso(quarantined_at) as quarantined_at,
        case when quarantined_at is null then scheduler.iso(next_attempt_at) end as next_attempt_at
      from scheduler.failures where ${CHOSEN}
-     order by last_failed_at desc, job, entity_id, rule limit 1000`,
-    chosen(filter),
+     order by last_failed_at desc, job, entity_id, rule limit :limit::integer`,
+    { ...chosen(filter), limit: filter.limit ?? MOST },
   );
 }
 

@@ -9,6 +9,7 @@ import { adopt } from '../job/adopt.ts';
 import type { Job } from '../job/define.ts';
 import { misfits, readCatalog, tableNames, tablesOf } from '../job/tables.ts';
 import { type Refusing, refusedWords } from '../job/words.ts';
+import { readElsewhere, refuseElsewhere } from './adopted.ts';
 import { lockHolder } from './lock.ts';
 import { FORMER_EDITION, LEVEL_FOUND } from './runs.ts';
 
@@ -42,6 +43,7 @@ export function checkLevel(level: number): void {
 export async function requireLevel(db: Database): Promise<void> {
   const [found] = await db.query<{ level: number }>(`select ${LEVEL_FOUND} as level`);
   checkLevel(found!.level);
+  refuseElsewhere(await readElsewhere(db));
 }
 
 /** A table or a column that is gone is made again; what is there keeps its type, so other faults are not mended by migrating. */
@@ -113,6 +115,7 @@ export async function migrate(
   const before = states.filter((state) => !state.applied);
   await applyMigrations(await db.client());
   for (const { id, name } of before) say(`applied ${id}_${name}`);
+  refuseElsewhere(await readElsewhere(db));
 
   const zones = { zone: settings.timezone, dbZone: settings.dbTimezone };
   let fault: unknown;

@@ -105,7 +105,19 @@ test('root installs a table for cron, which is replaced but never written over a
   assert.equal((await m.must(`cat ${TABLE}`)).trimEnd(), printed, 'what is printed is what is written');
   assert.equal(await m.must(`stat -c '%a %U' ${TABLE}`), '644 root\n', 'as cron demands');
   assert.match(await m.must(`scheduler install ${install}`), /was as it should be/);
-  assert.match(await m.must(`scheduler install --cron --write --user root`), /^Replaced /);
+  const byRoot = 'scheduler install --cron --write --user root';
+  const open = '"$(npm root -g)/duetick/dist"';
+  await m.must(`chmod o+w ${open}`);
+  for (const [undo, path, fault] of [
+    ['chown root /etc/scheduler.env', '/etc/scheduler.env', 'belongs to the user with the id'],
+    [`chmod o-w ${open}`, 'duetick/dist', 'may be written by other users'],
+  ]) {
+    const { code, err } = await m.run(byRoot);
+    assert.equal(code, 78, err);
+    assert.match(err, new RegExp(`Root would run what \\S*${path} leads to, and it ${fault}`));
+    await m.must(undo!);
+  }
+  assert.match(await m.must(byRoot), /^Replaced /);
   assert.match(await m.must(`cat ${TABLE}`), /^\* \* \* \* \* root \//m);
   await m.must('chmod 644 /etc/scheduler.env');
   assert.match(await m.must(`scheduler install ${install}`), /Note that everybody may read the password/);

@@ -484,8 +484,8 @@ test('another run at work is told, and so is how the last one ended', async () =
   await using db = await database();
   await aPackage(db);
   await db.query(
-    `insert into scheduler.runs (tenant, job, slot, at, finished_at, host, version, error)
-    values ('public', 'packages', 1, $1, $1, 'h', '0', 'The tables of packages do not fit: so it is.')`,
+    `insert into scheduler.runs (tenant, job, slot, at, started_at, finished_at, host, version, error)
+    values ('public', 'packages', 1, $1, $1, $1, 'h', '0', 'The tables of packages do not fit: so it is.')`,
     [NOW],
   );
   const { remarks } = await explained(db, 'packages', 1, { at: NOW });

@@ -142,13 +142,29 @@ test('--check asks for a person when rows have been due for more than ten minute
 test('status tells what is due of each job, and since when', async () => {
   await using db = await database();
   const nothing = jobOf(await json(db, ['status']), 'packages').backlog;
-  assert.deepEqual(nothing, { rows: 0, since: null, seconds: null });
+  assert.deepEqual(nothing, { rows: 0, more: false, since: null, seconds: null });
   await db.insert('packages', due);
   await db.insert('packages', { ...due, scheduled_activation_time: '2026-03-01T11:00:00Z' });
   await db.insert('packages', { ...due, scheduled_activation_time: new Date(Date.now() + 3_600_000) });
   const { rows, since } = jobOf(await json(db, ['status']), 'packages').backlog;
   assert.deepEqual([rows, since], [2, '2026-03-01T10:00:00Z']);
   assert.match((await db.cli(['status'])).out, /^packages +no tick +2 +0 +0$/m);
+});
+
+test('status counts a thousand due rows of a rule, and says so where there are more', async () => {
+  await using db = await database();
+  const backlog = async () => {
+    const { rows, more } = jobOf(await json(db, ['status']), 'packages').backlog;
+    const { out } = await db.cli(['status']);
+    return [rows, more, /^packages +no tick +(.*?) +0 +0$/m.exec(out)![1]];
+  };
+  await db.query(`insert into packages (name, enable_schedule, scheduled_activation_time)
+    select 'p', true, '2026-03-01' from generate_series(1, 1000)`);
+  assert.deepEqual(await backlog(), [1000, false, '1000']);
+  await db.insert('packages', due);
+  assert.deepEqual(await backlog(), [1000, true, '1000 or more']);
+  await db.cli(['stop', 'special-packages']);
+  assert.match((await db.cli(['doctor'])).out, /^warning +backlog .*packages: 1000 rows or more due/m);
 });
 
 test('each job tells of its last run: when, what it did, how late; and of the rows that fail', async () => {

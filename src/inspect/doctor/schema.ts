@@ -1,3 +1,4 @@
+import { isElsewhere, readElsewhere } from '../../store/adopted.ts';
 import { LEVEL } from '../../store/migrate.ts';
 import { FORMER_EDITION, LEVEL_FOUND } from '../../store/runs.ts';
 import { type Exam, failed, migrate, ok, type Result, warning } from './finding.ts';
@@ -23,6 +24,8 @@ export async function checkSchema(exam: Exam): Promise<Result> {
       ...migrate(exam),
     ]);
   if (level < LEVEL) return failed(`the schema is at level ${level}, and this version needs ${LEVEL}`, migrate(exam));
+  const elsewhere = await readElsewhere(db);
+  if (elsewhere) return failed(isElsewhere(elsewhere), [`# Add "?schema=${elsewhere.schema}" to the connection URL.`]);
   if (level > LEVEL)
     return warning(
       `the schema is at level ${level}, and this version knows ${LEVEL}: a newer version has migrated it`,

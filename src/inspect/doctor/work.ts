@@ -53,12 +53,22 @@ export function checkBacklog({ program }: Exam, { jobs }: Status): Result {
   if (late.length > 0)
     return warning(
       late
-        .map(({ job, backlog }) => `${job}: ${rows(backlog.rows)} due, the oldest for ${inWords(backlog.seconds!)}`)
+        .map(
+          ({ job, backlog }) =>
+            `${job}: ${rows(backlog.rows, backlog.more)} due, the oldest for ${inWords(backlog.seconds!)}`,
+        )
         .join('; '),
       ['# Why they are left:', ...late.map(({ job }) => program.command(`${job} --debug`))],
     );
   const all = due.reduce((sum, { backlog }) => sum + backlog.rows, 0);
-  return ok(all === 0 ? 'nothing is due' : `${rows(all)} due, none late`);
+  return ok(
+    all === 0
+      ? 'nothing is due'
+      : `${rows(
+          all,
+          due.some(({ backlog }) => backlog.more),
+        )} due, none late`,
+  );
 }
 
 export function checkFailures({ program }: Exam, { jobs }: Status): Result {

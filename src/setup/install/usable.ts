@@ -3,8 +3,10 @@
 import { existsSync, realpathSync, statSync } from 'node:fs';
 import { dirname } from 'node:path';
 import { configurationError, usageError } from '../../base/errors.ts';
+import { ROOT } from '../../base/version.ts';
 import { asCommand, type Installation, isRoot, needRoot } from './plan.ts';
 import { run } from './run.ts';
+import { refuseUnlessRoots } from './trusted.ts';
 
 export function refuseUnlessUsable(plan: Installation): void {
   const { way, user, envFile, launcher } = plan;
@@ -29,6 +31,7 @@ export function refuseUnlessUsable(plan: Installation): void {
 
 function refuseUnlessReadable({ way, user, envFile, node, launcher }: Installation): void {
   const reader = user === undefined ? NOBODY : lookUp(user);
+  if (reader.uid === 0) refuseUnlessRoots([node, launcher, envFile, ROOT]);
   for (const path of [node, launcher]) {
     if (!mayReach(path, reader)) {
       throw configurationError(
