@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { inWords, parseInstant, spanInSeconds } from '../../src/base/calendar.ts';
+import { inWords, parseInstant, readable, relative, spanInSeconds } from '../../src/base/calendar.ts';
+import { plain } from '../../src/base/plain.ts';
 import { cli, database } from '../support/harness.ts';
 
 test('a span of time is written alike everywhere, also as the program writes it', () => {
@@ -81,4 +82,23 @@ test('every command reads spans and times so, and a terminal hears the zone', as
   const refused = await cli(['tick', '--linger', '2h']);
   assert.match(refused.err, /'2h' is invalid\. Valid: from 1 s to 1 h, such as 55, 90s or 15m\./);
   assert.equal((await db.cli(['tick', '--at', '999999w'])).code, 2);
+});
+
+test('spans are told in two units', () => {
+  assert.deepEqual([0.4, 95, 3600, 90_061].map(inWords), ['0 s', '1 min 35 s', '1 h', '1 d 1 h']);
+});
+
+test('an instant is told by where it lies', () => {
+  const now = '2026-03-01T10:00:00Z';
+  const instants = ['2026-03-01T10:00:20Z', '2026-03-01T09:55:00Z', now, 'infinity', '-infinity'];
+  assert.deepEqual(
+    instants.map((at) => relative(at, now)),
+    ['in 20 s', '5 min ago', 'now', 'never', 'at once'],
+  );
+  assert.equal(readable('2026-03-01T10:00:20.123Z'), '2026-03-01 10:00:20Z');
+});
+
+test('marks that turn the direction of writing, and control characters, are shown by their numbers', () => {
+  assert.equal(plain('a\u202eb\u2066c\u001bd\ne'), 'a\\u202eb\\u2066c\\u001bd\\ne');
+  assert.equal(plain('a\nb\tc\r', true), 'a\nb\tc\\r');
 });

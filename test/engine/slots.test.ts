@@ -52,6 +52,11 @@ test('a slot with work left goes on in the next tick', async () => {
   const stopped = await fiveMinutely(db, START, { stop });
   assert.equal(stopped.exitCode, 75);
   assert.deepEqual((await fiveMinutely(db, later(1))).jobs[0]!.changed, { activate: 3 });
+  // One that was stopped after a batch has a record.
+  await due(db, 1);
+  assert.equal((await fiveMinutely(db, later(2))).skipped.length, 1);
+  await db.query('update scheduler.runs set work_left = true');
+  assert.deepEqual((await fiveMinutely(db, later(3))).jobs[0]!.changed, { activate: 1 });
 });
 
 test('ticks in the same minute leave a record each', async () => {

@@ -339,7 +339,7 @@ test('whoever does not own the table is told so', async () => {
   try {
     const { code, err } = await db.cli(['migrate', '--database-url', db.url.replace('postgres@', `${role}@`)]);
     assert.equal(code, 78, err);
-    assert.match(err, /must be owner of table packages/);
+    assert.match(err, /can only be added by the owner of a table: must be owner of table packages/);
   } finally {
     await db.query(`drop owned by ${role} cascade; drop role ${role}`);
   }

@@ -28,8 +28,10 @@ export function uninstallOwn(plan: Installation): string[] {
   return ['Took the lines of "scheduler install" out of your crontab.'];
 }
 
-function readOwnCrontab(): string {
-  const { status, stdout, stderr, error } = run('crontab', ['-l']);
+const readOwnCrontab = () => tableIn(run('crontab', ['-l']));
+
+/** What "crontab -l" answered. */
+export function tableIn({ status, stdout, stderr, error }: Omit<ReturnType<typeof run>, 'pid' | 'output' | 'signal'>) {
   if (status === 0) return stdout;
   // There is no exit code for "no crontab". If any other error passed for it, we would overwrite a crontab.
   if (/^no crontab for/m.test(stderr)) return '';
@@ -41,7 +43,7 @@ function writeOwnCrontab(text: string): void {
   if (status !== 0) throw configurationError(`"crontab -" refused the new crontab: ${stderr.trim()}.`);
 }
 
-function withoutBlock(text: string, plan: Named): string {
+export function withoutBlock(text: string, plan: Named): string {
   const lines = text.split('\n');
   const first = lines.indexOf(begin(plan));
   const last = lines.indexOf(end(plan), first);
