@@ -7,7 +7,8 @@ const { existsSync, readFileSync, renameSync, writeFileSync } = require('node:fs
 const { dirname, join } = require('node:path');
 const { Script } = require('node:vm');
 
-if (Number.parseInt(process.versions.node, 10) < 20) {
+const [major, minor] = process.versions.node.split('.').map(Number);
+if (major < 20 || (major === 20 && minor < 12)) {
   process.stderr.write(`scheduler: Node.js ${process.versions.node} is too old; it needs 20.12 or later.\n`);
   process.exit(78);
 }

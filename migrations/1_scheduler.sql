@@ -7,6 +7,9 @@ set local search_path = pg_catalog, pg_temp;
 -- Tables ---------------------------------------------------------------------------------------------------------------
 -- "tenant" is the schema in which the job's table lies.
 
+create table scheduler.adopted (name name primary key, schema name not null);
+comment on table scheduler.adopted is 'The tables that the jobs work on, and where "scheduler migrate" found or made them.';
+
 create table scheduler.runs (
   id bigint generated always as identity primary key,
   tenant text not null default 'public',
@@ -18,7 +21,8 @@ create table scheduler.runs (
   -- The run's "now", which every comparison used.
   at timestamptz not null,
   started_at timestamptz not null default clock_timestamp(),
-  finished_at timestamptz,
+  -- Null: it is at work, or did not live to see its end.
+  finished_at timestamptz check (finished_at >= started_at),
   changed jsonb not null default '{}',
   failed integer not null default 0,
   late_by interval not null default '0',
@@ -66,8 +70,12 @@ create table scheduler.failures (
   -- 'infinity' once quarantined: the one comparison that skips waiting rows skips these too.
   next_attempt_at timestamptz not null,
   quarantined_at timestamptz,
+  -- A hash of what the rule read of the row, and when it was last compared: a row in quarantine that was mended is tried again.
+  seen bigint,
+  compared_at timestamptz,
   primary key (tenant, job, rule, entity_id)
 );
+create index failures_to_compare on scheduler.failures (compared_at) where quarantined_at is not null;
 comment on table scheduler.failures is 'Rows that failed, until they succeed or an operator drops them.';
 
 create table scheduler.controls (
@@ -122,7 +130,45 @@ create index jobs_by_name on scheduler.jobs (name, id);
 create type scheduler.outcome as (
   step integer, transition text, type text, entity_id text, due_at timestamptz, channels text[], data jsonb, sealed jsonb
 );
-create type scheduler.refusal as (id text, error text);
+create type scheduler.refusal as (id text, error text, state text);
+
+-- The role that ticks adds to the history and takes nothing away. Its owner may do with it what he likes.
+create function scheduler.keep_history() returns trigger
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+as $$
+begin
+  if pg_has_role((select relowner from pg_class where oid = tg_relid), 'usage') then
+    return new;
+  end if;
+  raise exception 'run % is history and cannot be changed: it finished at %', old.id, old.finished_at;
+end
+$$;
+-- A job may work again in the transaction that finished its record.
+create trigger keep_history before update on scheduler.runs for each row
+  when (old.finished_at is not null and old.xmin <> pg_current_xact_id()::xid) execute function scheduler.keep_history();
+
+-- Forgets some of what is older than so many days, at least one: the clock and the bound are the server's, whoever asks. An
+-- array is made once. PostgreSQL may run a query inside "in (…)" again for each row, should the table have been empty when
+-- PostgreSQL last looked.
+create function scheduler.forget(days integer, out events integer, out runs integer)
+  language sql security definer
+  set search_path = pg_catalog, pg_temp
+  begin atomic
+    with gone_events as (
+      delete from scheduler.events where id = any(array(
+        select id from scheduler.events where occurred_at < now() - make_interval(days => greatest(days, 1)) order by id limit 5000
+      ))
+      returning 1
+    ),
+    gone_runs as (
+      delete from scheduler.runs where id = any(array(
+        select id from scheduler.runs where started_at < now() - make_interval(days => greatest(days, 1)) order by id limit 5000
+      ))
+      returning 1
+    )
+    select (select count(*) from gone_events)::integer, (select count(*) from gone_runs)::integer;
+  end;
 
 -- Instants -------------------------------------------------------------------------------------------------------------
 
@@ -691,7 +737,7 @@ create function scheduler.stored_once(name text, relation regclass, col text) re
 -- places and $2 the ids of a piece. The answer tells of consecutive rows, from the first one on: so many as one piece, or one
 -- that is refused with the error that it alone met. It ends when patience does: what is not told of was not touched.
 create function scheduler.bisect(
-  statement text, parameters text[], places text[], ids text[], piece integer, keep boolean, blames_row text, patience interval
+  statement text, parameters text[], places text[], ids text[], piece integer, keep boolean, spares text, patience interval
 )
 returns table (rows integer, outcome scheduler.outcome[], refused scheduler.refusal[])
 language plpgsql
@@ -711,6 +757,7 @@ declare
   suspects integer := 0;
   clean boolean;
   reason text;
+  state text;
 begin
   -- Prepared statements outlive a transaction. One may be left where a pooler has let go of a connection that broke.
   if exists (select from pg_prepared_statements where name = 'scheduler_piece') then
@@ -737,12 +784,13 @@ begin
         deallocate scheduler_piece;
         raise exception using errcode = sqlstate, message = sqlerrm;
       when others or assert_failure then
-        if not clean and sqlstate !~ blames_row then
+        if not clean and sqlstate ~ spares then
           deallocate scheduler_piece;
           raise exception using errcode = sqlstate, message = sqlerrm;
         end if;
         -- A constraint may quote a value of any size.
         reason := left(sqlerrm, 2000);
+        state := sqlstate;
     end;
     if clean then
       return next;
@@ -754,7 +802,7 @@ begin
       end if;
     elsif rows = 1 then
       outcome := null;
-      refused := array[row(ids[first], reason)::scheduler.refusal];
+      refused := array[row(ids[first], reason, state)::scheduler.refusal];
       return next;
       first := first + 1;
       suspects := 0;
@@ -769,6 +817,7 @@ $$;
 
 -- Indexes on an application's tables call these for whoever writes a row. None gives a right that its caller does not have.
 grant execute on all functions in schema scheduler to public;
+revoke execute on function scheduler.forget(integer) from public;
 
 -- Where the library that applied this looks for its own table.
 set local search_path = scheduler;

@@ -143,13 +143,15 @@ test('each of the libraries, the environment and the standard streams has one ow
   const importing = (name: RegExp) => users(({ imports }) => imports.some((from) => name.test(from)));
   const mentioning = (text: RegExp) => users((source) => text.test(source.text));
   assert.deepEqual(importing(/^pg$/), ['src/db/bounds.ts', 'src/db/client.ts', 'src/db/demands.ts']);
-  assert.deepEqual(importing(/^pg-connection-string$/), ['src/base/config.ts']);
+  assert.deepEqual(importing(/^pg-connection-string$/), ['src/base/connection.ts']);
   assert.deepEqual(importing(/^luxon$/), ['src/base/calendar.ts']);
   assert.deepEqual(importing(/^pino$/), ['src/base/log.ts']);
   assert.deepEqual(importing(/^postgres-migrations$/), ['src/store/migrate.ts']);
   assert.ok(importing(/^commander$/).every((file) => file === 'src/cli.ts' || file.startsWith('src/commands/')));
   assert.deepEqual(mentioning(/process\.stdout/), ['src/base/output.ts']);
   assert.deepEqual(mentioning(/process\.stderr/), ['src/base/log.ts', 'src/base/report.ts']);
-  // Besides the settings: whether colors are wanted, and who is behind sudo.
-  assert.deepEqual(mentioning(/process\.env/), ['src/base/config.ts', 'src/base/output.ts', 'src/store/controls.ts']);
+  // Besides the settings: who this is, whether colors are wanted, and who is behind sudo.
+  assert.deepEqual(mentioning(/process\.env/), [
+    ...['src/base/config.ts', 'src/base/connection.ts', 'src/base/output.ts', 'src/store/controls.ts'],
+  ]);
 });

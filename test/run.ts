@@ -1,12 +1,12 @@
 // Starts one real PostgreSQL server for all tests, makes the template their databases are cloned from, runs them, and
 // leaves nothing behind. Arguments: files or folders to run (default: "fast", that suite), and options of node --test.
 import { spawn } from 'node:child_process';
-import { mkdtempSync, readdirSync, rmSync, statfsSync } from 'node:fs';
-import { freemem, tmpdir } from 'node:os';
+import { mkdtempSync, readdirSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
-import { removeServer, startServer } from '../src/embedded/server.ts';
-import { cheapestClone, makeTemplate, POSTGRES } from './support/harness.ts';
+import { removeServer } from '../src/embedded/server.ts';
+import { makeTemplate } from './support/harness.ts';
 import { startPgBouncer } from './support/pgbouncer.ts';
+import { environmentOf, place, startTestServer } from './support/server.ts';
 
 const HERE = import.meta.dirname;
 // Suites by name. The slow suite is every *.slow.test.ts; the others on request are folders.
@@ -17,10 +17,6 @@ const ON_REQUEST = ['hotspot', 'speed', 'debian', 'faults'].map((folder) => join
 // Roles and settings that each test gives its own database are what doctor looks at; a pooler keeps connections from before.
 // Its words on a pooler are tested in test/debian/pgbouncer.test.ts.
 const NOT_POOLED = ['doctor.test.ts'];
-
-const MEMORY = '/dev/shm';
-/** Five times what the slow tests take at most. */
-const ENOUGH_MEMORY = 3e9;
 
 const given = process.argv.slice(2);
 const options = given.filter((arg) => arg.startsWith('--'));
@@ -40,44 +36,17 @@ function expand(path: string): string[] {
     .sort();
 }
 
-/**
- * In memory where there is plenty: each test makes and drops a database of 500 files, which costs 15 times as much on an ext4
- * without a journal (it keeps away from inodes deleted just now), and that was half of the whole run. What is timed goes by a disk.
- */
-function place(): string {
-  if (isTimed || freemem() < ENOUGH_MEMORY) return tmpdir();
-  try {
-    const { bavail, bsize } = statfsSync(MEMORY);
-    return bavail * bsize < ENOUGH_MEMORY ? tmpdir() : MEMORY;
-  } catch {
-    return tmpdir();
-  }
-}
-
-const dir = mkdtempSync(join(place(), 'sch-'));
+const dir = mkdtempSync(join(place(isTimed), 'sch-'));
 let code = 1;
 try {
-  const server = await startServer({
-    dir,
-    tcp: true,
-    ...POSTGRES,
-    // The tests kill runners and cut no power: no need to wait for the disk.
-    settings: { fsync: 'off', max_connections: '200' },
-  });
+  const server = await startTestServer(dir);
   await makeTemplate(server.url);
   // One connection for the lock and one for the work of each of the twenty runners that some tests start.
   await using pooler = process.env.TEST_POOLER
     ? await startPgBouncer(server.tcpUrl!, { settings: { default_pool_size: 50, max_client_conn: 1000 } })
     : undefined;
-  const environment = {
-    ...process.env,
-    ...{ TEST_SERVER: server.url, TEST_SERVER_TCP: server.tcpUrl, TEST_SERVER_DIR: dir },
-    TEST_CLONE: await cheapestClone(server.url),
-  };
+  const environment = await environmentOf(server, dir);
   if (pooler) Object.assign(environment, { TEST_POOLER: pooler.url });
-  for (const name of Object.keys(environment)) {
-    if (/^(PG|SCHEDULER_|DATABASE_URL$|ENABLE_)/.test(name)) delete (environment as Record<string, unknown>)[name];
-  }
   code = await new Promise<number>((resolve) => {
     const node = spawn(
       process.execPath,

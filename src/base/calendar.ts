@@ -5,36 +5,77 @@ import { usageError } from './errors.ts';
  * with the first time that somebody wrote, so that an idle tick does not pay for it.
  */
 
-const SPAN = /^(\d{1,6})\s*(s|m|h|d|w|seconds?|min|minutes?|hours?|days?|weeks?)$/;
+const PART = '(\\d{1,6})\\s*(seconds?|minutes?|min|hours?|days?|weeks?|[smhdw])\\s*';
+const SPAN = new RegExp(`^(?:${PART})+$`);
 const SECONDS = { s: 1, m: 60, h: 3600, d: 86_400, w: 604_800 };
+type Unit = keyof typeof SECONDS;
 
-const spanInSeconds = (text: string): number | undefined => {
-  const match = SPAN.exec(text.trim().toLowerCase());
-  return match ? Number(match[1]) * SECONDS[match[2]![0] as keyof typeof SECONDS] : undefined;
-};
+/** 90m, 1h30m, "2 hours", and what inWords() writes. A bare number has the unit that its option always had. */
+export function spanInSeconds(text: string, unitOfNumber?: Unit): number | undefined {
+  const given = text.trim().toLowerCase();
+  if (unitOfNumber && /^\d{1,9}$/.test(given)) return Number(given) * SECONDS[unitOfNumber];
+  if (!SPAN.test(given)) return undefined;
+  const parts = [...given.matchAll(new RegExp(PART, 'g'))];
+  return parts.reduce((sum, [, count, unit]) => sum + Number(count) * SECONDS[unit![0] as Unit], 0);
+}
 
 export function parseSpan(text: string, option: string): number {
-  const seconds = spanInSeconds(text);
+  const seconds = spanInSeconds(text.replace(/^\+/, ''));
   if (seconds === undefined) {
     throw usageError(`${option} is "${text}", which is not a span of time; valid: 90m, 24h, 7d, "2 hours".`);
   }
   return seconds;
 }
 
-/** An instant as somebody types it: ISO 8601 (without an offset: in the given zone), or an age such as 90m, 2h, 7d. */
-export async function parseInstant(text: string, option: string, zone: string): Promise<string> {
+/** What a scheduler can have to do with. Beyond, PostgreSQL and JavaScript write years in other ways. */
+const [FIRST_YEAR, LAST_YEAR] = [1900, 9999];
+
+/**
+ * An instant as somebody types it: ISO 8601; a time ahead, such as +2h; an age, such as 7d or -7d. `say` hears in which zone a
+ * time without an offset was read.
+ */
+export async function parseInstant(
+  text: string,
+  option: string,
+  zone: string,
+  say: (sentence: string) => void = () => {},
+): Promise<string> {
   const { DateTime } = await import('luxon');
-  const age = spanInSeconds(text);
-  const at =
-    age === undefined
-      ? DateTime.fromISO(text.trim().replace(' ', 'T'), { zone })
-      : DateTime.utc().minus({ seconds: age });
-  if (!at.isValid) {
+  const [, sign, rest] = /^\s*([+-]?)(.*)$/s.exec(text)!;
+  const span = spanInSeconds(rest!);
+  const iso = text.trim().replace(' ', 'T');
+  const hasOffset = /T.*(z|[+-]\d\d(:?\d\d)?)$/i.test(iso);
+  const offset = (at: number) => DateTime.fromMillis(at, { zone }).offset * 60_000;
+  let at = DateTime.fromISO(iso, { zone: 'UTC' });
+  if (span !== undefined) at = DateTime.utc().plus({ seconds: sign === '+' ? span : -span });
+  else if (at.isValid && !hasOffset) at = DateTime.fromMillis(firstAt(at.toMillis(), offset), { zone: 'UTC' });
+  if (!at.isValid && span === undefined) {
     throw usageError(
-      `${option} is "${text}", which is not a time; valid: 2026-11-20T10:00, 2026-11-20T10:00:00Z, or an age such as 2h or 7d.`,
+      `${option} is "${text}", which is not a time; valid: 2026-11-20T10:00, 2026-11-20T10:00:00Z, +2h, or an age such as 2h or 7d.`,
     );
   }
-  return at.toUTC().toISO();
+  if (!at.isValid || at.year < FIRST_YEAR || at.year > LAST_YEAR) {
+    throw usageError(`${option} is "${text}", which lies outside the years ${FIRST_YEAR} to ${LAST_YEAR}.`);
+  }
+  const instant = at.toUTC().toISO();
+  if (span === undefined && !hasOffset) say(`${option} ${text} is read in ${zone}: ${readable(instant)}`);
+  return instant;
+}
+
+const DAY_MS = 86_400_000;
+
+/** The first of two where a clock shows the time twice; the first instant after the gap where it never does. */
+function firstAt(shown: number, offset: (at: number) => number): number {
+  const around = [offset(shown - DAY_MS), offset(shown + DAY_MS)];
+  let [early, late] = [shown - Math.max(...around), shown - Math.min(...around)];
+  for (const each of [early, late]) if (each + offset(each) === shown) return each;
+  const after = offset(late);
+  while (late - early > 1) {
+    const middle = Math.floor((early + late) / 2);
+    if (offset(middle) === after) late = middle;
+    else early = middle;
+  }
+  return late;
 }
 
 /** As PostgreSQL writes an instant, "2026-11-20 10:00:00+00", in ISO 8601. */

@@ -1,7 +1,7 @@
 import { readFileSync } from 'node:fs';
 import { isatty } from 'node:tty';
-import { parseEnv } from 'node:util';
-import { parse, toClientConfig } from 'pg-connection-string';
+import { spanInSeconds } from './calendar.ts';
+import { type Connection, type Environment, readConnection, withTimeoutOf } from './connection.ts';
 import { configurationError, usageError } from './errors.ts';
 
 /** One environment variable: how its text becomes a value, and what is valid. A parser answers undefined to what it refuses. */
@@ -58,11 +58,10 @@ function zone(env: string): Variable<string> {
   };
 }
 
-/** The parser of a whole number from 1 on, with a unit or without. */
-const count = (most: number, unit: RegExp) => (text: string) => {
-  const digits = text.replace(unit, '');
-  const value = Number(digits);
-  return /^\d+$/.test(digits) && value >= 1 && value <= most ? value : undefined;
+/** The parser of a span of time, in whole units from 1 on. */
+const span = (most: number, unit: 's' | 'd') => (text: string) => {
+  const value = (spanInSeconds(text, unit) ?? 0) / (unit === 'd' ? 86_400 : 1);
+  return Number.isInteger(value) && value >= 1 && value <= most ? value : undefined;
 };
 
 export const METRICS_FILE: Variable<string> = {
@@ -87,14 +86,14 @@ const VARIABLES = {
   retentionDays: {
     env: 'SCHEDULER_RETENTION',
     fallback: '90',
-    valid: 'a number of days from 1 to 36500, such as "90 days"',
-    parse: count(36_500, /\s*d(ays?)?$/i),
+    valid: 'a number of days from 1 to 36500, such as "90 days" or 12w',
+    parse: span(36_500, 'd'),
   },
   connectTimeout: {
     env: 'PGCONNECT_TIMEOUT',
     fallback: '10',
-    valid: 'a number of seconds from 1 to 3600',
-    parse: count(3600, /s$/),
+    valid: 'a number of seconds from 1 to 3600, or 2m',
+    parse: span(3600, 's'),
   },
   logLevel: {
     env: 'SCHEDULER_LOG_LEVEL',
@@ -114,41 +113,6 @@ export type Settings = { [K in keyof typeof VARIABLES]: Value<(typeof VARIABLES)
   connection: Connection;
 };
 
-const VALID_URL = 'postgresql://user:password@host:5432/database';
-
-/** Where the database is: a URL, or else libpq's own variables, which pg reads itself. */
-interface Connection {
-  url?: string;
-  /** The URL in parts, with the certificates that it names. */
-  client?: ReturnType<typeof toClientConfig>;
-  /** Prisma's ?schema=…, which PostgreSQL calls the search path. */
-  schema?: string;
-  /** How the server has to prove itself: pg would answer any question of it, also one for the password in clear text. */
-  demand?: 'scram' | 'binding';
-}
-
-/** Options of libpq that pg passes over: heeded here or refused, and never in silence. Each with the values that change nothing. */
-const PASSED_OVER: Record<string, { env: string; harmless: RegExp; instead: string }> = {
-  hostaddr: { env: 'PGHOSTADDR', harmless: /^$/, instead: 'put the address into the host' },
-  service: { env: 'PGSERVICE', harmless: /^$/, instead: 'write out what the service stands for' },
-  target_session_attrs: {
-    ...{ env: 'PGTARGETSESSIONATTRS', harmless: /^(any)?$/, instead: 'name the primary as the host' },
-  },
-  channel_binding: { env: 'PGCHANNELBINDING', harmless: /^(prefer|disable|require)?$/, instead: 'valid: require' },
-  require_auth: { env: 'PGREQUIREAUTH', harmless: /^(scram-sha-256)?$/, instead: 'valid: scram-sha-256' },
-};
-
-function readDemand(env: Environment, url: URLSearchParams | undefined, faults: string[]): Connection['demand'] {
-  const given = (name: string) => url?.get(name) ?? env[PASSED_OVER[name]!.env]?.trim() ?? '';
-  for (const [name, { env: variable, harmless, instead }] of Object.entries(PASSED_OVER)) {
-    const value = given(name);
-    const source = url?.has(name) ? `"${name}" in the URL` : variable;
-    if (!harmless.test(value)) faults.push(`${source} is "${value}", which cannot be heeded here: ${instead}.`);
-  }
-  if (given('channel_binding') === 'require') return 'binding';
-  return given('require_auth') ? 'scram' : undefined;
-}
-
 /** A file of settings may set these, and nothing that changes how Node or the system runs. */
 const OURS = /^(SCHEDULER_|PG|ENABLE_|DATABASE_URL$|TZ$)/;
 
@@ -156,7 +120,6 @@ const OURS = /^(SCHEDULER_|PG|ENABLE_|DATABASE_URL$|TZ$)/;
 export const environmentForOthers = (): Environment =>
   Object.fromEntries(Object.entries(process.env).filter(([name]) => !OURS.test(name) || name === 'TZ'));
 
-type Environment = Record<string, string | undefined>;
 type JobVariables = Record<string, Variable<string | boolean>>;
 
 export function readEnvironment(envFile?: string): Environment {
@@ -167,9 +130,27 @@ export function readEnvironment(envFile?: string): Environment {
   } catch (error) {
     throw usageError(`The file "${envFile}" of --env-file cannot be read: ${(error as Error).message}.`);
   }
-  // As with Node's own --env-file, what the environment already says wins. pg reads PG* from process.env itself.
+  // What the environment already says wins. pg reads PG* from process.env itself.
   for (const [name, value] of Object.entries(parseEnv(text))) if (OURS.test(name)) process.env[name] ??= value;
   return process.env;
+}
+
+const ASSIGNMENT =
+  /^[ \t]*(?:export[ \t]+)?([\w.]+)[ \t]*=[ \t]*(?:'([^']*)'|"((?:\\.|[^"\\])*)"|([^\r\n]*?))[ \t]*(?:(?<=[ \t])#[^\r\n]*)?$/gms;
+
+/**
+ * The file as a shell reads it, which systemd does nearly, too. Node's own reader loses the first line to a byte order mark, and
+ * cuts a password at a "#".
+ */
+export function parseEnv(text: string): Environment {
+  const lines = text.replace(/^\ufeff/, '').replaceAll('\r\n', '\n');
+  const found = [...lines.matchAll(ASSIGNMENT)].map(([, name, single, double, bare]) => {
+    const unescaped = double?.replace(/\\(.)/gs, (both, each) =>
+      each === 'n' ? '\n' : /["\\$`]/.test(each) ? each : both,
+    );
+    return [name!, single ?? unescaped ?? bare!];
+  });
+  return Object.fromEntries(found);
 }
 
 /** Every variable that the program reads itself; libpq's are for pg. */
@@ -180,11 +161,12 @@ export const allVariables = (jobVariables: JobVariables): Pick<Variable<unknown>
 
 /** Reads every setting, and names every fault at once. */
 export function readSettings(
-  env: Environment,
+  given: Environment,
   jobVariables: JobVariables,
-  given: { databaseUrl?: string | undefined },
+  { databaseUrl }: { databaseUrl?: string | undefined },
 ): Settings {
   const faults: string[] = [];
+  const env = withTimeoutOf(databaseUrl ?? given.DATABASE_URL?.trim(), given);
   const read = (variable: Variable<unknown>) => {
     const text = env[variable.env]?.trim();
     const value = variable.parse(text || variable.fallback);
@@ -203,7 +185,7 @@ export function readSettings(
       faults.push(`${name} is not a setting; valid: ${known.join(', ')}.`);
     }
   }
-  const connection = readConnection(env, given.databaseUrl, faults);
+  const connection = readConnection(env, databaseUrl, faults);
   if (faults.length > 0) throw configurationError(faults.join('\n'));
   return { ...settings, job, connection };
 }
@@ -211,56 +193,3 @@ export function readSettings(
 /** Why a variable, or an option in its place, is refused. */
 export const refusal = ({ secret, valid }: Variable<unknown>, name: string, text: string | undefined) =>
   `${name} is ${secret ? 'not usable' : `"${text}"`}; valid: ${valid}.`;
-
-function readConnection(env: Environment, given: string | undefined, faults: string[]): Connection {
-  const text = given ?? env.DATABASE_URL?.trim();
-  const demand = readDemand(
-    env,
-    text?.includes('?') ? new URLSearchParams(text.replace(/^[^?]*/, '')) : undefined,
-    faults,
-  );
-  const demanded = demand && { demand };
-  if (!text) {
-    if (!['PGHOST', 'PGDATABASE', 'PGUSER', 'PGPORT'].some((name) => env[name])) {
-      faults.push(
-        "No database is named. Give --database-url, or set DATABASE_URL, or libpq's PGHOST, PGDATABASE, PGUSER …; to try things out, use --embedded.",
-      );
-    }
-    return { ...demanded };
-  }
-  const source = given ? '--database-url' : 'DATABASE_URL';
-  const scheme = /^[a-z][a-z0-9+.-]*:\/\//i.exec(text)?.[0];
-  try {
-    if (!scheme) throw new URIError();
-    if (!/^postgres(ql)?:/i.test(scheme)) {
-      faults.push(`${source} begins with "${scheme}"; valid: ${VALID_URL}.`);
-      return {};
-    }
-    // sslmode means what libpq means by it, as everywhere else in the operator's environment.
-    const parsed = parse(text, { useLibpqCompat: !/[?&]uselibpqcompat=/.test(text) });
-    const { schema } = parsed;
-    return {
-      url: text,
-      client: toClientConfig(parsed),
-      ...demanded,
-      ...(typeof schema === 'string' && schema && { schema }),
-    };
-  } catch (error) {
-    faults.push(
-      error instanceof URIError || (error as NodeJS.ErrnoException).code === 'ERR_INVALID_URL'
-        ? `${source} is not a URL; valid: ${VALID_URL}.`
-        : `${source} cannot be used: ${withoutPassword((error as Error).message).replace(/\.$/, '')}.`,
-    );
-    return {};
-  }
-}
-
-/** A text fit to be shown: every connection string in it without its password. */
-export function withoutPassword(text: string): string {
-  return (
-    text
-      // Up to the last "@" of the line: a password may hold anything, also what should have been written as %20 or %40.
-      .replace(/([a-z][a-z0-9+.-]*:\/\/[^/:@\s]*):.*@/gi, '$1:***@')
-      .replace(/([?&]password=)[^&\s]*/gi, '$1***')
-  );
-}

@@ -17,7 +17,7 @@ export const MEANINGS: Record<number, string> = {
   [EXIT.usage]: 'wrong usage',
   [EXIT.unreachable]: 'the database cannot be reached',
   [EXIT.defect]: 'a defect of this program',
-  [EXIT.stopped]: 'stopped by the deadline or a signal, work is left',
+  [EXIT.stopped]: 'stopped by the deadline, a signal or the database, work is left',
   [EXIT.configuration]: 'configuration or schema is not right',
 };
 

@@ -1,4 +1,4 @@
-import { withoutPassword } from './config.ts';
+import { withoutPassword } from './connection.ts';
 import { EXIT, type ExitCode, OperatorError } from './errors.ts';
 import { plain } from './plain.ts';
 

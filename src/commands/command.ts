@@ -1,14 +1,15 @@
 import { Command, InvalidArgumentError } from 'commander';
-import { parseInstant } from '../base/calendar.ts';
+import { inWords, parseInstant, spanInSeconds } from '../base/calendar.ts';
 import { EXIT, type ExitCode, MEANINGS, usageError } from '../base/errors.ts';
 import { type CommonOptions, type Context, withContext } from '../context.ts';
+import { explainFaultOfCommand } from '../engine/faults.ts';
 import type { Job } from '../job/define.ts';
-import { explainSchemaError, requireLevel } from '../store/migrate.ts';
+import { requireLevel } from '../store/migrate.ts';
 import { latestJobs, unknownJob } from '../store/own-jobs.ts';
 
 export interface Help {
   examples: string[];
-  /** Codes besides 0, 2, 69, 70 and 78, which every command may end with; and words of its own for some. */
+  /** Codes besides 0, 2, 69, 70, 75 and 78, which every command may end with; and words of its own for some. */
   exits?: Record<number, string>;
 }
 
@@ -19,7 +20,7 @@ export const helpOf = (command: Command): Required<Help> => helps.get(command)!;
 
 /** A command with its examples and exit codes in --help. */
 export function command(name: string, summary: string, help: Help): Command {
-  const usual = [EXIT.done, EXIT.usage, EXIT.unreachable, EXIT.defect, EXIT.configuration];
+  const usual = [EXIT.done, EXIT.usage, EXIT.unreachable, EXIT.defect, EXIT.stopped, EXIT.configuration];
   const exits = { ...Object.fromEntries(usual.map((code) => [code, MEANINGS[code]!])), ...help.exits };
   const examples = help.examples.map((example) => `  $ ${example}`);
   const codes = Object.entries(exits).map(([code, meaning]) => `  ${code.padStart(2)}  ${meaning}`);
@@ -30,7 +31,7 @@ export function command(name: string, summary: string, help: Help): Command {
   return made;
 }
 
-export const PASS_EXITS = { [EXIT.rowsFailed]: MEANINGS[EXIT.rowsFailed]!, [EXIT.stopped]: MEANINGS[EXIT.stopped]! };
+export const PASS_EXITS = { [EXIT.rowsFailed]: MEANINGS[EXIT.rowsFailed]! };
 
 /** What a command accepts that answers something. */
 export interface Options extends CommonOptions {
@@ -64,7 +65,7 @@ export function withSchema<O extends CommonOptions>(
       await knownJob(context, (options as { job?: string }).job);
       return await work(context, options, args);
     } catch (error) {
-      throw explainSchemaError(error);
+      throw explainFaultOfCommand(error);
     }
   });
 }
@@ -76,6 +77,14 @@ export function wholeNumber(least: number, most: number) {
       throw new InvalidArgumentError(`Valid: a whole number from ${least} to ${most}.`);
     }
     return value;
+  };
+}
+
+export function seconds(least: number, most: number) {
+  return (text: string): number => {
+    const value = spanInSeconds(text, 's');
+    if (value !== undefined && value >= least && value <= most) return value;
+    throw new InvalidArgumentError(`Valid: from ${inWords(least)} to ${inWords(most)}, such as 55, 90s or 15m.`);
   };
 }
 
@@ -117,11 +126,15 @@ export function spanOptions(command: Command, limit: number): Command {
     .option('--limit <count>', 'the newest so many', wholeNumber(1, 1_000_000), limit);
 }
 
+/** The instant of an option, which says in which zone it was read. */
+export const instantOf = ({ settings, log }: Context, text: string, option: string): Promise<string> =>
+  parseInstant(text, option, settings.timezone, log.info);
+
 /** Puts instants in place of the times as they were typed. */
-export async function resolveSpan({ settings }: Context, options: SpanOptions): Promise<void> {
+export async function resolveSpan(context: Context, options: SpanOptions): Promise<void> {
   for (const end of ['since', 'until'] as const) {
     const text = options[end];
-    if (text !== undefined) options[end] = await parseInstant(text, `--${end}`, settings.timezone);
+    if (text !== undefined) options[end] = await instantOf(context, text, `--${end}`);
   }
 }
 

@@ -11,7 +11,7 @@ export function startCommand(jobs: Job[]): Command {
   const start = command('start', 'let a job, or all of them, run again', {
     examples: ['scheduler start', 'scheduler start subscriptions --reason "payments are back"'],
   });
-  return controlling(start.option('--reason <text>', 'why, for the record'), 'start', jobs);
+  return controlling(start.option('--reason <text>', 'why, for the record', notBlank), 'start', jobs);
 }
 
 export function stopCommand(jobs: Job[]): Command {
@@ -25,7 +25,12 @@ export function stopCommand(jobs: Job[]): Command {
   return controlling(stop.requiredOption('--reason <text>', why, notBlank), 'stop', jobs);
 }
 
+/** It is shown in one line. */
+const LONGEST_REASON = 200;
+
 function notBlank(text: string): string {
+  if (text.length > LONGEST_REASON)
+    throw usageError(`--reason has ${text.length} characters; valid: up to ${LONGEST_REASON}.`);
   if (text.trim() === '') throw usageError('--reason is empty; whoever finds it stopped will ask why.');
   return text.trim();
 }

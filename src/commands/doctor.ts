@@ -1,5 +1,5 @@
 import type { Command } from 'commander';
-import { withoutPassword } from '../base/config.ts';
+import { withoutPassword } from '../base/connection.ts';
 import { EXIT } from '../base/errors.ts';
 import { print, printJson, printVerdict } from '../base/output.ts';
 import { diagnose } from '../inspect/doctor/diagnose.ts';
@@ -29,7 +29,7 @@ export function doctorCommand(): Command {
 function tell(checks: Finding[]): void {
   const width = Math.max(...checks.map(({ check }) => check.length));
   for (const { check, outcome, message, remedy } of checks) {
-    printVerdict(outcome, `${check.padEnd(width)}  ${message}`);
+    printVerdict(outcome, check.padEnd(width), message);
     // Without anything before them, so that a line is copied as it stands.
     for (const line of remedy ?? []) print(line);
     if (remedy) print('');
@@ -41,14 +41,13 @@ function tell(checks: Finding[]): void {
 const quoted = (text: string) => (/^[\w@%+=:,./-]+$/.test(text) ? text : `'${text.replaceAll("'", `'\\''`)}'`);
 
 function program({ envFile, databaseUrl, embedded }: Options): Program {
-  const options = [
-    ...(envFile ? [`--env-file ${quoted(envFile)}`] : []),
-    ...(embedded ? ['--embedded'] : []),
-    ...(databaseUrl ? [`--database-url ${quoted(withoutPassword(databaseUrl))}`] : []),
-  ];
+  const file = envFile ? [`--env-file ${quoted(envFile)}`] : [];
+  const at = (url: string) => `--database-url ${quoted(url)}`;
+  const database = embedded ? ['--embedded'] : databaseUrl ? [at(withoutPassword(databaseUrl))] : [];
+  const options = [...file, ...database];
   const cron = options.length > 0 ? options : ['--env-file /etc/scheduler.env'];
   return {
-    command: (name) => ['scheduler', name, ...options].join(' '),
+    command: (name, url) => ['scheduler', name, ...(url ? [...file, at(url)] : options)].join(' '),
     // Cron reads a percent sign as the end of the line.
     crontab: ['* * * * *', quoted(process.argv[1]!), 'tick', ...cron].join(' ').replaceAll('%', '\\%'),
   };

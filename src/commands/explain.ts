@@ -1,5 +1,5 @@
 import type { Command } from 'commander';
-import { parseInstant, readable, relative } from '../base/calendar.ts';
+import { readable, relative } from '../base/calendar.ts';
 import { print, printHeading, printJson, printTable } from '../base/output.ts';
 import { plain } from '../base/plain.ts';
 import type { Context } from '../context.ts';
@@ -8,7 +8,7 @@ import { describe } from '../inspect/explain/seen.ts';
 import type { TransitionExplained } from '../inspect/explain/transitions.ts';
 import type { Job } from '../job/define.ts';
 import type { Failure } from '../store/failures.ts';
-import { command, jobName, type Options, withSchema } from './command.ts';
+import { command, instantOf, jobName, type Options, withSchema } from './command.ts';
 
 type Asked = Options & { at?: string };
 
@@ -33,8 +33,8 @@ export function explainCommand(jobs: Job[]): Command {
     );
 }
 
-async function resolveAt({ settings }: Context, options: Asked): Promise<void> {
-  if (options.at !== undefined) options.at = await parseInstant(options.at, '--at', settings.timezone);
+async function resolveAt(context: Context, options: Asked): Promise<void> {
+  if (options.at !== undefined) options.at = await instantOf(context, options.at, '--at');
 }
 
 function tell(job: Job, explanation: Explanation): void {
@@ -42,6 +42,8 @@ function tell(job: Job, explanation: Explanation): void {
   const { name } = job;
   let outlook = 'as it is, nothing comes next';
   if (next) outlook = `"${next.transition}" comes next, ${when(next.at, now)}`;
+  if (transitions.some(({ transition, verdict }) => transition === next?.transition && verdict.kind === 'held'))
+    outlook = `"${next!.transition}" is due, and held up by a lock`;
   if (unreadable) outlook = `nobody can read it, as ${unreadable}`;
   print(`${name} ${id}, at ${readable(now)}: ${outlook}.`);
   if (state !== 'running')

@@ -4,10 +4,10 @@ import { usageError } from '../base/errors.ts';
 import { print, printJson, printTable } from '../base/output.ts';
 import type { Context } from '../context.ts';
 import type { Job } from '../job/define.ts';
-import { dropFailures, type Failure, listFailures, retryFailures } from '../store/failures.ts';
-import { command, jobName, type Options, oneOf, withSchema } from './command.ts';
+import { dropFailures, type Failure, listFailures, MOST, retryFailures } from '../store/failures.ts';
+import { command, jobName, type Options, oneOf, wholeNumber, withSchema } from './command.ts';
 
-type Choice = Options & { job?: string; id?: string; all?: boolean };
+type Choice = Options & { job?: string; id?: string; all?: boolean; limit: number };
 
 export function failuresCommand(jobs: Job[]): Command {
   return command('failures', 'rows that could not be changed: why, and when they are tried again', {
@@ -27,6 +27,7 @@ export function failuresCommand(jobs: Job[]): Command {
     .option('--job <job>', 'only of this job', jobName(jobs))
     .option('--id <id>', 'only this row; with --job')
     .option('--all', 'of all jobs; retry and drop want --job or this')
+    .option('--limit <count>', 'list the newest so many', wholeNumber(1, 1_000_000), MOST)
     .option('--json', 'print the result as JSON')
     .action(
       withSchema<Choice>(
@@ -44,11 +45,15 @@ async function refuseVagueness(_: Context, { job, id, all }: Choice, [action]: s
     throw usageError(`failures ${action} needs --job JOB, or --all for every job.`);
 }
 
-async function list({ db }: Context, options: Choice): Promise<undefined> {
-  const failures = await listFailures(db, options);
+async function list({ db, log }: Context, options: Choice): Promise<undefined> {
+  const { limit } = options;
+  const found = await listFailures(db, { ...options, limit: limit + 1 });
+  const failures = found.slice(0, limit);
   if (options.json) printJson(failures);
   else if (failures.length === 0) print('No row has failed.');
   else printTable(['job', 'id', 'rule', 'attempts', 'last tried', 'next attempt', 'why'], failures.map(row));
+  if (found.length > limit)
+    log.warn(`Only the newest ${limit} rows are listed, and there are more: --limit lists them.`);
 }
 
 function row(failure: Failure) {

@@ -27,7 +27,7 @@ export function historyCommand(jobs: Job[]): Command {
         const entries = await readHistory(db, { job, all, ...span(options) });
         if (options.json) printJson(entries);
         else if (entries.length === 0) print('Nothing happened in that time; with --all, idle runs are shown too.');
-        else printTable(['at', 'job', 'what', 'late by', 'took', 'by'], entries.map(row));
+        else printTable(['number', 'at', 'job', 'what', 'late by', 'took', 'by'], entries.map(row));
       }, resolveSpan),
     );
 }
@@ -36,10 +36,10 @@ function row(entry: Entry) {
   const at = readable(entry.at);
   if (entry.kind === 'control') {
     const what = entry.action === 'stop' ? 'stopped' : 'started';
-    return [at, entry.job ?? '(all)', `${what}${entry.reason ? `: ${entry.reason}` : ''}`, '', '', entry.by];
+    return ['', at, entry.job ?? '(all)', `${what}${entry.reason ? `: ${entry.reason}` : ''}`, '', '', entry.by];
   }
-  const { job, error, changed, lateSeconds, finishedAt, by } = entry;
+  const { number, job, error, changed, lateSeconds, finishedAt, by, host } = entry;
   const late = Object.keys(changed).length > 0 ? inWords(lateSeconds) : '';
   const took = finishedAt ? `${((Date.parse(finishedAt) - Date.parse(entry.at)) / 1000).toFixed(1)} s` : '';
-  return [at, job ?? '(idle)', error ?? whatItDid(entry), late, took, by];
+  return [number, at, job ?? '(idle)', error ?? whatItDid(entry), late, took, by ?? `tick on ${host}`];
 }

@@ -7,7 +7,7 @@ import { planInstallation } from '../setup/install/plan.ts';
 import { command } from './command.ts';
 
 type Options = CommonOptions &
-  Partial<Record<'cron' | 'systemd' | 'write' | 'remove' | 'force', boolean>> & { user?: string };
+  Partial<Record<'cron' | 'systemd' | 'write' | 'remove' | 'force', boolean>> & { user?: string; name?: string };
 
 export function installCommand(): Command {
   return command(
@@ -19,6 +19,7 @@ export function installCommand(): Command {
         'scheduler install --cron --write --env-file ~/scheduler.env',
         'sudo scheduler install --cron --write --user scheduler',
         'sudo scheduler install --systemd --write',
+        'sudo scheduler install --systemd --write --name shop',
         'sudo scheduler install --systemd --remove',
       ],
     },
@@ -29,6 +30,7 @@ export function installCommand(): Command {
     .option('--systemd', 'a service and its timer in /etc/systemd/system')
     .addOption(new Option('--write', 'put it in place; without it, only print').conflicts('remove'))
     .option('--remove', 'take away what --write put in place')
+    .option('--name <name>', 'one of several on this machine: its files are called "scheduler-NAME"')
     .option('--user <user>', 'whom the ticks run as; the settings are read from --env-file')
     .option('--force', 'also go over a file that somebody else made')
     .action((_, self: Command) => {

@@ -2,6 +2,7 @@ import type { Command } from 'commander';
 import { EXIT, type ExitCode } from '../base/errors.ts';
 import { print, printJson, printTable } from '../base/output.ts';
 import type { Context } from '../context.ts';
+import { explainFaultOfCommand } from '../engine/faults.ts';
 import { migrate, migrationStates } from '../store/migrate.ts';
 import { readStanding } from '../store/runs.ts';
 import { command, type Options, withDatabase } from './command.ts';
@@ -30,7 +31,9 @@ async function showStates({ db }: Context, { json }: Options): Promise<ExitCode>
 
 async function bringUpToDate({ db, settings, jobs }: Context, { json }: Options): Promise<ExitCode> {
   const applied: string[] = [];
-  await migrate(db, settings, jobs, (step) => applied.push(step));
+  await migrate(db, settings, jobs, (step) => applied.push(step)).catch((error) => {
+    throw explainFaultOfCommand(error);
+  });
   const standing = await db.transaction((tx) =>
     readStanding(tx, { builtIn: jobs, own: [] }, { lock: false, dbZone: settings.dbTimezone }),
   );

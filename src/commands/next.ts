@@ -1,6 +1,6 @@
 import type { Command } from 'commander';
 import { parseSpan, readable, relative } from '../base/calendar.ts';
-import { print, printJson, printTable } from '../base/output.ts';
+import { print, printJson, printTable, say } from '../base/output.ts';
 import { type Coming, type Outlook, readNext } from '../inspect/next.ts';
 import type { Job } from '../job/define.ts';
 import { all, only } from '../store/runs.ts';
@@ -40,7 +40,7 @@ function tell({ now, until, transitions, more, held, quarantined, notRunning }: 
     ...(quarantined > 0 ? [`In quarantine, and so left out: ${quarantined}; see "scheduler failures".`] : []),
     ...(notRunning ? [`${notRunning}.`] : []),
   ];
-  if (notes.length > 0) print(`\n${notes.join('\n')}`);
+  if (notes.length > 0) say(`\n${notes.join('\n')}`);
 }
 
 /** Jobs that stand still for the same reason, in one sentence. */

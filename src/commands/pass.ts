@@ -1,4 +1,4 @@
-import { inWords, isFuture, parseInstant, toIso } from '../base/calendar.ts';
+import { inWords, isFuture, parseInstant, readable, toIso } from '../base/calendar.ts';
 import { EXIT, type ExitCode, usageError } from '../base/errors.ts';
 import { isTerminal, print, printJson, printTable } from '../base/output.ts';
 import { Stop } from '../base/stop.ts';
@@ -66,11 +66,11 @@ async function withRequest<T>(
   asked: Asked,
   work: (request: Request) => Promise<T>,
 ): Promise<T> {
-  const { timezone } = context.settings;
-  const at = options.at === undefined ? undefined : await parseInstant(options.at, '--at', timezone);
+  const { settings, log } = context;
+  const at = options.at === undefined ? undefined : await parseInstant(options.at, '--at', settings.timezone, log.info);
   if (at !== undefined && !options.dryRun && isFuture(at)) {
     throw usageError(
-      `--at ${options.at} lies in the future: that is for --dry-run only, as a run would do what is not due yet.`,
+      `--at ${options.at} lies in the future (${readable(at)}): that is for --dry-run only, as a run would do what is not due yet.`,
     );
   }
   const stop = new Stop();
@@ -96,14 +96,18 @@ function heedSignals(stop: Stop, { db, log }: Context): () => void {
     process.exitCode = EXIT.stopped;
     void log.flush().then(() => process.exit(EXIT.stopped));
   };
+  let grace: NodeJS.Timeout | undefined;
   const heed = () => {
     if (stop.reason === 'signal') return end();
     stop.request('signal');
-    setTimeout(end, GRACE_MS).unref();
+    grace = setTimeout(end, GRACE_MS).unref();
   };
   process.on('SIGTERM', heed).on('SIGINT', heed);
   // The rest is short then, and must not be cut off: the answer, the record for a monitor.
-  return () => process.off('SIGTERM', heed).off('SIGINT', heed).on('SIGTERM', finish).on('SIGINT', finish);
+  return () => {
+    clearTimeout(grace);
+    process.off('SIGTERM', heed).off('SIGINT', heed).on('SIGTERM', finish).on('SIGINT', finish);
+  };
 }
 
 const finish = () => {};

@@ -11,8 +11,7 @@ export function pruneCommand(): Command {
     .option('--json', 'print the result as JSON')
     .action(
       withSchema<Options>(async ({ db, settings }, options) => {
-        const [clock] = await db.query<{ now: string }>('select now()::text as now');
-        const pruned = await prune(db, settings, clock!.now, new Stop());
+        const pruned = await prune(db, settings, new Stop());
         if (options.json) printJson({ ...pruned, retentionDays: settings.retentionDays });
         else print(`Forgot ${pruned.events} events and ${pruned.runs} runs older than ${settings.retentionDays} days.`);
       }),

@@ -1,7 +1,7 @@
 import type { Command } from 'commander';
 import { inWords, readable } from '../base/calendar.ts';
 import { EXIT } from '../base/errors.ts';
-import { print, printHeading, printJson, printTable } from '../base/output.ts';
+import { print, printHeading, printJson, printTable, say } from '../base/output.ts';
 import { type JobStatus, readStatus, type Status } from '../inspect/status.ts';
 import { all } from '../store/runs.ts';
 import { command, type Options, withSchema } from './command.ts';
@@ -29,17 +29,18 @@ export function statusCommand(): Command {
 }
 
 function tell({ message, scheduler: { nextCheck }, jobs }: Status, attention: string[]): void {
-  print(`${message}${nextCheck ? `; the next tick is due at ${readable(nextCheck)}` : ''}.\n`);
+  say(`${message}${nextCheck ? `; the next tick is due at ${readable(nextCheck)}` : ''}.\n`);
   printTable(['job', 'state', 'last run', 'did', 'late by', 'due', 'failing', 'quarantined'], jobs.map(row));
   printWhys(jobs);
   if (attention.length > 0) printHeading('A person has to look:');
-  for (const sentence of attention) print(sentence);
+  for (const sentence of attention) say(sentence);
 }
 
 function row({ job, state, lastRun, backlog, failing, quarantined }: JobStatus) {
   const did = lastRun ? whatItDid(lastRun) : '';
   const late = lastRun && Object.keys(lastRun.changed).length > 0 ? inWords(lastRun.lateSeconds) : '';
-  return [job, state, readable(lastRun?.at ?? null), did, late, backlog.rows, failing, quarantined];
+  const due = backlog.more ? `${backlog.rows} or more` : backlog.rows;
+  return [job, state, readable(lastRun?.at ?? null), did, late, due, failing, quarantined];
 }
 
 /** A run in a few words. */
@@ -56,8 +57,8 @@ function printWhys(jobs: JobStatus[]): void {
   const stopped = jobs.filter((job) => job.why !== null && job.state !== 'no tick');
   const broken = jobs.filter((job) => job.lastRun?.error);
   if (stopped.length + broken.length > 0) print('');
-  for (const { job, state, why } of stopped) print(`${job} is ${state}: ${why}.`);
-  for (const { job, lastRun } of broken) print(`${job}: ${lastRun!.error}`);
+  for (const { job, state, why } of stopped) say(`${job} is ${state}: ${why}.`);
+  for (const { job, lastRun } of broken) say(`${job}: ${lastRun!.error}`);
   if (jobs.some(({ failing, quarantined }) => failing + quarantined > 0))
     print('\nWhat failed and why: "scheduler failures".');
 }

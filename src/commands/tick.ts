@@ -2,7 +2,7 @@ import { type Command, Option } from 'commander';
 import { METRICS_FILE, PING_URL, refusal, type Variable } from '../base/config.ts';
 import { usageError } from '../base/errors.ts';
 import type { Job } from '../job/define.ts';
-import { command, PASS_EXITS, wholeNumber, withDatabase } from './command.ts';
+import { command, PASS_EXITS, seconds, wholeNumber, withDatabase } from './command.ts';
 import { type PassOptions, pass, TIMEOUT_SECONDS, type TickOptions, tick } from './pass.ts';
 
 export function tickCommand(): Command {
@@ -21,7 +21,7 @@ export function tickCommand(): Command {
   )
     .addOption(
       new Option('--linger <seconds>', 'stay for so long, and do what comes due meanwhile when it does, to the second')
-        .argParser(wholeNumber(1, 3600))
+        .argParser(seconds(1, 3600))
         .conflicts(['dryRun', 'at']),
     )
     .option(
@@ -56,13 +56,13 @@ const checked = (option: string, variable: Variable<string>) => (text: string) =
 export function passOptions(command: Command): Command {
   return command
     .option('--dry-run', 'do the same in a transaction that is rolled back: what it prints is what would happen')
-    .option('--at <time>', 'take this for now; in the future only with --dry-run')
+    .option('--at <time>', 'take this for now: 2026-11-20T10:00, +2h, or an age; in the future only with --dry-run')
     .option('--batch-size <rows>', 'rows per transaction (default: 1000)', wholeNumber(1, 100_000))
     .option('--connections <count>', 'connections that share a backlog (default: 2)', wholeNumber(1, 16))
     .option(
       '--timeout <seconds>',
       'finish the batch at hand after this long and leave the rest to the next run',
-      wholeNumber(1, 86_400),
+      seconds(1, 86_400),
       TIMEOUT_SECONDS,
     )
     .option('--json', 'print the result as JSON');

@@ -1,7 +1,7 @@
 import type { Socket } from 'node:net';
 import pg from 'pg';
 import type { Settings } from '../base/config.ts';
-import { withoutPassword } from '../base/config.ts';
+import { withoutPassword } from '../base/connection.ts';
 import { EXIT, OperatorError } from '../base/errors.ts';
 import type { Log } from '../base/log.ts';
 import { bind, type Values } from './bind.ts';
@@ -161,10 +161,11 @@ export class Database {
 
   async #connect(): Promise<pg.Client> {
     const deadline = Date.now() + this.#settings.connectTimeout * 1000;
-    const { demand } = this.#settings.connection;
-    for (let attempt = 1; ; attempt++) {
+    const { demand, client: config, ways } = this.#settings.connection;
+    for (let [attempt, way] = [1, 0]; ; attempt++) {
       const client = new pg.Client({
-        ...this.#settings.connection.client,
+        ...config,
+        ssl: ways[way]!,
         enableChannelBinding: demand === 'binding',
         application_name: this.#name,
         connectionTimeoutMillis: Math.max(1, deadline - Date.now()),
@@ -186,6 +187,10 @@ export class Database {
       } catch (error) {
         const wait = 100 * 4 ** (attempt - 1);
         const again = isTransient(error) || CONNECTION_FAULTS.has((error as NodeJS.ErrnoException).code ?? '');
+        if (!again && way + 1 < ways.length) {
+          way++;
+          continue;
+        }
         if (!again || attempt >= 3 || Date.now() + wait > deadline)
           throw this.#refused(error as NodeJS.ErrnoException, client);
         await pause(wait);

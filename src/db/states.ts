@@ -17,15 +17,22 @@ const TRANSIENT = new Set([
   '53300', // too many connections
 ]);
 
-// One row of a batch can be to blame for these: bad data, a constraint, a trigger that raises. Classes that PostgreSQL does not
-// use itself are an application's own, raised by its triggers.
-const BAD_ROW = '21|22|23|27|44|45|P0|[6-9G-OQ-W]';
 export const ROW_HELD = '55P03'; // a row beside it that somebody else holds
 
-/** The states that blame a row, for us and for SQL, which reads such a pattern as we do. */
-export const BLAMING = `^(${BAD_ROW}|${ROW_HELD})`;
-/** The same for who works beside another connection of the same run: what is held may be held by that one. */
-export const BLAMING_OF_TWO = `^(${BAD_ROW})`;
+// No row brings these about: the connection, the transaction, a deadlock, want of resources, a shutdown, a disk. A trigger may
+// raise everything else.
+const NO_ROW = '08|25|40|53|57|58|F0';
+
+/** The states that spare a row, for us and for SQL, which reads such a pattern as we do. */
+export const SPARING = `^(${NO_ROW})`;
+/** The same beside another connection of the same run: what is held may be held by that one. */
+export const SPARING_OF_TWO = `^(${NO_ROW}|${ROW_HELD})`;
+
+// Bad data, a constraint, a trigger that raises. Classes that PostgreSQL does not use are an application's own.
+const OF_ROWS = new RegExp(`^(21|22|23|27|44|45|P0|[6-9G-OQ-W]|${ROW_HELD})`);
+
+/** A state that every row meets alike if a right or a function is missing, say. */
+export const mayBeOfAll = (state: string) => !OF_ROWS.test(state);
 
 export const CONNECTION_FAULTS = new Set([
   'ECONNREFUSED',
@@ -46,9 +53,9 @@ export const sqlState = (error: unknown): string | undefined => {
   return typeof code === 'string' && syscall === undefined && /^[0-9A-Z]{5}$/.test(code) ? code : undefined;
 };
 
-export function blamesRow(error: unknown, states = BLAMING): boolean {
+export function blamesRow(error: unknown, spares = SPARING): boolean {
   const code = sqlState(error);
-  return code !== undefined && new RegExp(states).test(code);
+  return code !== undefined && !new RegExp(spares).test(code);
 }
 
 export const isTransient = (error: unknown) => {

@@ -2,6 +2,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { EXIT, type ExitCode, OperatorError } from '../base/errors.ts';
 import { Stop } from '../base/stop.ts';
 import type { Database, Transaction } from '../db/client.ts';
+import { refuseElsewhere } from '../store/adopted.ts';
 import { checkLevel } from '../store/migrate.ts';
 import { isEveryTick, type JobResult, only, readStanding, type Wanted } from '../store/runs.ts';
 import { isOfOneJob, soonest } from './ask.ts';
@@ -140,6 +141,7 @@ class Stay {
     const found = await readStanding(tx, request.jobs, { lock: false, dbZone: settings.dbTimezone });
     const { minute } = found;
     checkLevel(found.level);
+    refuseElsewhere(found.elsewhere);
     const { planned } = plan(settings, request, found.jobs);
     const watched = planned.filter(({ job }) => isEveryTick(job) && !this.#stopped.has(job.name));
     if (minute !== this.#minute || watched.length === 0) return { minute, due: [], waitMs: LOOK_MS };

@@ -1,9 +1,10 @@
 import type { Values } from '../db/bind.ts';
 import type { Database, Transaction } from '../db/client.ts';
-import { BLAMING, BLAMING_OF_TWO, blamesRow, NOTIFY_QUEUE_FULL, sqlState } from '../db/states.ts';
+import { blamesRow, NOTIFY_QUEUE_FULL, SPARING, SPARING_OF_TWO, sqlState } from '../db/states.ts';
 import type { CompiledRule } from '../job/compile.ts';
 import { type Answered, type Batch, DETAIL, EMPTY, made, placesOf, type Row, total } from './batch.ts';
 import { bisected } from './bisect.ts';
+import { AllRefused } from './faults.ts';
 import type { Run, Sweep } from './records.ts';
 import { type Cursor, claim, claimByKey, complete, picked } from './statements.ts';
 
@@ -46,12 +47,14 @@ const CAREFUL_LOCK_TIMEOUT = '300ms';
 /** The next batch of a rule, changed, recorded and told in one transaction. */
 export function nextBatch(db: Database, sweep: Sweep): Promise<Batch> {
   const { rule, part } = sweep;
-  const blames = part ? BLAMING_OF_TWO : BLAMING;
+  const spares = part ? SPARING_OF_TWO : SPARING;
   const options = { inIndexOrder: true, patient: true, ...(part && { attempts: 1 }) };
   return telling(db, sweep.run, async (notify) => {
-    const values = { ...valuesOf(sweep), notify, blames };
-    const rethrowUnlessOfRow = (error: unknown) => {
-      if (!blamesRow(error, blames)) throw error;
+    const values = { ...valuesOf(sweep), notify, spares };
+    const rethrowUnlessOfRow = async (error: unknown) => {
+      // A row that is too large for an index meets the state of a full queue, too.
+      const isQueue = notify && sqlState(error) === NOTIFY_QUEUE_FULL && !(await isThereRoomNow(db));
+      if (isQueue || error instanceof AllRefused || !blamesRow(error, spares)) throw error;
       return undefined;
     };
     const plainly = () => db.transaction((tx) => (rule.together ? byKey : atOnce)(tx, sweep, values), options);
@@ -62,7 +65,9 @@ export function nextBatch(db: Database, sweep: Sweep): Promise<Batch> {
       db.transaction(async (tx) => {
         await tx.query(`select set_config('lock_timeout', '${CAREFUL_LOCK_TIMEOUT}', true)`);
         const change: Change = (...given) => bisected(...given, eventsToo);
-        return (rule.together ? byKey : pieceByPiece)(tx, sweep, values, change);
+        const batch = await (rule.together ? byKey : pieceByPiece)(tx, sweep, values, change);
+        if (sweep.changes === 0) AllRefused.check(batch);
+        return batch;
       }, options);
     // The events of a batch are told together, which is quicker. A row that fails only by its event needs a trial of both.
     const batch = (await search(false).catch(rethrowUnlessOfRow)) ?? (await search(true));

@@ -2,7 +2,7 @@ import type { CompiledRule, Installed } from '../job/compile.ts';
 import { type Job, linesOf } from '../job/define.ts';
 import { emptyResult, FINISH_RUN, finished, type JobResult, RECORD_STOPPED } from '../store/runs.ts';
 import { type Due, isOfOneJob, type Question, whatIsDue, whatIsDueApart } from './ask.ts';
-import { isForAllJobs, jobError } from './faults.ts';
+import { AllRefused, isForAllJobs, jobError } from './faults.ts';
 import type { JobRecord, Run } from './records.ts';
 import { sweep } from './sweep.ts';
 
@@ -44,19 +44,23 @@ export class Pass {
 
   /** It can be called again when the connection that asks is lost. */
   async run(): Promise<void> {
-    const { db, stop } = this.#run;
+    const { db, stop, asking } = this.#run;
+    // What the lost connection had closed was undone with its transaction.
+    for (const record of this.#records.values()) record.isOpen = record.run !== null;
     let due = await this.#ask(this.#recordsIdle);
     await this.#sayIdle(due);
     while (due.length > 0 && !stop.reason) {
       const name = due[0]!.job;
       const ofJob = due.filter((rule) => rule.job === name);
       await this.#work(this.#jobs.find(({ job }) => job.name === name)!, ofJob);
-      if (!stop.reason) due = await this.#ask(false);
+      // Also where the run must end: whether work is left decides its exit code.
+      due = await this.#ask(false);
     }
     if (stop.reason) this.#leave(due);
     for (const record of this.#records.values()) {
       if (!record.isOpen) continue;
-      await db.query(FINISH_RUN, finished(record.run, record.result));
+      // The transaction that asks may have closed it before, and holds its row.
+      await (asking ?? db).query(FINISH_RUN, finished(record.run, record.result));
       record.isOpen = false;
     }
     for (const record of this.#records.values()) this.#sayFinished(record);
@@ -95,13 +99,20 @@ export class Pass {
     const record = this.#recordOf(job);
     try {
       record.surveyed ??= await this.#survey(installed);
+      let fault: AllRefused | undefined;
       for (const rule of rules) {
-        const changed = await sweep(this.#run, rule, record);
+        const changed = await sweep(this.#run, rule, record).catch((error) => {
+          if (!(error instanceof AllRefused)) throw error;
+          fault ??= error;
+          return false;
+        });
         // A row that a gateway gave back unanswered is due at once, and must not be tried again and again.
         const isGivenUp = !changed || rule.outside;
         this.#sweepsLeft.set(rule, isGivenUp ? 0 : (this.#sweepsLeft.get(rule) ?? MOST_SWEEPS) - 1);
         if (this.#run.stop.reason) break;
       }
+      // One rule's broken trigger must not hide the others.
+      if (fault) throw fault;
     } catch (error) {
       if (isForAllJobs(error)) throw error;
       await this.#stop(job, error);

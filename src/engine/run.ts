@@ -3,6 +3,9 @@ import { EXIT, type ExitCode } from '../base/errors.ts';
 import type { Log } from '../base/log.ts';
 import type { Stop, StopReason } from '../base/stop.ts';
 import type { Database, Transaction } from '../db/client.ts';
+import type { Installed } from '../job/compile.ts';
+import { refuseElsewhere } from '../store/adopted.ts';
+import { releaseMended } from '../store/failures.ts';
 import { isStranger, lockHolder, strangersLock } from '../store/lock.ts';
 import { checkLevel } from '../store/migrate.ts';
 import { prune } from '../store/retention.ts';
@@ -127,6 +130,7 @@ async function look({ settings, request }: Context, tx: Transaction, lock: boole
     ...{ at: request.at, lock, dbZone: settings.dbTimezone },
   });
   checkLevel(found.level);
+  refuseElsewhere(found.elsewhere);
   return found;
 }
 
@@ -150,14 +154,28 @@ function prepare({ db, settings, log, request }: Context, found: Found) {
   const pass = new Pass(running, planned, found.anyFailures, !request.between);
   return async (asking: Transaction | undefined): Promise<RunResult> => {
     running.asking = asking;
+    if (found.anyToCompare) await releaseAllMended(running, planned);
     await pass.run();
-    if (pass.expired && by === undefined && !stop.reason) await prune(db, settings, found.now, stop);
+    if (pass.expired && by === undefined && !stop.reason) {
+      await prune(db, settings, stop).catch((error) => {
+        const { message } = explainFault(error) as Error;
+        log.error(`The tick is done, but old history was not forgotten: ${message}`);
+      });
+    }
     const jobs = planned.map(({ job }) => pass.resultOf(job));
     return {
       ...{ locked: false, now: found.now, jobs, skipped, exitCode: exitCode(jobs) },
       ...(stop.reason && jobs.some((job) => job.workLeft) && { stopped: stop.reason }),
     };
   };
+}
+
+/** Before it is asked what is due, and apart from the lock's transaction: that would hold what a batch changes. */
+async function releaseAllMended({ db, log, values }: Run, jobs: Installed[]): Promise<void> {
+  for (const rule of jobs.flatMap(({ rules }) => rules)) {
+    const count = await releaseMended(db, rule, values);
+    if (count > 0) log.info(`${rule.job}: rows in quarantine were mended and are tried again`, { count });
+  }
 }
 
 export function exitCode(jobs: JobResult[]): ExitCode {

@@ -4,7 +4,7 @@ import type { CompiledRule } from '../job/compile.ts';
 import { AT_ONCE } from '../job/define.ts';
 import { NOW, quoteText } from '../job/expressions.ts';
 import { RECORD_AND_TELL } from '../store/events.ts';
-import { CLEAR_SUCCEEDED, mayBeTried, NOTE_REFUSED } from '../store/failures.ts';
+import { CLEAR_SUCCEEDED, mayBeTried, noteRefused } from '../store/failures.ts';
 import { BEGIN_RUN, RUN_ID } from '../store/runs.ts';
 
 /** The SQL around a rule. A job says what changes; everything here is the same for all of them. A rule's row is called r. */
@@ -151,9 +151,9 @@ export const recordAnswers = (rule: CompiledRule): string => `
 
 const REFUSED = `
   refused as (
-    select id::text as id, wrong as error from due where wrong is not null
+    select id::text as id, wrong as error, null as state from due where wrong is not null
     union all
-    select id::text, 'nothing was changed: a trigger or a rule of the table suppressed the update'
+    select id::text, 'nothing was changed: a trigger or a rule of the table suppressed the update', null
     from todo where id::text not in (select entity_id from outcome)
   )`;
 
@@ -164,9 +164,12 @@ const handed = (rule: CompiledRule) =>
     : 'null::json';
 
 const finish = (rule: CompiledRule, claimed: string) => `
-  noted as (${NOTE_REFUSED}),
+  noted as (${noteRefused(rule)}),
   ${summedUp(`coalesce(${claimed} <= :detail::integer, true)`)},
-    (select coalesce(json_agg(refused), '[]') from refused where id in (select entity_id from noted)) as refused,
+    (
+      select coalesce(json_agg(json_build_object('id', id, 'error', error, 'state', state, 'isNew', attempts = 1)), '[]')
+      from refused join noted on noted.entity_id = refused.id
+    ) as refused,
     ${RUN_ID}::text as run, ${handed(rule)} as handed`;
 
 /** A whole batch in one statement: claim, change, record, tell. */
@@ -181,7 +184,7 @@ const IN_PIECES = `
   with part as materialized (
     select * from scheduler.bisect(
       :statement::text, :parameters::text[], :places::text[], :ids::text[], :piece::integer, :keep::boolean,
-      :blames::text, :patience::interval
+      :spares::text, :patience::interval
     )
   )`;
 
@@ -214,13 +217,13 @@ export const gradual = (rule: CompiledRule, due: string): InPieces => ({
         row(step, transition, type, entity_id, due_at, channels, data, ${rule.outside ? 'sealed' : 'null'})::scheduler.outcome
       ) from outcome
     ) as outcome,
-    (select array_agg(row(id, error)::scheduler.refusal) from refused) as refused`,
+    (select array_agg(row(id, error, state)::scheduler.refusal) from refused) as refused`,
   whole: `${IN_PIECES},
   outcome as materialized (select o.* from part cross join unnest(outcome) as o),
   refused as materialized (
     select r.* from part cross join unnest(refused) as r
     union all
-    select r.* from json_to_recordset(:before::json) as r (id text, error text)
+    select r.* from json_to_recordset(:before::json) as r (id text, error text, state text)
   ),
   ${finish(rule, ':claimed::integer')}, ${ROWS}`,
 });

@@ -1,6 +1,6 @@
 import type { Settings } from '../base/config.ts';
 import type { Database } from '../db/client.ts';
-import { blamesRow, sqlState } from '../db/states.ts';
+import { blamesRow } from '../db/states.ts';
 import { parameters } from '../engine/run.ts';
 import { isDue } from '../engine/statements.ts';
 import type { Installed } from '../job/compile.ts';
@@ -11,16 +11,15 @@ export interface Backlog {
   job: string;
   /** No more than MOST of each rule are counted. */
   rows: number;
+  /** There are more than were counted. */
+  more: boolean;
   /** When the oldest became due; null where nothing is due, or where rows are due at once and carry no time. */
   since: string | null;
   seconds: number | null;
 }
 
 // To tell "a few" from "a thousand or more" is enough, and costs the same with ten million rows.
-export const MOST = 1000;
-
-// A table that has changed, and a row whose value a condition cannot read.
-const isOfTheTables = (error: unknown) => sqlState(error)?.startsWith('42') || blamesRow(error);
+const MOST = 1000;
 
 /** A job whose tables do not answer is left out: what is wrong with it is another question's answer. */
 export async function readBacklog(
@@ -34,7 +33,7 @@ export async function readBacklog(
     db
       .transaction((tx) => tx.query<Backlog>(backlogOf(some), values), { inIndexOrder: true })
       .catch((error) => {
-        if (!isOfTheTables(error)) throw error;
+        if (!blamesRow(error)) throw error;
         return undefined;
       });
   if (jobs.length === 0) return [];
@@ -49,15 +48,15 @@ function backlogOf(jobs: Installed[]): string {
   const parts = jobs.flatMap(({ rules }) =>
     rules.map(
       (rule) => `
-      select ${quoteText(rule.job)} as job, count(*) as rows, min(due_at) filter (where isfinite(due_at)) as oldest
+      select ${quoteText(rule.job)} as job, count(*) as rows, count(*) > :most::integer as more, min(due_at) filter (where isfinite(due_at)) as oldest
       from (
         select ${rule.at} as due_at from ${rule.row} where ${isDue(rule)}
-        order by ${rule.at}, r.id limit :most::integer
+        order by ${rule.at}, r.id limit :most::integer + 1
       ) as due`,
     ),
   );
   return `
-    select job, sum(rows)::integer as rows, scheduler.iso(min(oldest)) as since,
+    select job, sum(least(rows, :most::integer))::integer as rows, bool_or(more) as more, scheduler.iso(min(oldest)) as since,
       extract(epoch from :now::timestamptz - min(oldest))::double precision as seconds
     from (${parts.join('\n      union all')}) as parts group by job`;
 }

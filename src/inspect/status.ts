@@ -6,7 +6,7 @@ import { type Control, isPaused, whyPaused } from '../store/controls.ts';
 import { type LastRun, readLastRuns } from '../store/last-runs.ts';
 import { isStranger, lockHolder, strangersLock } from '../store/lock.ts';
 import { readStanding, type Standing, type Wanted } from '../store/runs.ts';
-import { type Backlog, MOST, readBacklog } from './backlog.ts';
+import { type Backlog, readBacklog } from './backlog.ts';
 
 /** Whether the scheduler does its work, as far as the database can tell: ticks leave runs behind, and people controls. */
 
@@ -60,7 +60,7 @@ export const lastTickOf = (jobs: JobStatus[]): string | undefined =>
     .sort()
     .at(-1);
 
-const NOTHING_DUE = { rows: 0, since: null, seconds: null };
+const NOTHING_DUE = { rows: 0, more: false, since: null, seconds: null };
 
 // One tick may come late and one may be missed by a restart; a third means that nobody calls.
 const INTERVALS_OF_SILENCE = 3;
@@ -69,7 +69,7 @@ export function jobStatus(
   settings: Settings,
   standing: Standing,
   last: LastRun,
-  { rows, since, seconds }: JobStatus['backlog'] = NOTHING_DUE,
+  { rows, more, since, seconds }: JobStatus['backlog'] = NOTHING_DUE,
 ): JobStatus {
   const { job } = standing;
   const paused = isPaused(standing.control) ? standing.control : null;
@@ -77,7 +77,7 @@ export function jobStatus(
   return {
     ...{ job: job.name, state, why, intervalMinutes: job.everyMinutes },
     ...{ nextCheck: state === 'running' ? last.nextCheck : null, paused, lastTick: last.lastTick, lastRun: last.run },
-    ...{ failing: last.failing, quarantined: last.quarantined, backlog: { rows, since, seconds } },
+    ...{ failing: last.failing, quarantined: last.quarantined, backlog: { rows, more, since, seconds } },
   };
 }
 
@@ -120,7 +120,7 @@ function attention(jobs: JobStatus[], now: string): string[] {
     else if (failing > FAILING) found.push(`${job} has ${rows(failing)} that fail: see "scheduler failures".`);
     if (lastRun?.error) found.push(`${job} was stopped by an error: ${lastRun.error}`);
     if (isOn(each) && (backlog.seconds ?? 0) > Math.max(LATE_SECONDS, graceSeconds(each)))
-      found.push(`${job} has ${rows(backlog.rows)} due, the oldest for ${inWords(backlog.seconds!)}.`);
+      found.push(`${job} has ${rows(backlog.rows, backlog.more)} due, the oldest for ${inWords(backlog.seconds!)}.`);
   }
   return found;
 }
@@ -128,9 +128,9 @@ function attention(jobs: JobStatus[], now: string): string[] {
 // A few rows are tried again by themselves, and end in quarantine if that does not help; so many at once are no accident.
 const FAILING = 100;
 
-/** 1 → "1 row", 1000 → "1000 rows or more". */
-export const rows = (count: number): string =>
-  count === 1 ? '1 row' : `${count} rows${count >= MOST ? ' or more' : ''}`;
+/** 1 → "1 row", 1000 → "1000 rows or more" where they were not all counted. */
+export const rows = (count: number, more = false): string =>
+  count === 1 ? '1 row' : `${count} rows${more ? ' or more' : ''}`;
 
 /** A tick calls all jobs: where a more frequent one has heard none, a rarer one has only not missed it yet. */
 function runningOf(jobs: JobStatus[]): JobStatus[] {

@@ -1,6 +1,6 @@
 import { bounded, type Conditions, type Event, type Job, type Rule, STAMP, type Tables } from './define.ts';
 import { columnsIn, NOW, namesIn, quoteName, quoteText, reading, template } from './expressions.ts';
-import { type Found, keyOf, physical, storedName } from './tables.ts';
+import { type Found, keyOf, physical, storedName, TEXT } from './tables.ts';
 
 interface Compiling {
   job: Job;
@@ -100,7 +100,7 @@ function told(event: Event, step: number, rule: string, { carry = {} }: Rule, co
     if (sql === 'now') return STAMP;
     return isInstant(sql) ? `scheduler.iso(${of(sql)})` : otherwise;
   };
-  const isText = (sql: string) => /^(text|character|citext)/.test(found.columns[sql] ?? '') && !(sql in carry);
+  const isText = (sql: string) => TEXT.test(found.columns[sql] ?? '') && !(sql in carry);
   const inData = (sql: string) => value(sql, isText(sql) ? bounded(of(sql)) : of(sql));
   const data = Object.entries(event.data ?? { id: 'id' }).map(([as, sql]) => `${quoteText(as)}, ${inData(sql)}`);
   const name = (column: string) => (quoted ? quoteName(column) : column);

@@ -15,6 +15,8 @@ export interface Column {
   unique?: boolean;
   /** The words that it may hold. An enum type that lacks one of them does not fit. */
   words?: string[];
+  /** Those that a job writes, if not all of them: a check of the application must allow them. */
+  writes?: string[];
   /** It has the type of that column of another table, where there is one. */
   like?: { table: string; column: string };
   /** SQL over the old rows for what they hold when the column is added, at :now. */

@@ -1,6 +1,6 @@
 import { type Changing, change } from './change.ts';
 import type { Conditions, Job, Outside, Rule, Tables, Together } from './define.ts';
-import { isOfTheRow, reading, template } from './expressions.ts';
+import { isOfTheRow, reading, readsOf, template } from './expressions.ts';
 import { type Catalog, columnsOf, LOCK, namesOf, type Rights } from './tables.ts';
 
 /** A job as it is in this database: its rules as SQL on the tables that were found. */
@@ -29,6 +29,9 @@ export interface CompiledRule extends Changing {
   wrong: string | undefined;
   together: ReturnType<typeof togetherOf> | undefined;
   outside: (Outside & { recording: string }) | undefined;
+  outcomes: Record<string, Conditions> | undefined;
+  /** The columns of the row that it reads. */
+  reads: string[];
   make: Rule['make'];
   mustEnd: boolean;
 }
@@ -48,13 +51,14 @@ export function install(job: Job, catalog: Catalog, dbZone: string): Installed {
   const { quoted } = job.table;
   const [ofRow, ofOther] = [reading('r', { columns, quoted }), reading('r', { columns: [] })];
   const rules = Object.entries(job.rules).map(([name, rule]): CompiledRule => {
-    const { row: other, fails, together, outside } = rule;
+    const { row: other, fails, together, outside, outcomes } = rule;
     const plain = other ? ofOther : ofRow;
     const at = plain(rule.due);
     const withDue = once(() => reading('r', { columns: other ? [] : columns, quoted }, { due_at: `(${at})` }));
     const of = (sql: string) => (sql.includes('due_at') ? withDue() : plain)(sql);
     const where = mapped(conditionsOf(rule, tables), of);
     const isApart = ([condition]: [string, string]) => rule.apart?.includes(condition) ?? false;
+    const wrong = once(() => fails && (typeof fails === 'function' ? of(fails(tables)) : sentences(fails, of)));
     const changing = once(() => change(name, rule, { job, tables, found, columns, dbZone, of }));
     return withLater(
       {
@@ -66,10 +70,14 @@ export function install(job: Job, catalog: Catalog, dbZone: string): Installed {
       },
       {
         whole: () => other?.whole && { row: `${other.whole(tables)} r`, part: other.part! },
-        wrong: () => fails && (typeof fails === 'function' ? of(fails(tables)) : sentences(fails, of)),
+        wrong,
         together: () => together && togetherOf(together, locked, of),
         outside: () => outside && { ...outside, recording: outside.record(tables) },
+        outcomes: () =>
+          outcomes &&
+          Object.fromEntries(Object.entries(outcomes(tables)).map(([name, all]) => [name, mapped(all, of)])),
         carry: () => changing().carry,
+        reads: () => readsOf([at, ...Object.values(where), wrong() ?? '', ...changing().carry].join(' , ')).columns,
         change: () => changing().change,
       },
     );

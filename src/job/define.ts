@@ -2,6 +2,7 @@ import type { Variable } from '../base/config.ts';
 import type { Line } from '../base/log.ts';
 import type { Column } from './columns.ts';
 
+export { spanInSeconds } from '../base/calendar.ts';
 export { decimal, flag as setting, type Variable } from '../base/config.ts';
 export { configurationError } from '../base/errors.ts';
 export type { Line };
@@ -105,6 +106,8 @@ export interface Rule {
    * transition not even counted. Change rows in the order of `todo`.
    */
   change?: (tables: Tables) => string;
+  /** Where the change makes different transitions of different rows: the conditions of each. For explaining. */
+  outcomes?: (tables: Tables) => Record<string, Conditions>;
   /** For rows that must change one after the other, or all at once. */
   together?: Together;
   /** Work outside the database for the rows that the change has claimed. */
@@ -250,6 +253,9 @@ export const defineJob = (job: Job): Job => job;
 
 /** A text of a row, for an event or a gateway: a value of any size must cost no more than its own row. */
 export const bounded = (sql: string): string => `left(${sql}::text, 10000)`;
+
+/** What a number of an application may be as a text, and no sum can be made of. */
+export const NO_NUMBER = "'NaN', 'Infinity', '-Infinity'";
 
 /** The run's instant as listeners read it. In brackets, it is made once for a whole batch. */
 export const STAMP = '(select scheduler.iso(:now::timestamptz))';

@@ -86,6 +86,23 @@ const nameTaken = (place: string) =>
     `An index of the name ${place} is needed, and something else has that name. Rename it, then run "scheduler migrate" again.`,
   );
 
+/** `of` says what it is an index of: a column, or a rule. */
+const cannotBeBuilt = (error: unknown, on: string, of: string): unknown => {
+  const again = 'then run "scheduler migrate" again.';
+  switch (sqlState(error)) {
+    case '54000': // an entry of an index has to fit on a third of a page
+      return configurationError(
+        `An index of ${of} of ${on} cannot be built, as a value is longer than 2,700 bytes: shorten it ("select … where length(…) > 2000" finds it), ${again}`,
+      );
+    case '23505':
+      return configurationError(
+        `${of} of ${on} has to be unique, and a value is there twice: "select ${of}, count(*) from ${on} group by 1 having count(*) > 1" finds it. Change or delete one of the rows, ${again}`,
+      );
+    default:
+      return error;
+  }
+};
+
 /**
  * "create index if not exists" that also notices a changed definition: another zone, a later version. An index of that name
  * that an operator built beforehand, concurrently say, has no comment and is left alone.
@@ -101,7 +118,10 @@ export async function ensureIndex({ tx, report }: Making, table: Table, found: F
   if (present && present.on !== found.oid) throw nameTaken(place);
   if (present && (present.comment === null || present.comment === definition)) return;
   if (present) await tx.query(`drop index ${place}`);
-  await tx.query(`create index ${quoteName(name)} on ${qualified(table.name, found)} ${definition}`);
+  const on = qualified(table.name, found);
+  await tx.query(`create index ${quoteName(name)} on ${on} ${definition}`).catch((error) => {
+    throw cannotBeBuilt(error, on, definition);
+  });
   await tx.query(`comment on index ${place} is ${quoteText(definition)}`);
   report(`${present ? 'rebuilt' : 'built'} the index ${found.schema}.${name}`);
 }
@@ -145,9 +165,11 @@ export async function ensureOnce(
   try {
     await tx.query(`create unique index ${quoteName(name)} ${definition}`);
   } catch (error) {
-    if (!CANNOT_BE_UNIQUE.has(sqlState(error) ?? '')) throw error;
+    if (!CANNOT_BE_UNIQUE.has(sqlState(error) ?? '')) throw cannotBeBuilt(error, on, c);
     await tx.query('rollback to savepoint once');
-    await tx.query(`create index ${quoteName(name)} ${definition}`);
+    await tx.query(`create index ${quoteName(name)} ${definition}`).catch((again) => {
+      throw cannotBeBuilt(again, on, c);
+    });
   }
   report(`built the index ${found.schema}.${name}`);
 }
@@ -161,6 +183,9 @@ export async function ensureUnique({ tx, report }: Making, table: Table, found: 
     { on, column },
   );
   if (known!.isUnique) return;
-  await tx.query(`create unique index ${quoteName(name)} on ${on} (${quoteName(column)})`);
+  const c = quoteName(column);
+  await tx.query(`create unique index ${quoteName(name)} on ${on} (${c})`).catch((error) => {
+    throw cannotBeBuilt(error, on, c);
+  });
   report(`built the index ${found.schema}.${name}`);
 }

@@ -1,3 +1,4 @@
+import type { Transaction } from '../db/client.ts';
 import { named } from '../db/search-path.ts';
 import type { Job, Table, TableName, Tables } from './define.ts';
 import { quoteName, quoteText } from './expressions.ts';
@@ -7,7 +8,7 @@ export interface Found {
   oid: string;
   schema: string;
   owner: string;
-  /** The type of each column. */
+  /** The type of each column; of a domain the one that it is made of, as values are cast to it and made for it. */
   columns: Record<string, string>;
   /** The columns that are never null, and whether a row that does not name them gets a value. */
   notNull: Record<string, boolean>;
@@ -26,13 +27,20 @@ export const CATALOG = `(
     ) as entry
     from pg_class c join pg_namespace n on n.oid = c.relnamespace
     cross join lateral (
-      select json_object_agg(a.attname, format_type(a.atttypid, a.atttypmod)) as columns,
+      select json_object_agg(a.attname, case when t.typbasetype = 0 then format_type(a.atttypid, a.atttypmod)
+          else format_type(t.typbasetype, t.typtypmod) end) as columns,
         json_object_agg(a.attname, a.atthasdef or a.attidentity <> '') filter (where a.attnotnull) as not_null
-      from pg_attribute a where a.attrelid = c.oid and a.attnum > 0 and not a.attisdropped
+      from pg_attribute a join pg_type t on t.oid = a.atttypid
+      where a.attrelid = c.oid and a.attnum > 0 and not a.attisdropped
     ) as all_of
     where c.oid = ${named('wanted.name')} and c.relkind in ('r', 'p')
   ) as found on true
 )`;
+
+export async function readCatalog(tx: Transaction, tables: string[]): Promise<Catalog> {
+  const [row] = await tx.query<{ catalog: Catalog }>(`select ${CATALOG} as catalog`, { tables });
+  return row!.catalog;
+}
 
 export const tablesOf = (job: Job): Table[] => [job.table, ...Object.values(job.tables ?? {})];
 export const tableNames = (jobs: Job[]): string[] => [...new Set(jobs.flatMap(tablesOf).map(({ name }) => name))];
@@ -44,6 +52,30 @@ export const missingFrom = (job: Job, catalog: Catalog): string[] =>
     if (!found) return [name];
     const needed = needs ?? Object.keys(columns).filter((column) => !columns[column]!.newTableOnly);
     return needed.filter((column) => !(column in found.columns)).map((column) => `${name}.${column}`);
+  });
+
+export const isRecognised = (table: Table, found: Found): boolean =>
+  table.recognisedBy.every((name) => name in found.columns);
+
+const FAMILIES = [
+  /^boolean/,
+  /^(text|character|citext)/,
+  /^(smallint|integer|bigint|numeric|real|double)/,
+  /^timestamp/,
+  /^date/,
+  /^time( |\(|$)/,
+  /^interval/,
+  /^json/,
+];
+const familyOf = (type: string) => FAMILIES.findIndex((each) => each.test(type));
+
+/** Columns whose type is of another family than the job's. A type of the application's own may do. */
+export const misfits = ({ columns }: Table, found: Found): { column: string; type: string; wanted: string }[] =>
+  Object.entries(columns).flatMap(([column, { kind, type: wanted, like }]) => {
+    const type = found.columns[column];
+    if (!type || kind === 'key' || like || familyOf(type) === -1 || familyOf(wanted) === -1) return [];
+    const fits = familyOf(type) === familyOf(wanted) || (kind === 'day' && type.startsWith('timestamp'));
+    return fits ? [] : [{ column, type, wanted }];
   });
 
 export const keyOf = (table: Table): string => table.key ?? 'id';
@@ -94,10 +126,13 @@ const UUID_LENGTH = 36;
 /** With fewer random digits than this, two ids might be the same. */
 const SHORTEST_ID = 20;
 
+/** A type of texts, with its length; that of an extension is named with its schema. */
+export const TEXT = /^(?:text|(?:.+\.)?citext|character(?: varying)?(?:\((\d+)\))?)$/;
+
 /** A random id of that type, if it can hold one. */
 function newId(type: string): string | undefined {
   if (type === 'uuid') return 'gen_random_uuid()';
-  const [, length] = /^(?:text|citext|character(?: varying)?(?:\((\d+)\))?)$/.exec(type) ?? ['', '0'];
+  const [, length] = TEXT.exec(type) ?? ['', '0'];
   if (length === undefined || Number(length) >= UUID_LENGTH) return 'gen_random_uuid()::text';
   return Number(length) >= SHORTEST_ID ? `left(replace(gen_random_uuid()::text, '-', ''), ${length})` : undefined;
 }

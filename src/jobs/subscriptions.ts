@@ -1,4 +1,4 @@
-import { CREATED, flag, instant, key, starting, text } from '../job/columns.ts';
+import { CREATED, flag, instant, key, starting, text, words } from '../job/columns.ts';
 import { defineJob, failure, info, type Rule, STAMP, setting, type Table, type Tables, waits } from '../job/define.ts';
 
 const TABLE: Table = {
@@ -9,7 +9,9 @@ const TABLE: Table = {
     userId: text({ notNull: true }),
     packageId: text(),
     // No default for a status that was never there: it would start every old row.
-    status: text({ notNull: true, default: "'SCHEDULED'" }),
+    status: words(['SCHEDULED', 'ACTIVE', 'EXPIRED'], {
+      ...{ notNull: true, default: "'SCHEDULED'", writes: ['ACTIVE', 'EXPIRED'] },
+    }),
     isActive: starting(flag, 'false'),
     startDate: instant(),
     endDate: instant(),

@@ -1,4 +1,5 @@
-import { hostname, userInfo } from 'node:os';
+import { hostname } from 'node:os';
+import { systemUser } from '../base/connection.ts';
 import type { Database } from '../db/client.ts';
 
 export interface Control {
@@ -24,7 +25,7 @@ export const whyPaused = (control: Control) =>
 
 /** The person at the keyboard, as far as the system knows. */
 export function whoami(): string {
-  const user = process.env.SUDO_USER || userInfo().username;
+  const user = process.env.SUDO_USER || systemUser();
   return `${user}@${hostname()}`;
 }
 

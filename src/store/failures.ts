@@ -1,7 +1,9 @@
+import type { Values } from '../db/bind.ts';
 import type { Database } from '../db/client.ts';
+import { blamesRow } from '../db/states.ts';
 import type { CompiledRule } from '../job/compile.ts';
 import { waits } from '../job/define.ts';
-import { quoteText } from '../job/expressions.ts';
+import { NOW, quoteName, quoteText } from '../job/expressions.ts';
 
 const ATTEMPTS = 3;
 /** The message of a constraint or a trigger may hold a value of any size. */
@@ -14,26 +16,34 @@ export const mayBeTried = ({ job, name }: CompiledRule) => {
     then not ${waits(ofJob, ofRule, 'r.id')} else true end`;
 };
 
+/** A hash of what the rule reads of a row: if that changes, somebody has mended the row. */
+const seenNow = (rule: CompiledRule, id: string) => `(
+    select hashtextextended(row(${rule.reads.map((name) => `r.${quoteName(name)}`).join(', ')})::text, 0)
+    from ${rule.row} where r.id = ${id}::${rule.idType}
+  )`;
+
 /**
- * Expects a relation `refused` (id, error). Growing pauses, then quarantine: an operator has to look. A runner that took a row
+ * Expects a relation `refused` (id, error, state). Growing pauses, then quarantine: an operator has to look. A runner that took a row
  * for due before another one noted its failure has not made another attempt.
  */
-export const NOTE_REFUSED = `
+export const noteRefused = (rule: CompiledRule) => `
   insert into scheduler.failures as f
-    (tenant, job, rule, entity_id, attempts, error, first_failed_at, last_failed_at, next_attempt_at)
+    (tenant, job, rule, entity_id, attempts, error, first_failed_at, last_failed_at, next_attempt_at, seen, compared_at)
   select :tenant::text, :job::text, :rule::text, id, 1, left(error, ${LONGEST_ERROR}), :now::timestamptz, :now::timestamptz,
-    :now::timestamptz + interval '5 minutes'
+    :now::timestamptz + interval '5 minutes', ${seenNow(rule, 'refused.id')}, :now::timestamptz
   from refused
   on conflict (tenant, job, rule, entity_id) do update
   set attempts = f.attempts + 1,
     error = excluded.error,
     last_failed_at = excluded.last_failed_at,
+    seen = excluded.seen,
+    compared_at = excluded.compared_at,
     next_attempt_at = case f.attempts + 1
       when 1 then excluded.next_attempt_at -- released after its quarantine
       when 2 then excluded.last_failed_at + interval '30 minutes' else 'infinity' end,
     quarantined_at = case when f.attempts + 1 < ${ATTEMPTS} then null else excluded.last_failed_at end
   where f.next_attempt_at <= excluded.last_failed_at
-  returning entity_id`;
+  returning entity_id, attempts`;
 
 /** Expects a relation `outcome` (entity_id): success clears a failure of the same rule. */
 export const CLEAR_SUCCEEDED = `
@@ -41,9 +51,44 @@ export const CLEAR_SUCCEEDED = `
   where f.tenant = :tenant::text and f.job = :job::text and f.rule = :rule::text and f.entity_id = o.entity_id
     and exists (select from scheduler.failures where tenant = :tenant::text and job = :job::text)`;
 
+const RELEASED = "next_attempt_at = '-infinity', quarantined_at = null, attempts = 0";
+
+/** Whether a row in quarantine is to be looked at: that costs something, so not in every tick. */
+const toCompare = (now: string) => `quarantined_at is not null and compared_at <= ${now} - interval '5 minutes'`;
+export const anyToCompare = (now: string) => `exists (select from scheduler.failures where ${toCompare(now)})`;
+
+/** Releases the rows in quarantine of which the rule now reads something else, and answers how many. */
+export async function releaseMended(db: Database, rule: CompiledRule, values: Values): Promise<number> {
+  const ofRule = 'f.tenant = :tenant::text and f.job = :job::text and f.rule = :rule::text';
+  const released = await db
+    .query(
+      `with looked as materialized (
+         select entity_id as id, ${seenNow(rule, 'f.entity_id')} <> seen as mended from scheduler.failures f
+         where ${ofRule} and ${toCompare(NOW)}
+       ),
+       kept as (
+         update scheduler.failures f set compared_at = ${NOW} from looked
+         where ${ofRule} and f.entity_id = looked.id and looked.mended is not true
+       )
+       update scheduler.failures f set ${RELEASED} from looked
+       where ${ofRule} and f.entity_id = looked.id and looked.mended returning 1`,
+      { ...values, job: rule.job, rule: rule.name },
+    )
+    .catch((error) => {
+      // A table is locked, or has other ids since: nobody's row is mended.
+      if (!blamesRow(error)) throw error;
+      return [];
+    });
+  return released.length;
+}
+
 export interface Refusal {
   id: string;
   error: string;
+  /** Of the error that the row met, if there was one. */
+  state: string | null;
+  /** It has not failed before. */
+  isNew?: boolean;
 }
 
 export interface Failure {
@@ -58,10 +103,14 @@ export interface Failure {
   quarantined_at: string | null;
 }
 
+/** So many are listed where nobody asks for more. */
+export const MOST = 1000;
+
 export interface FailureFilter {
   tenant?: string | undefined;
   job?: string | undefined;
   id?: string | undefined;
+  limit?: number | undefined;
 }
 
 const CHOSEN = `(:tenant::text is null or tenant = :tenant::text) and (:job::text is null or job = :job::text)
@@ -74,18 +123,14 @@ export function listFailures(db: Pick<Database, 'query'>, filter: FailureFilter)
        scheduler.iso(last_failed_at) as last_failed_at, scheduler.iso(quarantined_at) as quarantined_at,
        case when quarantined_at is null then scheduler.iso(next_attempt_at) end as next_attempt_at
      from scheduler.failures where ${CHOSEN}
-     order by last_failed_at desc, job, entity_id, rule limit 1000`,
-    chosen(filter),
+     order by last_failed_at desc, job, entity_id, rule limit :limit::integer`,
+    { ...chosen(filter), limit: filter.limit ?? MOST },
   );
 }
 
 /** Released: the next tick tries again, with all attempts before it. */
 export function retryFailures(db: Database, filter: FailureFilter): Promise<{ job: string; entity_id: string }[]> {
-  return db.query(
-    `update scheduler.failures set next_attempt_at = '-infinity', quarantined_at = null, attempts = 0
-     where ${CHOSEN} returning job, entity_id`,
-    chosen(filter),
-  );
+  return db.query(`update scheduler.failures set ${RELEASED} where ${CHOSEN} returning job, entity_id`, chosen(filter));
 }
 
 /** Forgotten: should the row still be due, the next tick tries it like any other. */

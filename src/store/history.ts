@@ -7,6 +7,8 @@ export type Entry = Run | Intervention;
 
 export interface Run {
   kind: 'run';
+  /** By which events name it. */
+  number: number;
   at: string;
   /** Null: a tick that found nothing due for the jobs in `idle`. */
   job: string | null;
@@ -42,7 +44,7 @@ export async function readHistory(db: Database, filter: HistoryFilter): Promise<
   const rows = await db.query<{ entry: Entry }>(
     `select entry from (
        (select r.started_at as at, 1 as place, r.id, json_build_object(
-          'kind', 'run', 'at', scheduler.iso(r.started_at), 'job', r.job, 'idle', r.idle, 'by', r.started_by, 'finishedAt', scheduler.iso(r.finished_at),
+          'kind', 'run', 'number', r.id, 'at', scheduler.iso(r.started_at), 'job', r.job, 'idle', r.idle, 'by', r.started_by, 'finishedAt', scheduler.iso(r.finished_at),
           'changed', r.changed, 'failed', r.failed, 'lateSeconds', extract(epoch from r.late_by), 'unsent', r.unsent,
           'workLeft', r.work_left, 'error', r.error, 'host', r.host, 'version', r.version
         ) as entry

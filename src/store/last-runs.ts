@@ -9,7 +9,7 @@ export interface LastRun {
   /** Since the last tick, or since somebody started the job: a start has a tick ahead of it. Null: never either. */
   silentSeconds: number | null;
   /** The latest one, whoever started it. */
-  run: Omit<Run, 'kind' | 'job' | 'idle' | 'unsent' | 'host' | 'version'> | null;
+  run: Omit<Run, 'kind' | 'number' | 'job' | 'idle' | 'unsent' | 'host' | 'version'> | null;
   failing: number;
   quarantined: number;
 }

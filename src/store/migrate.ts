@@ -4,9 +4,12 @@ import type { Settings } from '../base/config.ts';
 import { configurationError, EXIT, OperatorError } from '../base/errors.ts';
 import { ROOT } from '../base/version.ts';
 import type { Database } from '../db/client.ts';
-import { isTransient, ROW_HELD, sqlState } from '../db/states.ts';
+import { ROW_HELD, sqlState } from '../db/states.ts';
 import { adopt } from '../job/adopt.ts';
 import type { Job } from '../job/define.ts';
+import { misfits, readCatalog, tableNames, tablesOf } from '../job/tables.ts';
+import { type Refusing, refusedWords } from '../job/words.ts';
+import { readElsewhere, refuseElsewhere } from './adopted.ts';
 import { lockHolder } from './lock.ts';
 import { FORMER_EDITION, LEVEL_FOUND } from './runs.ts';
 
@@ -40,6 +43,7 @@ export function checkLevel(level: number): void {
 export async function requireLevel(db: Database): Promise<void> {
   const [found] = await db.query<{ level: number }>(`select ${LEVEL_FOUND} as level`);
   checkLevel(found!.level);
+  refuseElsewhere(await readElsewhere(db));
 }
 
 /** A table or a column that is gone is made again; what is there keeps its type, so other faults are not mended by migrating. */
@@ -111,6 +115,7 @@ export async function migrate(
   const before = states.filter((state) => !state.applied);
   await applyMigrations(await db.client());
   for (const { id, name } of before) say(`applied ${id}_${name}`);
+  refuseElsewhere(await readElsewhere(db));
 
   const zones = { zone: settings.timezone, dbZone: settings.dbTimezone };
   let fault: unknown;
@@ -119,14 +124,16 @@ export async function migrate(
       async (tx) => {
         await tx.query(`select set_config('client_min_messages', 'warning', true)`);
         await adopt(tx, job, zones, say);
+        return refusedWords(tx, job);
       },
       { unbounded: true },
     );
     // A table that cannot be adopted must not keep the others from being ready.
-    await adopting.catch((error) => {
-      const known = inTheWay(job.name, error);
-      fault ??= known;
-    });
+    const known = await adopting.then(
+      ([refusing]) => refusing && refusesWords(job.name, refusing),
+      (error) => inTheWay(db, job, error),
+    );
+    fault ??= known;
   }
   if (fault) throw fault;
 }
@@ -189,16 +196,35 @@ async function explainHeld(client: Client, error: unknown): Promise<unknown> {
   );
 }
 
-function inTheWay(job: string, error: Error): OperatorError {
+async function inTheWay(db: Database, job: Job, error: Error): Promise<OperatorError> {
   if (error instanceof OperatorError) return error;
-  if (!sqlState(error) || isTransient(error)) throw error;
-  return sqlState(error) === '42501' ? notTheOwner(error) : notFitting(job, error);
+  // Nothing, or another time, mends what is no fault of a table.
+  if (!/^(0A|2[2378]|42|44|54|P0|XX)/.test(sqlState(error) ?? '')) throw error;
+  return sqlState(error) === '42501' ? notTheOwner(error) : notFitting(db, job, error);
 }
 
-const notFitting = (job: string, error: Error) =>
+const refusesWords = (job: string, { sentence, remedy }: Refusing) =>
   configurationError(
-    `The tables of ${job} cannot be made to fit: ${error.message}. Most likely a column has a type that does not fit: give it another and run "scheduler migrate" again; docs/adopting.md says what fits.`,
+    `The tables of ${job} are ready, but its rows would fail: ${sentence}. Let the check allow that, for instance: ${remedy}`,
   );
+
+async function notFitting(db: Database, job: Job, error: Error): Promise<OperatorError> {
+  const catalog = await db.transaction((tx) => readCatalog(tx, tableNames([job])));
+  const columns = tablesOf(job).flatMap((table) => {
+    const found = catalog[table.name];
+    return found ? misfits(table, found).map((each) => ({ table: table.name, ...each })) : [];
+  });
+  const wrong = columns.map(
+    ({ table, column, type, wanted }) => `${table}.${column} is ${type} and should be ${wanted}`,
+  );
+  const advice =
+    wrong.length > 0
+      ? `${wrong.join(', ')}: give it that type`
+      : 'Most likely a column has a type that does not fit: give it another';
+  return configurationError(
+    `The tables of ${job.name} cannot be made to fit: ${error.message}. ${advice} and run "scheduler migrate" again; docs/adopting.md says what fits.`,
+  );
+}
 
 const notTheOwner = (error: Error) =>
   configurationError(
@@ -210,6 +236,7 @@ const stateOf = (error: unknown) => sqlState(error) ?? sqlState((error as Error)
 
 function explainMigrationError(error: unknown): unknown {
   const cause = ((error as Error).cause as Error | undefined) ?? (error as Error);
+  if (stateOf(error) === '25006') return cause;
   if (stateOf(error) === '42501') {
     return configurationError(
       `Migrating needs the right to create the schema "scheduler": ${cause.message}. Run it as the owner of the database.`,
@@ -217,6 +244,6 @@ function explainMigrationError(error: unknown): unknown {
   }
   if (error instanceof OperatorError) return error;
   return configurationError(
-    `The migrations could not be applied: ${cause.message.replace(/\s+/g, ' ')} Nothing of the failing one was kept.`,
+    `The migrations could not be applied: ${cause.message.replace(/\s+/g, ' ').replace(/\.?$/, '.')} Nothing of the failing one was kept.`,
   );
 }

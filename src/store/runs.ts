@@ -6,7 +6,9 @@ import { SCHEMAS } from '../db/search-path.ts';
 import { type Installed, install } from '../job/compile.ts';
 import type { Failed, Job } from '../job/define.ts';
 import { CATALOG, type Catalog, missingFrom, tableNames } from '../job/tables.ts';
+import { ELSEWHERE, type Elsewhere } from './adopted.ts';
 import { type Control, LATEST_CONTROLS, latestControl } from './controls.ts';
+import { anyToCompare } from './failures.ts';
 import { LOCK_KEY } from './lock.ts';
 import { FORMAT, LATEST_JOBS, OWN_JOBS, type OwnAnswer } from './own-jobs.ts';
 
@@ -32,9 +34,12 @@ export interface Found {
   /** The schema in which its tables are looked for first: what the program keeps is kept for it. */
   tenant: string;
   level: number;
+  elsewhere: Elsewhere | null;
   locked: boolean;
   /** Whether any row of any job has failed and not succeeded since. */
   anyFailures: boolean;
+  /** Whether it is time to see if a row in quarantine was mended. */
+  anyToCompare: boolean;
   jobs: Standing[];
 }
 
@@ -44,8 +49,10 @@ interface Answer {
   tenant: string;
   locked: boolean;
   level: number;
+  elsewhere: Elsewhere | null;
   taken: string[];
   anyFailures: boolean;
+  anyToCompare: boolean;
   controls: (Control & { job: string | null; id: number })[];
   catalog: Catalog;
   own: OwnAnswer[];
@@ -87,6 +94,7 @@ export async function readStanding(
      ),
      minute as materialized (select floor(extract(epoch from now) / 60)::bigint as minute from run)
      select now::text as now, minute::text as minute, locked, coalesce((${SCHEMAS})[1], 'public') as tenant, ${LEVEL_FOUND} as level,
+       ${ELSEWHERE} as elsewhere,
        array(
          select j.name from (
            select * from unnest(:seldom::text[], :every::bigint[])
@@ -99,7 +107,7 @@ export async function readStanding(
              and r.finished_at is not null and not r.work_left
          )
        ) as taken,
-       exists (select from scheduler.failures) as "anyFailures",
+       exists (select from scheduler.failures) as "anyFailures", ${anyToCompare('now')} as "anyToCompare",
        (select coalesce(json_agg(c), '[]') from (${LATEST_CONTROLS}) as c) as controls,
        ${CATALOG} as catalog, ${own.length === 0 ? "'[]'::json" : OWN_JOBS} as own
      from run cross join minute`,
@@ -174,12 +182,12 @@ export const emptyResult = (job: string): JobResult => ({
   workLeft: false,
 });
 
-/** Closes the record of a run: `:run` and what it did so far. */
+/** Closes the record of a run: `:run` and what it did so far. Once it is committed, it stays. */
 export const FINISH_RUN = `
-  update scheduler.runs set finished_at = clock_timestamp(), failed = :failed::integer, changed = :changed::jsonb,
+  update scheduler.runs set finished_at = greatest(clock_timestamp(), started_at), failed = :failed::integer, changed = :changed::jsonb,
     late_by = make_interval(secs => :late::double precision), unsent = :unsent::integer, work_left = :left::boolean,
     error = :error::text
-  where id = :run::bigint`;
+  where id = :run::bigint and (finished_at is null or xmin = pg_current_xact_id()::xid)`;
 
 export const finished = (run: string | null, result: JobResult) => ({
   run,
@@ -191,15 +199,18 @@ export const finished = (run: string | null, result: JobResult) => ({
   error: result.error ?? null,
 });
 
+/** Start and finish of a run that is recorded at its end. A clock may go backwards. */
+const BEGUN_AND_ENDED = 'now(), greatest(now(), clock_timestamp())';
+
 /** The record of a job that was stopped before its first batch. */
 export const RECORD_STOPPED = `
   insert into scheduler.runs
-    (tenant, job, slot, at, started_by, host, version, finished_at, failed, changed, late_by, unsent, work_left, error)
+    (tenant, job, slot, at, started_by, host, version, started_at, finished_at, work_left, error)
   values (:tenant::text, :job::text, :slot::bigint, :now::timestamptz, :by::text, :host::text, :version::text,
-    clock_timestamp(), 0, '{}', '0', 0, :left::boolean, :error::text)`;
+    ${BEGUN_AND_ENDED}, :left::boolean, :error::text)`;
 
 /** The record of all jobs that had nothing to do, given as an array in SQL. */
 export const recordIdle = (jobs: string) => `
-  insert into scheduler.runs (tenant, idle, slot, at, finished_at, started_by, host, version)
-  select :tenant::text, idle, :slot::bigint, :now::timestamptz, clock_timestamp(), :by::text, :host::text, :version::text
+  insert into scheduler.runs (tenant, idle, slot, at, started_at, finished_at, started_by, host, version)
+  select :tenant::text, idle, :slot::bigint, :now::timestamptz, ${BEGUN_AND_ENDED}, :by::text, :host::text, :version::text
   from (select ${jobs} as idle) as found where cardinality(idle) > 0`;

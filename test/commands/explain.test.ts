@@ -76,6 +76,23 @@ test('an unknown job, an unknown row and what is no id are sentences, exit 2', a
   }
 });
 
+test('only times are written as times: a word with a T in it stays as it is', async () => {
+  await using db = await database();
+  await db.insert('customer_packages', {
+    id: 'Ticket',
+    userId: 'T',
+    status: 'ACTIVE',
+    endDate: '2026-03-01T10:00:00Z',
+  });
+  await db.insert('special_packages', { name: 'T', scheduled: true, auto_activate: true, schedule_date: '2026-03-01' });
+  const at = ['--at', '2026-03-01T10:00:00Z'];
+  assert.match(
+    (await db.cli(['explain', 'subscriptions', 'Ticket', ...at])).out,
+    /status = ACTIVE$[\s\S]*endDate = 2026-03-01 10:00:00Z$/m,
+  );
+  assert.match((await db.cli(['explain', 'special-packages', '1', ...at])).out, /SCHEDULER_TIMEZONE = UTC$/m);
+});
+
 test('a failure, what holds a job, and what happened before are said', async () => {
   await using db = await database();
   await db.insert('packages', { ...sale, status: 'inactive', scheduled_activation_time: at(-1) });

@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
+import { userInfo } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { ROOT } from '../../src/base/version.ts';
@@ -53,12 +54,36 @@ test('settings that are not there yet are explained, with the zone of this machi
   }
 });
 
+test('what is printed to put it in place has the options that were given', async () => {
+  const user = process.getuid?.() === 0 ? 'alice' : userInfo().username;
+  for (const way of ['--cron', '--systemd']) {
+    const given = ['--name', 'shop', '--user', user, '--env-file', '/etc/a b.env'];
+    const { out, err } = await cli(['install', way, ...given]);
+    assert.equal(err, '');
+    const command = `scheduler install ${way} --write --name shop --user ${user} --env-file '/etc/a b.env'`;
+    assert.ok(out.includes(`\n# To put it in place: ${command}\n`), out);
+  }
+  const { out } = await cli(['install', '--cron']);
+  assert.match(out, /^# To put it in place: scheduler install --cron --write$/m);
+});
+
+test('two installations on a machine have a name each, which their files and settings have, too', async () => {
+  const { out } = await cli(['install', '--systemd', '--name', 'shop']);
+  assert.match(out, /^# \/etc\/systemd\/system\/scheduler-shop\.service$/m);
+  assert.match(out, /^# \/etc\/systemd\/system\/scheduler-shop\.timer$/m);
+  assert.match(out, /^EnvironmentFile=\/etc\/scheduler-shop\.env$/m);
+  const cron = (await cli(['install', '--cron', '--name', 'shop'])).out;
+  assert.match(cron, /tick --env-file \/\S+\/scheduler-shop\.env >\/dev\/null$/m);
+  assert.doesNotMatch(out + cron, /scheduler\.(env|service|timer)\b/);
+});
+
 test('install says what is wrong with how it was asked', async () => {
   const cases: [string[], RegExp][] = [
     [[], /install needs --cron or --systemd\./],
     [['--cron', '--systemd'], /'--cron' cannot be used with option '--systemd'/],
     [['--cron', '--write', '--remove'], /'--write' cannot be used with option '--remove'/],
     [['--cron', '--user', 'a b'], /--user is "a b", which is not the name of a user/],
+    [['--cron', '--name', '../x'], /--name is "..\/x"; valid: up to 31 lower-case letters/],
     [['--cron', '--embedded'], /DATABASE_URL belongs into the file of --env-file/],
   ];
   for (const [args, said] of cases) {

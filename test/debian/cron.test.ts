@@ -105,7 +105,19 @@ test('root installs a table for cron, which is replaced but never written over a
   assert.equal((await m.must(`cat ${TABLE}`)).trimEnd(), printed, 'what is printed is what is written');
   assert.equal(await m.must(`stat -c '%a %U' ${TABLE}`), '644 root\n', 'as cron demands');
   assert.match(await m.must(`scheduler install ${install}`), /was as it should be/);
-  assert.match(await m.must(`scheduler install --cron --write --user root`), /^Replaced /);
+  const byRoot = 'scheduler install --cron --write --user root';
+  const open = '"$(npm root -g)/duetick/dist"';
+  await m.must(`chmod o+w ${open}`);
+  for (const [undo, path, fault] of [
+    ['chown root /etc/scheduler.env', '/etc/scheduler.env', 'belongs to the user with the id'],
+    [`chmod o-w ${open}`, 'duetick/dist', 'may be written by other users'],
+  ]) {
+    const { code, err } = await m.run(byRoot);
+    assert.equal(code, 78, err);
+    assert.match(err, new RegExp(`Root would run what \\S*${path} leads to, and it ${fault}`));
+    await m.must(undo!);
+  }
+  assert.match(await m.must(byRoot), /^Replaced /);
   assert.match(await m.must(`cat ${TABLE}`), /^\* \* \* \* \* root \//m);
   await m.must('chmod 644 /etc/scheduler.env');
   assert.match(await m.must(`scheduler install ${install}`), /Note that everybody may read the password/);
@@ -120,6 +132,34 @@ test('root installs a table for cron, which is replaced but never written over a
     assert.equal(await m.must(`cat ${TABLE}`), '# mine\n');
   }
   assert.match(await m.must(`scheduler install ${install} --force`), /^Replaced /);
+});
+
+test('two installations have files of their own, and each is removed by its name', async () => {
+  await using db = await database();
+  await using m = await withCron();
+  await m.put('/etc/cron.d/scheduler-mine', '# somebody else made it\n');
+  for (const name of ['', '-shop']) {
+    await forOwner(m, `/etc/scheduler${name}.env`, settingsOf(db), 'scheduler');
+    const option = name && ' --name shop';
+    assert.match(
+      await m.must(`scheduler install --cron --write --user scheduler${option}`),
+      new RegExp(`^Wrote ${TABLE}${name}\\.`),
+    );
+  }
+  assert.match(await m.must(`cat ${TABLE}-shop`), /tick --env-file \/etc\/scheduler-shop\.env/);
+  const printed = await m.must('scheduler install --cron --name shop');
+  assert.match(printed, new RegExp(`^# In place on this machine: ${TABLE}, ${TABLE}-shop$`, 'm'));
+  assert.equal(await m.must('scheduler install --cron --remove --name shop'), `Removed ${TABLE}-shop.\n`);
+  assert.match(await m.must(`cat ${TABLE}`), /scheduler\.env/);
+
+  const alice = { user: 'alice' };
+  await m.must('mkdir -m 700 ~/.config && : > ~/.config/scheduler.env && : > ~/.config/scheduler-shop.env', alice);
+  await m.must('scheduler install --cron --write && scheduler install --cron --write --name shop', alice);
+  const lines = async () => (await m.must('crontab -l', alice)).match(/^\* .*$/gm)!.length;
+  assert.equal(await lines(), 2);
+  await m.must('scheduler install --cron --remove', alice);
+  assert.equal(await lines(), 1);
+  assert.match(await m.must('crontab -l', alice), /scheduler-shop\.env/);
 });
 
 test('the logrotate snippet rotates a log that ticks were sent to', async () => {

@@ -32,6 +32,58 @@ for (const [cause, { sql, reason }] of Object.entries(CAUSES)) {
   });
 }
 
+// States of classes that stand for a fault of the statement, of a program, of a server's insides, or for nothing known.
+const STATES =
+  '03000 0A000 21000 22012 23505 26000 28000 2B000 34000 38000 39000 3F000 42501 42P01 42883 42601 54000 55000 A1234 E0001 HV000 P0001 XX000 Z9999';
+
+/** Raises the state that is a row's name. */
+const RAISES_ITS_NAME = `create function refuse() returns trigger language plpgsql as $$
+  begin
+    if new.name !~ '^good' and new.status = 'active' then raise exception 'no' using errcode = new.name; end if;
+    return new;
+  end $$;
+  create trigger refuse before update on packages for each row execute function refuse()`;
+
+test('a row is to blame for whatever error it alone meets: every state is recorded, and the other rows are done', async () => {
+  await using db = await database();
+  const states = STATES.split(' ');
+  await due(db, 3);
+  for (const name of states)
+    await db.insert('packages', { name, enable_schedule: true, scheduled_activation_time: START });
+  await db.query(RAISES_ITS_NAME);
+  // Too large for an index: 54000 is also what a full queue of notifications raises.
+  await db.query(`create index on packages (description) where status = 'active';
+    insert into packages (name, enable_schedule, scheduled_activation_time, description)
+    select 'good, but large', true, '${START}', string_agg(md5(n::text), '') from generate_series(1, 1000) as n`);
+  const { jobs, exitCode } = await tick(db);
+  assert.deepEqual([jobs[0]!.error, jobs[0]!.changed, exitCode], [undefined, { activate: 3 }, 1]);
+  assert.equal((await failures(db)).length, states.length + 1);
+  assert.deepEqual([jobs[0]!.failed, jobs[0]!.unsent], [states.length + 1, 0]);
+  // By itself, such a row is tried again and put into quarantine all the same.
+  await db.query(`delete from packages where name <> '42501'`);
+  for (const minutes of [5, 35]) assert.equal((await tick(db, later(minutes))).jobs[0]!.failed, 1);
+  assert.equal((await failures(db)).find(({ entity_id }) => entity_id === '16')!.attempts, 3);
+});
+
+test('what every row of a rule meets alike is one error of its job: no row fails, and its other rules go on', async () => {
+  await using db = await database();
+  await due(db, 40);
+  await db.query(`create function broken() returns trigger language plpgsql as $$
+      begin insert into audit select new.id; return new; end $$;
+    create trigger broken before update on packages for each row when (new.status = 'active') execute function broken();
+    insert into packages (name, enable_schedule, scheduled_activation_time, validity, status) values
+      ('on', true, timestamptz '${START}' - interval '3 hours', '2 hours', 'active')`);
+  const { jobs, exitCode } = await tick(db);
+  assert.match(
+    jobs[0]!.error!,
+    /^The tables of packages refuse every row alike: relation "audit" does not exist\. Most likely a trigger/,
+  );
+  assert.deepEqual([jobs[0]!.failed, jobs[0]!.changed, exitCode], [0, { deactivate: 1 }, 78]);
+  assert.deepEqual(await failures(db), []);
+  await db.query('create table audit (id bigint)');
+  assert.deepEqual((await tick(db)).jobs[0]!.changed, { activate: 40 });
+});
+
 test('many bad rows among good ones, over several batches: every good one is done, every bad one recorded once', async () => {
   await using db = await database();
   await due(db, 100);
@@ -65,6 +117,48 @@ test('a failing row is retried after 5 minutes, again after 30, then quarantined
   await db.query(`update packages set validity = null`);
   assert.deepEqual((await tick(db, later(40))).jobs[0]!.changed, { activate: 1 });
   assert.deepEqual(await failures(db), []);
+});
+
+test('a row in quarantine that somebody mends is tried again by itself, within five minutes and from its first attempt', async () => {
+  await using db = await database();
+  await due(db, 3);
+  await db.query(`update packages set validity = 'banana'`);
+  const failed = async (minutes: number) => (await tick(db, later(minutes))).jobs[0]!.failed;
+  for (const minutes of [0, 5, 35]) assert.equal(await failed(minutes), 3);
+  // Of the first, something is changed that the rule does not read.
+  await db.query(`update packages set description = 'new' where id = 1;
+    update packages set validity = '2 hours' where id = 2; update packages set validity = 'apple' where id = 3`);
+  assert.equal(await failed(39), 0);
+  const dry = await tick(db, later(40), { dryRun: true });
+  const { jobs } = await tick(db, later(40));
+  assert.deepEqual([jobs[0]!.changed, jobs[0]!.failures.map(({ id }) => id)], [{ activate: 1 }, ['3']]);
+  assert.deepEqual(dry.jobs, jobs);
+  const known = async () =>
+    (await failures(db)).map((row) => [row.entity_id, row.attempts, row.quarantined_at === null]);
+  assert.deepEqual(await known(), [
+    ['1', 3, false],
+    ['3', 1, true],
+  ]);
+  // Not compared again before five minutes have passed, and a row that is gone is nobody's fault.
+  await db.query(`update packages set validity = '1 hour' where id = 1`);
+  assert.equal(await failed(44), 0);
+  await db.query(`delete from packages where id = 3`);
+  assert.deepEqual((await tick(db, later(45))).jobs[0]!.changed, { activate: 1 });
+  assert.deepEqual(await known(), [['3', 1, true]]);
+});
+
+test('a rule that fails on a row holds back no other rule of it', async () => {
+  await using db = await database();
+  await due(db, 1);
+  await db.query(CAUSES['a check constraint']!.sql);
+  await db.query(`update packages set name = 'bad 1'`);
+  for (const minutes of [0, 5, 35]) assert.equal((await tick(db, later(minutes))).jobs[0]!.failed, 1);
+  const { changed, failed } = (await tick(db, later(120))).jobs[0]!;
+  assert.deepEqual([changed, failed], [{ miss: 1 }, 0]);
+  assert.deepEqual(
+    (await failures(db)).map(({ rule, attempts }) => [rule, attempts]),
+    [['activate', 3]],
+  );
 });
 
 test('a released row that fails again starts over with its attempts', async () => {

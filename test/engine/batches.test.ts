@@ -9,12 +9,13 @@ import { database, type TestDatabase } from '../support/harness.ts';
 
 test('due rows are changed batch after batch, oldest first, until none is left', async () => {
   await using db = await database();
-  await due(db, 10, `- interval '1 hour' + n * interval '1 minute'`);
+  // The youngest row has the first id.
+  await due(db, 10, `- n * interval '1 minute'`);
   const result = await tick(db, START, { batchSize: 3 });
   assert.deepEqual(result.jobs[0]!.changed, { activate: 10 });
-  assert.equal(result.jobs[0]!.lateSeconds, 59 * 60);
+  assert.equal(result.jobs[0]!.lateSeconds, 10 * 60);
   const order = (await db.events()).map(({ entity_id }) => Number(entity_id));
-  assert.deepEqual(order, [1, 2, 3, 4, 5, 6, 7, 8, 9, 10]);
+  assert.deepEqual(order, [10, 9, 8, 7, 6, 5, 4, 3, 2, 1]);
   const batches = await db.one('select count(distinct xmin::text)::integer as n from scheduler.events');
   assert.equal(batches.n, 4);
 });

@@ -21,3 +21,19 @@ test('retention forgets old history, and changes nothing that later ticks do', a
   await tick(db, later(120), { env });
   await eachOnce(db, 'deactivate', 2);
 });
+
+test('a tick whose history cannot be forgotten has done its work, and ends as it did', async () => {
+  await using db = await database();
+  await db.insert('packages', { name: 'p', enable_schedule: true, scheduled_activation_time: new Date() });
+  await db.query(`insert into scheduler.runs (tenant, job, slot, at, started_at, finished_at, host, version)
+    values ('public', 'packages', 1, '2020-01-01', '2020-01-01', '2020-01-01', 'h', 'v');
+    create function keep() returns trigger language plpgsql as $$ begin raise 'history is sacred'; end $$;
+    create trigger keep before delete on scheduler.runs for each row execute function keep()`);
+  const { code, out, err } = await db.cli(['tick', '--json']);
+  assert.equal(code, 0, err);
+  assert.deepEqual(JSON.parse(out).jobs.find(({ job }: { job: string }) => job === 'packages').changed, {
+    activate: 1,
+  });
+  assert.match(JSON.parse(err).msg, /^The tick is done, but old history was not forgotten: history is sacred$/);
+  assert.equal(await active(db), 1);
+});

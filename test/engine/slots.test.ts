@@ -52,6 +52,11 @@ test('a slot with work left goes on in the next tick', async () => {
   const stopped = await fiveMinutely(db, START, { stop });
   assert.equal(stopped.exitCode, 75);
   assert.deepEqual((await fiveMinutely(db, later(1))).jobs[0]!.changed, { activate: 3 });
+  // One that was stopped after a batch has a record.
+  await due(db, 1);
+  assert.equal((await fiveMinutely(db, later(2))).skipped.length, 1);
+  await db.query('update scheduler.runs set work_left = true');
+  assert.deepEqual((await fiveMinutely(db, later(3))).jobs[0]!.changed, { activate: 1 });
 });
 
 test('ticks in the same minute leave a record each', async () => {
@@ -62,4 +67,10 @@ test('ticks in the same minute leave a record each', async () => {
   await tick(db, later(0.5));
   const runs = await db.query('select changed from scheduler.runs order by id');
   assert.deepEqual(runs, [{ changed: { activate: 1 } }, { changed: { activate: 2 } }]);
+});
+
+test('no run ends before it begins, also one that found nothing due', async () => {
+  await using db = await database();
+  for (let n = 0; n < 5; n++) await db.tick();
+  assert.deepEqual(await db.query('select id from scheduler.runs where finished_at < started_at'), []);
 });

@@ -292,6 +292,31 @@ test('a statement that does not fit the tables is found before anything is due',
   assert.match(of('packages').message, /its rule "deactivate" does not fit the tables: .*is_active.* integer/);
 });
 
+test('a check that refuses a word which a job writes is found by migrate and doctor before a row fails, and its remedy mends it', async () => {
+  await using db = await database();
+  await db.cli(['tick']);
+  // What is only read may be missing, and so may be what another column or a function of the application says.
+  await db.query(`alter table text_sessions alter status type varchar(20),
+      add constraint "known Words" check (status in ('active', 'ended', 'paused'));
+    alter table vouchers add check (status = 'active' or status like 'exp%'), add check (code <> 'expired'), add check (status < code);
+    create function never(text) returns boolean language plpgsql as $$ begin raise exception 'asked'; end $$;
+    alter table payments add check (status = 'pending');
+    alter table radius_sessions add check (never(status))`);
+  const { failed, of } = await doctor(db);
+  assert.deepEqual(failed, ['deductions', 'session-endings']);
+  const sentence = `the check "known Words" of "public"."text_sessions" refuses 'expired' in "status", which the job writes`;
+  assert.equal(of('session-endings').message, sentence);
+  const { code, err } = await db.cli(['migrate']);
+  assert.equal(code, 78);
+  assert.ok(err.includes(`its rows would fail: ${sentence}. Let the check allow that, for instance: alter`), err);
+  await apply(db, of('session-endings'));
+  assert.deepEqual((await doctor(db)).failed, []);
+  assert.equal((await db.cli(['migrate'])).code, 0);
+  const waiting = { patient_id: 1, doctor_id: 1, activated_at: null, doctor_response_deadline: '2026-01-01T10:00:00Z' };
+  await assert.rejects(db.insert('text_sessions', { ...waiting, status: 'waiting_for_doctor' }), /known Words/);
+  await db.insert('text_sessions', { ...waiting, status: 'expired' });
+});
+
 test('paused and switched off are to be known, and no failure', async () => {
   await using db = await database();
   await db.cli(['tick']);
@@ -313,7 +338,7 @@ test('a database whose transactions only read is found, with what set it', async
   const { failed, of } = await doctor(db);
   assert.deepEqual(failed, ['writable']);
   assert.match(of('writable').message, /default_transaction_read_only is on, set by database/);
-  assert.deepEqual(of('writable').remedy, [`alter database ${db.name} reset default_transaction_read_only;`]);
+  assert.ok(of('writable').remedy!.includes(`alter database ${db.name} reset default_transaction_read_only;`));
   assert.deepEqual((await doctor(db, { PGOPTIONS: '-c default_transaction_read_only=off' })).failed, []);
 });
 
@@ -336,6 +361,23 @@ test('a standby is found', async () => {
     assert.deepEqual(failed, ['writable']);
     assert.match(of('writable').message, /this server is a standby, which only reads/);
     assert.match(of('packages').message, /^installed/);
+    // What is printed, in its order, ends with a server that takes changes.
+    const client = new pg.Client(standby.url);
+    await client.connect();
+    await client.query(of('writable').remedy!.at(-1)!);
+    await client.query('alter system set default_transaction_read_only = on');
+    await client.query('select pg_reload_conf()');
+    await client.end();
+    const there = {
+      cli: (args: string[], options?: CliOptions) => cli(args, { env: { ...options?.env, DATABASE_URL: standby.url } }),
+    };
+    const now = await doctor(there);
+    assert.match(now.of('writable').message, /set by configuration file/);
+    const again = new pg.Client(standby.url);
+    await again.connect();
+    for (const line of now.of('writable').remedy!.slice(1)) await again.query(line);
+    await again.end();
+    assert.deepEqual((await doctor(there)).failed, []);
   } finally {
     for (const name of ['p', 's']) await removeServer(join(home, name));
     rmSync(home, { recursive: true, force: true });

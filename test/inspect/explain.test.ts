@@ -14,6 +14,7 @@ import { CLEAR, DUE_ROWS, NOW } from '../support/due-rows.ts';
 import { database, type TestDatabase } from '../support/harness.ts';
 import { allExplained, explained, outlook, transitionOf } from '../support/looking.ts';
 import { fill, JOBS, KINDS } from '../support/plans.ts';
+import { until } from '../support/until.ts';
 
 const kinds = (explanation: Explanation) => explanation.transitions.map(({ verdict }) => verdict.kind);
 const acts = (explanation: Explanation) => kinds(explanation).some((kind) => kind === 'now' || kind === 'along');
@@ -191,6 +192,38 @@ for (const name of ['deductions', 'session-endings']) {
     }));
   });
 }
+
+test('a session whose patient has no credit for the next block is said to end, and not to be charged', async () => {
+  await using db = await database();
+  const said = async (id: number) => {
+    const { next, transitions } = await explained(db, 'deductions', id, { at: NOW });
+    return [next?.transition, ...transitions.map(({ verdict }) => verdict.kind)];
+  };
+  for (const patient_id of [1, 2, 3, 4])
+    await db.insert('text_sessions', { patient_id, doctor_id: 9, status: 'active', activated_at: minutes(-25) });
+  const credit = (user_id: number, expires: number | null, row: object = {}) =>
+    db.insert('subscriptions', {
+      ...{ user_id, text_sessions_remaining: 1, expires_at: expires === null ? null : minutes(expires), ...row },
+    });
+  await credit(1, null, { text_sessions_remaining: 0 });
+  await credit(1, null, { is_active: false });
+  // Expired when the block was full, and a minute later.
+  await credit(2, -15);
+  await credit(3, -14);
+  await credit(4, null);
+  assert.deepEqual(await Promise.all([1, 2, 3, 4].map(said)), [
+    ...[1, 2].map(() => ['end', 'not', 'now']),
+    ...[3, 4].map(() => ['deduct', 'now', 'not']),
+  ]);
+  const { sentence } = transitionOf(await explained(db, 'deductions', 1, { at: NOW }), 'deduct').verdict;
+  assert.match(sentence, /^cannot happen because it is not true that its patient has credit for the next block/);
+  const events = async () =>
+    (
+      await db.query(`select distinct on (entity_id) entity_id as id, transition from scheduler.events order by 1, id`)
+    ).map(({ id, transition }) => `${id} ${transition}`);
+  await db.tick(NOW, { only: ['deductions'] });
+  assert.deepEqual(await events(), ['1 end', '2 end', '3 deduct', '4 deduct']);
+});
 
 test('a session that is settled along with another one of its patient is told so', async () => {
   await using db = await database();
@@ -400,6 +433,17 @@ test('a row that the application holds locked is left alone by the tick, and tha
   const { verdict } = transitionOf(await explained(db, 'packages', 1, { at: NOW }), 'activate');
   assert.equal(verdict.kind, 'held');
   assert.match(verdict.sentence, /its row is locked by process \d+ \("laravel", \w+, idle in transaction, since .*\)/);
+  // Its window is missed later only if the lock stays until then.
+  const { next, transitions } = await explained(db, 'packages', 1, { at: NOW });
+  assert.deepEqual(next, { transition: 'activate', at: NOW });
+  assert.match(
+    transitions.find(({ transition }) => transition === 'miss')!.verdict.sentence,
+    /^comes only after "activate"/,
+  );
+  assert.match(
+    (await db.cli(['explain', 'packages', '1', '--at', NOW])).out,
+    /: "activate" is due, and held up by a lock\.$/m,
+  );
   assert.deepEqual((await db.tick(NOW, { only: ['packages'] })).jobs[0]!.changed, {});
   await application.query('rollback');
   assert.equal(transitionOf(await explained(db, 'packages', 1, { at: NOW }), 'activate').verdict.kind, 'now');
@@ -440,8 +484,8 @@ test('another run at work is told, and so is how the last one ended', async () =
   await using db = await database();
   await aPackage(db);
   await db.query(
-    `insert into scheduler.runs (tenant, job, slot, at, finished_at, host, version, error)
-    values ('public', 'packages', 1, $1, $1, 'h', '0', 'The tables of packages do not fit: so it is.')`,
+    `insert into scheduler.runs (tenant, job, slot, at, started_at, finished_at, host, version, error)
+    values ('public', 'packages', 1, $1, $1, $1, 'h', '0', 'The tables of packages do not fit: so it is.')`,
     [NOW],
   );
   const { remarks } = await explained(db, 'packages', 1, { at: NOW });
@@ -547,6 +591,22 @@ test('each condition shows the columns, settings and times that it saw', async (
   await db.insert('customer_packages', { id: 'a', userId: 'u', status: 'ACTIVE', endDate: NOW });
   const end = transitionOf(await explained(db, 'subscriptions', 'a', { at: NOW }), 'end');
   assert.deepEqual(end.conditions[1]!.values, { SCHEDULER_END_SUBSCRIPTIONS: 'true' });
+});
+
+test('all of it is of one moment, whatever is written meanwhile', async () => {
+  await using db = await database();
+  await aPackage(db, { validity: 'banana' });
+  await using application = await session(db, 'laravel');
+  await application.query('begin; lock table packages in access exclusive mode');
+  const said = explained(db, 'packages', 1, { at: NOW });
+  const waiting = `select from pg_locks where relation = 'packages'::regclass and not granted`;
+  await until('explain waits for the table', async () => (await db.query(waiting)).length > 0);
+  await application.query(`update packages set validity = '2 hours', status = 'active';
+    insert into scheduler.events (type, job, transition, entity_id, occurred_at, channels, data)
+    values ('x', 'packages', 'activate', '1', now(), '{}', '{}'); commit`);
+  const { transitions, events } = await said;
+  const { conditions } = transitions.find(({ transition }) => transition === 'activate')!;
+  assert.deepEqual([conditions.find(({ condition }) => condition === 'it is off sale')!.met, events], [true, []]);
 });
 
 test('columns without a zone are shown as the instants they stand for', async () => {

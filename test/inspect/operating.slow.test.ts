@@ -94,6 +94,7 @@ const CASES: Record<string, Case> = {
     },
     saw: [['scheduler tick', 78]],
     codes: { 'scheduler doctor': 1 },
+    elsewhere: { 'The tables of … refuse every row alike': 'test/engine/bad-rows.test.ts' },
   },
   'A job is not installed': {
     given: async (db) => {

@@ -45,6 +45,7 @@ test('without any tick it is not running, and says so; runs by hand do not count
     never.message,
     /^Scheduler is not running: no tick has ever come; check that cron or the timer calls "scheduler tick"$/,
   );
+  await db.insert('packages', due);
   await db.cli(['packages']);
   const byHand = await json(db, ['status']);
   assert.equal(byHand.message, never.message);
@@ -94,7 +95,9 @@ test('--check leaves a fresh pause alone, and asks about one that is older than 
   await using db = await database();
   await db.cli(['stop', '--reason', 'moving the database']);
   assert.deepEqual(await check(db), []);
-  await db.query(`update scheduler.controls set at = at - interval '25 hours'`);
+  await db.query(`update scheduler.controls set at = at - interval '23 hours'`);
+  assert.deepEqual(await check(db), []);
+  await db.query(`update scheduler.controls set at = at - interval '2 hours'`);
   const [only, ...others] = await check(db);
   assert.match(only!, /stopped by \S+ at \S+: moving the database, which is more than a day ago\.$/);
   assert.deepEqual(others, []);
@@ -107,6 +110,19 @@ test('--check asks for a person when rows are in quarantine, not while they are 
   assert.deepEqual(await check(db), []);
   await db.query(`update scheduler.failures set quarantined_at = now(), next_attempt_at = 'infinity'`);
   assert.deepEqual(await check(db), ['packages has 1 row in quarantine: see "scheduler failures".']);
+  assert.equal((await db.cli(['status'])).code, 0);
+});
+
+test('--check bears a hundred rows that fail, and asks for a person when there are more', async () => {
+  await using db = await database();
+  await db.cli(['tick']);
+  const fail = (from: number, to: number) =>
+    db.query(`insert into scheduler.failures (job, rule, entity_id, attempts, error, first_failed_at, last_failed_at, next_attempt_at)
+      select 'packages', 'activate', n, 1, 'x', now(), now(), now() from generate_series(${from}, ${to}) as n`);
+  await fail(1, 100);
+  assert.deepEqual(await check(db), []);
+  await fail(101, 101);
+  assert.deepEqual(await check(db), ['packages has 101 rows that fail: see "scheduler failures".']);
 });
 
 test('--check asks for a person when a job was stopped by an error', async () => {
@@ -142,13 +158,29 @@ test('--check asks for a person when rows have been due for more than ten minute
 test('status tells what is due of each job, and since when', async () => {
   await using db = await database();
   const nothing = jobOf(await json(db, ['status']), 'packages').backlog;
-  assert.deepEqual(nothing, { rows: 0, since: null, seconds: null });
+  assert.deepEqual(nothing, { rows: 0, more: false, since: null, seconds: null });
   await db.insert('packages', due);
   await db.insert('packages', { ...due, scheduled_activation_time: '2026-03-01T11:00:00Z' });
   await db.insert('packages', { ...due, scheduled_activation_time: new Date(Date.now() + 3_600_000) });
   const { rows, since } = jobOf(await json(db, ['status']), 'packages').backlog;
   assert.deepEqual([rows, since], [2, '2026-03-01T10:00:00Z']);
   assert.match((await db.cli(['status'])).out, /^packages +no tick +2 +0 +0$/m);
+});
+
+test('status counts a thousand due rows of a rule, and says so where there are more', async () => {
+  await using db = await database();
+  const backlog = async () => {
+    const { rows, more } = jobOf(await json(db, ['status']), 'packages').backlog;
+    const { out } = await db.cli(['status']);
+    return [rows, more, /^packages +no tick +(.*?) +0 +0$/m.exec(out)![1]];
+  };
+  await db.query(`insert into packages (name, enable_schedule, scheduled_activation_time)
+    select 'p', true, '2026-03-01' from generate_series(1, 1000)`);
+  assert.deepEqual(await backlog(), [1000, false, '1000']);
+  await db.insert('packages', due);
+  assert.deepEqual(await backlog(), [1000, true, '1000 or more']);
+  await db.cli(['stop', 'special-packages']);
+  assert.match((await db.cli(['doctor'])).out, /^warning +backlog .*packages: 1000 rows or more due/m);
 });
 
 test('each job tells of its last run: when, what it did, how late; and of the rows that fail', async () => {

@@ -192,7 +192,9 @@ test('a package switched on by hand after its window is closed once its end is m
   assert.deepEqual(await statuses(db, ['2026-03-01T12:30:00Z']), ['active']);
   await edit(db, `validity = '150 minutes'`);
   assert.deepEqual(await statuses(db, ['2026-03-01T12:31:00Z']), ['inactive']);
-  assert.deepEqual(await kinds(db), ['activate', 'deactivate', 'deactivate']);
+  await edit(db, `status = 'active', is_active = true, validity = '100 minutes'`);
+  assert.deepEqual(await statuses(db, ['2026-03-01T12:32:00Z']), ['inactive'], 'to an earlier time, too');
+  assert.deepEqual(await kinds(db), ['activate', 'deactivate', 'deactivate', 'deactivate']);
 });
 
 test('a stop without a start that passed while the package was off leaves a later hand alone', async () => {

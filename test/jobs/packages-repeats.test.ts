@@ -22,9 +22,15 @@ for (const [repeats, next] of [
       'active',
       'inactive',
     ]);
-    const event = (await db.events())[2]!;
-    assert.equal(event.type, 'package.schedule.repeated');
-    assert.equal(event.data.scheduled_activation_time, next[0]);
+    const [, closed, event] = await db.events();
+    assert.deepEqual(
+      [closed!.type, closed!.transition],
+      ['package.status.changed', 'deactivate'],
+      'first the end, then the next start',
+    );
+    assert.deepEqual([event!.type, event!.transition], ['package.schedule.repeated', 'repeat']);
+    assert.deepEqual(event!.channels, closed!.channels);
+    assert.equal(event!.data.scheduled_activation_time, next[0]);
   });
 }
 

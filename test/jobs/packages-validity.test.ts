@@ -98,3 +98,23 @@ test('repeats that is none of daily, weekly, monthly is that row’s failure, na
   assert.match(result.jobs[0]!.failures[0]!.error, /^repeats 'yearly'/);
   assert.deepEqual(result.jobs[0]!.changed, { activate: 1 });
 });
+
+test('a validity has its bounds: a count, a space, a unit, and a thousand years', async () => {
+  await using db = await database();
+  const seconds = {
+    '2 years': 63072000,
+    '1000 years': 31536000000,
+    '1001 years': null,
+    '0 days': null,
+    '2hours': null,
+  };
+  for (const [validity, expected] of Object.entries({
+    ...seconds,
+    '12345678901234567890 days': null,
+    '5': null,
+    days: null,
+  })) {
+    const { found } = await db.one('select scheduler.validity_seconds($1)::double precision as found', [validity]);
+    assert.equal(found, expected, validity);
+  }
+});

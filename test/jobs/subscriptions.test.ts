@@ -284,6 +284,18 @@ test('a subscription that waits for its failed successor still ends', async () =
   assert.deepEqual(await states(db), { bad: 'SCHEDULED', mine: 'EXPIRED', theirs: 'ACTIVE' });
 });
 
+test('a quarantined successor does not keep an expired subscription active', async () => {
+  await using db = await database();
+  await fill(db, active('old', { endDate: LATER }), scheduled('new'));
+  await db.query(`create function refuse() returns trigger language plpgsql as $$ begin
+      if new.id = 'new' then raise exception 'no stock'; end if; return new; end $$;
+    create trigger refuse before update on customer_packages for each row execute function refuse()`);
+  await tick(db);
+  await db.query(`update scheduler.failures set next_attempt_at = 'infinity', quarantined_at = now()`);
+  await tick(db, LATER);
+  assert.deepEqual(await states(db), { new: 'SCHEDULED', old: 'EXPIRED' });
+});
+
 test('a customer whose row the application holds is left to the next tick; nobody waits for it', async () => {
   await using db = await database();
   for (const held of ['a', 'b']) {

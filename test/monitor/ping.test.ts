@@ -1,7 +1,9 @@
 import assert from 'node:assert/strict';
+import type { ChildProcess } from 'node:child_process';
 import { test } from 'node:test';
 import { type Asked, answer, fakeGateway, hang, hangUp, type Reply } from '../support/fakes.ts';
 import { database, type TestDatabase } from '../support/harness.ts';
+import { until } from '../support/until.ts';
 
 const due = { name: 'Weekend Special', enable_schedule: true, scheduled_activation_time: '2026-03-01T10:00:00Z' };
 const SECRET = '5f6e9a2c-uuid';
@@ -80,6 +82,33 @@ test('a start that hangs does not keep the end from being told', async () => {
   assert.deepEqual([code, err], [0, '']);
   assert.ok(ms < 4000, `${ms} ms`);
   assert.deepEqual(paths(monitor.asked), [`/${SECRET}/start?rid`, `/${SECRET}/0?rid`]);
+});
+
+test('a signal during the work does not cut off a slow monitor, and nothing left is no 75', async () => {
+  await using db = await database();
+  await db.insert('packages', due);
+  // The last batch is at work when the signal comes, and the monitor takes longer than a batch may.
+  await db.query(`create function slow() returns trigger language plpgsql as $$ begin perform pg_sleep(1); return new; end $$;
+    create trigger slow before update on packages for each row execute function slow()`);
+  let child: ChildProcess | undefined;
+  await using monitor = await fakeGateway((response, asked) => {
+    if (asked.path.includes('/start')) return void response.end('OK');
+    setTimeout(() => response.end('OK'), 2000);
+  });
+  const running = db.cli(['tick', '--ping-url', `${monitor.url}/${SECRET}`], {
+    started: (started) => (child = started),
+  });
+  await until('the batch', async () => {
+    const found = await db.query(
+      `select from pg_stat_activity where datname = current_database() and wait_event = 'PgSleep'`,
+    );
+    return found.length > 0;
+  });
+  child!.kill('SIGTERM');
+  const { code, err } = await running;
+  assert.deepEqual([code, err], [0, '']);
+  assert.deepEqual(paths(monitor.asked), [`/${SECRET}/start?rid`, `/${SECRET}/0?rid`]);
+  assert.equal((await db.one('select status from packages')).status, 'active');
 });
 
 test('the work does not wait for the start to arrive', async () => {

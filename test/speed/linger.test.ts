@@ -373,7 +373,7 @@ describe('tick --linger', { concurrency: 2 }, () => {
     for (const seconds of ['0', '3601', '1.5', 'long']) {
       const { code, err } = await db.cli(['tick', '--linger', seconds]);
       assert.equal(code, 2);
-      assert.match(err, /whole number from 1 to 3600/);
+      assert.match(err, /Valid: from 1 s to 1 h/);
     }
   });
 });

@@ -38,13 +38,31 @@ test('failures are listed with reason, attempts and when they are tried again', 
   assert.match(out, /^packages +1 +activate +1 +2026-03-01 10:00:00Z +2026-03-01 10:05:00Z +validity 'banana'/m);
 });
 
+test('the list ends at a bound, and says so; an exact fit is no bound', async () => {
+  await using db = await database();
+  await db.query(`insert into scheduler.failures (job, rule, entity_id, attempts, error, first_failed_at, last_failed_at, next_attempt_at)
+    select 'packages', 'activate', n, 1, 'e', now(), now(), now() from generate_series(1, 1000) as n`);
+  const list = async (...args: string[]) => {
+    const { code, out, err } = await db.cli(['failures', '--json', ...args]);
+    assert.equal(code, 0, err);
+    return [JSON.parse(out).length, err && JSON.parse(err).msg];
+  };
+  const said = (limit: number) => `Only the newest ${limit} rows are listed, and there are more: --limit lists them.`;
+  assert.deepEqual(await list(), [1000, '']);
+  assert.deepEqual(await list('--limit', '999'), [999, said(999)]);
+  await db.query(`update scheduler.failures set entity_id = 'x', last_failed_at = '2020-01-01' where entity_id = '1';
+    insert into scheduler.failures select 'public', job, rule, 'y', 1, error, now(), now(), now() from scheduler.failures limit 1`);
+  assert.deepEqual(await list(), [1000, said(1000)]);
+  assert.deepEqual(await list('--limit', '1001'), [1001, '']);
+});
+
 test('a quarantined row is released by retry, and the next tick tries it again', async () => {
   await using db = await database();
   await db.insert('packages', bad);
   for (const at of ['10:00', '10:05', '10:35']) await db.tick(`2026-03-01T${at}:00Z`);
   assert.match((await db.cli(['failures'])).out, /quarantined/);
   await db.query(`update packages set validity = '2 hours'`);
-  await db.tick('2026-03-01T10:40:00Z');
+  await db.tick('2026-03-01T10:39:00Z');
   assert.equal((await db.one('select status from packages')).status, 'inactive');
 
   assert.deepEqual(await json(db, ['retry', '--job', 'packages']), {

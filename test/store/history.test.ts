@@ -40,6 +40,8 @@ test('history lists runs and who started or stopped what in one list, the newest
   );
   const [run, stop] = entries;
   assert.deepEqual(run.changed, { activate: 1 });
+  assert.deepEqual(await db.query('select run_id::integer from scheduler.events'), [{ run_id: run.number }]);
+  assert.ok(run.at <= run.finishedAt);
   assert.match(run.by, /^\w+@\S+$/);
   assert.ok(run.lateSeconds >= 5 && run.lateSeconds < 30);
   assert.equal(stop.reason, 'price error');
@@ -52,8 +54,8 @@ test('history lists runs and who started or stopped what in one list, the newest
   assert.ok(all.filter(({ kind }: { kind: string }) => kind === 'run').length > 2);
 
   const { out } = await db.cli(['history']);
-  assert.match(out, /^at +job +what +late by +took +by$/m);
-  assert.match(out, /^\d{4}-\d\d-\d\d \d\d:\d\d:\d\dZ {2}packages +activate 1 +\d+ s +\d+\.\d s +\w+@/m);
+  assert.match(out, /^number +at +job +what +late by +took +by$/m);
+  assert.match(out, /^ +\d+ {2}\d{4}-\d\d-\d\d \d\d:\d\d:\d\dZ {2}packages +activate 1 +\d+ s +\d+\.\d s +\w+@/m);
   assert.match(out, /packages +stopped: price error .*@/);
   assert.match(out, /\(all\) +started/);
 });
@@ -92,7 +94,7 @@ test('history shows a run that was killed, one that left work, and one that an e
        ('packages', now(), now() - interval '1 minute', now(), false, 'The tables of packages do not fit.', 'h', 'v')`,
   );
   const { out } = await db.cli(['history']);
-  assert.match(out, /not finished.*work left.*The tables of packages do not fit\./s);
+  assert.match(out, /not finished +tick on h$.*work left.*The tables of packages do not fit\./ms);
 });
 
 // ── events

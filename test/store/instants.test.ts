@@ -85,3 +85,29 @@ test('the answer does not depend on the session', async () => {
   }
   assert.deepEqual([...answers], ['2026-03-29T01:00:00Z2026-03-31T10:00:00Z']);
 });
+
+test('a zone that PostgreSQL reads the other way round than people mean it is no zone, but Etc/GMT-3 is', async () => {
+  await using db = await database();
+  const rows = await db.query(
+    `select zone, scheduler.known_zone(zone) as known, scheduler.instant('2026-03-01 10:00', zone)::text as at
+     from unnest(array['GMT+3', 'UTC+3', 'UTC-03:00', '+3', 'GMT0', 'Etc/GMT-3', 'EST5EDT']) with ordinality as z (zone, n) order by n`,
+  );
+  assert.deepEqual(
+    rows.filter(({ known }) => known).map(({ zone }) => zone),
+    ['GMT0', 'Etc/GMT-3', 'EST5EDT'],
+  );
+  for (const { known, at } of rows) assert.equal(at === '-infinity', !known);
+});
+
+test('a day beyond the range of timestamps is the end or the beginning of time', async () => {
+  await using db = await database();
+  const rows = await db.query(
+    `select scheduler.opening(day, '10:00')::text as opens, scheduler.day_end(day)::text as ends
+     from unnest(array['5874897-12-31', '4713-01-01 BC', '2026-03-01']::date[]) with ordinality as d (day, n) order by n`,
+  );
+  assert.deepEqual(rows, [
+    { opens: 'infinity', ends: 'infinity' },
+    { opens: '-infinity', ends: '-infinity' },
+    { opens: '2026-03-01 10:00:00', ends: '2026-03-02 00:00:00' },
+  ]);
+});

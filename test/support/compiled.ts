@@ -1,10 +1,9 @@
 import { readSettings } from '../../src/base/config.ts';
 import { Log } from '../../src/base/log.ts';
 import { Database } from '../../src/db/client.ts';
-import { readCatalog } from '../../src/job/adopt.ts';
 import { type Installed, install } from '../../src/job/compile.ts';
 import type { Job } from '../../src/job/define.ts';
-import { tableNames } from '../../src/job/tables.ts';
+import { readCatalog, tableNames } from '../../src/job/tables.ts';
 import type { TestDatabase } from './harness.ts';
 
 /** The rules of a job as they are compiled for the tables of a database. */

@@ -101,6 +101,7 @@ export async function cheapestClone(url: string): Promise<string> {
 
 /** A database with all migrations applied, for the others to be cloned from. */
 export async function makeTemplate(url: string): Promise<void> {
+  await admin(`drop database if exists ${TEMPLATE} with (force)`, url);
   await admin(`create database ${TEMPLATE}`, url);
   await migrateAt(within(url, TEMPLATE));
 }

@@ -63,7 +63,7 @@ async function examine(asked: Omit<Exam, 'server'>, note: Note): Promise<boolean
     const status = await readStatus(db, settings, all(jobs)).catch((error) => note('status', cannotLook(error)));
     for (const each of seen.jobs) {
       const ofJob = status?.jobs.find(({ job }) => job === each.job.name);
-      await check(each.job.name, () => checkJob(exam, each, ofJob));
+      await check(each.job.name, () => checkJob(exam, each, ofJob, seen.catalog));
     }
     await check('indexes', () => checkIndexes(exam, installed, seen.catalog));
     await check('lock', checkLock);

@@ -1,4 +1,5 @@
 import type { Settings } from '../../base/config.ts';
+import { withoutPassword } from '../../base/connection.ts';
 import type { Database } from '../../db/client.ts';
 import type { Job } from '../../job/define.ts';
 
@@ -18,10 +19,15 @@ export interface Finding extends Result {
 /** The server and the way to it. */
 export interface Server {
   place: string;
+  /** The same in a URL. */
+  address: string;
   /** Unencrypted, and to another machine. */
   isReadable: boolean;
   role: string;
   database: string;
+  /** Who made the schema "scheduler", or may make it; and whether that is this role. */
+  owner: string;
+  mayMigrate: boolean;
   version: number;
   versionName: string;
   inRecovery: boolean;
@@ -45,8 +51,8 @@ export interface Exam {
 }
 
 export interface Program {
-  /** As anybody calls it: scheduler migrate --env-file /etc/scheduler.env */
-  command(name: string): string;
+  /** As anybody calls it: scheduler migrate --env-file /etc/scheduler.env. With a URL, as another role. */
+  command(name: string, url?: string): string;
   /** As cron has to, which has nearly no PATH. */
   crontab: string;
 }
@@ -58,6 +64,16 @@ export const ok = result('ok');
 export const warning = result('warning');
 export const failed = result('failed');
 export const skipped = result('skipped');
+
+/** "scheduler migrate", by the role that may. */
+export function migrate({ program, server, settings }: Exam): string[] {
+  const { owner, address, database, mayMigrate, pooled } = server;
+  const direct = pooled ? ['# Over a direct connection, not through the pooler:'] : [];
+  if (mayMigrate) return [...direct, program.command('migrate')];
+  const options = /[?].*/.exec(withoutPassword(settings.connection.url ?? ''))?.[0] ?? '';
+  const url = `postgresql://${encodeURIComponent(owner)}@${address}/${encodeURIComponent(database)}${options}`;
+  return [...direct, `# As ${owner}, whose password is in PGPASSWORD or .pgpass:`, program.command('migrate', url)];
+}
 
 /** A name as SQL reads it, for what an operator copies. */
 export const quoteName = (name: string): string =>

@@ -2,7 +2,7 @@ import { isZone, type Settings } from '../../base/config.ts';
 import type { Installed } from '../../job/compile.ts';
 import { indexesOf, onceName } from '../../job/indexes.ts';
 import { type Catalog, tablesOf } from '../../job/tables.ts';
-import { type Exam, failed, ok, quoteName, type Result } from './finding.ts';
+import { type Exam, failed, migrate, ok, quoteName, type Result } from './finding.ts';
 
 /** The indexes that "scheduler migrate" puts beside the application's tables. */
 
@@ -61,33 +61,33 @@ export async function checkIndexes(exam: Exam, installed: Installed[], catalog: 
   return ok(`all ${indexes.length} ${indexes.length === 1 ? 'index' : 'indexes'} in place`);
 }
 
-function brokenOnes({ program }: Exam, broken: Index[]): Result {
+function brokenOnes(exam: Exam, broken: Index[]): Result {
   const all = broken.map(({ name, on, present }) => `${name} on ${on} is ${present ? 'invalid' : 'missing'}`);
   const harm = [
     ...(broken.some(({ once }) => !once) ? ['finding what is due would read the whole table'] : []),
     ...(broken.some(({ once }) => once) ? ['what must be stored once may be stored twice'] : []),
   ];
+  const drop = broken.filter(({ present }) => present);
   return failed(`${all.join(', ')}: ${harm.join(', and ')}`, [
-    ...broken
-      .filter(({ present }) => present)
-      .map(({ schema, name }) => `drop index ${quoteName(schema)}.${quoteName(name)};`),
+    ...(drop.length > 0 ? ['-- As the owner of the table:'] : []),
+    ...drop.map(({ schema, name }) => `drop index ${quoteName(schema)}.${quoteName(name)};`),
     '# It waits for, and holds up, writers to that table while it builds. On a large one build it beforehand, by hand with "create index concurrently".',
-    program.command('migrate'),
+    ...migrate(exam),
   ]);
 }
 
-function strangeOnes({ settings, program }: Exam, strange: Index[]): Result {
+function strangeOnes(exam: Exam, strange: Index[]): Result {
+  const { settings } = exam;
   const harm = 'they are not used, and finding what is due reads the whole table';
-  const migrate = program.command('migrate');
   const ofZones = strange.filter((index) => zonesOf(index).length > 0);
   const names = (ofZones.length > 0 ? ofZones : strange).map(({ name }) => name).join(', ');
   if (ofZones.length === 0)
-    return failed(`${names} built for another version of the job or of its table: ${harm}`, [migrate]);
+    return failed(`${names} built for another version of the job or of its table: ${harm}`, migrate(exam));
   const zones = [...new Set(ofZones.flatMap(zonesOf))];
   return failed(
     `${names} built for another zone (${zones.join(', ')}), ` +
       `while SCHEDULER_DB_TIMEZONE is ${settings.dbTimezone} and SCHEDULER_TIMEZONE is ${settings.timezone}: ${harm}`,
-    ['# If the settings are right; otherwise mend those.', migrate],
+    ['# If the settings are right; otherwise mend those.', ...migrate(exam)],
   );
 }
 

@@ -3,13 +3,22 @@ import { SCHEMAS } from '../../db/search-path.ts';
 import { sqlState } from '../../db/states.ts';
 import { parameters } from '../../engine/run.ts';
 import { claimByKey, recordAnswers } from '../../engine/statements.ts';
-import { readCatalog } from '../../job/adopt.ts';
 import { type Installed, install } from '../../job/compile.ts';
-import { type Catalog, missingFrom, tableNames } from '../../job/tables.ts';
+import type { Job } from '../../job/define.ts';
+import {
+  type Catalog,
+  isRecognised,
+  misfits,
+  missingFrom,
+  readCatalog,
+  tableNames,
+  tablesOf,
+} from '../../job/tables.ts';
+import { refusedWords } from '../../job/words.ts';
 import type { Standing } from '../../store/runs.ts';
 import { anyValues, wholeBatch } from '../outlook.ts';
 import type { JobStatus } from '../status.ts';
-import { type Exam, failed, ok, type Result, warning } from './finding.ts';
+import { type Exam, failed, migrate, ok, quoteName, type Result, warning } from './finding.ts';
 
 /** What a job finds in this database. */
 type Seen = Pick<Standing, 'job' | 'missing' | 'installed'>;
@@ -28,27 +37,50 @@ export async function checkJob(
   exam: Exam,
   { job, missing, installed }: Seen,
   status: JobStatus | undefined,
+  catalog: Catalog,
 ): Promise<Result> {
-  if (!installed) return notInstalled(exam, missing, status);
+  if (!installed) return notInstalled(exam, { job, missing }, status, catalog);
   if (status?.state === 'switched off') return warning(`installed, and switched off ${status.why}`);
   if (status?.state === 'paused')
     return warning(`installed, and paused: ${status.why}`, [exam.program.command(`start ${job.name}`)]);
   if (status?.lastRun?.error) return failed(`its last run was stopped by an error: ${status.lastRun.error}`);
-  return fits(exam, installed);
+  return fits(exam, installed, catalog);
 }
 
 /** A table of another application keeps its name, and the job rests. That it rested from one day to the next is a failure. */
-async function notInstalled(exam: Exam, missing: string[], status: JobStatus | undefined): Promise<Result> {
+async function notInstalled(
+  exam: Exam,
+  { job, missing }: Pick<Seen, 'job' | 'missing'>,
+  status: JobStatus | undefined,
+  catalog: Catalog,
+): Promise<Result> {
   const names = missing.slice(0, 5).join(', ') + (missing.length > 5 ? ` and ${missing.length - 5} more` : '');
-  const remedy = [
-    ...(await findElsewhere(exam, missing)),
-    '# It makes missing tables, and completes one that is recognisably of this job; a table of another kind is left alone.',
-    exam.program.command('migrate'),
-  ];
+  const elsewhere = await findElsewhere(exam, missing);
   // An operator can say with "scheduler stop" that this is meant.
-  return status?.lastTick && !status.paused
-    ? failed(`was installed and ran until ${readable(status.lastTick)}, and is no more: ${names} missing`, remedy)
-    : warning(`not installed: ${names} missing`, remedy);
+  const isLost = Boolean(status?.lastTick && !status.paused);
+  const foreign = tablesOf(job).filter((table) => catalog[table.name] && !isRecognised(table, catalog[table.name]!));
+  const columns = isLost ? missing.filter((each) => each.includes('.')) : [];
+  const renamed = columns.map((each) => {
+    const [table, column] = each.split('.') as [string, string];
+    return `-- If it was renamed: alter table ${quoteName(catalog[table]!.schema)}.${quoteName(table)} rename column … to ${quoteName(column)};`;
+  });
+  const stop = `stop ${job.name} --reason "not in this database"`;
+  const remedy = foreign.length
+    ? [
+        ...foreign.map(
+          ({ name }) =>
+            `# The table ${name} lacks columns by which ${job.name} knows its own: "scheduler migrate" leaves it alone.`,
+        ),
+        ...(isLost ? [`# If ${job.name} is not wanted here any more:`, exam.program.command(stop)] : []),
+      ]
+    : ['# It makes missing tables, and adds missing columns, without the values that others had.', ...migrate(exam)];
+  return isLost
+    ? failed(`was installed and ran until ${readable(status!.lastTick)}, and is no more: ${names} missing`, [
+        ...elsewhere,
+        ...renamed,
+        ...remedy,
+      ])
+    : warning(`not installed: ${names} missing`, [...elsewhere, ...remedy]);
 }
 
 /** Schemas beyond the search path that have a table of a name that is missing. */
@@ -67,7 +99,20 @@ async function findElsewhere({ db }: Exam, missing: string[]): Promise<string[]>
   );
 }
 
-async function fits(exam: Exam, { job, rules }: Installed): Promise<Result> {
+/** What "scheduler migrate" does not change. */
+function misfitting(job: Job, catalog: Catalog): string[] {
+  const lines = tablesOf(job).flatMap((table) =>
+    misfits(table, catalog[table.name]!).map(({ column, wanted }) => {
+      const on = `${quoteName(catalog[table.name]!.schema)}.${quoteName(table.name)}`;
+      const name = quoteName(column);
+      return `alter table ${on} alter column ${name} type ${wanted} using ${name}::${wanted};`;
+    }),
+  );
+  if (lines.length > 0) return ['-- As the owner of the table, where the application agrees:', ...lines];
+  return ['# Give the column a type that fits: "scheduler migrate" changes no column that is there.'];
+}
+
+async function fits(exam: Exam, { job, rules }: Installed, catalog: Catalog): Promise<Result> {
   for (const rule of rules) {
     const values = { ...parameters(exam.settings, { now: new Date(0).toISOString(), tenant: '' }), ...anyValues(rule) };
     const statements = [
@@ -81,12 +126,18 @@ async function fits(exam: Exam, { job, rules }: Installed): Promise<Result> {
       } catch (error) {
         if (sqlState(error) === '42501') return failed(`its rule "${rule.name}" lacks a right: see "rights"`);
         if (!/^(42|22|0A)/.test(sqlState(error) ?? '')) throw error;
-        return failed(`its rule "${rule.name}" does not fit the tables: ${(error as Error).message}`, [
-          `# "scheduler migrate" completes a table; it changes no column that is there. Compare its type with what the job expects.`,
-          exam.program.command('migrate'),
-        ]);
+        return failed(
+          `its rule "${rule.name}" does not fit the tables: ${(error as Error).message}`,
+          misfitting(job, catalog),
+        );
       }
     }
   }
+  const refusing = await exam.db.transaction((tx) => refusedWords(tx, job));
+  if (refusing.length > 0)
+    return failed(
+      refusing.map(({ sentence }) => sentence).join('; '),
+      refusing.map(({ remedy }) => remedy),
+    );
   return ok(`installed: ${tableNames([job]).join(', ')}`);
 }

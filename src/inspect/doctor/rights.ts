@@ -73,8 +73,13 @@ export async function checkRights({ db, server }: Exam, installed: Installed[]):
     lacking.length < 4
       ? lacking.map(({ rights, object }) => `${rights} on ${object}`).join('; ')
       : `rights on ${lacking.length} objects`;
-  return failed(`${server.role} lacks ${named}`, [
-    `-- As ${owners.join(', ')} or a superuser:`,
-    ...lacking.map(({ rights, object }) => `grant ${rights} on ${object} to ${role};`),
-  ]);
+  return failed(
+    `${server.role} lacks ${named}`,
+    owners.flatMap((each) => [
+      `-- As ${each} or a superuser:`,
+      ...lacking
+        .filter(({ owner }) => owner === each)
+        .map(({ rights, object }) => `grant ${rights} on ${object} to ${role};`),
+    ]),
+  );
 }

@@ -1,4 +1,4 @@
-import { withoutPassword } from '../../base/config.ts';
+import { withoutPassword } from '../../base/connection.ts';
 import type { Database } from '../../db/client.ts';
 import { type Exam, failed, ok, quoteName, type Result, type Server, skipped, warning } from './finding.ts';
 
@@ -12,15 +12,27 @@ export async function meetServer(db: Database): Promise<Server> {
     `select current_user::text as role, current_database()::text as database,
        current_setting('server_version_num')::integer as version, current_setting('server_version') as "versionName",
        pg_is_in_recovery() as "inRecovery", current_setting('default_transaction_read_only')::boolean as "readOnly",
-       pg_backend_pid() as pid`,
+       pg_backend_pid() as pid, pg_get_userbyid(coalesce(n.nspowner, d.datdba)) as owner,
+       coalesce(pg_get_userbyid(n.nspowner) = current_user, has_database_privilege(d.oid, 'create')) as "mayMigrate"
+     from pg_database d left join pg_namespace n on n.nspname = 'scheduler' where d.datname = current_database()`,
   );
   const milliseconds = performance.now() - begun;
   const { pid, ...server } = rows[0];
   // A pooler makes up the process id that it greets with: it could not know yet which of its connections will serve.
   const { processID } = client as unknown as { processID: number };
   const place = `${client.host}:${client.port}`;
+  const host = client.host.startsWith('/') ? encodeURIComponent(client.host) : client.host;
+  const address = `${host.includes(':') ? `[${host}]` : host}:${client.port}`;
   const isReadable = !('encrypted' in client.connection.stream) && !/^(\/|127\.|::1$|localhost$)/.test(client.host);
-  return { ...server, place, isReadable, pooled: processID !== pid, milliseconds, ...(await compareClocks(client)) };
+  return {
+    ...server,
+    place,
+    address,
+    isReadable,
+    pooled: processID !== pid,
+    milliseconds,
+    ...(await compareClocks(client)),
+  };
 }
 
 type Client = Awaited<ReturnType<Database['client']>>;
@@ -78,26 +90,28 @@ async function standby(db: Database): Promise<Result> {
 }
 
 /** Finds who said so, as that is where it has to be unsaid. */
-async function readOnly(db: Database, { role, database }: Server): Promise<Result> {
+async function readOnly(db: Database, { role, database, pooled }: Server): Promise<Result> {
   const [setting] = await db.query<{ source: string; sourcefile: string | null; sourceline: number | null }>(
     `select source, sourcefile, sourceline from pg_settings where name = 'default_transaction_read_only'`,
   );
   const [who, where] = [quoteName(role), quoteName(database)];
   const reset = 'reset default_transaction_read_only;';
   const { source = 'somebody', sourcefile, sourceline } = setting ?? {};
-  const ofServer = [`alter system ${reset}`, 'select pg_reload_conf();'];
+  const ofServer = ['-- As a superuser:', `alter system ${reset}`, 'select pg_reload_conf();'];
   const ofFile = [`# Take it out of ${sourcefile}, line ${sourceline}. Then:`, 'select pg_reload_conf();'];
+  // The default holds for the session, too, that takes it back.
+  const change = (sql: string) => ['begin read write;', `${sql} ${reset}`, 'commit;'];
   const remedies: Record<string, string[]> = {
-    database: [`alter database ${where} ${reset}`],
-    user: [`alter role ${who} ${reset}`],
-    'database user': [`alter role ${who} in database ${where} ${reset}`],
+    database: ['-- As the owner of the database:', ...change(`alter database ${where}`)],
+    user: change(`alter role ${who}`),
+    'database user': change(`alter role ${who} in database ${where}`),
     'configuration file': sourcefile && !sourcefile.endsWith('postgresql.auto.conf') ? ofFile : ofServer,
     client: ['# Take "default_transaction_read_only" out of PGOPTIONS or of the connection URL.'],
   };
-  return failed(
-    `transactions may only read: default_transaction_read_only is on, set by ${source}`,
-    remedies[source] ?? ofServer,
-  );
+  return failed(`transactions may only read: default_transaction_read_only is on, set by ${source}`, [
+    ...(remedies[source] ?? ofServer),
+    ...(pooled ? ['# Then have the pooler connect anew: "reconnect" on its console.'] : []),
+  ]);
 }
 
 export function checkPooler({ server }: Exam): Result {

@@ -35,12 +35,13 @@ const HELD_SECONDS = 300;
 export async function checkLock({ db }: Exam): Promise<Result> {
   const holder = await lockHolder(db);
   if (!holder) return ok('free');
-  const { pid, who, seconds } = holder;
-  if (isStranger(holder)) return failed(strangersLock(holder), [`select pg_terminate_backend(${pid});`]);
+  const { pid, role, who, seconds } = holder;
+  if (isStranger(holder))
+    return failed(strangersLock(holder), [`-- As ${role} or a superuser:`, `select pg_terminate_backend(${pid});`]);
   const message = `held by process ${pid} (${who})${seconds === null ? '' : `, for ${inWords(seconds)}`}`;
   return (seconds ?? 0) > HELD_SECONDS
     ? warning(`${message}: if no run works that long, that one hangs`, [
-        '-- Its uncommitted work is rolled back, and the next tick does it:',
+        `-- As ${role} or a superuser. Its uncommitted work is rolled back, and the next tick does it:`,
         `select pg_terminate_backend(${pid});`,
       ])
     : ok(message);
@@ -52,12 +53,22 @@ export function checkBacklog({ program }: Exam, { jobs }: Status): Result {
   if (late.length > 0)
     return warning(
       late
-        .map(({ job, backlog }) => `${job}: ${rows(backlog.rows)} due, the oldest for ${inWords(backlog.seconds!)}`)
+        .map(
+          ({ job, backlog }) =>
+            `${job}: ${rows(backlog.rows, backlog.more)} due, the oldest for ${inWords(backlog.seconds!)}`,
+        )
         .join('; '),
       ['# Why they are left:', ...late.map(({ job }) => program.command(`${job} --debug`))],
     );
   const all = due.reduce((sum, { backlog }) => sum + backlog.rows, 0);
-  return ok(all === 0 ? 'nothing is due' : `${rows(all)} due, none late`);
+  return ok(
+    all === 0
+      ? 'nothing is due'
+      : `${rows(
+          all,
+          due.some(({ backlog }) => backlog.more),
+        )} due, none late`,
+  );
 }
 
 export function checkFailures({ program }: Exam, { jobs }: Status): Result {
@@ -103,7 +114,7 @@ export async function checkNotifications({ db }: Exam): Promise<Result> {
   return failed(
     `the queue is ${full} full; asleep in a transaction, and so perhaps a listener that keeps it: ${named.join('; ')}`,
     [
-      '-- It rolls back what they have not committed. The oldest first; then look again.',
+      '-- As a superuser. It rolls back what they have not committed. The oldest first; then look again.',
       ...sleepers.map(({ pid }) => `select pg_terminate_backend(${pid});`),
     ],
   );

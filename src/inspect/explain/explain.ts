@@ -29,7 +29,7 @@ export interface Explanation extends Pick<JobStatus, 'job' | 'state' | 'why' | '
   /** Why nothing can be said about the row, if so: somebody keeps everybody from reading the table. */
   unreadable: string | null;
   transitions: TransitionExplained[];
-  /** The soonest of those that will happen or be tried. */
+  /** The soonest of those that will happen or be tried, or are held up by a lock. */
   next: { transition: string; at: string } | null;
   /** The newest events of the row, oldest first. */
   events: Event[];
@@ -53,10 +53,16 @@ export async function explain(db: Database, asked: Asked): Promise<{ job: Job; e
   if (installed && prospects && !prospects.some(({ found }) => found))
     throw usageError(`There is no row with the id ${asked.id} in ${job.table.name}.`);
   const transitions: TransitionExplained[] = [];
-  for (const prospect of prospects ?? [])
-    transitions.push({ ...prospect.transition, verdict: await withObstacle(db, read, prospect) });
+  const coming: TransitionExplained[] = [];
+  for (const prospect of prospects ?? []) {
+    const each = { ...prospect.transition, verdict: await withObstacle(db, read, prospect) };
+    transitions.push(each);
+    // A lock goes, and the tick after that does what was due.
+    const isLocked = each.verdict.kind === 'held' && whyHeld(read, prospect) === undefined;
+    if (isComing(each) || isLocked) coming.push(each);
+  }
   // Where rules are due together, their own order stays.
-  const [next] = transitions.filter(isComing).sort((a, b) => Date.parse(a.verdict.at!) - Date.parse(b.verdict.at!));
+  const [next] = coming.sort((a, b) => Date.parse(a.verdict.at!) - Date.parse(b.verdict.at!));
   const explanation = {
     ...{ job: job.name, id: view.id, now: view.now, state: state.state, why: state.why, nextCheck: state.nextCheck },
     failures: view.failures,
@@ -144,7 +150,7 @@ async function withObstacle(db: Database, read: Read, prospect: Prospect): Promi
 function whyHeld({ view, state, readOnly }: Read, { rule, failure }: Prospect): string | undefined {
   const { job, id, now } = view;
   if (failure?.quarantined_at)
-    return `it is in quarantine since ${readable(failure.quarantined_at)}, after ${failure.attempts} attempts (${failure.error}), until somebody runs "scheduler failures retry --job ${job.name} --id ${id}"`;
+    return `it is in quarantine since ${readable(failure.quarantined_at)}, after ${failure.attempts} attempts (${failure.error}), until somebody mends it or runs "scheduler failures retry --job ${job.name} --id ${id}"`;
   if (state.state === 'paused' || state.state === 'switched off') return `${job.name} is ${state.state}: ${state.why}`;
   const unprepared = whyNotPrepared(rule, values(view, rule, now))?.replace(/\.$/, '');
   return unprepared ?? (readOnly ? `the database takes no changes: ${readOnly}` : undefined);

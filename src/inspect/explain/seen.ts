@@ -3,7 +3,7 @@ import type { Settings } from '../../base/config.ts';
 import { maskPhone } from '../../base/mask.ts';
 import type { Values } from '../../db/bind.ts';
 import type { Transaction } from '../../db/client.ts';
-import { sqlState } from '../../db/states.ts';
+import { blamesRow, SPARING_OF_TWO, sqlState } from '../../db/states.ts';
 import { parameters } from '../../engine/run.ts';
 import type { CompiledRule } from '../../job/compile.ts';
 import type { Job } from '../../job/define.ts';
@@ -64,8 +64,7 @@ export async function ask<K extends string>(
 }
 
 /** Not a lost connection, a time-out or a missing right. */
-export const isOfTheData = (error: unknown) =>
-  /^(2[1-7]|3[89B]|4[24]|P0|XX|[6-9G-OQ-W])/.test(sqlState(error) ?? '') && sqlState(error) !== '42501';
+export const isOfTheData = (error: unknown) => blamesRow(error, SPARING_OF_TWO) && sqlState(error) !== '42501';
 
 /** Reads in a part of the transaction: an error that is expected ends only that part. */
 export async function attempt<T>(

@@ -1,5 +1,6 @@
 import { readable, relative } from '../../base/calendar.ts';
 import type { CompiledRule } from '../../job/compile.ts';
+import type { Conditions } from '../../job/define.ts';
 import { readsOf } from '../../job/expressions.ts';
 import type { Failure } from '../../store/failures.ts';
 import { conditionsOf, dueBeside, nextBeside } from '../outlook.ts';
@@ -51,14 +52,15 @@ type Asked = Omit<TransitionExplained, 'verdict'>;
 export async function explainRules(view: Look, rules: CompiledRule[]): Promise<Prospect[]> {
   const all: Prospect[] = [];
   for (const rule of rules) {
-    const prospect = await explainRule(view, rule);
-    all.push(prospect);
-    if (prospect.found && rule.together?.others) all.push(await explainOthers(view, rule));
+    for (const [transition, when] of Object.entries(rule.outcomes ?? { [rule.name]: {} }))
+      all.push(await explainRule(view, rule, transition, when));
+    if (all.at(-1)!.found && rule.together?.others) all.push(await explainOthers(view, rule));
   }
   return all;
 }
 
-async function explainRule(view: Look, rule: CompiledRule): Promise<Prospect> {
+/** One transition of a rule. It may have conditions of its own besides those of the rule. */
+async function explainRule(view: Look, rule: CompiledRule, transition: string, when: Conditions): Promise<Prospect> {
   const family = rule.together?.family;
   const due = await ask(view, rule, view.earliest, {
     due: `scheduler.iso(${rule.at})`,
@@ -68,10 +70,10 @@ async function explainRule(view: Look, rule: CompiledRule): Promise<Prospect> {
     family: family ? `(${family}) and coalesce(:next::timestamptz <= :earliest::timestamptz, true)` : 'false',
   });
   const asOf = text(due?.moment) ?? view.earliest;
-  const asked = due && (await askConditions(view, rule, asOf, conditionsOf(rule)));
+  const asked = due && (await askConditions(view, rule, asOf, { ...conditionsOf(rule), ...when }));
   const beside = due && rule.together && keyOf(rule) ? await besides(view, rule, dueBeside(rule)) : [];
   const explained: Asked = {
-    ...{ transition: rule.name, due: text(due?.due), dueValues: seen(view, rule.at, due?.columns, asOf), asOf },
+    ...{ transition, due: text(due?.due), dueValues: seen(view, rule.at, due?.columns, asOf), asOf },
     ...{ conditions: asked?.conditions ?? [], beside: beside.map(({ id }) => id) },
   };
   const failure = view.failures.find((each) => each.rule === rule.name);
@@ -82,7 +84,10 @@ async function explainRule(view: Look, rule: CompiledRule): Promise<Prospect> {
   const why = whyNot(view, explained, due.due.error);
   const free = why.length === 0 ? byItself(view, explained, asked.wrong, failure) : impossible(...why);
   const isDueItself = free.kind === 'now' || free.kind === 'fails';
-  const isOfFamily = due.family.value === true && explained.beside.length > 0;
+  const isOfFamily =
+    due.family.value === true &&
+    explained.beside.length > 0 &&
+    explained.conditions.every(({ condition, met }) => met || !(condition in when));
   return prospect(isOfFamily && !isDueItself ? alongWith(view, rule, explained.beside, text(asked.wrong)) : free);
 }
 

@@ -26,6 +26,8 @@ interface Disconnection {
   nas: string | null;
   framed: string | null;
   secret: string | null;
+  /** The network in nas that holds the router, where it is too wide to trust. */
+  wide: string | null;
 }
 
 /** FreeRADIUS's stock queries store other characters than a few as =27; the NAS knows them by what they stand for. */
@@ -36,26 +38,40 @@ const decoded = (text: string) =>
 const AT_ONCE = 256;
 const AT_ONCE_EACH = 32;
 
+// As wide as a network of routers is in FreeRADIUS's own examples. A request tells its receiver enough to guess the secret
+// at leisure, and where it goes is what a row says: it must not reach any address at all.
+const WIDEST = { 4: 16, 6: 48 };
+
 const perform: Outside['perform'] = async (claimed, world) => {
   const { describeDisconnect, disconnect, isGone } = await import('./radius/client.ts');
   const port = Number(world.values.radiusPort);
   const bounds = { most: AT_ONCE, mostEach: AT_ONCE_EACH, destination: ({ nas }: Disconnection) => nas ?? '' };
-  await attemptEach<Disconnection>(claimed, world, bounds, async ({ over, username, session, nas, framed, secret }) => {
-    const goOn = (kind: string, said: string) => ({ verdict: 'go on' as const, result: { kind, said } });
-    if (over) return goOn('disconnected', 'it had ended by itself');
-    if (!nas) return goOn('failed', 'its NAS is not known');
-    if (!secret) return goOn('failed', `the table nas knows no NAS ${nas}`);
-    const answer = await disconnect(
-      { host: nas, port, secret },
-      { username: decoded(username), sessionId: session && decoded(session), nasIp: nas, framedIp: framed },
-      world.signal,
-    );
-    const said = describeDisconnect(answer);
-    if (answer === 'stopped') return { verdict: 'go on', result: { kind: 'left' } };
-    if (answer === 'silence') return { verdict: 'give up', result: { kind: 'failed', said } };
-    if (isGone(answer)) return goOn('disconnected', said);
-    return goOn(typeof answer === 'object' && 'unsent' in answer ? 'unsent' : 'failed', said);
-  });
+  await attemptEach<Disconnection>(
+    claimed,
+    world,
+    bounds,
+    async ({ over, username, session, nas, framed, secret, wide }) => {
+      const goOn = (kind: string, said: string) => ({ verdict: 'go on' as const, result: { kind, said } });
+      if (over) return goOn('disconnected', 'it had ended by itself');
+      if (!nas) return goOn('failed', 'its NAS is not known');
+      if (wide)
+        return goOn(
+          'failed',
+          `nas has ${nas} only in the network ${wide}, where strangers may be: give it a row of its own`,
+        );
+      if (!secret) return goOn('failed', `the table nas knows no NAS ${nas}`);
+      const answer = await disconnect(
+        { host: nas, port, secret },
+        { username: decoded(username), sessionId: session && decoded(session), nasIp: nas, framedIp: framed },
+        world.signal,
+      );
+      const said = describeDisconnect(answer);
+      if (answer === 'stopped') return { verdict: 'go on', result: { kind: 'left' } };
+      if (answer === 'silence') return { verdict: 'give up', result: { kind: 'failed', said } };
+      if (isGone(answer)) return goOn('disconnected', said);
+      return goOn(typeof answer === 'object' && 'unsent' in answer ? 'unsent' : 'failed', said);
+    },
+  );
 };
 
 const record: Outside['record'] = (t) => `
@@ -96,12 +112,14 @@ const send: Rule = {
     ),
     -- An address in nas is a host or a network. The narrowest one that holds the router has its secret.
     routers as (
-      select nas_ip_address, (
-        select n.secret from ${t.nas} n
-        where n.nasname = address or scheduler.network(n.nasname) >>= scheduler.network(address)
-        order by n.nasname = address desc, masklen(scheduler.network(n.nasname)) desc, n.id limit 1
-      ) as secret
+      select nas_ip_address, case when is_wide then null else secret end as secret, case when is_wide then nasname end as wide
       from (select distinct nas_ip_address, nas_ip_address::text as address from claimed) as of_claimed
+      cross join lateral (
+        select n.secret, n.nasname, masklen(network) < case family(network) when 4 then ${WIDEST[4]} else ${WIDEST[6]} end as is_wide
+        from ${t.nas} n cross join lateral scheduler.network(n.nasname) as network
+        where n.nasname = address or network >>= scheduler.network(address)
+        order by n.nasname = address desc, masklen(network) desc, n.id limit 1
+      ) as narrowest
     ),
     outcome as (
       select 1 as step, 'send' as transition, null as type, '{}'::text[] as channels, d.id::text as entity_id, d.due_at,
@@ -110,7 +128,7 @@ const send: Rule = {
           'attempt', d.attempts, 'due', d.due_at, 'username', ${bounded('d.username')}, 'session', ${bounded('d.acct_session_id')},
           'nas', d.nas_ip_address, 'framed', d.framed_ip_address,
           'over', coalesce((select a.acctstoptime is not null from ${t.radacct} a where a.radacctid = d.radacct_id), false),
-          'secret', routers.secret
+          'secret', routers.secret, 'wide', ${bounded('routers.wide')}
         ) as sealed
       from claimed d
       left join routers on routers.nas_ip_address = d.nas_ip_address

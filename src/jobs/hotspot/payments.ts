@@ -4,6 +4,7 @@ import {
   failure,
   info,
   type Line,
+  NO_NUMBER,
   part,
   type Rule,
   type TableName,
@@ -44,6 +45,7 @@ const wrong = (t: Tables) => `nullif(coalesce(
    where u.phone_number = r.phone_number and u.status::text in (${SHUT_OUT})),
   (select case
      when r.amount is null then 'it has no amount'
+     when r.amount::text in (${NO_NUMBER}) then format('its amount is %s, which is no number', r.amount)
      when r.amount < p.price
        then format('its amount of %s is less than the price of package %s, which is %s', r.amount, p.id, p.price)
      when scheduler.validity_seconds(p.duration) is null

@@ -1,4 +1,4 @@
-import { configurationError, type Variable } from '../../job/define.ts';
+import { configurationError, spanInSeconds, type Variable } from '../../job/define.ts';
 
 // Apart from the gateways themselves: every start reads the settings, few starts send anything.
 
@@ -55,14 +55,22 @@ const whole = (env: string, fallback: number, least: number, most: number, what:
   parse: (given) => (/^\d{1,9}$/.test(given) && Number(given) >= least && Number(given) <= most ? given : undefined),
 });
 
+const seconds = (env: string, fallback: number, least: number, most: number): Variable<string> => ({
+  ...whole(env, fallback, least, most, 'a number of seconds'),
+  parse: (given) => {
+    const value = spanInSeconds(given, 's');
+    return value !== undefined && value >= least && value <= most ? String(value) : undefined;
+  },
+});
+
 /** What the routers are told, and where they listen. */
 export const RADIUS_SETTINGS = {
   /** Of Disconnect-Requests, RFC 5176. FreeRADIUS's table nas has no column for it. */
   radiusPort: whole('SCHEDULER_RADIUS_PORT', 3799, 1, 65_535, 'a port'),
   /** How often a router reports a session's usage. Three of them without a word, and it counts as gone. */
-  radiusInterim: whole('SCHEDULER_RADIUS_INTERIM', 300, 60, 86_400, 'a number of seconds'),
+  radiusInterim: seconds('SCHEDULER_RADIUS_INTERIM', 300, 60, 86_400),
   /** A device that is silent for so long is logged out; 0: never. */
-  radiusIdle: whole('SCHEDULER_RADIUS_IDLE', 900, 0, 86_400, 'a number of seconds'),
+  radiusIdle: seconds('SCHEDULER_RADIUS_IDLE', 900, 0, 86_400),
 };
 
 const NEEDS: Record<Provider, Partial<Record<Name, string>>> = {

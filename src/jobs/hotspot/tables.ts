@@ -83,6 +83,7 @@ export const PAYMENTS: Table = {
     transaction_id: text({ notNull: true }),
     mpesa_receipt: text(),
     status: words(['completed'], {
+      writes: [],
       notNull: true,
       default: "'pending'",
       check: "status in ('pending', 'completed', 'failed')",

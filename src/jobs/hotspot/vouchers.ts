@@ -13,7 +13,7 @@ export const job = defineJob({
       id: key(),
       code: text({ notNull: true, unique: true }),
       package_id: like('packages', 'id', { newTableOnly: true }),
-      status: words(['unused', 'active', 'expired'], { notNull: true, default: "'unused'" }),
+      status: words(['unused', 'active', 'expired'], { notNull: true, default: "'unused'", writes: ['expired'] }),
       used_by: text({ newTableOnly: true }),
       used_at: instant({ newTableOnly: true }),
       expires_at: instant(),

@@ -1,9 +1,15 @@
-import { defineJob, info } from '../../job/define.ts';
-import { ACTIVE, LOG, NEXT_BLOCK, SETTINGS, settling, survey, TIME_FOR_ANOTHER } from './settle.ts';
+import { defineJob, info, type Rule } from '../../job/define.ts';
+import { ACTIVE, LOG, NEXT_BLOCK, NO_CREDIT, SETTINGS, settling, survey, TIME_FOR_ANOTHER } from './settle.ts';
 import { TABLES, TEXT_SESSIONS } from './tables.ts';
 
 // A session whose time and credit end with the same block ends for time, so this job leaves it to "session-endings".
-const deduct = settling(NEXT_BLOCK, { ...ACTIVE, ...TIME_FOR_ANOTHER }, false);
+const deduct: Rule = {
+  ...settling(NEXT_BLOCK, { ...ACTIVE, ...TIME_FOR_ANOTHER }, false),
+  outcomes: (t) => ({
+    deduct: { 'its patient has credit for the next block': `not (${NO_CREDIT(t)})` },
+    end: { 'its patient has no credit for the next block': NO_CREDIT(t) },
+  }),
+};
 
 export const job = defineJob({
   name: 'deductions',

@@ -4,6 +4,7 @@ import {
   failure,
   info,
   type Lines,
+  NO_NUMBER,
   type Rule,
   STAMP,
   type Tables,
@@ -32,6 +33,12 @@ const NEW = `greatest(${EXPECTED} - ${PROCESSED}, 0)`;
 export const TIME_FOR_ANOTHER = {
   'its time allows another block': `(sessions_remaining_before_start is null or ${PROCESSED} < sessions_remaining_before_start)`,
 };
+
+/** None that the statement below could charge the block to which comes due at due_at. */
+export const NO_CREDIT = (t: Tables) => `patient_id is not null and not exists (
+  select from ${t.subscriptions} u
+  where u.user_id = patient_id and u.is_active and u.text_sessions_remaining > 0 and coalesce(u.expires_at, 'infinity') > due_at
+)`;
 
 /** The rule that settles patients. A patient's other sessions whose next block is due go along with those that are due. */
 export const settling = (due: string, where: Conditions, timeEnds: boolean): Rule => ({
@@ -75,13 +82,18 @@ const lockPatients = (t: Tables) => `
 // with the next batch.
 const BLOCKS_AT_ONCE = 1008;
 
+/** The row fails where a number is none: one NaN, and a balance would be nothing else for ever. */
+const finite = (number: string, what: string, value: string) => `case
+        when ${number}::text in (${NO_NUMBER}) then scheduler.refuse(format('${what} is %s, which is no number', ${number}))::bigint
+        else ${value} end`;
+
 /**
  * A patient's due blocks go in the order of time. The oldest credit that had not expired when a block came due pays for it.
  * Empty credits are locked too, so that a sale in progress is waited for.
  */
 const draw = (t: Tables) => `
     purse as materialized (
-      select u.id, u.user_id, greatest(u.text_sessions_remaining, 0)::bigint as credits,
+      select u.id, u.user_id, ${finite('u.text_sessions_remaining', 'the credit of its patient', 'greatest(u.text_sessions_remaining, 0)::bigint')} as credits,
         u.activated_at as since, coalesce(u.expires_at, 'infinity') as expires
       from ${t.subscriptions} u
       where u.is_active and u.user_id in (select patient_id from todo)
@@ -178,7 +190,7 @@ const pay = (t: Tables) => `
       where u.id = used.subscription_id
     ),
     wallets as materialized (
-      select w.doctor_id, coalesce(w.session_rate, :sessionRate::numeric) as rate
+      select w.doctor_id, ${finite('w.session_rate', 'the rate of its doctor', 'coalesce(w.session_rate, :sessionRate::numeric)')} as rate
       from ${t.doctor_wallets} w
       where w.doctor_id in (select doctor_id from changed where paid > 0)
       order by w.doctor_id

@@ -3,19 +3,9 @@
 import { existsSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { dirname } from 'node:path';
 import { configurationError } from '../../base/errors.ts';
-import {
-  CRON_TABLE,
-  cronTable,
-  envFileAdvice,
-  type File,
-  MADE,
-  SERVICE_PATH,
-  TIMER,
-  TIMER_PATH,
-  units,
-} from './files.ts';
+import { cronTable, envFileAdvice, type File, inPlace, MADE, tablePath, timerOf, unitPaths, units } from './files.ts';
 import { installOwn, ownCrontab, uninstallOwn } from './own-crontab.ts';
-import { type Installation, isRoot, needRoot } from './plan.ts';
+import { asCommand, type Installation, isRoot, needRoot } from './plan.ts';
 import { run } from './run.ts';
 import { refuseUnlessUsable } from './usable.ts';
 
@@ -26,7 +16,9 @@ export function draft(plan: Installation): string {
       ? [isRoot() ? cronTable(plan).text : ownCrontab(plan)]
       : units(plan).map(({ path, text }) => `# ${path}\n${text}`);
   if (!existsSync(plan.envFile)) parts.push(commented(envFileAdvice(plan)));
-  parts.push(commented(`To put it in place: scheduler install --${plan.way} --write`));
+  parts.push(commented(`To put it in place: ${asCommand(plan, '--write')}`));
+  const others = inPlace();
+  if (others.length > 0) parts.push(commented(`In place on this machine: ${others.join(', ')}`));
   return parts.map((part) => part.trimEnd()).join('\n\n');
 }
 
@@ -39,29 +31,31 @@ export function install(plan: Installation): string[] {
   return [...done, ...openSecrets(plan), ...otherWay(plan)];
 }
 
-export function uninstall({ way, force }: Installation): string[] {
-  if (way === 'cron' && !isRoot()) return uninstallOwn();
+export function uninstall(plan: Installation): string[] {
+  const { way, force } = plan;
+  if (way === 'cron' && !isRoot()) return uninstallOwn(plan);
   needRoot(way);
-  const paths = way === 'cron' ? [CRON_TABLE] : [SERVICE_PATH, TIMER_PATH];
+  const paths = way === 'cron' ? [tablePath(plan)] : unitPaths(plan);
   const there = paths.filter((path) => existsSync(path));
   if (there.length === 0) return [`Nothing is installed: there is no ${paths.join(' and no ')}.`];
   for (const path of there) refuseForeign(path, force);
-  if (way === 'systemd') systemctl(['disable', '--now', TIMER]);
+  if (way === 'systemd') systemctl(['disable', '--now', timerOf(plan)]);
   for (const path of there) rmSync(path);
   if (way === 'systemd') systemctl(['daemon-reload']);
   return there.map((path) => `Removed ${path}.`);
 }
 
 function installTable(plan: Installation): string[] {
-  if (!existsSync(dirname(CRON_TABLE))) {
-    throw configurationError(`There is no ${dirname(CRON_TABLE)} here: install cron first, or use --systemd.`);
+  const folder = dirname(tablePath(plan));
+  if (!existsSync(folder)) {
+    throw configurationError(`There is no ${folder} here: install cron first, or use --systemd.`);
   }
   return [write(cronTable(plan), plan.force), 'Cron notices within a minute.'];
 }
 
 function installUnits(plan: Installation): string[] {
   const done = units(plan).map((file) => write(file, plan.force));
-  const commands = [['daemon-reload'], ['enable', '--now', TIMER]];
+  const commands = [['daemon-reload'], ['enable', '--now', timerOf(plan)]];
   const ran = commands.every((args) => systemctl(args));
   const said = commands.map((args) => `"systemctl ${args.join(' ')}"`).join(' and ');
   return [...done, ran ? `Ran ${said}.` : `Systemd does not run here. Where it does, run ${said}.`];
@@ -99,7 +93,9 @@ function openSecrets({ envFile }: Installation): string[] {
 }
 
 /** Two ticks in a minute do no harm. But if you stop one of the two, you expect that nothing runs any more. */
-function otherWay({ way }: Installation): string[] {
-  const [there, name] = way === 'cron' ? [existsSync(TIMER_PATH), 'systemd'] : [existsSync(CRON_TABLE), 'cron'];
-  return there ? [`Note that ${name} starts it as well: "scheduler install --${name} --remove" ends that.`] : [];
+function otherWay(plan: Installation): string[] {
+  const [path, way] =
+    plan.way === 'cron' ? [unitPaths(plan)[1]!, 'systemd' as const] : [tablePath(plan), 'cron' as const];
+  const remove = asCommand({ ...plan, way }, '--remove');
+  return existsSync(path) ? [`Note that ${way} starts it as well: "${remove}" ends that.`] : [];
 }

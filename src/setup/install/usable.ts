@@ -3,8 +3,10 @@
 import { existsSync, realpathSync, statSync } from 'node:fs';
 import { dirname } from 'node:path';
 import { configurationError, usageError } from '../../base/errors.ts';
-import { type Installation, isRoot, needRoot } from './plan.ts';
+import { ROOT } from '../../base/version.ts';
+import { asCommand, type Installation, isRoot, needRoot } from './plan.ts';
 import { run } from './run.ts';
+import { refuseUnlessRoots } from './trusted.ts';
 
 export function refuseUnlessUsable(plan: Installation): void {
   const { way, user, envFile, launcher } = plan;
@@ -21,7 +23,7 @@ export function refuseUnlessUsable(plan: Installation): void {
   }
   if (!existsSync(envFile)) {
     throw configurationError(
-      `The settings are to be in ${envFile}, which is not there. "scheduler install --${way}" without --write prints what to put into it; --env-file names another one.`,
+      `The settings are to be in ${envFile}, which is not there. "${asCommand(plan)}" prints what to put into it; --env-file names another one.`,
     );
   }
   if (isRoot()) refuseUnlessReadable(plan);
@@ -29,6 +31,7 @@ export function refuseUnlessUsable(plan: Installation): void {
 
 function refuseUnlessReadable({ way, user, envFile, node, launcher }: Installation): void {
   const reader = user === undefined ? NOBODY : lookUp(user);
+  if (reader.uid === 0) refuseUnlessRoots([node, launcher, envFile, ROOT]);
   for (const path of [node, launcher]) {
     if (!mayReach(path, reader)) {
       throw configurationError(

@@ -125,6 +125,11 @@ test('SMS whose access is over are not sent any more', async () => {
   assert.equal(gateway.asked.length, 0);
   const row = await stored(db);
   assert.deepEqual([row.sms_error, row.plain_password], ['the access was over before it could be sent', null]);
+  // Of one that may have arrived, that stays unknown.
+  await db.query(
+    `update hotspot_credentials set sms_status = 'unknown', sms_attempts = 1, sms_next_attempt_at = '${NOW}'`,
+  );
+  assert.deepEqual((await send(db, at(60), webhook(gateway.url))).changed, { unknown: 1 });
 });
 
 test('with the gateway "log" nothing is sent; the password stays for whoever hands it out, until the access is over', async () => {

@@ -94,6 +94,23 @@ test('the secret of the narrowest network in nas is used, the address itself bef
   assert.deepEqual((await send(db, nas)).changed, { disconnected: 1 });
 });
 
+test('a network that is wide enough to hold strangers does not aim a request at them', async () => {
+  await using db = await database();
+  await using nas = await fakeNas(acknowledge);
+  for (const nasname of ['0.0.0.0/0', '127.0.0.0/8']) await known(db, nas, { nasname });
+  await queued(db);
+  assert.deepEqual((await send(db, nas)).changed, { failed: 1 });
+  assert.equal(nas.requests.length, 0);
+  const { answer } = await stored(db);
+  assert.equal(
+    answer,
+    'nas has 127.0.0.1 only in the network 127.0.0.0/8, where strangers may be: give it a row of its own',
+  );
+  await known(db, nas, { nasname: '127.0.0.0/16' });
+  await queued(db);
+  assert.deepEqual((await send(db, nas)).changed, { disconnected: 1 });
+});
+
 test('a NAS that nas does not know is a failure that names it', async () => {
   await using db = await database();
   await queued(db, { nas_ip_address: '10.9.9.9' });

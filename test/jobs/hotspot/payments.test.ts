@@ -282,6 +282,23 @@ test('too small an amount fails that row, naming both amounts, and nobody else',
   assert.equal((await theUser(db)).phone_number, '254700000001');
 });
 
+test('an amount that is no number buys nothing', async () => {
+  for (const type of ['numeric', 'double precision']) {
+    await using db = await database();
+    await db.query(`alter table payments alter amount type ${type}`);
+    const { id } = await hotspotPackage(db);
+    const amounts = ['NaN', ...(type === 'numeric' ? [] : ['Infinity', '-Infinity'])];
+    for (const amount of amounts) await pay(db, id, { amount, phone_number: `25470000000${amount.length}` });
+    await pay(db, id);
+    const { changed, failed } = await tick(db);
+    assert.deepEqual([changed.provision, failed], [1, amounts.length], type);
+    assert.deepEqual(
+      await failures(db),
+      amounts.map((amount) => `its amount is ${amount}, which is no number`),
+    );
+  }
+});
+
 test('a package that is gone, a duration or a speed that cannot be read, and a suspended user fail their rows', async () => {
   await using db = await database();
   const good = await hotspotPackage(db);
@@ -312,8 +329,7 @@ test('a transaction or a receipt cannot be stored twice', async () => {
   await pay(db, id, { transaction_id: 'T', mpesa_receipt: 'QX1' });
   await assert.rejects(pay(db, id, { transaction_id: 'T' }), { code: '23505' });
   await assert.rejects(pay(db, id, { mpesa_receipt: 'QX1' }), { code: '23505' });
-  await pay(db, id, { mpesa_receipt: null });
-  await pay(db, id, { mpesa_receipt: null });
+  for (const none of [null, null, '', '']) await pay(db, id, { mpesa_receipt: none });
 });
 
 test('an application that stored one receipt twice has it counted once', async () => {
@@ -399,7 +415,7 @@ test('a payment that two runners found wrong at the same time has failed once, a
 test('numbers are masked in SQL as they are in TypeScript', async () => {
   await using db = await database();
   const numbers = [
-    ...['254712345678', '+254712345678', ' +254 712 345 678', '0712345678', '(0712) 345-678'],
+    ...['254712345678', '+254712345678', ' +254 712 345 678', '0712345678', '07123456789', '(0712) 345-678'],
     ...['712345678', '123456', '12345'],
     ...['', 'no digits', '+1', '2547+12345678', '٠١٢٣٤٥٦٧٨٩', '+٠١٢٣٤٥٦٧٨٩12', '00254712345678901'],
   ];

@@ -2,6 +2,7 @@ import assert from 'node:assert/strict';
 import { lookup } from 'node:dns/promises';
 import { test } from 'node:test';
 import { type Disconnected, describeDisconnect, disconnect, isGone } from '../../../src/jobs/hotspot/radius/client.ts';
+import { encodeDisconnect } from '../../../src/jobs/hotspot/radius/packet.ts';
 import { inFlight } from '../../../src/net/in-flight.ts';
 import { ACK, cause, fakeNas, NAK, type Request } from '../../support/fakes.ts';
 
@@ -140,6 +141,7 @@ test('a packet that cannot be sent says why, and never shows the secret', async 
     await disconnect({ ...nas, secret: '' }, SESSION),
     await disconnect(nas, { username: 'k'.repeat(254) }),
     await disconnect(nas, { username: 'kdfh3746', nasIp: 'router' }),
+    await disconnect(nas, { username: '' }),
   ];
   const reasons = refused.map(describeDisconnect);
   assert.match(reasons[0]!, /not sent: the host name "no-such-host.invalid" of the NAS is not known \(E/);
@@ -147,6 +149,8 @@ test('a packet that cannot be sent says why, and never shows the secret', async 
   assert.match(reasons[2]!, /no secret/);
   assert.match(reasons[3]!, /the user name has 254 bytes/);
   assert.match(reasons[4]!, /"router" is not an IP address/);
+  assert.match(reasons[5]!, /the user name has 0 bytes/);
+  assert.doesNotThrow(() => encodeDisconnect({ username: 'k'.repeat(253) }, 'a-secret', 0, new Date()));
   assert.doesNotMatch(reasons.join(), /a-secret/);
 });
 

@@ -31,6 +31,7 @@ test('a masked phone number of twelve digits shows its first four and last three
 
 test('a short number keeps most of itself to itself', () => {
   assert.equal(maskPhone('0712345678'), '****678');
+  assert.equal(maskPhone('07123456789'), '****789');
   assert.equal(maskPhone('712345'), '****45');
   assert.equal(maskPhone('999'), '****');
   assert.equal(maskPhone(''), '****');

@@ -110,6 +110,27 @@ test('credits never go below zero: what cannot be paid ends the session after it
   );
 });
 
+test('a credit or a rate that is no number is a failure of its sessions, and the others are charged', async () => {
+  await using db = await database();
+  await db.query(`alter table subscriptions alter text_sessions_remaining type double precision;
+    alter table doctor_wallets alter session_rate type double precision`);
+  for (const [n, remaining] of ['NaN', 'Infinity', '5', '5'].entries()) {
+    await db.insert('subscriptions', { user_id: n, text_sessions_remaining: remaining, activated_at: at(-60) });
+    await session(db, { patient_id: n, doctor_id: n });
+    await db.insert('doctor_wallets', { doctor_id: n, session_rate: n === 2 ? 'NaN' : 2 });
+  }
+  const [pass] = (await db.tick(at(15), { only })).jobs;
+  assert.deepEqual([pass!.error, pass!.changed], [undefined, { deduct: 1 }]);
+  assert.deepEqual(pass!.failures.map(({ id, error }) => `${id}: ${error}`).sort(), [
+    '1: the credit of its patient is NaN, which is no number',
+    '2: the credit of its patient is Infinity, which is no number',
+    '3: the rate of its doctor is NaN, which is no number',
+  ]);
+  assert.deepEqual(await db.query('select doctor_id::integer as id, balance from doctor_wallets where balance <> 0'), [
+    { id: 3, balance: '2' },
+  ]);
+});
+
 test('the block that takes the last credit ends the session in the same transaction', async () => {
   await using db = await database();
   await credits(db, 1);

@@ -113,6 +113,7 @@ test('a request that no doctor answered in time expires now, and nothing is char
   const event = await db.one('select * from scheduler.events');
   assert.equal(event.type, 'text_session.expired');
   assert.equal(event.due_at.toISOString(), at(5));
+  assert.deepEqual(event.channels, ['private-text-sessions', 'user.1']);
   assert.deepEqual(event.data, {
     session_id: 1,
     reason: 'no_response',

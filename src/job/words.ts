@@ -1,0 +1,82 @@
+import type { Transaction } from '../db/client.ts';
+import type { Job, Table } from './define.ts';
+import { quoteName, quoteText } from './expressions.ts';
+import { type Found, qualified, readCatalog, TEXT, tableNames, tablesOf } from './tables.ts';
+
+/** The words of a column: an enum type or a check of the application may lack one. */
+
+export async function hasWords(tx: Transaction, table: Table, { oid }: Found): Promise<boolean> {
+  const wanted = Object.entries(table.columns).flatMap(([name, { words = [] }]) =>
+    words.map((word) => ({ name, word })),
+  );
+  const [row] = await tx.query<{ lacking: boolean }>(
+    `select exists (
+       select from json_to_recordset(:wanted::json) as w (name text, word text)
+       join pg_attribute a on a.attrelid = :oid::oid and a.attname = w.name
+       join pg_type t on t.oid = a.atttypid and t.typtype = 'e'
+       where not exists (select from pg_enum e where e.enumtypid = t.oid and e.enumlabel = w.word)
+     ) as lacking`,
+    { wanted: JSON.stringify(wanted), oid },
+  );
+  return !row!.lacking;
+}
+
+/** A check that refuses words which the job writes: rows would fail by it, one by one. */
+export interface Refusing {
+  sentence: string;
+  /** SQL that lets it allow them besides. */
+  remedy: string;
+}
+
+interface Check {
+  name: string;
+  column: string;
+  /** As PostgreSQL writes it, with the names of other schemas qualified. */
+  expression: string;
+}
+
+// The check of one column is asked, and only if all that it calls is PostgreSQL's own: it must be safe for anybody to ask.
+const CHECKS = `
+  select c.conname as name, a.attname as column, pg_get_expr(c.conbin, c.conrelid) as expression
+  from pg_constraint c join pg_attribute a on a.attrelid = c.conrelid and c.conkey = array[a.attnum]
+  where c.conrelid = :oid::oid and c.contype = 'c' and coalesce((to_jsonb(c) ->> 'conenforced')::boolean, true)
+    and not exists (
+      select from pg_depend d where d.classid = 'pg_constraint'::regclass and d.objid = c.oid
+        and d.refclassid in ('pg_proc'::regclass, 'pg_operator'::regclass)
+    )
+  order by c.conname`;
+
+export async function refusedWords(tx: Transaction, job: Job): Promise<Refusing[]> {
+  const catalog = await readCatalog(tx, tableNames([job]));
+  const all: Refusing[] = [];
+  for (const table of tablesOf(job)) {
+    const found = catalog[table.name];
+    if (!found) continue;
+    for (const check of await tx.query<Check>(CHECKS, { oid: found.oid })) {
+      const refused = await refusedBy(tx, table, found, check);
+      if (refused.length > 0) all.push(refusing(table, found, check, refused.map(quoteText).join(', ')));
+    }
+  }
+  return all;
+}
+
+async function refusedBy(tx: Transaction, table: Table, found: Found, check: Check): Promise<string[]> {
+  const { column, expression } = check;
+  const { words, writes = words } = table.columns[column] ?? {};
+  const type = found.columns[column]!;
+  if (!writes || !TEXT.test(type) || !(table.needs ?? [column]).includes(column)) return [];
+  const rows = await tx.query<{ word: string }>(
+    `select word from unnest(:writes::text[]) as given (word)
+     where (select not (${expression}) from (select word::${type} as ${quoteName(column)}) as t)`,
+    { writes },
+  );
+  return rows.map(({ word }) => word);
+}
+
+function refusing(table: Table, found: Found, { name, column, expression }: Check, words: string): Refusing {
+  const [place, check] = [qualified(table.name, found), quoteName(name)];
+  return {
+    sentence: `the check ${check} of ${place} refuses ${words} in ${quoteName(column)}, which the job writes`,
+    remedy: `alter table ${place} drop constraint ${check}, add constraint ${check} check (${expression} or ${quoteName(column)} in (${words}));`,
+  };
+}

@@ -1,0 +1,122 @@
+import { harmless, inFile, type Mutant } from './mutant.ts';
+
+export const HOTSPOT: Mutant[] = [
+  ...inFile('src/jobs/hotspot/accounting.ts', 'jobs/hotspot/late-actors#takes nothing back', [
+    [
+      'r.radacctid is null or r.acctstoptime is not null as closed',
+      'r.acctstoptime is not null as closed',
+      'jobs/hotspot/late-actors#that is deleted',
+    ],
+    [
+      'greatest(r.acctinputoctets - coalesce(a.bytes_in, 0), 0) as more_in',
+      'r.acctinputoctets - coalesce(a.bytes_in, 0) as more_in',
+    ],
+    [
+      'radacct_id = greatest((used.seen).radacct_id, s.radacct_id)',
+      'radacct_id = (used.seen).radacct_id',
+      'jobs/hotspot/late-actors#in the reverse order',
+    ],
+    ['duration_seconds = coalesce(s.duration_seconds, 0) + used.more_seconds', 'duration_seconds = used.more_seconds'],
+    ["case when session_id is not null then 'sync' end", "'sync'", 'jobs/hotspot/accounting#sessions of others'],
+    ['select a.closed or coalesce(r.acctinputoctets', 'select coalesce(r.acctinputoctets'],
+    ["'it was open': 'not r.closed'", "'it was open': 'r.closed'", 'jobs/hotspot/accounting#between the last look'],
+    [
+      'greatest(:radiusInterim::integer, coalesce(r.acctinterval, 0))',
+      ':radiusInterim::integer',
+      'jobs/hotspot/accounting#reports less often',
+    ],
+    [
+      'set acctstoptime = ${LAST_HEARD}, acct',
+      'set acctstoptime = :now::timestamptz, acct',
+      'jobs/hotspot/accounting#fell silent for 3',
+    ],
+  ]),
+  ...inFile('src/jobs/hotspot/hotspot-sessions.ts', 'jobs/hotspot/hotspot-sessions#a data limit that is', [
+    [
+      'when u.status::text in (${SHUT_OUT}) then u.status else',
+      'when false then u.status else',
+      'jobs/hotspot/hotspot-sessions#who suspended a user',
+    ],
+    ['or coalesce(u.data_used >= u.data_limit, false))', ')'],
+    ['or coalesce(u.data_used >= u.data_limit, false))', 'or coalesce(u.data_used > u.data_limit, false))'],
+    [
+      'select barred.*, username as name from barred\n      union all',
+      'select barred.*, username as name from barred where false\n      union all',
+      'jobs/hotspot/hotspot-sessions#whose time is up expires',
+    ],
+    [
+      'set plain_password = null, expires_at',
+      'set expires_at',
+      'jobs/hotspot/hotspot-sessions#whose time is up expires',
+    ],
+  ]),
+  ...inFile('src/jobs/hotspot/packages.ts', 'jobs/packages-validity#not a sale for ever', [
+    ['case when validity is not null then ${START} end', 'null::timestamptz'],
+    [
+      'coalesce(closed_end <> ${END}, true)',
+      'coalesce(closed_end < ${END}, true)',
+      'jobs/packages-by-value#once its end is moved',
+    ],
+    [
+      '`(opened_start is distinct from ${START} or opened_end is distinct from ${END})`',
+      '`(opened_start is distinct from ${START})`',
+      'jobs/packages-by-value#opens the sale again',
+    ],
+    [
+      "in ('daily', 'weekly', 'monthly')\"",
+      "in ('daily', 'weekly')\"",
+      'jobs/packages-repeats#after a sale that repeats',
+    ],
+    ['<= ${END} and (${nextAfter', '< ${END} and (${nextAfter', 'jobs/packages-by-value#as long as its period'],
+    ["closed_end: 'null' }", "closed_end: 'closed_end' }", 'jobs/packages-by-value#closes the sale again'],
+  ]),
+  ...inFile('src/jobs/hotspot/payments.ts', 'jobs/hotspot/late-actors#the odd values', [
+    ["and d.${column}::text <> '' and (", 'and (', 'jobs/hotspot/late-actors#receipts apart'],
+    ["or d.status = 'completed' and", 'or', 'jobs/hotspot/late-actors#receipts apart'],
+    [
+      'coalesce(btrim(r.phone_number::text)',
+      'coalesce((r.phone_number::text)',
+      'jobs/hotspot/payments#that cannot be read',
+    ],
+    ['when r.amount < p.price', 'when r.amount <= p.price', 'jobs/hotspot/payments#a completed payment gives'],
+    ['having sum(needed) = 0`;', 'having sum(needed) >= 0`;', 'jobs/hotspot/payments#that the application holds keeps'],
+    ["'Expiration', 'Simultaneous-Use'`", "'Expiration'`", 'jobs/hotspot/payments#a second payment before'],
+    ["'2100-01-01T00:00:00Z'", "'2200-01-01T00:00:00Z'"],
+    ['nullif(p.data_limit::bigint, 0)', 'p.data_limit::bigint'],
+    ['greatest(coalesce(p.devices, 1), 1)', 'coalesce(p.devices, 1)'],
+    ['u.has_active_subscription and coalesce', 'coalesce', 'jobs/hotspot/late-actors#at the very end'],
+    [
+      'u.subscription_expires_at > case',
+      'u.subscription_expires_at >= case',
+      'jobs/hotspot/late-actors#at the very end',
+    ],
+    [
+      'case when isfinite(todo.due_at) then todo.due_at else :now::timestamptz end',
+      ':now::timestamptz',
+      'jobs/hotspot/payments#came before the end',
+    ],
+    [
+      "coalesce(array_to_string(old_passwords[1:1], ''), (",
+      'coalesce((',
+      'jobs/hotspot/payments#a second payment before',
+    ],
+    ["data_limit: 'g.data_limit - g.data_used'", "data_limit: 'g.data_limit'", 'jobs/hotspot/payments#adds its data'],
+    ["nullif(:radiusIdle::text, '0')", ':radiusIdle::text', 'jobs/hotspot/payments#the intervals that'],
+    ['rest.bytes & 4294967295', 'rest.bytes % 4294967295', 'jobs/hotspot/payments#the intervals that'],
+  ]),
+  ...inFile('src/jobs/hotspot/tables.ts', 'jobs/hotspot/late-actors#whatever word bars', [
+    ["\"'suspended', 'blocked', 'banned', 'disabled'\"", "\"'suspended', 'banned', 'disabled'\""],
+    [
+      "once: ['transaction_id', 'mpesa_receipt']",
+      "once: ['transaction_id']",
+      'jobs/hotspot/payments#cannot be stored twice',
+    ],
+  ]),
+  ...harmless('src/jobs/hotspot/payments.ts', [
+    [
+      "d.id) < (${completedAt('r.')}, r.id)",
+      "d.id) <= (${completedAt('r.')}, r.id)",
+      'a payment is never compared with itself',
+    ],
+  ]),
+];

@@ -1,0 +1,29 @@
+import { inFile, type Mutant } from './mutant.ts';
+
+export const INSPECT: Mutant[] = [
+  ...inFile('src/inspect/listener.ts', 'inspect/gaps', [
+    ['const top = since ?? last;', 'const top = last;'],
+    ['code === 0 ? undefined', 'code !== null ? undefined', 'inspect/listener#runs a command per event'],
+    [
+      'writers.length > 0 ? await recentGaps',
+      'writers.length < 0 ? await recentGaps',
+      'inspect/listener#already under way',
+    ],
+  ]),
+  ...inFile('src/inspect/outlook.ts', 'inspect/next#begins with the soonest', [
+    ["'moment')}\n  group by date_trunc('minute'", "'moment')}\n  group by date_trunc('hour'"],
+  ]),
+  ...inFile('src/inspect/status.ts', 'inspect/status#leaves a fresh pause', [
+    ['> PAUSED_TOO_LONG_SECONDS * 1000', '> PAUSED_TOO_LONG_SECONDS'],
+    ['const FAILING = 100;', 'const FAILING = 1000;', 'inspect/status#bears a hundred'],
+  ]),
+  ...inFile('src/inspect/explain/seen.ts', 'inspect/secrets', [
+    ['value.length > LONGEST', 'value.length > LONGEST * 1000'],
+  ]),
+  ...inFile('src/inspect/explain/transitions.ts', 'inspect/explain#neither true nor false', [
+    ['met: value === true', 'met: value !== false'],
+  ]),
+  ...inFile('src/inspect/doctor/rights.ts', 'inspect/doctor#without any right', [
+    ['lacking.length < 4', 'lacking.length < 400'],
+  ]),
+];

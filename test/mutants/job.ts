@@ -1,0 +1,51 @@
+import { harmless, inFile, type Mutant } from './mutant.ts';
+
+export const JOB: Mutant[] = [
+  ...inFile('src/job/adopt.ts', 'jobs/text-sessions/adoption#nothing is put beside it', [
+    ['if (!fits && table === job.table) return;', ''],
+  ]),
+  ...inFile('src/job/compile.ts', 'jobs/text-sessions/adoption#a Prisma database', [
+    ["found.columns[job.table.key ?? 'id']!", "'bigint'"],
+  ]),
+  ...inFile('src/job/define.ts', 'engine/same-ids#a rule that succeeds', [
+    ['f.job = ${job} and f.rule = ${rule} and', 'f.job = ${job} and'],
+    [
+      'f.tenant = :tenant::text and f.job = ${job} and',
+      'f.tenant = :tenant::text and',
+      'engine/same-ids#two jobs have rows',
+    ],
+    ['f.next_attempt_at > :now', 'f.next_attempt_at >= :now', 'engine/bad-rows#is retried after 5 minutes'],
+  ]),
+  ...inFile('src/job/expressions.ts', 'job/expressions', [["['now', 'due_at', 'select']", "['now', 'due_at']"]]),
+  ...inFile('src/job/indexes.ts', 'job/adopt#built beforehand', [
+    ['present.comment === null || present.comment === definition', 'present.comment === definition'],
+    ['if (others || ours) return;', 'if (ours) return;', 'job/adopt#gets no second index'],
+    ["is not null and ${c}::text <> ''`", 'is not null`', 'jobs/hotspot/payments#cannot be stored twice'],
+    ['if (taken) throw nameTaken(place);', '', 'strangers/migrating#of an index that is needed'],
+  ]),
+  ...inFile('src/job/rights.ts', 'job/rights#is what', [
+    ["{ table: 'scheduler.holds', rights: ['select', 'update'] }", "{ table: 'scheduler.holds', rights: ['select'] }"],
+  ]),
+  ...inFile('src/job/tables.ts', 'jobs/text-sessions/adoption#an id of the type', [
+    ['table.recognisedBy.every((name)', 'table.recognisedBy.some((name)', 'job/adopt#is left alone'],
+    ['format_type(a.atttypid, a.atttypmod)', 'format_type(a.atttypid, null)'],
+    ["note(['select', right])", 'note([right])', 'job/rights#is what'],
+  ]),
+  ...harmless('src/job/tables.ts', [
+    ['a.attnum > 0 and not a.attisdropped', 'a.attnum > 0', 'a column that was dropped has no name that anybody uses'],
+  ]),
+  ...harmless('src/job/tables.ts', [
+    [
+      'Number(length) >= UUID_LENGTH',
+      'Number(length) > UUID_LENGTH',
+      'an id of 32 digits is as good as one of 36 characters',
+    ],
+  ]),
+  ...harmless('src/job/tables.ts', [
+    [
+      "if (kind === 'instant') return hasZone ? column :",
+      "if (kind === 'instant') return !hasZone ? column :",
+      'the session is in the same zone',
+    ],
+  ]),
+];

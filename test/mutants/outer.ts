@@ -1,0 +1,40 @@
+import { inFile, type Mutant } from './mutant.ts';
+
+export const OUTER: Mutant[] = [
+  ...inFile('src/commands/pass.ts', 'engine/dry-run#--at is the run', [
+    ['!options.dryRun && isFuture(at)', 'isFuture(at)'],
+  ]),
+  ...inFile('src/commands/failures.ts', 'store/failures#act on one row', [
+    ["action !== 'list' && !job && !all", "action !== 'list' && !job && all"],
+    ["rows.length === 1 ? '1 row'", "rows.length === 0 ? '1 row'"],
+  ]),
+  ...inFile('src/commands/status.ts', 'inspect/status#rows are in quarantine', [
+    ['options.check ? status.attention : []', 'status.attention'],
+  ]),
+  ...inFile('src/monitor/metrics.ts', 'monitor/metrics#counters go on', [
+    ['value + (samples.get(`${name}${written(labels)}`) ?? 0)', 'value'],
+    [
+      '(exitCode ?? pass?.exitCode) === EXIT.done && !locked',
+      '(exitCode ?? pass?.exitCode) === EXIT.done',
+      'monitor/metrics#the lock held says',
+    ],
+    ['fchmodSync(file, 0o644)', 'fchmodSync(file, 0o600)', 'monitor/metrics#readable for everybody'],
+    ['backlog.seconds ?? 0, labels', 'backlog.rows, labels', 'monitor/metrics#the backlog'],
+  ]),
+  ...inFile('src/monitor/ping.ts', 'monitor/ping#does not know the URL', [
+    ['answer.status < 200 || answer.status > 299', 'answer.status < 200'],
+  ]),
+  ...inFile('src/setup/install/own-crontab.ts', 'setup/crontab', [
+    ['lines.slice(last + 1)', 'lines.slice(last)'],
+    ["text.endsWith('\\n') ? text : `${text}\\n`", 'true ? text : `${text}\\n`'],
+  ]),
+  ...inFile('src/setup/install/files.ts', 'commands/install#the units of', [
+    ['if (user !== undefined) {', 'if (user === undefined) {'],
+  ]),
+  ...inFile('src/setup/install/plan.ts', 'commands/install#how it was asked', [
+    ['/^[a-z_][a-z0-9_.-]*$/i', '/^[^]*$/i'],
+  ]),
+  ...inFile('src/embedded/folder.ts', 'embedded/folder', [
+    ['!found.isDirectory() || found.uid !== ownUid()', 'found.uid !== ownUid()'],
+  ]),
+];

@@ -1,0 +1,105 @@
+import { inFile, type Mutant } from './mutant.ts';
+
+export const STORE: Mutant[] = [
+  ...inFile('src/store/controls.ts', 'inspect/status#stop pauses everything', [
+    ['order by job, id desc`', 'order by job, id`'],
+    ['control.job === null || control.job === job', 'control.job === job'],
+  ]),
+  ...inFile('src/store/events.ts', 'inspect/gaps', [
+    ['octet_length(payload) < 8000', 'octet_length(payload) < 7999', 'engine/notifications#7,999 bytes'],
+    ['octet_length(payload) < 8000', 'length(payload) < 8000', 'engine/notifications#for PostgreSQL carries'],
+    ['channel::name::text', 'channel', 'engine/notifications#beyond 63 bytes'],
+    ['where type is not null\n', '', 'jobs/hotspot/accounting#reach the session and its user'],
+    ['${time} >= :since', '${time} > :since'],
+    ['${time} < :until', '${time} <= :until'],
+    [
+      'order by e.id desc limit :limit::integer\n     ) as newest order by id',
+      'order by e.id limit :limit::integer\n     ) as newest order by id',
+      'store/history#events are found by row',
+    ],
+    [
+      'where id > :top::bigint order by id limit',
+      'where id >= :top::bigint order by id limit',
+      'inspect/listener#a higher id',
+    ],
+    [
+      'from fresh where id > before + 1) as gaps',
+      'from fresh where id > before + 2) as gaps',
+      'inspect/listener#a higher id',
+    ],
+    ['between gap.first and gap.last', 'between gap.first and gap.first'],
+    [
+      'where cardinality(:channels::text[]) = 0 or e.channels',
+      'where e.channels',
+      'inspect/listener#of several channels',
+    ],
+    ['id > :top::bigint - :reach::bigint', 'id > :top::bigint', 'inspect/listener#already under way'],
+  ]),
+  ...inFile('src/store/failures.ts', 'engine/bad-rows#is retried after 5 minutes', [
+    ["interval '30 minutes'", "interval '3 minutes'"],
+    ['const ATTEMPTS = 3;', 'const ATTEMPTS = 4;'],
+    ['error = excluded.error,', '', 'engine/same-ids#the error of a failure'],
+    [
+      'where f.next_attempt_at <= excluded.last_failed_at',
+      'where true',
+      'jobs/hotspot/payments#two runners found wrong',
+    ],
+    [
+      'f.job = :job::text and f.rule = :rule::text and f.entity_id = o',
+      'f.rule = :rule::text and f.entity_id = o',
+      'engine/same-ids#two jobs have rows',
+    ],
+    [
+      'where tenant = :tenant::text and job = ${ofJob} and rule = ${ofRule}',
+      'where tenant = :tenant::text and job <> ${ofJob} and rule = ${ofRule}',
+    ],
+    ['and (:id::text is null or entity_id = :id::text)', '', 'store/failures#act on one row'],
+  ]),
+  ...inFile('src/store/last-runs.ts', 'inspect/status#runs by hand do not count', [
+    [
+      '(select * from scheduler.runs where job = j.name and slot is not null order',
+      '(select * from scheduler.runs where job = j.name order',
+    ],
+    [
+      'f.quarantined_at is null)::integer as failing',
+      'true)::integer as failing',
+      'inspect/status#tells of its last run',
+    ],
+    [
+      'where f.job = j.name and f.quarantined_at is not null)',
+      'where f.quarantined_at is not null)',
+      'inspect/status#rows are in quarantine',
+    ],
+  ]),
+  ...inFile('src/store/lock.ts', 'strangers/locks#of the run in the hands', [
+    ['and l.database = (select oid', 'and l.database <> (select oid'],
+  ]),
+  ...inFile('src/store/migrate.ts', 'job/adopt#keeps no other table', [
+    ['fault ??= known;', 'fault = undefined;'],
+    [
+      'if (states.some(({ former }) => former))',
+      'if (states.every(({ former }) => former && false))',
+      'cli#of an earlier edition',
+    ],
+    [
+      "sqlState(error) === '42501' ? notTheOwner",
+      "sqlState(error) === '42502' ? notTheOwner",
+      'job/adopt#does not own the table',
+    ],
+  ]),
+  ...inFile('src/store/retention.ts', 'engine/runs#an idle tick forgets', [
+    ['`< :now::timestamptz - make_interval', '`> :now::timestamptz - make_interval'],
+    ['as oldest where occurred_at ${EXPIRED})\n  or exists', 'as oldest where false)\n  or exists'],
+    ['as oldest where started_at ${EXPIRED})`', 'as oldest where false)`'],
+  ]),
+  ...inFile('src/store/runs.ts', 'engine/slots#a cadence of five', [
+    [
+      'and r.finished_at is not null and not r.work_left',
+      'and r.finished_at is not null',
+      'engine/slots#with work left',
+    ],
+    ['coalesce(:at::timestamptz, now()) as now', 'now() as now'],
+    ['where :run::bigint is null\n', '', 'engine/runs#a later batch'],
+    ['bool_or(id = 1 and name <>', 'bool_or(name <>', 'cli#of an earlier edition'],
+  ]),
+];
