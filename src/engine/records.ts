@@ -3,7 +3,7 @@ import type { Stop } from '../base/stop.ts';
 import type { Values } from '../db/bind.ts';
 import type { Database, Transaction } from '../db/client.ts';
 import type { CompiledRule } from '../job/compile.ts';
-import type { Lines } from '../job/define.ts';
+import type { Lines, Outcome } from '../job/define.ts';
 import type { JobResult } from '../store/runs.ts';
 import type { Share } from './statements.ts';
 
@@ -19,6 +19,8 @@ export interface Run {
   connections: number;
   /** A job ends when it has changed so many rows. */
   most: number | undefined;
+  /** Hears of each row that changed. */
+  heard: ((job: string, outcomes: Outcome[]) => void) | undefined;
   debug: boolean;
   dryRun: boolean;
   stop: Stop;

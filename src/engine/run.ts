@@ -4,6 +4,7 @@ import type { Log } from '../base/log.ts';
 import type { Stop, StopReason } from '../base/stop.ts';
 import type { Database, Transaction } from '../db/client.ts';
 import type { Installed } from '../job/compile.ts';
+import type { Outcome } from '../job/define.ts';
 import { refuseElsewhere } from '../store/adopted.ts';
 import { releaseMended } from '../store/failures.ts';
 import { isStranger, lockHolder, strangersLock } from '../store/lock.ts';
@@ -22,6 +23,8 @@ export interface Request extends Asked {
   before?: (tx: Transaction) => Promise<void>;
   /** A job ends when it has changed so many rows. */
   most?: number;
+  /** Hears of each row that changed. */
+  heard?: (job: string, outcomes: Outcome[]) => void;
   at?: string;
   /** Rows per transaction. */
   batchSize?: number | undefined;
@@ -81,9 +84,16 @@ const rehearse = (context: Context): Promise<RunResult> =>
   context.db.rehearse(async () => {
     const { before } = context.request;
     if (before) await context.db.transaction(before);
-    const found = await context.db.transaction((tx) => look(context, tx, false));
-    return prepare(context, found)(undefined);
+    return (await onePass(context)).result;
   });
+
+/** One pass without the lock, and what it found when it began. */
+export async function onePass(context: Context): Promise<{ result: RunResult; found: Found; planned: Installed[] }> {
+  const { db, settings, request } = context;
+  const found = await db.transaction((tx) => look(context, tx, false));
+  const { planned } = plan(settings, request, found.jobs);
+  return { result: await prepare(context, found)(undefined), found, planned };
+}
 
 /** An idle run needs only the connection that holds the lock; work is done on a second one while the first one waits. */
 async function withLock(context: Context): Promise<RunResult> {
@@ -145,7 +155,7 @@ function prepare({ db, settings, log, request }: Context, found: Found) {
   const { by, stop, debug, dryRun, most, batchSize = BATCH, connections = CONNECTIONS } = request;
   const { planned, skipped } = plan(settings, request, found.jobs);
   const running: Run = {
-    ...{ db, log, stop, debug, dryRun, batchSize, connections, most, queue: { full: false } },
+    ...{ db, log, stop, debug, dryRun, batchSize, connections, most, heard: request.heard, queue: { full: false } },
     values: {
       ...{ ...parameters(settings, found), ...IDENTITY, retention: settings.retentionDays },
       ...{ by: by ?? null, slot: by === undefined ? found.minute : null },

@@ -86,8 +86,9 @@ async function advance(db: Database, sweep: Sweep, until: 'the end' | 'a backlog
 const FAILURES_SHOWN = 100;
 
 /** Adds a batch to what the job did, and tells the log. */
-function note({ run: { log }, rule, record }: Sweep, batch: Batch, done: Batch): void {
+function note({ run, rule, record }: Sweep, batch: Batch, done: Batch): void {
   const { result, lines } = record;
+  const { log } = run;
   result.changed = sum([result.changed, done.changed]);
   result.failed += batch.refused.length;
   result.lateSeconds = Math.max(result.lateSeconds, done.lateSeconds);
@@ -95,6 +96,7 @@ function note({ run: { log }, rule, record }: Sweep, batch: Batch, done: Batch):
   const failures = batch.refused.map(({ id, error }) => ({ id, rule: rule.name, error }));
   result.failures.push(...failures.slice(0, FAILURES_SHOWN - result.failures.length));
   if (batch.claimed === 0) return;
+  run.heard?.(rule.job, done.outcomes ?? []);
   if (rule.mustEnd) {
     const seen = record.seen.get(rule) ?? new Set();
     record.seen.set(rule, seen);
