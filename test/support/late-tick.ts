@@ -30,13 +30,13 @@ export const few = <T>(of: fc.Arbitrary<T>, maxLength: number) => fc.array(of, {
 const TABLES = `packages, payments, hotspot_users, radius_sessions, hotspot_credentials, session_disconnections, data_usage_logs,
   vouchers, radcheck, radreply, radacct, scheduler.accounted, scheduler.events, scheduler.runs, scheduler.failures`;
 
-export async function put(db: TestDatabase, table: string, rows: object[]) {
-  const columns = Object.keys(rows[0] ?? {}).join(', ');
-  if (columns)
-    await db.query(
-      `insert into ${table} (${columns}) select ${columns} from json_populate_recordset(null::${table}, $1)`,
-      [JSON.stringify(rows)],
-    );
+export async function put(db: TestDatabase, tables: Record<string, object[]>) {
+  for (const [table, rows] of Object.entries(tables)) {
+    const columns = Object.keys(rows[0] ?? {}).join(', ');
+    const from = `json_populate_recordset(null::${table}, $1)`;
+    if (columns)
+      await db.query(`insert into ${table} (${columns}) select ${columns} from ${from}`, [JSON.stringify(rows)]);
+  }
 }
 
 interface Play<World, Left> {

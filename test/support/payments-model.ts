@@ -19,14 +19,14 @@ export const paying = fc.record({
   users: fc.array(
     fc.option(
       fc.record({
-        status: fc.constantFrom<string>('active', 'active', 'expired', 'suspended', 'blocked'),
-        has: fc.boolean(),
+        status: fc.constantFrom<string>('active', 'active', 'active', 'active', 'expired', 'blocked'),
+        has: fc.nat(4).map((n) => n > 0),
         end: fc.option(fc.oneof(moment, fc.constant(DAY)), { freq: 6 }),
-        limit: fc.option(fc.constant<number>(1000)),
+        limit: fc.constantFrom<number | null>(null, null, 1000),
         used: fc.constantFrom<number>(0, 999, 1000),
         bought: fc.constantFrom<number>(1, 2, 3),
       }),
-      { freq: 2 },
+      { freq: 4 },
     ),
     { minLength: PHONES, maxLength: PHONES },
   ),

@@ -9,17 +9,15 @@ const vouchers = few(
   8,
 );
 
-test('vouchers: one late tick expires what a tick each minute expires', () =>
+test('vouchers: one late tick expires what a tick every 5 minutes expires', () =>
   compare('vouchers', vouchers, {
     runs: 20,
     begin: (db, world) =>
-      put(
-        db,
-        'vouchers',
-        world.map(({ status, end }, n) => ({
+      put(db, {
+        vouchers: world.map(({ status, end }, n) => ({
           ...{ code: `V${n}`, status, expires_at: instant(end), updated_at: instant(-DAY) },
         })),
-      ),
+      }),
     left: async (db) =>
       (await db.query('select status, updated_at from vouchers order by id')).map((row) => ({
         ...{ status: row.status, changed: seconds(row.updated_at) },
@@ -36,48 +34,29 @@ test('payments: one late tick gives what a tick every 5 minutes gives', () =>
   compare('payments', paying, {
     runs: 25,
     async begin(db, { users, payments }) {
-      await put(
-        db,
-        'packages',
-        PACKAGES.map((each) => ({ ...each, devices: 1 })),
-      );
-      for (const [n, user] of users.entries()) {
-        if (!user) continue;
-        const { status, has, end, limit, used, bought } = user;
-        const { id } = await db.insert('hotspot_users', {
-          ...{ username: `u${n}`, phone_number: String(n), package_id: bought, has_active_subscription: has, status },
-          ...{ subscription_starts_at: instant(-DAY), subscription_expires_at: instant(end) },
-          ...{ data_limit: limit, data_used: used },
-        });
-        await put(
-          db,
-          'radius_sessions',
-          [{ hotspot_user_id: id, payment_id: 0, username: `u${n}` }].map((row) => ({
-            ...row,
-            payment_id: -id,
-            session_start: instant(-DAY),
-            status: 'active',
-          })),
-        );
-        await put(db, 'radcheck', [{ username: `u${n}`, attribute: 'Cleartext-Password', op: ':=', value: 'kept' }]);
-      }
-      await put(
-        db,
-        'payments',
-        payments.map(({ phone, bought, more, status, when, done }, n) => ({
+      const before = users.flatMap((user, n) => (user ? [{ n, ...user }] : []));
+      await put(db, {
+        packages: PACKAGES,
+        hotspot_users: before.map(({ n, status, has, end, limit, used, bought }) => ({
+          ...{ id: n + 1, username: `u${n}`, phone_number: String(n), package_id: bought, status },
           ...{
-            id: n + 1,
-            phone_number: phone,
-            package_id: bought,
-            status,
-            updated_at: instant(when),
-            created_at: null,
-            transaction_id: `T${n}`,
+            has_active_subscription: has,
+            subscription_starts_at: instant(-DAY),
+            subscription_expires_at: instant(end),
           },
-          amount: (PACKAGES.find(({ id }) => id === bought)?.price ?? 50) + more,
-          provisioned_at: done ? instant(-DAY) : null,
+          ...{ data_limit: limit, data_used: used },
         })),
-      );
+        radius_sessions: before.map(({ n }) => ({ hotspot_user_id: n + 1, payment_id: -n, username: `u${n}` })),
+        radcheck: before.map(({ n }) => ({
+          ...{ username: `u${n}`, attribute: 'Cleartext-Password', op: ':=', value: 'kept' },
+        })),
+        payments: payments.map(({ phone, bought, more, status, when, done }, n) => ({
+          ...{ id: n + 1, phone_number: phone, package_id: bought, status, transaction_id: `T${n}` },
+          ...{ created_at: null, updated_at: instant(when), provisioned_at: done ? instant(-DAY) : null },
+          amount: (PACKAGES.find(({ id }) => id === bought)?.price ?? 50) + more,
+        })),
+      });
+      await db.query(`select setval(pg_get_serial_sequence('hotspot_users', 'id'), 100)`);
     },
     async left(db) {
       const users = await db.query(
@@ -100,11 +79,8 @@ test('payments: one late tick gives what a tick every 5 minutes gives', () =>
       return {
         users: users.map((row) => ({
           ...{ status: row.status, has: row.has_active_subscription, end: seconds(row.subscription_expires_at) },
-          ...{
-            limit: row.data_limit && Number(row.data_limit),
-            used: Number(row.data_used),
-            bought: Number(row.package_id),
-          },
+          ...{ limit: row.data_limit && Number(row.data_limit), used: Number(row.data_used) },
+          bought: Number(row.package_id),
           ...{ phone: row.phone_number, start: seconds(row.subscription_starts_at)!, password: row.password },
           ...{ paidBy: row.paid_by, radius: row.ends === null ? null : { ends: row.ends, bytes: row.bytes } },
         })),
@@ -181,14 +157,8 @@ function counted({ devices, sessions }: Accounts) {
       const before = { user, total_bytes: user * 10, data_used: user * 100 + more };
       const none = { bytes_in: 0, bytes_out: 0, duration_seconds: 0, logged: 0, device: null, ip_address: null };
       const newest = {
-        ...{
-          ...before,
-          start: -HOUR,
-          bytes_in: bytesIn,
-          bytes_out: bytesOut,
-          total_bytes: user * 10 + more,
-          logged: more,
-        },
+        ...{ ...before, start: -HOUR, bytes_in: bytesIn, bytes_out: bytesOut },
+        ...{ total_bytes: user * 10 + more, logged: more },
         duration_seconds: sum(own.map((row) => row.seconds)),
         ...{ device: own[0] ? String(own[0].n) : null, ip_address: own[0] ? `10.5.0.${own[0].n}` : null },
       };
@@ -201,12 +171,13 @@ test('accounting: one late tick counts what a tick every 5 minutes counts, and c
   compare('accounting', accounts, {
     runs: 25,
     async begin(db, { sessions }) {
-      for (const [n, { older, status }] of sessions.entries()) {
-        await put(db, 'hotspot_users', [{ username: `u${n}`, phone_number: String(n), data_used: n * 100 }]);
-        const session = { hotspot_user_id: n + 1, username: `u${n}`, status, total_bytes: n * 10 };
-        await put(db, 'radius_sessions', [{ ...session, session_start: instant(-HOUR) }]);
-        if (older) await put(db, 'radius_sessions', [{ ...session, session_start: instant(-DAY) }]);
-      }
+      const opened = sessions.flatMap(({ older, status }, n) =>
+        [-HOUR, ...(older ? [-DAY] : [])].map((start) => ({
+          ...{ hotspot_user_id: n + 1, username: `u${n}`, status, total_bytes: n * 10, session_start: instant(start) },
+        })),
+      );
+      const users = sessions.map((_, n) => ({ username: `u${n}`, phone_number: String(n), data_used: n * 100 }));
+      await put(db, { hotspot_users: users, radius_sessions: opened });
     },
     steps: ({ devices }) =>
       // Some router is always heard: somebody else's customer is online all the time.
@@ -222,11 +193,7 @@ test('accounting: one late tick counts what a tick every 5 minutes counts, and c
           sql: `update radacct set acctupdatetime = $2, acctinputoctets = $3, acctoutputoctets = $4, acctsessiontime = $5,
             acctstoptime = case when $6 then $2::timestamptz end where acctuniqueid = $1`,
           values: [
-            n,
-            instant(report.at),
-            report.bytesIn,
-            report.bytesOut,
-            report.seconds,
+            ...[n, instant(report.at), report.bytesIn, report.bytesOut, report.seconds],
             row.stops && report.at === row.last,
           ],
         })),
@@ -296,7 +263,7 @@ function ended(world: Evening, ticks: number[]) {
     reason: null as string | null,
     ended: null as number | null,
   }));
-  const users = world.users.map((user) => ({ ...user, barred: false }));
+  const users = world.users.map((user) => ({ ...user }));
   const barred = new Set<number>();
   const close = (now: number, session: (typeof sessions)[number], reason: string, at: number) => {
     Object.assign(session, { status: 'expired', reason, ended: at });
@@ -327,50 +294,32 @@ test('hotspot-sessions: one late tick ends what a tick every 5 minutes ends', ()
   compare('hotspot-sessions', evenings, {
     runs: 25,
     async begin(db, { users, sessions }) {
-      await put(
-        db,
-        'hotspot_users',
-        users.map(({ status, has, limit, used, end }, n) => ({
+      const access = NAMES.map((n) => ({ username: `u${n}`, attribute: 'X', op: ':=', value: 'x' }));
+      const online = (acctsessionid: string, acctstoptime: string | null) =>
+        NAMES.map((n) => ({
+          ...{
+            acctsessionid,
+            acctuniqueid: `${acctsessionid} ${n}`,
+            username: `u${n}`,
+            nasipaddress: '10.0.0.1',
+            acctstoptime,
+          },
+        }));
+      await put(db, {
+        hotspot_users: users.map(({ status, has, limit, used, end }, n) => ({
           ...{ username: `u${n}`, phone_number: String(n), status, has_active_subscription: has },
           ...{ data_limit: limit, data_used: used, subscription_expires_at: instant(end) },
         })),
-      );
-      await put(
-        db,
-        'radius_sessions',
-        sessions.map(({ name, status, end, updated, limit, used }) => ({
+        radius_sessions: sessions.map(({ name, status, end, updated, limit, used }) => ({
           ...{ hotspot_user_id: [1, 2, 3, null, 99][name], username: `u${name}`, status, expected_end: instant(end) },
           ...{ updated_at: instant(updated), data_limit: limit, total_bytes: used },
         })),
-      );
-      await put(
-        db,
-        'hotspot_credentials',
-        users.map((_, n) => ({
+        hotspot_credentials: users.map((_, n) => ({
           ...{ hotspot_user_id: n + 1, username: `u${n}`, phone_number: String(n), plain_password: 'secret' },
         })),
-      );
-      const access = NAMES.map((n) => ({ username: `u${n}`, attribute: 'X', op: ':=', value: 'x' }));
-      await put(db, 'radcheck', access);
-      await put(db, 'radreply', access);
-      await put(
-        db,
-        'radacct',
-        NAMES.flatMap((n) =>
-          ['open', 'closed'].map((acctsessionid) => ({
-            ...{
-              radacctid: 2 * n + (acctsessionid === 'open' ? 1 : 2),
-              acctsessionid,
-              acctuniqueid: `${acctsessionid} ${n}`,
-            },
-            ...{
-              username: `u${n}`,
-              nasipaddress: '10.0.0.1',
-              acctstoptime: acctsessionid === 'open' ? null : instant(0),
-            },
-          })),
-        ),
-      );
+        ...{ radcheck: access, radreply: access, radacct: online('open', null) },
+      });
+      await put(db, { radacct: online('closed', NOW) });
     },
     async left(db) {
       const sessions = await db.query(`select status, disconnect_reason as reason, session_end as ended,
