@@ -34,9 +34,9 @@ export const paying = fc.record({
     fc
       .record({
         phone: fc.nat(PHONES - 1).map(String),
-        bought: fc.constantFrom<number>(1, 2, 3, 1, 2, 3, 4, 9),
-        more: fc.constantFrom(0, 0, 10, -0.01),
-        status: fc.constantFrom('completed', 'completed', 'completed', 'completed', 'pending', 'failed'),
+        bought: fc.constantFrom<number>(1, 2, 3, 1, 2, 3, 1, 2, 3, 4, 9),
+        more: fc.constantFrom(0, 0, 0, 0, 10, -0.01),
+        status: fc.nat(9).map((n) => ['pending', 'failed'][n] ?? 'completed'),
         when: fc.option(moment, { freq: 9 }),
         done: fc.nat(8).map((n) => n === 0),
       })
@@ -61,7 +61,7 @@ export function provisioned({ users, payments }: Paying, ticks: number[]) {
       payment.refused = payment.more < 0 || !LENGTHS[bought] || /suspended|blocked/.test(user?.status ?? '');
       if (payment.refused) continue;
       payment.at = now;
-      const hasData = !user || user.limit === null || user.used < user.limit;
+      const hasData = !user?.limit || user.used < user.limit;
       const runs = user?.has && hasData && user.end !== null && user.end > (when ?? now);
       const goesOn = runs && user.bought === bought;
       const next = {
@@ -85,8 +85,11 @@ export function provisioned({ users, payments }: Paying, ticks: number[]) {
       .sort((a, b) => (a.phone < b.phone ? -1 : 1))
       .map((user) => ({
         ...user,
-        // Nothing of an account is written before it is paid for again.
-        radius: user.paidBy.at(-1) === 0 ? null : { ends: user.end, bytes: user.limit && user.limit - user.used },
+        // In whole seconds. Nothing of an account is written before it is paid for again.
+        radius:
+          user.paidBy.at(-1) === 0
+            ? null
+            : { ends: Math.floor(user.end!), bytes: user.limit && user.limit - user.used },
       })),
     payments: all.map(({ at, done, refused }) => ({ at: done ? -DAY : at, refused, told: at === null ? 0 : 1 })),
   };

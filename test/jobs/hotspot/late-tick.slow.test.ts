@@ -11,7 +11,7 @@ const vouchers = few(
 
 test('vouchers: one late tick expires what a tick every 5 minutes expires', () =>
   compare('vouchers', vouchers, {
-    runs: 20,
+    runs: 10,
     begin: (db, world) =>
       put(db, {
         vouchers: world.map(({ status, end }, n) => ({
@@ -32,7 +32,7 @@ test('vouchers: one late tick expires what a tick every 5 minutes expires', () =
 
 test('payments: one late tick gives what a tick every 5 minutes gives', () =>
   compare('payments', paying, {
-    runs: 25,
+    runs: 18,
     async begin(db, { users, payments }) {
       const before = users.flatMap((user, n) => (user ? [{ n, ...user }] : []));
       await put(db, {
@@ -169,7 +169,7 @@ function counted({ devices, sessions }: Accounts) {
 
 test('accounting: one late tick counts what a tick every 5 minutes counts, and closes whom it closes', () =>
   compare('accounting', accounts, {
-    runs: 25,
+    runs: 18,
     async begin(db, { sessions }) {
       const opened = sessions.flatMap(({ older, status }, n) =>
         [-HOUR, ...(older ? [-DAY] : [])].map((start) => ({
@@ -292,7 +292,7 @@ function ended(world: Evening, ticks: number[]) {
 
 test('hotspot-sessions: one late tick ends what a tick every 5 minutes ends', () =>
   compare('hotspot-sessions', evenings, {
-    runs: 25,
+    runs: 18,
     async begin(db, { users, sessions }) {
       const access = NAMES.map((n) => ({ username: `u${n}`, attribute: 'X', op: ':=', value: 'x' }));
       const online = (acctsessionid: string, acctstoptime: string | null) =>
