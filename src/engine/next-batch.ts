@@ -2,7 +2,6 @@ import type { Values } from '../db/bind.ts';
 import type { Database, Transaction } from '../db/client.ts';
 import { blamesRow, NOTIFY_QUEUE_FULL, SPARING, SPARING_OF_TWO, sqlState } from '../db/states.ts';
 import type { CompiledRule } from '../job/compile.ts';
-import { noteSeen } from '../store/failures.ts';
 import { type Answered, type Batch, DETAIL, EMPTY, made, placesOf, type Row, total } from './batch.ts';
 import { bisected } from './bisect.ts';
 import { AllRefused } from './faults.ts';
@@ -58,11 +57,7 @@ export function nextBatch(db: Database, sweep: Sweep): Promise<Batch> {
       if (isQueue || error instanceof AllRefused || !blamesRow(error, spares)) throw error;
       return undefined;
     };
-    const plainly = () =>
-      db.transaction(
-        async (tx) => noted(tx, sweep, values, await (rule.together ? byKey : atOnce)(tx, sweep, values)),
-        options,
-      );
+    const plainly = () => db.transaction((tx) => (rule.together ? byKey : atOnce)(tx, sweep, values), options);
     const done = sweep.careful ? undefined : await plainly().catch(rethrowUnlessOfRow);
     if (done) return done;
     // Some row of this batch cannot be changed. Once more, looking for it.
@@ -72,20 +67,13 @@ export function nextBatch(db: Database, sweep: Sweep): Promise<Batch> {
         const change: Change = (...given) => bisected(...given, eventsToo);
         const batch = await (rule.together ? byKey : pieceByPiece)(tx, sweep, values, change);
         if (sweep.changes === 0) AllRefused.check(batch);
-        return noted(tx, sweep, values, batch);
+        return batch;
       }, options);
     // The events of a batch are told together, which is quicker. A row that fails only by its event needs a trial of both.
     const batch = (await search(false).catch(rethrowUnlessOfRow)) ?? (await search(true));
     sweep.careful = batch.refused.length > 0;
     return batch;
   });
-}
-
-/** Of rows that failed it is kept what the rule read, to see later whether somebody has mended them. */
-async function noted(tx: Transaction, { rule }: Sweep, values: Values, batch: Batch): Promise<Batch> {
-  const failed = batch.refused.map(({ id }) => id);
-  if (failed.length > 0) await tx.query(noteSeen(rule), { ...values, failed });
-  return batch;
 }
 
 function valuesOf({ run, rule, record, cursor, part }: Sweep): Values {

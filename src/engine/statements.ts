@@ -3,7 +3,7 @@ import type { CompiledRule } from '../job/compile.ts';
 import { AT_ONCE } from '../job/define.ts';
 import { NOW } from '../job/expressions.ts';
 import { RECORD_AND_TELL } from '../store/events.ts';
-import { CLEAR_SUCCEEDED, mayBeTried, NOTE_REFUSED } from '../store/failures.ts';
+import { CLEAR_SUCCEEDED, mayBeTried, noteRefused } from '../store/failures.ts';
 import { BEGIN_RUN, RUN_ID } from '../store/runs.ts';
 
 /** The SQL around a rule. A job says what changes; everything here is the same for all of them. A rule's row is called r. */
@@ -158,7 +158,7 @@ const handed = (rule: CompiledRule) =>
     : 'null::json';
 
 const finish = (rule: CompiledRule, claimed: string) => `
-  noted as (${NOTE_REFUSED}),
+  noted as (${noteRefused(rule)}),
   ${summedUp(`coalesce(${claimed} <= :detail::integer, true)`)},
     (
       select coalesce(json_agg(json_build_object('id', id, 'error', error, 'state', state, 'isNew', attempts = 1)), '[]')

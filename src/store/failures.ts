@@ -26,27 +26,24 @@ const seenNow = (rule: CompiledRule, id: string) => `(
  * Expects a relation `refused` (id, error, state). Growing pauses, then quarantine: an operator has to look. A runner that took a row
  * for due before another one noted its failure has not made another attempt.
  */
-export const NOTE_REFUSED = `
+export const noteRefused = (rule: CompiledRule) => `
   insert into scheduler.failures as f
-    (tenant, job, rule, entity_id, attempts, error, first_failed_at, last_failed_at, next_attempt_at)
+    (tenant, job, rule, entity_id, attempts, error, first_failed_at, last_failed_at, next_attempt_at, seen, compared_at)
   select :tenant::text, :job::text, :rule::text, id, 1, left(error, ${LONGEST_ERROR}), :now::timestamptz, :now::timestamptz,
-    :now::timestamptz + interval '5 minutes'
+    :now::timestamptz + interval '5 minutes', ${seenNow(rule, 'refused.id')}, :now::timestamptz
   from refused
   on conflict (tenant, job, rule, entity_id) do update
   set attempts = f.attempts + 1,
     error = excluded.error,
     last_failed_at = excluded.last_failed_at,
+    seen = excluded.seen,
+    compared_at = excluded.compared_at,
     next_attempt_at = case f.attempts + 1
       when 1 then excluded.next_attempt_at -- released after its quarantine
       when 2 then excluded.last_failed_at + interval '30 minutes' else 'infinity' end,
     quarantined_at = case when f.attempts + 1 < ${ATTEMPTS} then null else excluded.last_failed_at end
   where f.next_attempt_at <= excluded.last_failed_at
   returning entity_id, attempts`;
-
-/** What the rule read of the rows `:failed`. A statement of its own: as part of each batch it would cost those without a failure. */
-export const noteSeen = (rule: CompiledRule) => `
-  update scheduler.failures f set seen = ${seenNow(rule, 'f.entity_id')}, compared_at = ${NOW}
-  where f.tenant = :tenant::text and f.job = :job::text and f.rule = :rule::text and f.entity_id = any(:failed::text[])`;
 
 /** Expects a relation `outcome` (entity_id): success clears a failure of the same rule. */
 export const CLEAR_SUCCEEDED = `
