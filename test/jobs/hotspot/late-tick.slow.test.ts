@@ -341,7 +341,8 @@ test('hotspot-sessions: one late tick ends what a tick every 5 minutes ends', ()
       };
     },
     model: ended,
-    // If data and time are both used up when it ticks, the time is the reason. Whose data is used up is ended now, not then.
+    // If a tick finds both data and time used up, it gives the time as the reason. A session whose data is used up ends at the
+    // tick, so a late tick ends it later.
     alike: ({ sessions, ...rest }) => ({
       ...rest,
       sessions: sessions.map(({ full, status, ...row }) => (full ? { status } : { status, ...row })),
