@@ -58,7 +58,7 @@ const standIns = {
 const { SOURCE_DATE_EPOCH } = process.env;
 const today = SOURCE_DATE_EPOCH ? new Date(SOURCE_DATE_EPOCH * 1000) : new Date();
 
-// A tick that changes nothing writes no line, reads no time that a person typed and never migrates: what does stays apart.
+// A tick that changes nothing writes no line, reads no time that a person typed, and never migrates. These libraries are for that.
 const APART = ['luxon', 'pino', 'postgres-migrations'];
 
 const apart = {

@@ -132,7 +132,7 @@ create type scheduler.outcome as (
 );
 create type scheduler.refusal as (id text, error text, state text);
 
--- The role that ticks adds to the history and takes nothing away. Its owner may do with it what he likes.
+-- The role that ticks adds to the history and takes nothing away. The owner of the table may change it.
 create function scheduler.keep_history() returns trigger
   language plpgsql
   set search_path = pg_catalog, pg_temp
@@ -148,9 +148,8 @@ $$;
 create trigger keep_history before update on scheduler.runs for each row
   when (old.finished_at is not null and old.xmin <> pg_current_xact_id()::xid) execute function scheduler.keep_history();
 
--- Forgets some of what is older than so many days, at least one: the clock and the bound are the server's, whoever asks. An
--- array is made once. PostgreSQL may run a query inside "in (…)" again for each row, should the table have been empty when
--- PostgreSQL last looked.
+-- Forgets some of the history that is older than so many days, at least one. Whoever asks, the server's clock decides. An
+-- array is made once; a query inside "in (…)" might run again for each row, if PostgreSQL last saw the table empty.
 create function scheduler.forget(days integer, out events integer, out runs integer)
   language sql security definer
   set search_path = pg_catalog, pg_temp

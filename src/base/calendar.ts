@@ -27,7 +27,7 @@ export function parseSpan(text: string, option: string): number {
   return seconds;
 }
 
-/** What a scheduler can have to do with. Beyond, PostgreSQL and JavaScript write years in other ways. */
+/** No job is due before or after these years. PostgreSQL and JavaScript write the years beyond them in other ways. */
 const [FIRST_YEAR, LAST_YEAR] = [1900, 9999];
 
 /**

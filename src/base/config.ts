@@ -139,8 +139,8 @@ const ASSIGNMENT =
   /^[ \t]*(?:export[ \t]+)?([\w.]+)[ \t]*=[ \t]*(?:'([^']*)'|"((?:\\.|[^"\\])*)"|([^\r\n]*?))[ \t]*(?:(?<=[ \t])#[^\r\n]*)?$/gms;
 
 /**
- * The file as a shell reads it, which systemd does nearly, too. Node's own reader loses the first line to a byte order mark, and
- * cuts a password at a "#".
+ * The file as a shell reads it; systemd reads it nearly the same way. Node's own reader loses the first line to a byte order
+ * mark, and cuts a password at a "#".
  */
 export function parseEnv(text: string): Environment {
   const lines = text.replace(/^\ufeff/, '').replaceAll('\r\n', '\n');

@@ -30,7 +30,7 @@ const option = (env: string, fits = /^/, instead = ''): Option => ({ env, fits, 
 const fixed = (env: string, fits: RegExp, instead: string): Option =>
   option(env, fits, `which cannot be heeded here: ${instead}`);
 
-/** Each option of a libpq URL and its variable: heeded, or refused where the value would change something. Never passed over. */
+/** Each option of a libpq URL and its variable. A value that would change something is heeded or refused, and never passed over. */
 const OPTIONS: Record<string, Option> = {
   host: option('PGHOST', /^[^,]*$/, 'valid: one host, the primary'),
   port: option(
@@ -141,7 +141,7 @@ function partsOf(url: string, source: string, faults: string[]): Record<string, 
   else {
     try {
       if (scheme) return { ...parse(url.replace(/[?].*$/s, '')) };
-    } catch {} // What it says is about JavaScript.
+    } catch {} // Its message is about JavaScript.
     faults.push(`${source} is not a URL; valid: ${VALID_URL}.`);
   }
   return undefined;
@@ -164,7 +164,7 @@ function checkOptions(
   }
 }
 
-/** As libpq does it: "prefer" and "allow" say what is tried first, and no certificate is looked at before "verify-ca". */
+/** As libpq does it: "prefer" and "allow" say what is tried first, and only "verify-ca" and "verify-full" look at the certificate. */
 function encryption(value: (name: string) => string, faults: string[]): Connection['ways'] {
   const read = (name: string) => {
     const path = value(name);

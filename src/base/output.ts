@@ -43,7 +43,7 @@ export function printJson(value: unknown): void {
   print(JSON.stringify(value));
 }
 
-/** So much fits into a line; a pipe takes lines of any length. */
+/** The width of a line. A pipe takes lines of any length. */
 const columns = (): number => (isTerminal() ? process.stdout.columns || 80 : Number.POSITIVE_INFINITY);
 
 const WORDS = /(?<= |[a-z]{3}-)(?=\S)/;
@@ -125,7 +125,7 @@ export function printHeading(text: string): void {
 
 const VERDICTS: Record<string, Style> = { ok: 'green', warning: 'yellow', failed: 'red', skipped: 'gray' };
 
-/** A line that begins with how it went, and with what. */
+/** A verdict, its subject, and a text that is wrapped beside them. */
 export function printVerdict(verdict: string, what: string, text: string): void {
   const before = verdict.padEnd(7).length + what.length + 4;
   const lines = wrap(plain(text), Math.max(20, columns() - before));

@@ -9,7 +9,7 @@ import { latestJobs, unknownJob } from '../store/own-jobs.ts';
 
 export interface Help {
   examples: string[];
-  /** Codes besides 0, 2, 69, 70, 75 and 78, which every command may end with; and words of its own for some. */
+  /** More exit codes than 0, 2, 69, 70, 75 and 78, with which every command may end; or other words for one of these. */
   exits?: Record<number, string>;
 }
 

@@ -25,7 +25,7 @@ export function stopCommand(jobs: Job[]): Command {
   return controlling(stop.requiredOption('--reason <text>', why, notBlank), 'stop', jobs);
 }
 
-/** It is shown in one line. */
+/** Commands show a reason in one line. */
 const LONGEST_REASON = 200;
 
 function notBlank(text: string): string {

@@ -45,7 +45,7 @@ export class Pass {
   /** It can be called again when the connection that asks is lost. */
   async run(): Promise<void> {
     const { db, stop, asking } = this.#run;
-    // What the lost connection had closed was undone with its transaction.
+    // The lost connection's transaction may have closed records, and is undone.
     for (const record of this.#records.values()) record.isOpen = record.run !== null;
     let due = await this.#ask(this.#recordsIdle);
     await this.#sayIdle(due);

@@ -254,7 +254,7 @@ export const defineJob = (job: Job): Job => job;
 /** A text of a row, for an event or a gateway: a value of any size must cost no more than its own row. */
 export const bounded = (sql: string): string => `left(${sql}::text, 10000)`;
 
-/** What a number of an application may be as a text, and no sum can be made of. */
+/** Values of a numeric column that make every sum useless. */
 export const NO_NUMBER = "'NaN', 'Infinity', '-Infinity'";
 
 /** The run's instant as listeners read it. In brackets, it is made once for a whole batch. */

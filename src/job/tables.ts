@@ -8,7 +8,7 @@ export interface Found {
   oid: string;
   schema: string;
   owner: string;
-  /** The type of each column; of a domain the one that it is made of, as values are cast to it and made for it. */
+  /** The type of each column. Of a domain it is the type below, as values are cast to that. */
   columns: Record<string, string>;
   /** The columns that are never null, and whether a row that does not name them gets a value. */
   notNull: Record<string, boolean>;

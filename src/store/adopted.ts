@@ -10,7 +10,7 @@ export interface Elsewhere {
   other: string | null;
 }
 
-/** SQL for one of these, or null; rather one that has another in its place. A table that has moved is none of them. */
+/** SQL for one such table, or null. One that has another in its place comes first. A table that has moved is none of them. */
 export const ELSEWHERE = `(
   select json_build_object('table', a.name, 'schema', a.schema, 'other', other.nspname)
   from scheduler.adopted a

@@ -103,7 +103,7 @@ export interface Failure {
   quarantined_at: string | null;
 }
 
-/** So many are listed where nobody asks for more. */
+/** The most that are listed, unless somebody asks for more. */
 export const MOST = 1000;
 
 export interface FailureFilter {

@@ -7,7 +7,7 @@ export type Entry = Run | Intervention;
 
 export interface Run {
   kind: 'run';
-  /** By which events name it. */
+  /** Events name the run by it. */
   number: number;
   at: string;
   /** Null: a tick that found nothing due for the jobs in `idle`. */

@@ -198,7 +198,7 @@ async function explainHeld(client: Client, error: unknown): Promise<unknown> {
 
 async function inTheWay(db: Database, job: Job, error: Error): Promise<OperatorError> {
   if (error instanceof OperatorError) return error;
-  // Nothing, or another time, mends what is no fault of a table.
+  // These are faults of a table. Any other passes with time, or nobody can mend it.
   if (!/^(0A|2[2378]|42|44|54|P0|XX)/.test(sqlState(error) ?? '')) throw error;
   return sqlState(error) === '42501' ? notTheOwner(error) : notFitting(db, job, error);
 }

@@ -1,9 +1,8 @@
 import assert from 'node:assert/strict';
-import { spawn } from 'node:child_process';
 import { test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { active, due, eachOnce, later, START, tick, withOwn } from '../support/due-packages.ts';
-import { database, LAUNCHER, type TestDatabase } from '../support/harness.ts';
+import { active, due, eachOnce, later, START, startTick, tick, withOwn } from '../support/due-packages.ts';
+import { database, type TestDatabase } from '../support/harness.ts';
 import { until } from '../support/until.ts';
 
 /** A run that must end early, or whose connection breaks. */
@@ -27,16 +26,6 @@ test('when the deadline passes, the batch at hand is finished and the rest stays
   await eachOnce(db, 'activate', 200);
 });
 
-async function startTick(db: TestDatabase, args: string[]) {
-  const child = spawn(LAUNCHER, ['tick', '--at', START, ...args], {
-    cwd: '/',
-    env: { PATH: '/usr/bin:/bin', DATABASE_URL: db.programUrl },
-  });
-  const ended = new Promise<number | null>((resolve) => child.on('exit', (code) => resolve(code)));
-  await until('the first row', async () => (await active(db)) > 0, 60_000);
-  return { child, ended };
-}
-
 for (const signal of ['SIGTERM', 'SIGINT'] as const) {
   test(`${signal} ends the run after the batch at hand, and the rest stays`, async () => {
     await using db = await database();
@@ -52,25 +41,6 @@ for (const signal of ['SIGTERM', 'SIGINT'] as const) {
     await eachOnce(db, 'activate', 40);
   });
 }
-
-test('a second signal stops at once and rolls the batch back', async () => {
-  await using db = await database();
-  await due(db, 3);
-  await db.query(
-    `update packages set scheduled_activation_time = scheduled_activation_time - interval '1 minute' where id = 1`,
-  );
-  await db.query(`create function slow() returns trigger language plpgsql as $$
-      begin if old.id > 1 then perform pg_sleep(30); end if; return new; end $$;
-    create trigger slow before update on packages for each row execute function slow()`);
-  const { child, ended } = await startTick(db, ['--batch-size', '1']);
-  child.kill('SIGTERM');
-  await sleep(100);
-  child.kill('SIGTERM');
-  const at = Date.now();
-  assert.equal(await ended, 75);
-  assert.ok(Date.now() - at < 15_000, 'half of what the row takes');
-  assert.equal(await active(db), 1);
-});
 
 test('a runner killed outright leaves nothing locked: within two seconds another one does the rest', async () => {
   await using db = await database();

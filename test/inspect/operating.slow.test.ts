@@ -76,6 +76,12 @@ const CASES: Record<string, Case> = {
       ['scheduler tick --database-url "$OLDER"', 78],
     ],
   },
+  "The tables are another application's (78)": {
+    given: async (db) => {
+      await db.query('create schema shop; create table shop.packages (like packages including all)');
+    },
+    saw: [['scheduler tick --database-url "$DATABASE_URL&schema=shop"', 78]],
+  },
   'A right is missing (78)': {
     given: async (db, leave) => {
       const role = `r_${db.name}`;
@@ -184,7 +190,9 @@ const CASES: Record<string, Case> = {
         );
       await queue('10.0.0.1');
       await queue('nowhere.invalid');
-      await db.query(`insert into nas (nasname, shortname, secret) values ('nowhere.invalid', 'n', 'testing123')`);
+      await queue('172.16.0.1');
+      await db.query(`insert into nas (nasname, shortname, secret)
+        values ('nowhere.invalid', 'n', 'testing123'), ('172.16.0.0/12', 'wide', 'testing123')`);
     },
     saw: [['scheduler disconnects', 0]],
   },

@@ -38,6 +38,11 @@ export const HOTSPOT: Mutant[] = [
       'jobs/hotspot/hotspot-sessions#who suspended a user',
     ],
     ['or coalesce(u.data_used >= u.data_limit, false))', ')'],
+    [
+      'select coalesce(u.data_used >= u.data_limit, false) from',
+      'select u.data_used >= u.data_limit from',
+      'jobs/hotspot/hotspot-sessions#or takes it away',
+    ],
     ['or coalesce(u.data_used >= u.data_limit, false))', 'or coalesce(u.data_used > u.data_limit, false))'],
     [
       'select barred.*, username as name from barred\n      union all',

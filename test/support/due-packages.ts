@@ -1,8 +1,10 @@
 import assert from 'node:assert/strict';
+import { spawn } from 'node:child_process';
 import { readSettings } from '../../src/base/config.ts';
 import { Log } from '../../src/base/log.ts';
 import { Database } from '../../src/db/client.ts';
-import type { TestDatabase, TickOptions } from './harness.ts';
+import { LAUNCHER, type TestDatabase, type TickOptions } from './harness.ts';
+import { until } from './until.ts';
 
 /** Packages that are due, and what became of them: what the engine does is seen by its simplest job. */
 
@@ -20,6 +22,17 @@ export const count = async (db: TestDatabase, from: string) =>
   Number((await db.one(`select count(*) as n from ${from}`)).n);
 export const active = (db: TestDatabase) => count(db, `packages where status = 'active'`);
 export const failures = (db: TestDatabase) => db.query('select * from scheduler.failures order by entity_id::bigint');
+
+/** The real command at that time, at work: the first row is done. */
+export async function startTick(db: TestDatabase, args: string[]) {
+  const child = spawn(LAUNCHER, ['tick', '--at', START, ...args], {
+    cwd: '/',
+    env: { PATH: '/usr/bin:/bin', DATABASE_URL: db.programUrl },
+  });
+  const ended = new Promise<number | null>((resolve) => child.on('exit', (code) => resolve(code)));
+  await until('the first row', async () => (await active(db)) > 0, 60_000);
+  return { child, ended };
+}
 
 export async function withOwn<T>(db: TestDatabase, work: (own: Database) => Promise<T>): Promise<T> {
   const own = new Database(readSettings({}, {}, { databaseUrl: db.programUrl }), new Log('silent'));

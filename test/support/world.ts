@@ -23,6 +23,8 @@ export async function outside(): Promise<Outside> {
     gateway,
     nas,
     env: {
+      // These ticks are of long ago, and the server's clock says what history is old.
+      SCHEDULER_RETENTION: '36500',
       SCHEDULER_SMS: 'webhook',
       SCHEDULER_SMS_URL: gateway.url,
       SCHEDULER_SMS_SECRET: 'signing-key',

@@ -25,8 +25,9 @@ export interface Server {
   isReadable: boolean;
   role: string;
   database: string;
-  /** Who made the schema "scheduler", or may make it; and whether that is this role. */
+  /** The role that owns the schema "scheduler", or that may make it. */
   owner: string;
+  /** This connection has that role. */
   mayMigrate: boolean;
   version: number;
   versionName: string;
@@ -51,7 +52,7 @@ export interface Exam {
 }
 
 export interface Program {
-  /** As anybody calls it: scheduler migrate --env-file /etc/scheduler.env. With a URL, as another role. */
+  /** A command with the options of this one: scheduler migrate --env-file /etc/scheduler.env. A URL makes it one of another role. */
   command(name: string, url?: string): string;
   /** As cron has to, which has nearly no PATH. */
   crontab: string;

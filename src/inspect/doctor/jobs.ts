@@ -99,7 +99,7 @@ async function findElsewhere({ db }: Exam, missing: string[]): Promise<string[]>
   );
 }
 
-/** What "scheduler migrate" does not change. */
+/** SQL for the columns whose type does not fit: "scheduler migrate" leaves them as they are. */
 function misfitting(job: Job, catalog: Catalog): string[] {
   const lines = tablesOf(job).flatMap((table) =>
     misfits(table, catalog[table.name]!).map(({ column, wanted }) => {

@@ -38,8 +38,8 @@ const decoded = (text: string) =>
 const AT_ONCE = 256;
 const AT_ONCE_EACH = 32;
 
-// As wide as a network of routers is in FreeRADIUS's own examples. A request tells its receiver enough to guess the secret
-// at leisure, and where it goes is what a row says: it must not reach any address at all.
+// As wide as a network of routers is in FreeRADIUS's own examples. Whoever receives a request
+// can guess the secret at leisure, and a row says where it goes. So it goes to no address but those of known networks.
 const WIDEST = { 4: 16, 6: 48 };
 
 const perform: Outside['perform'] = async (claimed, world) => {

@@ -75,9 +75,9 @@ const exhaust: Rule = {
   where: (t) => ({
     ...ACTIVE,
     'its data is used up': 'total_bytes >= data_limit',
-    // An operator may have raised the limit of the user.
+    // An operator may have raised the limit of the user, or taken it away.
     "its user's data is used up too": `coalesce((
-      select u.data_used >= u.data_limit from ${t.hotspot_users} u where u.id = r.hotspot_user_id
+      select coalesce(u.data_used >= u.data_limit, false) from ${t.hotspot_users} u where u.id = r.hotspot_user_id
     ), true)`,
   }),
   change: (t) => end(t, 'exhaust', ':now::timestamptz', 'data limit reached'),

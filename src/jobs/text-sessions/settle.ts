@@ -34,7 +34,7 @@ export const TIME_FOR_ANOTHER = {
   'its time allows another block': `(sessions_remaining_before_start is null or ${PROCESSED} < sessions_remaining_before_start)`,
 };
 
-/** None that the statement below could charge the block to which comes due at due_at. */
+/** The patient has no credit for the block that comes due at due_at. The statement below looks for one in the same way. */
 export const NO_CREDIT = (t: Tables) => `patient_id is not null and not exists (
   select from ${t.subscriptions} u
   where u.user_id = patient_id and u.is_active and u.text_sessions_remaining > 0 and coalesce(u.expires_at, 'infinity') > due_at

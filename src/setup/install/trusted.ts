@@ -36,7 +36,7 @@ const [OTHERS_WRITE, GROUP_WRITES, STICKY] = [0o002, 0o020, 0o1000];
 
 function faultOf(stats: Stats): string | undefined {
   const { uid, gid, mode } = stats;
-  // The second one is root, too, unless a test asks.
+  // The user of this process is root, unless a test runs it.
   if (uid !== 0 && uid !== process.getuid?.()) return `belongs to the user with the id ${uid}`;
   if (stats.isSymbolicLink()) return undefined;
   // In a folder such as /tmp, nobody touches what is another's.

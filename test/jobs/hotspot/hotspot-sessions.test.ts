@@ -69,12 +69,14 @@ test('a data limit that is reached ends the session before its time', async () =
   assert.deepEqual(await checksOf(db, user.username), {});
 });
 
-test('an operator who raises the limit of a user keeps the session', async () => {
+test('an operator who raises the limit of a user, or takes it away, keeps the session', async () => {
   await using db = await database();
   await paid(db, { data_limit: 1000 });
   await db.query(
     'update radius_sessions set total_bytes = 1000; update hotspot_users set data_used = 1000, data_limit = 5000',
   );
+  assert.deepEqual((await tick(db, at(11))).changed, {});
+  await db.query('update hotspot_users set data_limit = null');
   assert.deepEqual((await tick(db, at(11))).changed, {});
 });
 

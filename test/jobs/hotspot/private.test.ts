@@ -4,6 +4,7 @@ import pg from 'pg';
 import { fakeGateway, fakeNas, type Reply } from '../../support/fakes.ts';
 import { database, type TestDatabase } from '../../support/harness.ts';
 import { hotspotPackage, online, pay } from '../../support/hotspot-rows.ts';
+import { until } from '../../support/until.ts';
 
 const CHANNELS = ['dashboard-stats', 'payments', 'hotspot-users', ...Array.from({ length: 9 }, (_, n) => `user.${n}`)];
 
@@ -85,13 +86,21 @@ test('no password, key or phone number is in anything that a full run wrote, but
   await db.query(`update hotspot_users set subscription_expires_at = now(), data_used = 1;
     update radius_sessions set expected_end = now()`);
   await run('tick', '--debug');
-  await run('tick', '--debug', '--json');
+  const disconnected = `select from session_disconnections where status = 'disconnected'`;
+  await until(
+    'the router has answered',
+    async () => {
+      await run('tick', '--debug', '--json');
+      return (await db.query(disconnected)).length > 0;
+    },
+    60_000,
+  );
   await listener.query('select 1');
   await listener.end();
 
   assert.equal(passwords.length, 3);
   assert.ok(passwords.every((password) => sms.some((text) => text.includes(password))));
-  assert.equal((await db.query(`select from session_disconnections where status = 'disconnected'`)).length, 1);
+  assert.equal((await db.query(disconnected)).length, 1);
   assert.ok(heard.length >= 10, `${heard.length} notifications`);
   assert.match(printed, /Payment provisioned/);
 
