@@ -9,6 +9,8 @@ export interface Installed {
   rules: CompiledRule[];
   /** A query for all that the job watches. */
   survey: string | undefined;
+  /** By the names that its rights have. */
+  tables: Catalog;
   rights: Rights;
 }
 
@@ -89,7 +91,7 @@ export function install(job: Job, catalog: Catalog, dbZone: string): Installed {
     for (const rule of rules) Object.values(rule);
     return rights;
   };
-  return withLater({ job, rules }, { survey, rights: allRights });
+  return withLater({ job, rules, tables: catalog }, { survey, rights: allRights });
 }
 
 /** The value of a function that is called once at most. */
