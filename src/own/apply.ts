@@ -10,11 +10,12 @@ import type { Conditions, Job } from '../job/define.ts';
 import { quoteName, quoteText } from '../job/expressions.ts';
 import { qualified } from '../job/tables.ts';
 import { type Kept, keepJob, latestJobs, type Version } from '../store/own-jobs.ts';
-import { type Building, type Built, build } from './build.ts';
+import { build } from './build.ts';
 import type { Fault, Files, OwnJob } from './definition.ts';
 import { type Due, dueNow, type IndexPlan, planIndexes } from './indexes.ts';
+import type { Built } from './making.ts';
 import { dropFunctions, makeFunctions } from './raising.ts';
-import { readExpression, readStatement, seeTable } from './server.ts';
+import { knowsZone, readExpression, readStatement, seeTable, whyNoTable } from './server.ts';
 
 /** From files to jobs that a tick knows: check all, play each on real rows, plan, build the indexes, switch. */
 
@@ -85,16 +86,19 @@ async function check(
   const before = faults.length;
   const fault = (path: (string | number)[], message: string, offset?: number) =>
     void faults.push({ ...files.at(own.name, path, offset), message });
-  const table = await seeTable(tx, own.table).catch(() => undefined);
+  const table = await seeTable(tx, own.table);
   if (!table) {
-    fault(['table'], `there is no table ${own.table}, or it is a view`);
+    fault(['table'], await whyNoTable(tx, own.table));
     return undefined;
   }
   let built: Built | undefined;
   await asOwner(tx, table, async () => {
-    const read: Building['read'] = (sql, type, words) => readExpression(tx, table, sql, type, words);
-    const statement = (sql: string) => readStatement(tx, table, sql);
-    built = await build(own, table, { read, readStatement: statement, fault, dbZone: settings.dbTimezone });
+    built = await build(own, table, {
+      read: (...asked) => readExpression(tx, table, ...asked),
+      readStatement: (sql) => readStatement(tx, table, sql),
+      knowsZone: (zone) => knowsZone(tx, zone),
+      ...{ fault, dbZone: settings.dbTimezone },
+    });
   });
   return faults.length > before ? undefined : built;
 }

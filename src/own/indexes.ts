@@ -8,7 +8,7 @@ import { quoteName, substitute } from '../job/expressions.ts';
 import { indexesOf } from '../job/indexes.ts';
 import { qualified, storedName } from '../job/tables.ts';
 import type { Kept } from '../store/own-jobs.ts';
-import type { Built } from './build.ts';
+import type { Built } from './making.ts';
 import type { Seen } from './server.ts';
 
 /** The indexes that the rules of a job need, and what is due by them. */

@@ -1,3 +1,4 @@
+import { nearest } from '../base/nearest.ts';
 import type { Transaction } from '../db/client.ts';
 import { named, OPENED } from '../db/search-path.ts';
 import { type Found, qualified } from '../job/tables.ts';
@@ -14,8 +15,11 @@ export interface Seen extends Found {
 
 /** The table of that name, as the application would find it. */
 export async function seeTable(tx: Transaction, table: string): Promise<Seen | undefined> {
-  const [found] = await tx.query<Seen>(
-    `with wanted as materialized (select parse_ident(:table::text) as parts),
+  let found: Seen | undefined;
+  // A name may be none.
+  await tx.attempt(async () => {
+    [found] = await tx.query<Seen>(
+      `with wanted as materialized (select parse_ident(:table::text) as parts),
      found as (
        select case cardinality(parts)
          when 1 then ${named('parts[1]')}
@@ -38,8 +42,9 @@ export async function seeTable(tx: Transaction, table: string): Promise<Seen | u
        from pg_attribute a where a.attrelid = c.oid and a.attnum > 0 and not a.attisdropped
      ) as all_of
      where c.relkind in ('r', 'p')`,
-    { table },
-  );
+      { table },
+    );
+  });
   return found;
 }
 
@@ -98,17 +103,20 @@ export async function readExpression(
   tx: Transaction,
   table: Seen,
   expression: string,
-  type: string | null,
+  column: string | null,
   words: string[],
 ): Promise<Reading | Refusal> {
-  const values = { oid: table.oid, expression, type, words };
+  const values = { oid: table.oid, expression, column, words };
   const [row] = await tx.query<{ answer: Answer }>(
-    `select scheduler.read_expression(:oid::oid, :expression::text, :type::text, :words::text[], current_setting('scheduler.search_path')) as answer`,
+    `select scheduler.read_expression(:oid::oid, :expression::text, :column::text, :words::text[], current_setting('scheduler.search_path')) as answer`,
     values,
   );
   const { error, state, operators, raises, sql, ...answer } = row!.answer;
-  if (error !== undefined)
-    return { message: inWords(error, state!, table), offset: await placeOf(tx, table, expression, words) };
+  if (error !== undefined) {
+    const offset = await placeOf(tx, table, expression, words);
+    const message = offset === expression.length ? 'this ends before it is complete' : inWords(error, state!, table);
+    return { message, offset };
+  }
   const begin = sql.indexOf('SELECT ') + 'SELECT '.length;
   const isSafe =
     !raises &&
@@ -128,20 +136,49 @@ function inWords(error: string, state: string, { schema, name }: Seen): string {
   return error.replaceAll('own_row.', '');
 }
 
-/** A statement on `changed`, and the tables that it names. */
-export async function readStatement(
-  tx: Transaction,
-  table: Seen,
-  statement: string,
-): Promise<{ sql: string; tables: string[] } | Refusal> {
-  const [row] = await tx.query<{ answer: { error?: string; sql: string; tables: string[] } }>(
+/** A statement on `changed`, as the server reads it. */
+export interface Statement {
+  sql: string;
+  /** The tables that it names, and what else it names in their place. */
+  tables: string[];
+  views: string[];
+  acting: string[];
+  returns: boolean;
+  readsChanged: boolean;
+}
+
+export async function readStatement(tx: Transaction, table: Seen, statement: string): Promise<Statement | Refusal> {
+  const [row] = await tx.query<{ answer: Statement & { error?: string } }>(
     `select scheduler.read_statement(:oid::oid, :statement::text, current_setting('scheduler.search_path')) as answer`,
     { oid: table.oid, statement },
   );
-  const { error, sql, tables } = row!.answer;
+  const { error, ...answer } = row!.answer;
   if (error !== undefined) return { message: error, offset: undefined };
-  const body = sql.replace(/^BEGIN ATOMIC/, '').replace(/;?\s*END$/, '');
-  return { sql: withoutAlias(body.trim()), tables };
+  const body = answer.sql.replace(/^BEGIN ATOMIC/, '').replace(/;?\s*END$/, '');
+  return { ...answer, sql: withoutAlias(body.trim()) };
+}
+
+export async function knowsZone(tx: Transaction, zone: string): Promise<boolean> {
+  const [row] = await tx.query<{ known: boolean }>('select scheduler.known_zone(:zone::text) as known', { zone });
+  return row!.known;
+}
+
+/** Why there is no table of that name. */
+export async function whyNoTable(tx: Transaction, table: string): Promise<string> {
+  const [row] = await tx.query<{ kind: string | null; names: string[] }>(
+    `with parts as (select regexp_split_to_array(:table::text, '\\.') as p)
+     select (select c.relkind from pg_class c join pg_namespace n on n.oid = c.relnamespace
+         where c.relname = p[cardinality(p)] and n.nspname = case cardinality(p) when 1 then n.nspname else p[1] end limit 1) as kind,
+       array(select case cardinality(p) when 1 then c.relname::text else n.nspname || '.' || c.relname end
+         from pg_class c join pg_namespace n on n.oid = c.relnamespace
+         where c.relkind in ('r', 'p') and n.nspname not in ('pg_catalog', 'information_schema', 'scheduler') and n.nspname !~ '^pg_') as names
+     from parts`,
+    { table },
+  );
+  if (row!.kind && !['r', 'p'].includes(row!.kind))
+    return `${table} is not a table: a job works on the rows of one, not of a view`;
+  const meant = nearest(table, row!.names);
+  return `there is no table ${table}; ${meant ? `did you mean ${meant}?` : 'name it with its schema, as in app.accounts'}`;
 }
 
 /** A server tells the place of a fault to whoever sent the statement, and not to a function. */
@@ -160,7 +197,7 @@ async function placeOf(tx: Transaction, table: Seen, expression: string, words: 
     // The server counts characters.
     const characters = [...expression];
     const n = at - before.length - 1;
-    if (n >= 0 && n < characters.length) position = characters.slice(0, n).join('').length;
+    if (n >= 0 && n <= characters.length) position = characters.slice(0, n).join('').length;
   }
   await tx.query('rollback to savepoint reading');
   return position;

@@ -103,6 +103,6 @@ jobs:
   assert.equal(code, 1);
   assert.equal(
     out.split('\n')[0],
-    `${file}:6:65: "due_at" is a column of public.tasks, and has a meaning of its own in a rule: write own_row.due_at for the column, or own_rule.due_at`,
+    `${file}:6:75: "due_at" is a column of public.tasks, and has a meaning of its own in a rule: write own_row.due_at for the column, or own_rule.due_at`,
   );
 });
