@@ -419,6 +419,11 @@ begin
           from regexp_matches(action, ':(?:funcid|opfuncid|resultfuncid) (\d+)', 'g') as m
           join pg_proc p on p.oid = m[1]::oid where p.pronamespace <> 'pg_catalog'::regnamespace
         ),
+        'tables', (
+          select coalesce(jsonb_agg(distinct refobjid::regclass::text), '[]') from pg_depend
+          where classid = 'pg_rewrite'::regclass and objid = rule.made and refclassid = 'pg_class'::regclass
+            and refobjid not in (view, relation)
+        ),
         'operators', (
           select coalesce(jsonb_agg(distinct o.oprname), '[]')
           from regexp_matches(action, ':opno (\d+)', 'g') as m join pg_operator o on o.oid = m[1]::oid
@@ -428,7 +433,7 @@ begin
         'raises', action ~ '\{(COERCEVIAIO|FUNCEXPR|ARRAYCOERCEEXPR|SUBSCRIPTINGREF|COERCETODOMAIN|ROWEXPR)',
         'together', action ~ '\{(AGGREF|WINDOWFUNC)'
       ) into answer
-    from (select ev_action::text as action from pg_rewrite where ev_class = view) as rule;
+    from (select oid as made, ev_action::text as action from pg_rewrite where ev_class = view) as rule;
     raise exception using errcode = 'SCH00', message = answer::text;
   exception
     when sqlstate 'SCH00' then

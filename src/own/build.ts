@@ -28,7 +28,7 @@ const HAS_COME = 'its due time has come';
 export async function build(own: OwnJob, table: Seen, building: Building): Promise<Built> {
   const types: Types = { ...table.columns };
   const key = keyOf(own, table, building);
-  const built: Making['built'] = { columns: {}, notes: [], functions: {}, inserts: [], makes: [] };
+  const built: Making['built'] = { columns: {}, notes: [], functions: {}, needs: [], makes: [] };
   if (own.zone !== undefined && !(own.zone in types) && !(await building.knowsZone(own.zone)))
     building.fault(
       ['zone'],
@@ -139,11 +139,21 @@ async function alsoOf({ building, built }: Making, statements: string[], path: P
       fault('"also" inserts what it reads from "changed", the rows that were changed: this does not read it');
     else {
       also.push(reading.sql);
-      built.inserts.push(...reading.tables);
+      for (const table of reading.tables) {
+        const rights = reading.sql.startsWith(`INSERT INTO ${table} `) ? inserting(reading.sql) : ['select'];
+        built.needs.push({ table, rights });
+      }
     }
   }
   return also;
 }
+
+/** To see a conflict is to read. */
+const inserting = (sql: string) => [
+  'insert',
+  ...(sql.includes('ON CONFLICT') ? ['select'] : []),
+  ...(sql.includes('DO UPDATE') ? ['update'] : []),
+];
 
 function keepOnce({ types, built, building }: Making, column: string, { due, set }: OwnRule, path: Path): void {
   const type = types[column];

@@ -1,4 +1,5 @@
 import type { Conditions, Job } from '../job/define.ts';
+import type { Needed } from '../job/rights.ts';
 import type { OwnJob, Path } from './definition.ts';
 import type { Types, Zones } from './due.ts';
 import type { Reading, Refusal, Seen, Statement } from './server.ts';
@@ -13,8 +14,8 @@ export interface Built {
   /** What is worth knowing of it, and no fault. */
   notes: string[];
   functions: Record<string, string>;
-  /** Tables into which its statements insert. */
-  inserts: string[];
+  /** What it does with other tables. */
+  needs: Needed[];
   /** Functions that its due times need, as statements. */
   makes: string[];
 }
@@ -39,7 +40,7 @@ export interface Making {
   types: Types;
   zones: Zones;
   building: Building;
-  built: Pick<Built, 'columns' | 'notes' | 'functions' | 'inserts' | 'makes'>;
+  built: Pick<Built, 'columns' | 'notes' | 'functions' | 'needs' | 'makes'>;
   /** The conditions for every rule, and those of them that are asked of each row apart. */
   where: Conditions;
   apart: string[];
@@ -67,6 +68,7 @@ export async function read(making: Making, sql: string, path: Path, wanted: Want
     return undefined;
   }
   Object.assign(built.functions, reading.functions);
+  built.needs.push(...reading.tables.map((table) => ({ table, rights: ['select'] })));
   const reaching = reading.acting.filter((name) => column === null || REACHING.test(name));
   if (reaching.length > 0) building.fault(path, mayAct(reaching));
   else if (reading.together) building.fault(path, 'this is not about one row: it sums up several');

@@ -59,6 +59,8 @@ export interface Reading {
   acting: string[];
   /** Functions that are not PostgreSQL's own, with a hash of each. */
   functions: Record<string, string>;
+  /** Other tables that it reads. */
+  tables: string[];
   /** It can be asked of any row without an error. */
   isSafe: boolean;
   clock: boolean;
