@@ -376,24 +376,29 @@ $$;
 
 -- How the server reads an expression on the rows of a table. It is parsed as the application would write it, and answered with
 -- qualified names. Nothing of it is executed, and nothing is left: what was made is undone by the error at the end.
-create function scheduler.read_expression(relation oid, expression text, wanted text, path text) returns jsonb
+create function scheduler.read_expression(relation oid, expression text, col name, words text[], path text)
+  returns jsonb
   language plpgsql
   set search_path = pg_catalog, pg_temp
 as $$
 declare
   place text := relation::regclass::text;
-  words text;
+  rule text := (select string_agg(format(', null::timestamptz as %I', word), '') from unnest(words) as word);
+  wanted text := (select format_type(atttypid, atttypmod) from pg_attribute where attrelid = relation and attname = col);
   view oid;
   answer jsonb;
   message text;
+  hint text;
 begin
-  select string_agg(format('null::timestamptz as %I', word), ', ') into words
-  from unnest(array['now', 'due_at']) as word
-  where not exists (select from pg_attribute a where a.attrelid = relation and a.attname = word and not a.attisdropped);
   begin
     perform set_config('search_path', path, true);
-    execute format('create temp view own_view as select ((%s)%s) as e from %s as own_row cross join (select 0 as zero%s) as own_x',
-      expression, coalesce('::' || wanted, ''), place, coalesce(', ' || words, ''));
+    execute format('create temp view own_view as select ((%s)%s) as e from %s as own_row cross join (select 0 as zero%s) as own_rule',
+      expression, coalesce('::' || wanted, ''), place, coalesce(rule, ''));
+    -- A cast takes more than a column does.
+    if col is not null then
+      execute format('explain update %s as own_row set %I = (%s) from (select 0 as zero%s) as own_rule',
+        place, col, expression, coalesce(rule, ''));
+    end if;
     perform set_config('search_path', 'pg_catalog', true);
     view := 'pg_temp.own_view'::regclass;
     select jsonb_build_object(
@@ -414,6 +419,11 @@ begin
           from regexp_matches(action, ':(?:funcid|opfuncid|resultfuncid) (\d+)', 'g') as m
           join pg_proc p on p.oid = m[1]::oid where p.pronamespace <> 'pg_catalog'::regnamespace
         ),
+        'tables', (
+          select coalesce(jsonb_agg(distinct refobjid::regclass::text), '[]') from pg_depend
+          where classid = 'pg_rewrite'::regclass and objid = rule.made and refclassid = 'pg_class'::regclass
+            and refobjid not in (view, relation)
+        ),
         'operators', (
           select coalesce(jsonb_agg(distinct o.oprname), '[]')
           from regexp_matches(action, ':opno (\d+)', 'g') as m join pg_operator o on o.oid = m[1]::oid
@@ -423,15 +433,15 @@ begin
         'raises', action ~ '\{(COERCEVIAIO|FUNCEXPR|ARRAYCOERCEEXPR|SUBSCRIPTINGREF|COERCETODOMAIN|ROWEXPR)',
         'together', action ~ '\{(AGGREF|WINDOWFUNC)'
       ) into answer
-    from (select ev_action::text as action from pg_rewrite where ev_class = view) as rule;
+    from (select oid as made, ev_action::text as action from pg_rewrite where ev_class = view) as rule;
     raise exception using errcode = 'SCH00', message = answer::text;
   exception
     when sqlstate 'SCH00' then
       get stacked diagnostics message = message_text;
       return message::jsonb;
     when others then
-      get stacked diagnostics message = message_text;
-      return jsonb_build_object('error', message, 'state', sqlstate);
+      get stacked diagnostics message = message_text, hint = pg_exception_hint;
+      return jsonb_build_object('error', concat_ws('; ', message, nullif(hint, '')), 'state', sqlstate);
   end;
 end
 $$;
@@ -462,8 +472,22 @@ begin
           select coalesce(jsonb_agg(distinct refobjid::regclass::text), '[]') from pg_depend
           where classid = 'pg_proc'::regclass and objid = made and refclassid = 'pg_class'::regclass
             and refobjid <> 'pg_temp.changed'::regclass
+        ),
+        'views', (
+          select coalesce(jsonb_agg(distinct refobjid::regclass::text), '[]') from pg_depend join pg_class c on c.oid = refobjid
+          where classid = 'pg_proc'::regclass and objid = made and refclassid = 'pg_class'::regclass and c.relkind not in ('r', 'p')
+        ),
+        'acting', (
+          select coalesce(jsonb_agg(distinct p.oid::regproc::text), '[]')
+          from regexp_matches(body, ':(?:funcid|opfuncid|resultfuncid) (\d+)', 'g') as m
+          join pg_proc p on p.oid = m[1]::oid where p.provolatile = 'v'
+        ),
+        'returns', body !~ ':returningList <>',
+        'readsChanged', exists (
+          select from pg_depend where classid = 'pg_proc'::regclass and objid = made and refobjid = 'pg_temp.changed'::regclass
         )
-      )::text into message;
+      )::text into message
+    from (select prosqlbody::text as body from pg_proc where oid = made) as it;
     raise exception using errcode = 'SCH00', message = message;
   exception
     when sqlstate 'SCH00' then

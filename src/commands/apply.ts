@@ -9,6 +9,8 @@ import { quoteName } from '../job/expressions.ts';
 import type { Applying, Change, Plan } from '../own/apply.ts';
 import type { Fault, Files } from '../own/definition.ts';
 import { whoami } from '../store/controls.ts';
+import { exclusively } from '../store/own-jobs.ts';
+import { all, readStanding } from '../store/runs.ts';
 import { command, type Options, withSchema } from './command.ts';
 
 interface ApplyOptions extends Options {
@@ -48,8 +50,20 @@ export function applyCommand(): Command {
 
 async function apply(context: Context, options: ApplyOptions, paths: string[]): Promise<ExitCode> {
   const [{ readFiles }, own] = await Promise.all([import('../own/read.ts'), import('../own/apply.ts')]);
-  const builtIn = context.jobs.map(({ name }) => name);
-  const files: Files = readFiles(paths.flatMap(sourcesIn), builtIn);
+  const work = () =>
+    carryOut(
+      context,
+      options,
+      own,
+      readFiles(
+        paths.flatMap(sourcesIn),
+        context.jobs.map(({ name }) => name),
+      ),
+    );
+  return options.dryRun || options.check || options.sql ? work() : exclusively(context.db, work);
+}
+
+async function carryOut(context: Context, options: ApplyOptions, own: Own, files: Files): Promise<ExitCode> {
   const applying = { ...context, builtIn: context.jobs };
   const plan = await own.planOf(applying, files, options.prune ?? false);
   if (plan.faults.length > 0) return tellFaults(plan.faults, options);
@@ -77,7 +91,7 @@ async function apply(context: Context, options: ApplyOptions, paths: string[]): 
   const late = await playAll(own, applying, changing.filter(needsColumns));
   if (late.length > 0) return tellFaulty(late);
   await own.carryOut(applying, changing, whoami(), say);
-  if (options.role !== undefined) await grant(context, plan, options.role);
+  if (options.role !== undefined) await grant(context, options.role, say);
   if (!options.json) print(changing.length > 0 ? 'The next tick knows them.' : 'Nothing has changed.');
   return EXIT.done;
 }
@@ -131,7 +145,7 @@ function tellFaults(faults: Fault[], { json }: ApplyOptions): ExitCode {
 const FAILING_SHOWN = 5;
 const SIGNS = { new: '+', changed: '~', same: '=', kept: '!', removed: '-' };
 
-function tellPlan({ changes }: Plan): void {
+function tellPlan({ changes, drops }: Plan): void {
   const width = Math.max(...changes.map(({ name }) => name.length));
   for (const { name, what, table, differs, built, due, indexes, failing } of changes) {
     const remark = what === 'kept' ? 'not in these files: kept (--prune removes it)' : `on ${table}`;
@@ -143,10 +157,11 @@ function tellPlan({ changes }: Plan): void {
         print(`    ${rule}: due now: ${rows.toLocaleString('en')} rows, the oldest since ${readable(oldest)}`);
     for (const [column, type] of Object.entries(built?.columns ?? {}))
       print(`    the column ${column} (${type}) is added`);
-    for (const { definition, isThere } of indexes) if (!isThere) print(`    index on ${definition}`);
+    for (const { place, definition, isThere } of indexes) if (!isThere) print(`    index ${place} on ${definition}`);
     for (const row of failing.slice(0, FAILING_SHOWN)) print(`    ${row}`);
     for (const note of built?.notes ?? []) print(`    ${note}`);
   }
+  for (const place of drops) print(`- index ${place}: no job needs it any more`);
 }
 
 const inJson = ({ name, what, table, differs, due, indexes, built, failing }: Change) => ({
@@ -158,21 +173,31 @@ function tellSql(changes: Change[]): ExitCode {
   for (const { table, built, indexes } of changes) {
     for (const [column, type] of Object.entries(built?.columns ?? {}))
       print(`alter table ${table} add column if not exists ${quoteName(column)} ${type};`);
-    for (const { statement, isThere } of indexes) if (!isThere) print(`${statement};`);
+    for (const statement of built?.makes ?? []) print(`${statement};`);
+    for (const { statements, isThere } of indexes)
+      if (!isThere) for (const statement of statements) print(`${statement};`);
   }
   return EXIT.done;
 }
 
-/** What the role that ticks needs on the tables of the jobs. */
-async function grant({ db, settings }: Context, { changes }: Plan, role: string): Promise<void> {
-  const [{ install }, { rightsOf }] = await Promise.all([import('../job/compile.ts'), import('../job/rights.ts')]);
-  for (const { kept } of changes) {
-    if (!kept) continue;
-    const { schema, name } = { schema: kept.found.schema, name: kept.job.table.name };
-    const place = `${quoteName(schema)}.${quoteName(name)}`;
-    const installed = install(kept.job, { [name]: kept.found }, settings.dbTimezone);
-    await db.query(`grant usage on schema ${quoteName(schema)} to ${quoteName(role)}`);
-    for (const { rights } of rightsOf([installed]))
-      await db.query(`grant ${rights.join(', ')} on ${place} to ${quoteName(role)}`);
+/** All that a tick needs, in this database. */
+async function grant({ db, settings, jobs }: Context, role: string, say: (step: string) => void): Promise<void> {
+  const [{ lackingRights, OWN_RIGHTS, rightsOf }, { needs }] = await Promise.all([
+    import('../job/rights.ts'),
+    import('../own/doctor.ts'),
+  ]);
+  const own = await needs({ db });
+  const standing = await db.transaction((tx) =>
+    readStanding(tx, all(jobs), { lock: false, dbZone: settings.dbTimezone }),
+  );
+  const builtIn = rightsOf(standing.jobs.flatMap(({ installed }) => installed ?? []));
+  const [known] = await db.query(`select from pg_roles where rolname = :role::text`, { role });
+  if (!known) throw usageError(`There is no role "${role}": the jobs are applied, and nothing is granted.`);
+  const lacking = await db.transaction((tx) =>
+    lackingRights(tx, role, [...OWN_RIGHTS, ...builtIn, ...own.needs], own.functions),
+  );
+  for (const { rights, object } of lacking) {
+    await db.query(`grant ${rights} on ${object} to ${quoteName(role)}`);
+    say(`granted ${rights} on ${object} to ${role}`);
   }
 }

@@ -5,7 +5,7 @@ import { print, printJson, printTable } from '../base/output.ts';
 import type { Context } from '../context.ts';
 import type { OwnJob } from '../own/definition.ts';
 import { whoami } from '../store/controls.ts';
-import { keepJob, versionsOf } from '../store/own-jobs.ts';
+import { exclusively, keepJob, versionsOf } from '../store/own-jobs.ts';
 import { all, readStanding } from '../store/runs.ts';
 import { command, type Options, oneOf, PASS_EXITS, withDatabase, withSchema } from './command.ts';
 import { type PassOptions, pass } from './pass.ts';
@@ -47,10 +47,12 @@ async function act(context: Context, options: Options, [action, name]: string[])
   if (newest.compiled === null)
     throw usageError(`The job "${name}" was removed at ${readable(newest.at)} by ${newest.by}.`);
   if (action === 'remove') {
-    await context.db.transaction((tx) => keepJob(tx, name, null, null, whoami()));
-    return print(
-      `${name} is removed: no tick does it any more. Its history stays, and so do the columns and indexes on its table.`,
-    );
+    const { dropUnused } = await import('../own/make-indexes.ts');
+    return exclusively(context.db, async () => {
+      await context.db.transaction((tx) => keepJob(tx, name, null, null, whoami()));
+      print(`${name} is removed: no tick does it any more. Its history stays, and so do the columns of its table.`);
+      await dropUnused(context.db, print);
+    });
   }
   printJson({ name, at: newest.at, by: newest.by, definition: newest.definition });
 }

@@ -114,11 +114,13 @@ export function picked(rule: CompiledRule): string {
     where (${isReached(rule)}${rule.together.family ? ` or (${rule.together.family})` : ''})`;
 }
 
+const ifApplies = ({ apart }: CompiledRule) => (Object.keys(apart).length > 0 ? ' and applies' : '');
+
 // Of "wrong is null" alone the planner expects one row in 200, and then it loops over the whole batch for each of them.
 const changed = (rule: CompiledRule, due: string) => `
   with ${OPENED},
   due as materialized (${due}),
-  todo as (select * from due where case when wrong is null then ${IS_OPENED} end${Object.keys(rule.apart).length > 0 ? ' and applies' : ''}),
+  todo as (select * from due where case when wrong is null then ${IS_OPENED} end${ifApplies(rule)}),
   ${rule.change}`;
 
 /**
@@ -149,9 +151,9 @@ export const recordAnswers = (rule: CompiledRule): string => `
   ${rule.outside!.recording},
   ${summedUp('true')}`;
 
-const REFUSED = `
+const refused = (rule: CompiledRule) => `
   refused as (
-    select id::text as id, wrong as error, null as state from due where wrong is not null
+    select id::text as id, wrong as error, null as state from due where wrong is not null${ifApplies(rule)}
     union all
     select id::text, 'nothing was changed: a trigger or a rule of the table suppressed the update', null
     from todo where id::text not in (select entity_id from outcome)
@@ -174,7 +176,7 @@ const finish = (rule: CompiledRule, claimed: string) => `
 
 /** A whole batch in one statement: claim, change, record, tell. */
 export const complete = (rule: CompiledRule, due: string) => `${changed(rule, due)},
-  ${REFUSED},
+  ${refused(rule)},
   size as materialized (select count(*)::integer as rows from due),
   ${finish(rule, '(select rows from size)')},
     (select rows from size) as claimed,
@@ -210,7 +212,7 @@ export const trial = (rule: CompiledRule, due: string): InPieces => ({
 /** The change in pieces, and all their events together. */
 export const gradual = (rule: CompiledRule, due: string): InPieces => ({
   piece: `${changed(rule, due)},
-  ${REFUSED}
+  ${refused(rule)}
   select
     (
       select array_agg(

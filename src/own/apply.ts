@@ -1,4 +1,3 @@
-import { isDeepStrictEqual } from 'node:util';
 import type { Settings } from '../base/config.ts';
 import type { Log } from '../base/log.ts';
 import { Stop } from '../base/stop.ts';
@@ -9,11 +8,17 @@ import { STILL_DUE, TWICE } from '../job/change.ts';
 import type { Conditions, Job } from '../job/define.ts';
 import { quoteName, quoteText } from '../job/expressions.ts';
 import { qualified } from '../job/tables.ts';
-import { type Kept, keepJob, latestJobs, type Version } from '../store/own-jobs.ts';
-import { type Built, build } from './build.ts';
-import type { Fault, Files, OwnJob } from './definition.ts';
-import { type Due, dueNow, type IndexPlan, planIndexes } from './indexes.ts';
-import { readExpression, readStatement, seeTable } from './server.ts';
+import { isUsable, type Kept, keepJob, latestJobs, type Version } from '../store/own-jobs.ts';
+import { build } from './build.ts';
+import type { Fault, Files, OwnJob, Path } from './definition.ts';
+import { cascades } from './deletes.ts';
+import { differences, drift } from './differences.ts';
+import { type Due, dueNow, type IndexPlan, type Made, madeIndexes, planIndexes } from './indexes.ts';
+import { buildIndex, dropUnused } from './make-indexes.ts';
+import type { Built } from './making.ts';
+import { makeFunctions } from './raising.ts';
+import { rename } from './rename.ts';
+import { knowsZone, readExpression, readStatement, seeTable, whyNoTable } from './server.ts';
 
 /** From files to jobs that a tick knows: check all, play each on real rows, plan, build the indexes, switch. */
 
@@ -22,7 +27,11 @@ export interface Applying {
   settings: Settings;
   log: Log;
   builtIn: Job[];
+  /** It may not make anything, not even to undo it: the role that ticks has no right to. */
+  onlyLooks?: boolean;
 }
+
+type Planning = Omit<Applying, 'log'>;
 
 export interface Change {
   name: string;
@@ -43,85 +52,141 @@ export interface Change {
 
 export interface Plan {
   changes: Change[];
+  /** Indexes that apply built, and that no job will need. */
+  drops: string[];
   faults: Fault[];
 }
 
 /** Checks everything, and says what would change. It changes nothing. */
-export async function planOf(applying: Applying, files: Files, prune: boolean): Promise<Plan> {
-  const { db, settings } = applying;
-  const faults = [...files.faults];
+export async function planOf(applying: Planning, files: Files, prune: boolean): Promise<Plan> {
+  const { db } = applying;
+  const faults = [...files.faults, ...wrongNames(applying, files)];
   const changes: Change[] = [];
   const latest = await latestJobs<OwnJob>(db);
+  const made = await madeIndexes(db);
   for (const definition of files.jobs) {
-    const built = await db.transaction((tx) => check(tx, settings, files, definition, faults));
-    if (!built) continue;
-    const before = latest.find(({ name }) => name === (definition.was ?? definition.name) || name === definition.name);
-    changes.push(await db.transaction((tx) => compare(tx, settings, definition, built, before)));
+    const checked = await db.transaction((tx) => check(tx, applying, files, definition, faults));
+    if (!checked) continue;
+    const versions = [definition.name, definition.was].flatMap(
+      (name) => latest.find((each) => each.name === name) ?? [],
+    );
+    const before = versions.find(isUsable) ?? versions[0];
+    changes.push(await db.transaction((tx) => compare(tx, applying, { definition, before, made, ...checked })));
   }
   for (const { name, definition, compiled } of latest) {
     const isNamed = files.jobs.some((job) => job.name === name || job.was === name);
     if (compiled === null || isNamed || files.faults.length > 0) continue;
     const what = prune ? 'removed' : 'kept';
     changes.push({
-      ...{ name, what, table: definition!.table, definition, built: undefined, kept: compiled },
+      ...{ name, what, table: definition?.table ?? '?', definition, built: undefined, kept: compiled },
       ...{ differs: [], indexes: [], due: [], failing: [] },
     });
   }
+  const used = changes.flatMap(({ what, kept }) => (what === 'removed' ? [] : Object.keys(kept?.indexes ?? {})));
   return {
     changes,
+    drops: made.flatMap(({ place }) => (used.includes(place) ? [] : [place])),
     faults: faults.sort((a, b) => a.file.localeCompare(b.file) || a.line - b.line || a.column - b.column),
   };
 }
 
+const wrongNames = ({ builtIn }: Planning, { jobs, at }: Files): Fault[] =>
+  jobs.flatMap(({ name, was }) =>
+    was !== undefined && [...jobs, ...builtIn].some((job) => job.name === was)
+      ? [{ ...at(name, ['was']), message: `"was" is a former name, and a job is called "${was}" now` }]
+      : [],
+  );
+
 /** The server judges each expression as the owner of the table. Nothing is executed. */
 async function check(
   tx: Transaction,
-  settings: Settings,
+  { settings, onlyLooks }: Planning,
   files: Files,
   own: OwnJob,
   faults: Fault[],
-): Promise<Built | undefined> {
+): Promise<{ built: Built; indexes: IndexPlan[] } | undefined> {
   const before = faults.length;
-  const fault = (path: (string | number)[], message: string, offset?: number) =>
+  const fault = (path: Path, message: string, offset?: number) =>
     void faults.push({ ...files.at(own.name, path, offset), message });
-  const table = await seeTable(tx, own.table).catch(() => undefined);
+  const table = await seeTable(tx, own.table);
   if (!table) {
-    fault(['table'], `there is no table ${own.table}, or it is a view`);
+    fault(['table'], await whyNoTable(tx, own.table));
     return undefined;
   }
   let built: Built | undefined;
   await asOwner(tx, table, async () => {
-    const read = (sql: string, type: string | null) => readExpression(tx, table, sql, type);
-    const statement = (sql: string) => readStatement(tx, table, sql);
-    built = await build(own, table, { read, readStatement: statement, fault, dbZone: settings.dbTimezone });
+    built = await build(own, table, {
+      read: (...asked) => readExpression(tx, table, ...asked),
+      readStatement: (sql) => readStatement(tx, table, sql),
+      knowsZone: (zone) => knowsZone(tx, zone),
+      ...{ fault, dbZone: settings.dbTimezone },
+    });
   });
-  return faults.length > before ? undefined : built;
+  await checkDeletes(tx, own, built!, fault);
+  if (faults.length > before) return undefined;
+  let indexes: IndexPlan[] = [];
+  const refused = (rule: string, why: string) =>
+    fault(['rules', rule.replace(/ \(missed\)$/, ''), 'due'], `no index can find its rows: ${why}`);
+  await tx.query('savepoint trying');
+  if (!onlyLooks) await makeFunctions(tx, built!.makes);
+  await asOwner(tx, table, async () => {
+    indexes = await planIndexes(tx, built!, settings, refused);
+  });
+  await tx.query('rollback to savepoint trying');
+  return faults.length > before ? undefined : { built: built!, indexes };
 }
 
-async function compare(
+async function checkDeletes(
   tx: Transaction,
-  settings: Settings,
-  definition: OwnJob,
-  built: Built,
-  before: Version<OwnJob> | undefined,
-): Promise<Change> {
+  { rules }: OwnJob,
+  { table, notes }: Built,
+  fault: (path: Path, message: string) => void,
+): Promise<void> {
+  const deleting = Object.keys(rules).filter((name) => rules[name]!.delete);
+  if (deleting.length === 0) return;
+  const found = await cascades(tx, table.oid);
+  for (const name of deleting) {
+    for (const each of found.faults) fault(['rules', name, 'delete'], each);
+    notes.push(...found.notes.map((each) => `${name}: ${each}`));
+  }
+}
+
+interface Comparing {
+  definition: OwnJob;
+  built: Built;
+  indexes: IndexPlan[];
+  before: Version<OwnJob> | undefined;
+  made: Made[];
+}
+
+async function compare(tx: Transaction, applying: Planning, comparing: Comparing): Promise<Change> {
+  const { settings, onlyLooks } = applying;
+  const { definition, built, indexes, before, made } = comparing;
   const { job, table } = built;
-  const rulesBefore = before?.compiled?.job.rules ?? {};
+  const compiled = isUsable(before) ? before.compiled : null;
+  const rulesBefore = compiled?.job.rules ?? {};
   const stays = ([name]: [string, string]) => job.rules[name]?.due === rulesBefore[name]?.due;
   const found = { ...table, columns: { ...table.columns, ...built.columns } };
+  const byApply = ({ place, isThere }: IndexPlan) => !isThere || made.some((each) => each.place === place);
   const kept = leavingAlone(
-    { job, found, dbZone: settings.dbTimezone, since: {} },
-    Object.fromEntries(Object.entries(before?.compiled?.since ?? {}).filter(stays)),
+    {
+      ...{ job, found, dbZone: settings.dbTimezone, since: {}, functions: built.functions, needs: built.needs },
+      indexes: Object.fromEntries(indexes.map((index) => [index.place, byApply(index)])),
+    },
+    Object.fromEntries(Object.entries(compiled?.since ?? {}).filter(stays)),
   );
-  const was = before?.compiled ? before.definition : null;
-  const differs = was ? differences(was, definition) : [];
-  const isSame = was && differs.length === 0 && isDeepStrictEqual(before!.compiled, JSON.parse(JSON.stringify(kept)));
+  const was = compiled ? before!.definition : null;
+  const differs = was ? [...differences(was, definition), ...drift(compiled!, kept, indexes)] : [];
   const newRules = Object.keys(job.rules).filter((name) => !(name in rulesBefore));
+  await tx.query('savepoint looking');
+  if (!onlyLooks) await makeFunctions(tx, built.makes);
+  const due = await dueNow(tx, kept, table, settings, newRules);
+  await tx.query('rollback to savepoint looking');
+  const isSame = was && differs.length === 0;
   return {
     ...{ name: job.name, table: `${table.schema}.${table.name}`, definition, built, kept, differs, failing: [] },
     what: isSame ? 'same' : was ? 'changed' : 'new',
-    indexes: await planIndexes(tx, built, settings),
-    due: await dueNow(tx, kept, table, settings, newRules),
+    ...{ indexes, due },
   };
 }
 
@@ -136,19 +201,6 @@ export function leavingAlone(kept: Kept, since: Record<string, string>): Kept {
   return { ...kept, job: { ...kept.job, rules }, since: { ...kept.since, ...since } };
 }
 
-function differences(was: OwnJob, is: OwnJob): string[] {
-  const keys = ['name', 'table', 'id', 'zone', 'where', 'everyMinutes', 'summary'] as const;
-  const ofJob = keys.filter((key) => !isDeepStrictEqual(was[key], is[key])).map((key) => `"${key}"`);
-  const rules = [...new Set([...Object.keys(was.rules), ...Object.keys(is.rules)])];
-  const ofRules = rules
-    .filter((name) => !isDeepStrictEqual(was.rules[name], is.rules[name]))
-    .map((name) => {
-      if (!(name in was.rules)) return `the rule "${name}" is new`;
-      return name in is.rules ? `the rule "${name}" is another` : `the rule "${name}" is gone`;
-    });
-  return [...ofJob.map((key) => `${key} is another`), ...ofRules];
-}
-
 const PLAYED = 100;
 
 export interface Played {
@@ -160,19 +212,23 @@ export interface Played {
 
 /** What its rules make of some real rows, rolled back: a trial that sees triggers, and rules that feed one another. */
 export async function play({ db, settings, log }: Applying, change: Change): Promise<Played> {
-  const { name, definition, kept } = change;
+  const { name, definition, kept, built } = change;
   const result = await run(db, settings, log, {
     ...{ jobs: { builtIn: [], own: [name] }, stop: new Stop(), timeoutSeconds: 30, batchSize: PLAYED, most: PLAYED },
     ...{ dryRun: true, debug: false, by: 'apply', evenIfPaused: true },
-    before: (tx) => keepJob(tx, name, definition, kept, 'apply'),
+    before: async (tx) => {
+      await makeFunctions(tx, built!.makes);
+      await keepJob(tx, name, definition, kept, 'apply');
+    },
   });
   const [job] = result.jobs;
-  const rows = job!.failures.map(({ id, rule, error: why }) => ({
+  if (!job) return { faults: result.skipped.map(({ why }) => why), rows: [] };
+  const rows = job.failures.map(({ id, rule, error: why }) => ({
     why,
     sentence: `row ${id} fails by the rule "${rule}": ${why}`,
   }));
   return {
-    faults: [...(job!.error ? [job!.error] : []), ...rows.filter(isOfRule).map(({ sentence }) => sentence)],
+    faults: [...(job.error ? [job.error] : []), ...rows.filter(isOfRule).map(({ sentence }) => sentence)],
     rows: rows.filter((each) => !isOfRule(each)).map(({ sentence }) => sentence),
   };
 }
@@ -180,28 +236,33 @@ export async function play({ db, settings, log }: Applying, change: Change): Pro
 /** Not the row, but the rule is wrong. */
 const isOfRule = ({ why }: { why: string }) => [STILL_DUE, TWICE].includes(why);
 
-/** Adds the columns, builds the indexes, and then switches all definitions at once. */
+/** Builds the indexes, switches all definitions at once, and drops the indexes that nothing uses any more. */
 export async function carryOut(
   { db }: Applying,
   changes: Change[],
   by: string,
   say: (step: string) => void,
 ): Promise<void> {
-  for (const { indexes } of changes)
-    for (const index of indexes) {
-      if (index.isThere) continue;
-      await buildIndex(db, index);
-      say(`built the index ${index.place}`);
-    }
+  const makes = changes.flatMap(({ built }) => built?.makes ?? []);
+  await db.transaction((tx) => makeFunctions(tx, makes));
+  const indexes = new Map(changes.flatMap((change) => change.indexes.map((index) => [index.place, index])));
+  for (const index of indexes.values()) {
+    if (index.isThere) continue;
+    await buildIndex(db, index);
+    say(`built the index ${index.place}`);
+  }
   await db.transaction(async (tx) => {
     await tx.query(`select set_config('lock_timeout', '10s', true)`);
+    const renamed = changes.flatMap(({ name, definition, what }) =>
+      definition?.was !== undefined && what !== 'removed' ? [{ was: definition.was, name }] : [],
+    );
     for (const { name, what, definition, kept } of changes) {
       if (what === 'removed') await keepJob(tx, name, null, null, by);
-      if (what !== 'new' && what !== 'changed') continue;
-      await keepJob(tx, name, definition, kept, by);
-      if (definition!.was !== undefined) await rename(tx, definition!.was, name, by);
+      if (what === 'new' || what === 'changed') await keepJob(tx, name, definition, kept, by);
     }
+    await rename(tx, renamed, by);
   });
+  await dropUnused(db, say);
 }
 
 export async function addColumns(
@@ -218,23 +279,4 @@ export async function addColumns(
     }),
   );
   for (const [column] of missing) say(`added the column ${table.schema}.${table.name}.${column}`);
-}
-
-/** One that was broken off leaves an index that nobody uses: it is made anew. */
-async function buildIndex(db: Database, { place, statement }: IndexPlan): Promise<void> {
-  const client = await db.client();
-  await client.query('set search_path = pg_catalog, pg_temp');
-  await client.query(`drop index concurrently if exists ${place}`);
-  await client.query(statement);
-}
-
-/** Pauses, failures and history move along to the new name. */
-async function rename(tx: Transaction, was: string, name: string, by: string): Promise<void> {
-  for (const table of ['runs', 'events', 'failures', 'controls'])
-    await tx.query(`update scheduler.${table} set job = :name::text where job = :was::text`, { was, name });
-  const [row] = await tx.query<{ is: boolean }>(
-    `select exists (select from scheduler.jobs where name = :was::text) as is`,
-    { was },
-  );
-  if (row!.is) await keepJob(tx, was, null, null, by);
 }

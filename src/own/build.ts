@@ -1,45 +1,50 @@
-import type { Conditions, Event, Job, Rule } from '../job/define.ts';
-import { columnsIn, quoteName, quoteText } from '../job/expressions.ts';
-import type { OwnJob, OwnRule, Path } from './definition.ts';
+import type { Conditions, Job, Rule } from '../job/define.ts';
+import { quoteName, quoteText } from '../job/expressions.ts';
+import { ALSO, type OwnJob, type OwnRule, type Path } from './definition.ts';
 import { dueOf, instantOf, NotATime, plainColumn, type Types, type Zones, zoneOf } from './due.ts';
-import type { Reading, Refusal, Seen } from './server.ts';
+import { checkText, eventOf, noColumn, type Telling } from './event.ts';
+import {
+  type Building,
+  type Built,
+  conditions,
+  type Making,
+  mayAct,
+  noCondition,
+  REACHING,
+  read,
+  readsClock,
+  WORDS,
+} from './making.ts';
+import { innerNames, withInnerNames } from './names.ts';
+import { guarded, whyNotGuarded } from './raising.ts';
+import type { Seen } from './server.ts';
 
 /** Makes of a job in a file what the engine knows as a job. */
 
-export interface Built {
-  job: Job;
-  table: Seen;
-  /** Columns that the table must get. */
-  columns: Record<string, string>;
-  /** What is worth knowing of it, and no fault. */
-  notes: string[];
-  functions: Record<string, string>;
-  /** Tables into which its statements insert. */
-  inserts: string[];
-}
-
-/** Who reads expressions, and who is told of faults. */
-export interface Building {
-  read(expression: string, type: string | null): Promise<Reading | Refusal>;
-  readStatement(statement: string): Promise<{ sql: string; tables: string[] } | Refusal>;
-  fault(path: Path, message: string, offset?: number): void;
-  dbZone: string;
-}
-
-const SECRET = /passw(or)?d|secret|token|api_?key|private_?key|(^|_)(pin|otp)$/i;
 const ORDER = 1000;
 
-export async function build(own: OwnJob, table: Seen, building: Building): Promise<Built | undefined> {
+const HAS_COME = 'its due time has come';
+
+export async function build(own: OwnJob, table: Seen, building: Building): Promise<Built> {
   const types: Types = { ...table.columns };
   const key = keyOf(own, table, building);
-  if (key === undefined) return undefined;
-  const built: Making['built'] = { columns: {}, notes: [], functions: {}, inserts: [] };
+  const built: Making['built'] = { columns: {}, notes: [], functions: {}, needs: [], makes: [] };
+  if (own.zone !== undefined && !(own.zone in types) && !(await building.knowsZone(own.zone)))
+    building.fault(
+      ['zone'],
+      `"${own.zone}" is neither a column of the table nor a time zone that the server knows, such as Europe/Berlin`,
+    );
   const zones = { zone: zoneOf(own, types), dbZone: building.dbZone };
-  const making: Making = { own, table, types, zones, building, built, where: {}, apart: [] };
+  const making: Making = { own, table, key, types, zones, building, built, where: {}, apart: [] };
   Object.assign(making, await conditions(making, own.where, ['where']));
   const rules: Record<string, Rule> = {};
   for (const [name, rule] of Object.entries(own.rules)) Object.assign(rules, await rulesOf(making, name, rule));
   const columns = { ...types, ...built.columns };
+  const inner = innerNames(Object.keys(columns), key);
+  const column = ([name, type]: [string, string]) => {
+    const is = inner.get(name);
+    return is === undefined ? [name, { kind: 'plain', type }] : [is, { kind: 'plain', type, is: name }];
+  };
   const job: Job = {
     name: own.name,
     summary: own.summary ?? `${Object.keys(own.rules).join(', ')} on ${table.schema}.${table.name}`,
@@ -50,14 +55,14 @@ export async function build(own: OwnJob, table: Seen, building: Building): Promi
       recognisedBy: [],
       key,
       quoted: true,
-      columns: Object.fromEntries(Object.entries(columns).map(([name, type]) => [name, { kind: 'plain', type }])),
+      columns: Object.fromEntries(Object.entries(columns).map(column)),
     },
-    rules,
+    rules: withInnerNames(rules, Object.keys(types), inner),
   };
   return { job, table, ...built };
 }
 
-function keyOf({ id }: OwnJob, table: Seen, { fault }: Building): string | undefined {
+function keyOf({ id }: OwnJob, table: Seen, { fault }: Building): string {
   const { primaryKey, columns } = table;
   const key = id ?? (primaryKey.length === 1 ? primaryKey[0] : undefined);
   const place = `${table.schema}.${table.name}`;
@@ -66,90 +71,42 @@ function keyOf({ id }: OwnJob, table: Seen, { fault }: Building): string | undef
       ['table'],
       `the primary key of ${place} has ${primaryKey.length} columns: say with "id" which column names a row`,
     );
-  else if (!(key in columns)) fault(['id'], `${place} has no column "${key}"`);
-  else if (key !== 'id' && 'id' in columns)
-    fault(['id'], `${place} has a column "id" that is not the key: a job needs it as the key`);
-  else return key;
-  return undefined;
-}
-
-interface Making {
-  own: OwnJob;
-  table: Seen;
-  types: Types;
-  zones: Zones;
-  building: Building;
-  built: Pick<Built, 'columns' | 'notes' | 'functions' | 'inserts'>;
-  /** The conditions for every rule, and those of them that are asked of each row apart. */
-  where: Conditions;
-  apart: string[];
-}
-
-/** They wait, or reach out of the transaction. */
-const REACHING =
-  /^(pg_catalog\.)?(pg_notify|nextval|setval|set_config|pg_(try_)?advisory|pg_sleep|pg_terminate|pg_cancel|pg_read|pg_ls|pg_logical|pg_reload|pg_rotate|lo_|dblink|\w+_to_xml)/;
-
-async function read(making: Making, sql: string, path: Path, type: string | null = null): Promise<Reading | undefined> {
-  const { building, built } = making;
-  const reading = await building.read(sql, type);
-  if ('message' in reading) {
-    building.fault(path, reading.message, reading.offset);
-    return undefined;
-  }
-  Object.assign(built.functions, reading.functions);
-  const reaching = reading.acting.filter((name) => type === null || REACHING.test(name));
-  if (reaching.length > 0)
-    building.fault(path, `${reaching.join(', ')} may act, or answer another thing each time: that has no place here`);
-  else if (reading.together) building.fault(path, 'this is not about one row: it sums up several');
-  else return reading;
-  return undefined;
-}
-
-/** Conditions by their names; those that may raise, or read other rows, are asked of each row of a batch. */
-async function conditions(making: Making, where: Conditions, path: Path): Promise<Pick<Making, 'where' | 'apart'>> {
-  const made = { where: { ...making.where }, apart: [...making.apart] };
-  for (const [name, sql] of Object.entries(where)) {
-    const here = name === sql ? path : [...path, name];
-    const reading = await read(making, sql, here);
-    if (!reading) continue;
-    const { fault } = making.building;
-    const clock = reading.clock || /\bnow\b/.test(reading.sql.replace(/'(?:[^']|'')*'|"(?:[^"]|"")+"/g, ''));
-    if (reading.type !== 'boolean') fault(here, `a condition is true or false, and this is of type ${reading.type}`);
-    else if (clock || reading.unsteady.some((each) => CLOCKS.has(each)))
-      fault(here, 'a condition does not read the clock: what becomes true with time is a due time');
-    else made.where[name] = reading.sql;
-    if (reading.isSafe) continue;
-    made.apart.push(name);
-    making.built.notes.push(`${[...here].join('.')} is not part of an index, as ${whyApart(reading)}`);
-  }
-  return made;
-}
-
-const CLOCKS = new Set(['now', 'clock_timestamp', 'statement_timestamp', 'transaction_timestamp', 'timeofday']);
-
-function whyApart({ subquery, unsteady }: Reading): string {
-  if (subquery) return 'it reads other rows, as they are when a batch begins';
-  if (unsteady.length > 0) return `${unsteady.join(', ')} may answer one thing today and another tomorrow`;
-  return 'it may fail for some values';
+  else if (!(key in columns)) fault(['id'], noColumn(key, columns));
+  return key ?? 'id';
 }
 
 async function rulesOf(making: Making, name: string, rule: OwnRule): Promise<Record<string, Rule>> {
   const { types, zones } = making;
   const path: Path = ['rules', name];
-  const due = await dueSql(making, rule.due, [...path, 'due']);
-  if (due === undefined) return {};
+  // Where the due time is a column of that name, both are the same.
+  const words = WORDS.filter((word) => plainColumn(rule.due, types) !== word);
+  // A rule with a fault is read to its end, as all faults are named.
+  const { due, apart: itself } = (await dueSql(making, rule.due, [...path, 'due'])) ?? { due: 'null' };
   const { where, apart } = await conditions(making, rule.where, [...path, 'where']);
+  if (itself !== undefined) {
+    where[HAS_COME] = itself;
+    apart.push(HAS_COME);
+  }
   const fails: Conditions = {};
+  const telling: Telling = {
+    key: making.key,
+    types: { ...types, ...making.built.columns },
+    fault: making.building.fault,
+  };
   for (const [sentence, sql] of Object.entries(rule.fails)) {
-    const reading = await read(making, sql, [...path, 'fails', sentence]);
-    if (reading) fails[sentence] = reading.sql;
+    const here = [...path, 'fails', sentence];
+    const reading = await read(making, sql, here, { words });
+    if (reading && reading.type !== 'boolean') making.building.fault(here, noCondition(reading));
+    else if (reading) fails[sentence] = reading.sql;
+    checkText(telling, sentence, here);
   }
   if (making.own.zone !== undefined && making.own.zone in types)
     fails[`the zone '{${making.own.zone}}' is not known`] = `not scheduler.known_zone(${zones.zone})`;
-  if (rule.once !== undefined) keepOnce(making, rule.once, [...path, 'once']);
-  const set = await setOf(making, rule, due, path);
+  if (rule.once !== undefined) keepOnce(making, rule.once, rule, [...path, 'once']);
+  const set = await setOf(making, rule, due, words, path);
   const made: Rule = { due, where, apart, mustEnd: !rule.delete, ...(Object.keys(fails).length > 0 && { fails }) };
-  const event = eventOf(making, rule, Object.keys(set), path);
+  Object.assign(telling.types, making.built.columns);
+  const event = eventOf(telling, rule, Object.keys(set), [...path, 'event']);
   if (rule.delete) Object.assign(made, { delete: true });
   else made.set = set;
   if (rule.also.length > 0) made.also = await alsoOf(making, rule.also, [...path, 'also']);
@@ -171,62 +128,94 @@ async function rulesOf(making: Making, name: string, rule: OwnRule): Promise<Rec
 async function alsoOf({ building, built }: Making, statements: string[], path: Path): Promise<string[]> {
   const also: string[] = [];
   for (const [n, statement] of statements.entries()) {
+    const fault = (message: string, offset?: number) => building.fault([...path, n], message, offset);
     const reading = await building.readStatement(statement);
-    if ('message' in reading) building.fault([...path, n], reading.message, reading.offset);
-    else if (!/^\s*INSERT INTO/.test(reading.sql))
-      building.fault([...path, n], '"also" is a statement "insert into ... select ... from changed"');
+    if ('message' in reading) fault(reading.message, reading.offset);
+    else if (!/^\s*INSERT INTO/.test(reading.sql) || reading.returns) fault(ALSO);
+    else if (reading.acting.some((name) => REACHING.test(name))) fault(mayAct(reading.acting));
+    else if (reading.views.length > 0)
+      fault(`"also" inserts into a table, and reads tables: ${reading.views.join(', ')} is none`);
+    else if (!reading.readsChanged)
+      fault('"also" inserts what it reads from "changed", the rows that were changed: this does not read it');
     else {
       also.push(reading.sql);
-      built.inserts.push(...reading.tables);
+      for (const table of reading.tables) {
+        const rights = reading.sql.startsWith(`INSERT INTO ${table} `) ? inserting(reading.sql) : ['select'];
+        built.needs.push({ table, rights });
+      }
     }
   }
   return also;
 }
 
-function keepOnce({ types, built, building }: Making, column: string, path: Path): void {
+/** To see a conflict is to read. */
+const inserting = (sql: string) => [
+  'insert',
+  ...(sql.includes('ON CONFLICT') ? ['select'] : []),
+  ...(sql.includes('DO UPDATE') ? ['update'] : []),
+];
+
+function keepOnce({ types, built, building }: Making, column: string, { due, set }: OwnRule, path: Path): void {
   const type = types[column];
-  if (type === undefined) built.columns[column] = 'timestamp with time zone';
+  if (plainColumn(due, types) === column)
+    building.fault(path, `"${column}" is the due time itself: name a column that keeps which one was done`);
+  else if (column in set) building.fault(path, `"once" sets "${column}", and so does "set": leave it out there`);
+  else if (type === undefined) built.columns[column] = 'timestamp with time zone';
   else if (type !== 'timestamp with time zone')
     building.fault(path, `"${column}" is of type ${type}: it must be timestamptz, to keep the time exactly`);
 }
 
+/** When it is due; and a condition besides, where only the batch can ask the expression itself. */
 async function dueSql(
-  { types, zones, building, ...making }: Making,
+  making: Making,
   due: OwnRule['due'],
   path: Path,
-): Promise<string | undefined> {
+): Promise<{ due: string; apart?: string } | undefined> {
+  const { types, zones, building, built } = making;
   try {
     const sql = dueOf(due, types, zones);
-    if (sql !== undefined) return sql;
+    if (sql !== undefined) return { due: sql };
   } catch (error) {
     if (!(error instanceof NotATime)) throw error;
-    building.fault(path, error.message);
+    building.fault(path, error.message, error.offset);
     return undefined;
   }
-  const reading = await read({ types, zones, building, ...making }, due as string, path);
+  const reading = await read(making, due as string, path);
   if (!reading) return undefined;
   const at = instantOf(reading.sql, reading.type, zones);
+  const obstacle = at ? whyNotGuarded(reading) : undefined;
   if (!at) building.fault(path, `a due time is a timestamp or a date, and this is of type ${reading.type}`);
-  else if (!reading.isSafe || reading.clock || /\bnow\b/.test(reading.sql))
-    building.fault(
-      path,
-      'a due time in SQL may use columns, constants, coalesce, greatest, least and case: others may fail, or change by themselves; write COLUMN + 3 days for a span',
-    );
-  else return at;
+  else if (readsClock(reading))
+    building.fault(path, 'a due time does not read the clock: it is a time that the row tells');
+  else if (reading.isSafe) return { due: at };
+  else if (obstacle) building.fault(path, obstacle);
+  else {
+    const { sql, statement } = guarded(reading, types, zones.dbZone);
+    built.makes.push(statement);
+    return { due: instantOf(sql, reading.type, zones)!, apart: `${at} <= now` };
+  }
   return undefined;
 }
 
 /** The new values of a row: those of "set", "once" and "repeat". */
-async function setOf(making: Making, rule: OwnRule, due: string, path: Path): Promise<Record<string, string>> {
+async function setOf(
+  making: Making,
+  rule: OwnRule,
+  due: string,
+  words: string[],
+  path: Path,
+): Promise<Record<string, string>> {
   const { types, zones, table, building, built } = making;
   const set: Record<string, string> = {};
   for (const [column, sql] of Object.entries(rule.set)) {
-    const here = [...path, 'set'];
-    if (!(column in types)) building.fault(here, `${table.schema}.${table.name} has no column "${column}"`);
+    const here = [...path, 'set', column];
+    if (!(column in types)) building.fault(here, noColumn(column, types));
+    else if (column === making.key)
+      building.fault(here, `the column "${column}" names the row: a rule does not change it`);
     else if (table.generated.includes(column))
       building.fault(here, `the column "${column}" is generated: nobody can set it`);
     else {
-      const reading = await read(making, sql, here, types[column]!);
+      const reading = await read(making, sql, here, { column, words });
       if (reading) set[column] = reading.sql;
     }
   }
@@ -237,6 +226,7 @@ async function setOf(making: Making, rule: OwnRule, due: string, path: Path): Pr
     building.fault([...path, 'repeat'], '"repeat" needs a due time that is a column and no more');
     return set;
   }
+  if (column in set) building.fault([...path, 'set', column], `"repeat" sets "${column}": leave it out of "set"`);
   const first = `${column.slice(0, 57)}_first`;
   if (!(first in types)) built.columns[first] = 'timestamp without time zone';
   const next = `scheduler.repeated(${due}, ${quoteName(first)}, ${quoteText(rule.repeat)}::interval, ${zones.zone}, now)`;
@@ -249,36 +239,4 @@ async function setOf(making: Making, rule: OwnRule, due: string, path: Path): Pr
 function stored(instant: string, type: string, { zone, dbZone }: Zones): string {
   if (type === 'date') return `(${instant} at time zone ${zone})::date`;
   return type.includes('without') ? `${instant} at time zone ${quoteText(dbZone)}` : instant;
-}
-
-const AS_IS = /^(smallint|integer|bigint|numeric|real|double|boolean|date)/;
-const LONGEST = 200;
-
-function eventOf(making: Making, rule: OwnRule, set: string[], path: Path): Event | undefined {
-  const { types, built, building, table } = making;
-  if (!rule.event) return undefined;
-  const { type, channels, message } = rule.event;
-  const all = { ...types, ...built.columns };
-  const ofDue = Object.keys(types).filter((column) =>
-    typeof rule.due !== 'string'
-      ? [rule.due.date, rule.due.time].includes(column)
-      : new RegExp(`(^|\\W)${column.replace(/\W/g, '\\$&')}(\\W|$)`).test(rule.due),
-  );
-  const columns = rule.event.data ?? [...new Set([...ofDue, ...set])];
-  const here = [...path, 'event'];
-  for (const column of [...columns, ...channels.flatMap(columnsIn), ...columnsIn(message ?? '')]) {
-    if (!(column in all)) building.fault(here, `${table.schema}.${table.name} has no column "${column}"`);
-    else if (SECRET.test(column) && !rule.event.data?.includes(column))
-      building.fault(here, `the column "${column}" looks like a secret: name it in "data" if listeners may read it`);
-  }
-  const data = Object.fromEntries(
-    columns.filter((column) => column !== 'id').map((column) => [column, told(column, all[column] ?? 'text')]),
-  );
-  return { type, channels, data: { id: '"id"', ...data }, ...(message !== undefined && { message }) };
-}
-
-function told(column: string, type: string): string {
-  const name = quoteName(column);
-  if (/^timestamp.* with time zone/.test(type)) return `scheduler.iso(${name})`;
-  return AS_IS.test(type) ? name : `left(${name}::text, ${LONGEST})`;
 }

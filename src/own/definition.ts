@@ -48,3 +48,5 @@ export interface Files {
 }
 
 export const SPAN = /^(\d+)\s*(minute|hour|day|week|month|year)s?$/i;
+
+export const ALSO = '"also" is one statement, "insert into … select … from changed", without "returning"';

@@ -1,5 +1,6 @@
 import { quoteName, quoteText } from '../job/expressions.ts';
 import type { OwnJob, OwnRule } from './definition.ts';
+import { noColumn } from './event.ts';
 import { columnName } from './sql.ts';
 
 /** The times that a rule can be written with, as SQL that never raises. A column is written in quotes. */
@@ -14,7 +15,32 @@ const FORM = new RegExp(
   'i',
 );
 
-export class NotATime extends Error {}
+export class NotATime extends Error {
+  /** The character of it. */
+  readonly offset: number | undefined;
+
+  constructor(message: string, offset?: number) {
+    super(message);
+    this.offset = offset;
+  }
+}
+
+const UNKNOWN_UNIT = new RegExp(
+  String.raw`^${COLUMN}\s*[+-]\s*(?:\d+|${COLUMN})\s+(?!at\s)([A-Za-z]\w*)\s*(?:at\s.*)?$`,
+  'di',
+);
+const NO_TIME = /\sat\s+(\d[\d:.]*)$/di;
+
+/** What looks like one of the forms, and is none of them. */
+function refuse(due: string): void {
+  const [unit, time] = [UNKNOWN_UNIT.exec(due)?.indices?.[3], NO_TIME.exec(due)?.indices?.[1]];
+  if (unit)
+    throw new NotATime(
+      `"${due.slice(...unit)}" is not a unit; valid: second, minute, hour, day, week, month, year`,
+      unit[0],
+    );
+  if (time) throw new NotATime(`"${due.slice(...time)}" is not a time of the day, from 00:00 to 23:59`, time[0]);
+}
 
 /** SQL for the zone of a row. */
 export const zoneOf = ({ zone }: Pick<OwnJob, 'zone'>, types: Types): string => {
@@ -39,10 +65,16 @@ export function dueOf(due: OwnRule['due'], types: Types, { zone, dbZone }: Zones
     return `scheduler.instant(scheduler.opening(${quoteName(date)}, ${quoteName(time)}), ${zone})`;
   }
   const [, first, sign, count, unit, other, otherUnit, hour, minute] = FORM.exec(due.trim()) ?? [];
-  if (first === undefined || (other !== undefined && /^at$/i.test(other))) return undefined;
+  if (first === undefined || (other !== undefined && /^at$/i.test(other))) {
+    refuse(due);
+    return undefined;
+  }
   const column = known(columnName(first), types);
   const at = instantOf(quoteName(column), types[column]!, { zone, dbZone });
-  if (!at) throw new NotATime(`"${column}" is of type ${types[column]}, which is neither a timestamp nor a date`);
+  if (!at)
+    throw new NotATime(
+      `"${column}" is of type ${types[column]}, which is neither a timestamp nor a date; write { date: COLUMN, time: COLUMN } for a time of a day`,
+    );
   if (sign === undefined && hour === undefined) return at;
   const clock = hour === undefined ? 'null' : quoteText(`${hour}:${minute}`);
   return `scheduler.moved(${at}, ${spanOf({ sign, count, unit, other, otherUnit }, types)}, ${clock}::time, ${zone})`;
@@ -74,7 +106,7 @@ function spanOf({ sign = '+', count, unit, other, otherUnit }: Span, types: Type
 
 function known(column: string, types: Types): string {
   if (column in types) return column;
-  throw new NotATime(`the table has no column "${column}"`);
+  throw new NotATime(noColumn(column, types));
 }
 
 /** An instant, as columns of times hold it; undefined for other types. */

@@ -1,17 +1,8 @@
-import {
-  isMap,
-  isScalar,
-  isSeq,
-  LineCounter,
-  type Node,
-  type Pair,
-  parseDocument,
-  type Scalar,
-  type YAMLMap,
-} from 'yaml';
+import { isAlias, isMap, isScalar, isSeq, LineCounter, type Node, type Pair, parseDocument, type YAMLMap } from 'yaml';
 import { nearest } from '../base/nearest.ts';
 import type { Fault, Files, OwnJob, OwnRule, Path } from './definition.ts';
-import { SPAN } from './definition.ts';
+import { ALSO, SPAN } from './definition.ts';
+import { nameOf, offsetIn, offsetOf } from './places.ts';
 import { pairsOf, whatIsWrong } from './sql.ts';
 
 /** Reads files of jobs. Every fault is kept with its place, and reading goes on. */
@@ -35,7 +26,7 @@ export function readFiles(sources: Source[], taken: string[]): Files {
       else if (places.has(job.name)) read.fault(node, `there are two jobs named "${job.name}"`);
       else {
         jobs.push(job);
-        places.set(job.name, (path, offset) => read.place(read.nodeAt(node, path), offset));
+        places.set(job.name, (path, offset) => read.place(node, path, offset));
       }
     }
   }
@@ -53,7 +44,8 @@ class Reader {
   }
 
   jobs(): { job: OwnJob; node: Node }[] {
-    const document = parseDocument(this.#source.text, { lineCounter: this.#lines, prettyErrors: false });
+    const options = { lineCounter: this.#lines, prettyErrors: false, uniqueKeys: false };
+    const document = parseDocument(this.#source.text, options);
     for (const { message, pos } of [...document.errors, ...document.warnings])
       this.#add(pos[0], `this is not YAML: ${message.split('\n')[0]!.replace(/\.$/, '')}`);
     if (document.errors.length > 0) return [];
@@ -63,38 +55,26 @@ class Reader {
     if (!root || !this.#isMap(root, nothing)) return [];
     const { jobs } = this.#keys(root, ['jobs'], 'a file of jobs');
     if (!jobs || !this.#isMap(jobs, nothing)) return [];
-    return jobs.items.flatMap((pair) => {
-      const name = String((pair.key as Scalar).value);
-      const node = pair.value as Node | null;
+    return this.#pairs(jobs).flatMap(({ name, key, value }) => {
       if (!NAME.test(name))
         this.fault(
-          pair.key as Node,
+          key,
           `"${name}" is not a name for a job: up to 40 small letters, digits and "-", the first a letter`,
         );
-      if (!node || !this.#isMap(node, `the job "${name}" needs a map, with "table" and "rules"`)) return [];
-      const job = this.#job(name, node);
-      return job ? [{ job, node }] : [];
+      if (!this.#isMap(value ?? key, `the job "${name}" needs a map, with "table" and "rules"`)) return [];
+      const job = this.#job(name, value as YAMLMap);
+      return job ? [{ job, node: value! }] : [];
     });
   }
 
-  fault(node: Node, message: string, offset?: number): void {
-    this.#faults.push({ ...this.place(node, offset), message });
+  fault(node: Node, message: string, offset = 0): void {
+    const isOne = isAlias(node);
+    const said = isOne ? `an alias such as *${node.source} is not read: write the value out` : message;
+    this.#add(offsetIn(this.#source.text, node, isOne ? 0 : offset), said);
   }
 
-  /** Where a value begins; or a character of it, which can be told of a text that is written as it is. */
-  place(node: Node, offset = 0): Omit<Fault, 'message'> {
-    const isQuoted = isScalar(node) && /^QUOTE/.test(node.type ?? '');
-    const isPlain = isScalar(node) && (node.type === 'PLAIN' || isQuoted);
-    return this.#placeOf((node.range?.[0] ?? 0) + (isPlain ? offset + Number(isQuoted) * Math.sign(offset) : 0));
-  }
-
-  /** The value at the end of a path, or the last one on the way to it. */
-  nodeAt(node: Node, [key, ...rest]: Path): Node {
-    if (key === undefined) return node;
-    const next = isMap(node)
-      ? node.items.find((pair) => (pair.key as Scalar).value === key)?.value
-      : isSeq(node) && node.items[Number(key)];
-    return next ? this.nodeAt(next as Node, rest) : node;
+  place(node: Node, path: Path, offset?: number): Omit<Fault, 'message'> {
+    return this.#placeOf(offsetOf(this.#source.text, node, path, offset));
   }
 
   #placeOf(offset: number): Omit<Fault, 'message'> {
@@ -112,12 +92,26 @@ class Reader {
     return false;
   }
 
+  /** What a map holds, by name. Of a name that is there twice, the first counts. */
+  #pairs(map: YAMLMap): { name: string; key: Node; value: Node | undefined }[] {
+    const names = new Set<string>();
+    return (map.items as Pair<Node, Node | null>[]).flatMap(({ key, value }) => {
+      const name = nameOf(key);
+      if (!isScalar(key)) this.fault(key, 'a key is a word');
+      else if (names.has(name)) this.fault(key, `"${name}" is there twice`);
+      else {
+        names.add(name);
+        return { name, key, value: value && !(isScalar(value) && value.value === null) ? value : undefined };
+      }
+      return [];
+    });
+  }
+
   /** The values of a map by their keys. A key that is none of those is a fault. */
   #keys(map: YAMLMap, valid: string[], what: string): Record<string, Node | undefined> {
     const found: Record<string, Node> = {};
-    for (const { key, value } of map.items as Pair<Scalar, Node | null>[]) {
-      const name = String(key.value);
-      if (valid.includes(name) && value && !(isScalar(value) && value.value === null)) found[name] = value;
+    for (const { name, key, value } of this.#pairs(map)) {
+      if (valid.includes(name) && value) found[name] = value;
       else if (valid.includes(name)) this.fault(key, `"${name}" has no value`);
       else {
         const meant = nearest(name, valid);
@@ -135,7 +129,7 @@ class Reader {
       const value = typeof node.value === 'string' ? node.value.trim() : text;
       if (value !== '') return value;
     }
-    this.fault(node, `${what} is a text`);
+    this.fault(node, `${what} is a text, and not ${isMap(node) ? 'a map' : isSeq(node) ? 'a list' : 'empty'}`);
     return undefined;
   }
 
@@ -151,9 +145,8 @@ class Reader {
   #map<T>(node: Node | undefined, what: string, read: (node: Node, key: string) => T | undefined): Record<string, T> {
     if (!node || !this.#isMap(node, `${what} is a map`)) return {};
     const all: Record<string, T> = {};
-    for (const { key, value } of node.items as Pair<Scalar, Node | null>[]) {
-      const name = String(key.value);
-      if (!value || (isScalar(value) && value.value === null)) this.fault(key, `"${name}" has no value`);
+    for (const { name, key, value } of this.#pairs(node)) {
+      if (!value) this.fault(key, `"${name}" has no value`);
       else {
         const made = read(value, name);
         if (made !== undefined) all[name] = made;
@@ -258,6 +251,7 @@ class Reader {
     for (const { name, sql: value, offset } of pairsOf(sql)) {
       if (name === undefined) this.fault(node!, '"set" is a list of COLUMN = VALUE', offset);
       else if (name in set) this.fault(node!, `"set" names the column "${name}" twice`, offset);
+      else if (value === '') this.fault(node!, `the column "${name}" is set to nothing`, offset);
       else set[name] = value;
     }
     return set;
@@ -275,7 +269,7 @@ class Reader {
   #also(node: Node): string | undefined {
     const sql = this.#sql(node, '"also"');
     if (sql === undefined || /^insert\s+into\s[\s\S]*\sselect\s/i.test(sql)) return sql;
-    this.fault(node, '"also" is a statement "insert into … select … from changed"');
+    this.fault(node, ALSO);
     return undefined;
   }
 

@@ -1,7 +1,7 @@
+import { nearest } from '../base/nearest.ts';
 import type { Transaction } from '../db/client.ts';
 import { named, OPENED } from '../db/search-path.ts';
-import { quoteName } from '../job/expressions.ts';
-import type { Found } from '../job/tables.ts';
+import { type Found, qualified } from '../job/tables.ts';
 
 /** What the server says of a table, and how it reads an expression on its rows. */
 
@@ -15,8 +15,11 @@ export interface Seen extends Found {
 
 /** The table of that name, as the application would find it. */
 export async function seeTable(tx: Transaction, table: string): Promise<Seen | undefined> {
-  const [found] = await tx.query<Seen>(
-    `with wanted as materialized (select parse_ident(:table::text) as parts),
+  let found: Seen | undefined;
+  // A name may be none.
+  await tx.attempt(async () => {
+    [found] = await tx.query<Seen>(
+      `with wanted as materialized (select parse_ident(:table::text) as parts),
      found as (
        select case cardinality(parts)
          when 1 then ${named('parts[1]')}
@@ -39,8 +42,9 @@ export async function seeTable(tx: Transaction, table: string): Promise<Seen | u
        from pg_attribute a where a.attrelid = c.oid and a.attnum > 0 and not a.attisdropped
      ) as all_of
      where c.relkind in ('r', 'p')`,
-    { table },
-  );
+      { table },
+    );
+  });
   return found;
 }
 
@@ -55,6 +59,8 @@ export interface Reading {
   acting: string[];
   /** Functions that are not PostgreSQL's own, with a hash of each. */
   functions: Record<string, string>;
+  /** Other tables that it reads. */
+  tables: string[];
   /** It can be asked of any row without an error. */
   isSafe: boolean;
   clock: boolean;
@@ -70,6 +76,7 @@ export interface Refusal {
 
 interface Answer extends Omit<Reading, 'isSafe'> {
   error?: string;
+  state?: string;
   operators: string[];
   raises: boolean;
 }
@@ -98,15 +105,20 @@ export async function readExpression(
   tx: Transaction,
   table: Seen,
   expression: string,
-  type: string | null,
+  column: string | null,
+  words: string[],
 ): Promise<Reading | Refusal> {
-  const values = { oid: table.oid, expression, type };
+  const values = { oid: table.oid, expression, column, words };
   const [row] = await tx.query<{ answer: Answer }>(
-    `select scheduler.read_expression(:oid::oid, :expression::text, :type::text, current_setting('scheduler.search_path')) as answer`,
+    `select scheduler.read_expression(:oid::oid, :expression::text, :column::text, :words::text[], current_setting('scheduler.search_path')) as answer`,
     values,
   );
-  const { error, operators, raises, sql, ...answer } = row!.answer;
-  if (error !== undefined) return { message: error, offset: await placeOf(tx, table, expression) };
+  const { error, state, operators, raises, sql, ...answer } = row!.answer;
+  if (error !== undefined) {
+    const offset = await placeOf(tx, table, expression, words);
+    const message = offset === expression.length ? 'this ends before it is complete' : inWords(error, state!, table);
+    return { message, offset };
+  }
   const begin = sql.indexOf('SELECT ') + 'SELECT '.length;
   const isSafe =
     !raises &&
@@ -116,41 +128,84 @@ export async function readExpression(
   return { ...answer, sql: withoutAlias(sql.slice(begin, sql.lastIndexOf(' AS e\n')).trim()), isSafe };
 }
 
-/** A statement on `changed`, and the tables that it names. */
-export async function readStatement(
-  tx: Transaction,
-  table: Seen,
-  statement: string,
-): Promise<{ sql: string; tables: string[] } | Refusal> {
-  const [row] = await tx.query<{ answer: { error?: string; sql: string; tables: string[] } }>(
+const AMBIGUOUS = '42702';
+
+/** A table may have a column that is called like one of the words of a rule. */
+function inWords(error: string, state: string, { schema, name }: Seen): string {
+  const [, word] = /"(now|due_at)"/.exec(error) ?? [];
+  if (state === AMBIGUOUS && word)
+    return `"${word}" is a column of ${schema}.${name}, and has a meaning of its own in a rule: write own_row.${word} for the column, or own_rule.${word}`;
+  return error.replaceAll('own_row.', '');
+}
+
+/** A statement on `changed`, as the server reads it. */
+export interface Statement {
+  sql: string;
+  /** The tables that it names, and what else it names in their place. */
+  tables: string[];
+  views: string[];
+  acting: string[];
+  returns: boolean;
+  readsChanged: boolean;
+}
+
+export async function readStatement(tx: Transaction, table: Seen, statement: string): Promise<Statement | Refusal> {
+  const [row] = await tx.query<{ answer: Statement & { error?: string } }>(
     `select scheduler.read_statement(:oid::oid, :statement::text, current_setting('scheduler.search_path')) as answer`,
     { oid: table.oid, statement },
   );
-  const { error, sql, tables } = row!.answer;
+  const { error, ...answer } = row!.answer;
   if (error !== undefined) return { message: error, offset: undefined };
-  const body = sql.replace(/^BEGIN ATOMIC/, '').replace(/;?\s*END$/, '');
-  return { sql: withoutAlias(body.trim()), tables };
+  const body = answer.sql.replace(/^BEGIN ATOMIC/, '').replace(/;?\s*END$/, '');
+  return { ...answer, sql: withoutAlias(body.trim()) };
+}
+
+export async function knowsZone(tx: Transaction, zone: string): Promise<boolean> {
+  const [row] = await tx.query<{ known: boolean }>('select scheduler.known_zone(:zone::text) as known', { zone });
+  return row!.known;
+}
+
+/** Why there is no table of that name. */
+export async function whyNoTable(tx: Transaction, table: string): Promise<string> {
+  const [row] = await tx.query<{ kind: string | null; names: string[] }>(
+    `with parts as (select regexp_split_to_array(:table::text, '\\.') as p)
+     select (select c.relkind from pg_class c join pg_namespace n on n.oid = c.relnamespace
+         where c.relname = p[cardinality(p)] and n.nspname = case cardinality(p) when 1 then n.nspname else p[1] end limit 1) as kind,
+       array(select case cardinality(p) when 1 then c.relname::text else n.nspname || '.' || c.relname end
+         from pg_class c join pg_namespace n on n.oid = c.relnamespace
+         where c.relkind in ('r', 'p') and n.nspname not in ('pg_catalog', 'information_schema', 'scheduler') and n.nspname !~ '^pg_') as names
+     from parts`,
+    { table },
+  );
+  if (row!.kind && !['r', 'p'].includes(row!.kind))
+    return `${table} is not a table: a job works on the rows of one, not of a view`;
+  const meant = nearest(table, row!.names);
+  return `there is no table ${table}; ${meant ? `did you mean ${meant}?` : 'name it with its schema, as in app.accounts'}`;
 }
 
 /** A server tells the place of a fault to whoever sent the statement, and not to a function. */
-async function placeOf(tx: Transaction, table: Seen, expression: string): Promise<number | undefined> {
+async function placeOf(tx: Transaction, table: Seen, expression: string, words: string[]): Promise<number | undefined> {
   const before = 'select (';
   let position: number | undefined;
   await tx.query('savepoint reading');
   // Opened, it would be pinned again before the next statement; so the path is as an application has it.
   await tx.query(`with ${OPENED} select path from open_path`);
   try {
-    const from = `${quoteName(table.schema)}.${quoteName(table.name)} as own_row, (select null::timestamptz as now, null::timestamptz as due_at) as own_x`;
+    const ours = words.map((word) => `null::timestamptz as ${word}`);
+    const from = `${qualified(table.name, table)} as own_row, (select ${['0 as zero', ...ours].join(', ')}) as own_rule`;
     await tx.query(`${before}${expression}) from ${from} limit 0`);
   } catch (error) {
     const at = Number((error as { position?: string }).position);
-    if (at > before.length && at <= before.length + expression.length) position = at - before.length - 1;
+    // The server counts characters.
+    const characters = [...expression];
+    const n = at - before.length - 1;
+    if (n >= 0 && n <= characters.length) position = characters.slice(0, n).join('').length;
   }
   await tx.query('rollback to savepoint reading');
   return position;
 }
 
-const TOKEN = /E?'(?:[^']|'')*'|own_row\.("(?:[^"]|"")+"|\w+)|own_x\.(now|due_at)|"(?:[^"]|"")+"|\w+|[\s\S]/g;
+const TOKEN = /E?'(?:[^']|'')*'|own_row\.("(?:[^"]|"")+"|\w+)|own_rule\.(now|due_at)|"(?:[^"]|"")+"|\w+|[\s\S]/g;
 
 /** A colon in a text would be taken for a parameter, so it is written another way. */
 function withoutAlias(sql: string): string {

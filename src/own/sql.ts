@@ -1,6 +1,8 @@
 /** What can be told of a piece of SQL without a server: whether it is one expression, and its parts. */
 
-const TOKEN = /'(?:[^']|'')*'|"(?:[^"]|"")+"|\$(\w*)\$[\s\S]*?\$\1\$|--|\/\*|[A-Za-z_]\w*|\s+|[\s\S]/g;
+// As the server takes it apart: what is in a text for it must be in a text here, or a statement could hide in one.
+const TOKEN =
+  /e'(?:[^'\\]|\\[\s\S]|'')*'|'(?:[^']|'')*'|"(?:[^"]|"")+"|\$((?:[a-z_\u0080-\uffff][\w\u0080-\uffff]*)?)\$[\s\S]*?\$\1\$|--|\/\*|[a-z_\u0080-\uffff][\w$\u0080-\uffff]*|\s+|[\s\S]/gi;
 
 interface Token {
   text: string;
@@ -36,6 +38,8 @@ export interface Assignment {
   name: string | undefined;
   sql: string;
   offset: number;
+  /** Where its value begins. */
+  from: number;
 }
 
 /** The assignments of a SET list. */
@@ -50,6 +54,7 @@ export function pairsOf(sql: string): Assignment[] {
       name: name === undefined ? undefined : columnName(name),
       sql: part.slice(all.length).trim(),
       offset: begin + part.search(/\S|$/),
+      from: begin + all.length + part.slice(all.length).search(/\S|$/),
     });
     begin = end + 1;
   };

@@ -1,6 +1,8 @@
-import { usageError } from '../base/errors.ts';
-import type { Transaction } from '../db/client.ts';
+import { EXIT, OperatorError, usageError } from '../base/errors.ts';
+import type { Database, Transaction } from '../db/client.ts';
+import { ROW_HELD, sqlState } from '../db/states.ts';
 import type { Job } from '../job/define.ts';
+import type { Needed } from '../job/rights.ts';
 import type { Found } from '../job/tables.ts';
 
 /** The form in which jobs of your own are kept. */
@@ -13,6 +15,29 @@ export interface Kept {
   dbZone: string;
   /** What was due before is left alone, by rule. */
   since: Record<string, string>;
+  /** The indexes that find its rows, and whether "scheduler apply" made them. */
+  indexes: Record<string, boolean>;
+  /** Functions that its expressions name, with a hash of each and its owner. */
+  functions: Record<string, string>;
+  /** What it does with other tables. */
+  needs: Needed[];
+}
+
+/** Somebody may have written something else there, by hand. */
+export function isKept(compiled: unknown): compiled is Kept {
+  const isObject = (value: unknown) => typeof value === 'object' && value !== null && !Array.isArray(value);
+  const { job, found, dbZone, ...more } = (isObject(compiled) ? compiled : {}) as Partial<Kept>;
+  const objects = [job, job?.table, job?.table?.columns, job?.rules, found, found?.columns, found?.notNull];
+  const rules = isObject(job?.rules) ? Object.values(job!.rules) : [];
+  return (
+    [...objects, ...rules, more.since, more.indexes, more.functions].every(isObject) &&
+    [job!.name, job!.table.name, job!.table.key, found!.schema, found!.oid, dbZone].every(
+      (each) => typeof each === 'string',
+    ) &&
+    rules.every(({ due, where }) => typeof due === 'string' && isObject(where)) &&
+    Number.isInteger(job!.everyMinutes) &&
+    Array.isArray(more.needs)
+  );
 }
 
 /** The newest row of each name. */
@@ -50,6 +75,10 @@ export interface Version<D = unknown> {
   by: string;
 }
 
+/** Whether this version of the program wrote it. */
+export const isUsable = <D>(version: Version<D> | undefined): version is Version<D> =>
+  version !== undefined && version.format === FORMAT && isKept(version.compiled);
+
 export const latestJobs = <D>(tx: Pick<Transaction, 'query'>): Promise<Version<D>[]> =>
   tx.query<Version<D>>(
     `select id::double precision as id, name, definition, compiled, format, at, by from (${LATEST_JOBS}) as latest`,
@@ -67,6 +96,30 @@ export async function unknownJob(db: Pick<Transaction, 'query'>, builtIn: Job[],
   const own = (await latestJobs(db)).filter(({ compiled }) => compiled !== null);
   const valid = [...builtIn, ...own].map((job) => job.name);
   return usageError(`"${name}" is not a job; valid: ${valid.join(', ')}.`);
+}
+
+/** Two at once would drop what the other has just built. Only a role that may write the definitions can take this lock. */
+export async function exclusively<T>(db: Database, work: () => Promise<T>): Promise<T> {
+  const guard = db.another('scheduler apply');
+  const lock = 'lock table scheduler.jobs in share update exclusive mode';
+  const taken = (error: unknown) => {
+    if (sqlState(error) !== ROW_HELD) throw error;
+    throw new OperatorError(
+      EXIT.stopped,
+      'Nothing is changed: another "scheduler apply" or "scheduler jobs remove" is at work. Run this again when it has ended.',
+    );
+  };
+  try {
+    return await guard.transaction(
+      async (tx) => {
+        await tx.query(lock).catch(taken);
+        return work();
+      },
+      { idleTimeout: '0', attempts: 1 },
+    );
+  } finally {
+    await guard.close();
+  }
 }
 
 /** A new version of a job; with null for its definition, the job is removed. */

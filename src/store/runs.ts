@@ -10,7 +10,7 @@ import { ELSEWHERE, type Elsewhere } from './adopted.ts';
 import { type Control, LATEST_CONTROLS, latestControl } from './controls.ts';
 import { anyToCompare } from './failures.ts';
 import { LOCK_KEY } from './lock.ts';
-import { FORMAT, LATEST_JOBS, OWN_JOBS, type OwnAnswer } from './own-jobs.ts';
+import { FORMAT, isKept, LATEST_JOBS, OWN_JOBS, type OwnAnswer } from './own-jobs.ts';
 
 /** What a job finds when a run starts. */
 export interface Standing {
@@ -25,6 +25,9 @@ export interface Standing {
   /** The role that has written it, and has less power than this one: then it is not run. */
   powerless?: string | null;
 }
+
+export const whyPowerless = (role: string): string =>
+  `written by the role "${role}", whose SQL a superuser does not run: tick as another role`;
 
 /** What a run finds when it starts. */
 export interface Found {
@@ -99,7 +102,8 @@ export async function readStanding(
          select j.name from (
            select * from unnest(:seldom::text[], :every::bigint[])
            union all
-           select name, (compiled -> 'job' ->> 'everyMinutes')::bigint from (${LATEST_JOBS}) as own where compiled is not null
+           select name, every::bigint from (${LATEST_JOBS}) as own cross join lateral (select compiled -> 'job' ->> 'everyMinutes' as every) as of
+           where every ~ '^[0-9]{1,9}$'
          ) as j (name, every)
          where j.every > 1 and exists (
            select from scheduler.runs r
@@ -130,6 +134,10 @@ function standingOfOwn({ name, format, kept, powerless }: OwnAnswer, { taken, co
   if (format !== FORMAT)
     throw configurationError(
       `The job "${name}" is kept in format ${format}, and this version knows format ${FORMAT}. Run "scheduler apply" with the files of your jobs once, or a newer version of the program.`,
+    );
+  if (!isKept(kept) || kept.job.name !== name)
+    throw configurationError(
+      `The job "${name}" is not as "scheduler apply" writes it: somebody has changed the table scheduler.jobs. Run "scheduler apply" with the files of your jobs, or "scheduler jobs remove ${name}".`,
     );
   const { job, found, dbZone } = kept;
   const standing = { job, missing: [], control: latestControl(controls, name), slotTaken: taken.includes(name) };
