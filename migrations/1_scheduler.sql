@@ -431,7 +431,9 @@ begin
         'clock', action ~ '\{SQLVALUEFUNCTION',
         'subquery', action ~ '\{SUBLINK',
         'raises', action ~ '\{(COERCEVIAIO|FUNCEXPR|ARRAYCOERCEEXPR|SUBSCRIPTINGREF|COERCETODOMAIN|ROWEXPR)',
-        'together', action ~ '\{(AGGREF|WINDOWFUNC)'
+        -- Of the expression itself; a subquery may sum up.
+        'together', 'true' in (substring(action from ':hasAggs (\w+)'), substring(action from ':hasWindowFuncs (\w+)'),
+          substring(action from ':hasTargetSRFs (\w+)'))
       ) into answer
     from (select oid as made, ev_action::text as action from pg_rewrite where ev_class = view) as rule;
     raise exception using errcode = 'SCH00', message = answer::text;
@@ -482,7 +484,7 @@ begin
           from regexp_matches(body, ':(?:funcid|opfuncid|resultfuncid) (\d+)', 'g') as m
           join pg_proc p on p.oid = m[1]::oid where p.provolatile = 'v'
         ),
-        'returns', body !~ ':returningList <>',
+        'returns', body ~ ':returningList \(',
         'readsChanged', exists (
           select from pg_depend where classid = 'pg_proc'::regclass and objid = made and refobjid = 'pg_temp.changed'::regclass
         )

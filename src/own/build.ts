@@ -1,8 +1,8 @@
 import type { Conditions, Job, Rule } from '../job/define.ts';
 import { quoteName, quoteText } from '../job/expressions.ts';
 import { ALSO, type OwnJob, type OwnRule, type Path } from './definition.ts';
-import { dueOf, instantOf, NotATime, plainColumn, type Types, type Zones, zoneOf } from './due.ts';
-import { checkText, eventOf, noColumn, type Telling } from './event.ts';
+import { dueOf, instantOf, NotATime, noColumn, plainColumn, type Types, type Zones, zoneOf } from './due.ts';
+import { checkText, eventOf, type Telling } from './event.ts';
 import {
   type Building,
   type Built,
@@ -98,7 +98,7 @@ async function rulesOf(making: Making, name: string, rule: OwnRule): Promise<Rec
     const reading = await read(making, sql, here, { words });
     if (reading && reading.type !== 'boolean') making.building.fault(here, noCondition(reading));
     else if (reading) fails[sentence] = reading.sql;
-    checkText(telling, sentence, here);
+    checkText(telling, sentence, here, [], 'it has no place in a sentence that is logged');
   }
   if (making.own.zone !== undefined && making.own.zone in types)
     fails[`the zone '{${making.own.zone}}' is not known`] = `not scheduler.known_zone(${zones.zone})`;
@@ -125,16 +125,19 @@ async function rulesOf(making: Making, name: string, rule: OwnRule): Promise<Rec
   return { [`${name} (missed)`]: missed, [name]: made };
 }
 
+const targetOf = (sql: string) =>
+  /^INSERT INTO ((?:"(?:[^"]|"")+"|[^\s."])+(?:\.(?:"(?:[^"]|"")+"|[^\s."])+)?)/.exec(sql)![1]!;
+
 async function alsoOf({ building, built }: Making, statements: string[], path: Path): Promise<string[]> {
   const also: string[] = [];
   for (const [n, statement] of statements.entries()) {
     const fault = (message: string, offset?: number) => building.fault([...path, n], message, offset);
     const reading = await building.readStatement(statement);
     if ('message' in reading) fault(reading.message, reading.offset);
-    else if (!/^\s*INSERT INTO/.test(reading.sql) || reading.returns) fault(ALSO);
+    else if (!reading.sql.startsWith('INSERT INTO ') || reading.returns) fault(ALSO);
     else if (reading.acting.some((name) => REACHING.test(name))) fault(mayAct(reading.acting));
-    else if (reading.views.length > 0)
-      fault(`"also" inserts into a table, and reads tables: ${reading.views.join(', ')} is none`);
+    else if (reading.views.includes(targetOf(reading.sql)))
+      fault(`"also" inserts into a table: ${targetOf(reading.sql)} is not one`);
     else if (!reading.readsChanged)
       fault('"also" inserts what it reads from "changed", the rows that were changed: this does not read it');
     else {

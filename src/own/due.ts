@@ -1,12 +1,18 @@
+import { nearest } from '../base/nearest.ts';
 import { quoteName, quoteText } from '../job/expressions.ts';
 import type { OwnJob, OwnRule } from './definition.ts';
-import { noColumn } from './event.ts';
 import { columnName } from './sql.ts';
 
 /** The times that a rule can be written with, as SQL that never raises. A column is written in quotes. */
 
 /** The type of each column of a table. */
 export type Types = Record<string, string>;
+
+/** What to say of a name that no column has. */
+export function noColumn(column: string, types: Types): string {
+  const meant = nearest(column, Object.keys(types));
+  return `the table has no column "${column}"; ${meant ? `did you mean "${meant}"?` : `it has ${Object.keys(types).join(', ')}`}`;
+}
 
 const COLUMN = String.raw`("(?:[^"]|"")+"|[A-Za-z_]\w*)`;
 const UNIT = '(second|minute|hour|day|week|month|year)s?';
@@ -96,7 +102,7 @@ function spanOf({ sign = '+', count, unit, other, otherUnit }: Span, types: Type
   const minus = sign === '-' ? '-' : '';
   if (otherUnit === undefined) {
     if (type !== 'interval')
-      throw new NotATime(`"${column}" is of type ${type}: say what it counts, as in "${column} days"`);
+      throw new NotATime(`"${column}" is of type ${type}: write its unit behind it, as in "${column} hours"`);
     return `(${minus}${quoteName(column)})`;
   }
   if (!/^(smallint|integer|bigint)$/.test(type))

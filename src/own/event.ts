@@ -1,8 +1,7 @@
-import { nearest } from '../base/nearest.ts';
 import type { Event } from '../job/define.ts';
 import { columnsIn, quoteName } from '../job/expressions.ts';
 import type { OwnRule, Path } from './definition.ts';
-import type { Types } from './due.ts';
+import { noColumn, type Types } from './due.ts';
 
 /** What a rule tells of a row. */
 
@@ -17,21 +16,17 @@ const AS_IS = /^(smallint|integer|bigint|numeric|real|double|boolean|date)/;
 const LONGEST = 200;
 const LONGEST_CHANNEL = 63;
 
-/** What to say of a name that no column has. */
-export function noColumn(column: string, types: Types): string {
-  const meant = nearest(column, Object.keys(types));
-  return `the table has no column "${column}"; ${meant ? `did you mean "${meant}"?` : `it has ${Object.keys(types).join(', ')}`}`;
-}
+const TELLS = 'name it in "data" if listeners may read it';
 
 /** The columns in the braces of a text must be there, and no secrets. */
-export function checkText({ types, fault }: Telling, text: string, path: Path, named: string[] = []): void {
-  for (const column of columnsIn(text)) checkColumn({ types, fault }, column, path, named);
+export function checkText(telling: Telling, text: string, path: Path, named: string[] = [], remedy = TELLS): void {
+  for (const column of columnsIn(text)) checkColumn(telling, column, path, named, remedy);
 }
 
-function checkColumn({ types, fault }: Omit<Telling, 'key'>, column: string, path: Path, named: string[]): void {
+function checkColumn({ types, fault }: Telling, column: string, path: Path, named: string[], remedy = TELLS): void {
   if (!(column in types)) fault(path, noColumn(column, types));
   else if (SECRET.test(column) && !named.includes(column))
-    fault(path, `the column "${column}" looks like a secret: name it in "data" if listeners may read it`);
+    fault(path, `the column "${column}" looks like a secret: ${remedy}`);
 }
 
 /** Of "set" are the columns that the rule sets. */

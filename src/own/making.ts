@@ -51,7 +51,7 @@ export const REACHING =
   /^(pg_catalog\.)?(pg_notify|nextval|setval|set_config|pg_(try_)?advisory|pg_sleep|pg_terminate|pg_cancel|pg_read|pg_ls|pg_logical|pg_reload|pg_rotate|lo_|dblink|\w+_to_xml)/;
 
 export const mayAct = (names: string[]) =>
-  `${names.join(', ')} may act, or answer another thing each time: an expression only reads the row`;
+  `${names.join(', ').replaceAll('pg_catalog.', '')} may act, or answer another thing each time: an expression only reads the row`;
 
 interface Wanted {
   column?: string;
@@ -71,7 +71,8 @@ export async function read(making: Making, sql: string, path: Path, wanted: Want
   built.needs.push(...reading.tables.map((table) => ({ table, rights: ['select'] })));
   const reaching = reading.acting.filter((name) => column === null || REACHING.test(name));
   if (reaching.length > 0) building.fault(path, mayAct(reaching));
-  else if (reading.together) building.fault(path, 'this is not about one row: it sums up several');
+  else if (reading.together)
+    building.fault(path, 'this is not about one row: aggregates, window functions and sets of rows have no place here');
   else return reading;
   return undefined;
 }

@@ -1,8 +1,8 @@
-import { isAlias, isMap, isScalar, isSeq, LineCounter, type Node, type Pair, parseDocument, type YAMLMap } from 'yaml';
+import { isAlias, isMap, isScalar, isSeq, type Node, type Pair, type YAMLMap } from 'yaml';
 import { nearest } from '../base/nearest.ts';
 import type { Fault, Files, OwnJob, OwnRule, Path } from './definition.ts';
 import { ALSO, SPAN } from './definition.ts';
-import { nameOf, offsetIn, offsetOf } from './places.ts';
+import { nameOf, offsetIn, offsetOf, type Parsed, parsed } from './places.ts';
 import { pairsOf, whatIsWrong } from './sql.ts';
 
 /** Reads files of jobs. Every fault is kept with its place, and reading goes on. */
@@ -36,20 +36,18 @@ export function readFiles(sources: Source[], taken: string[]): Files {
 class Reader {
   readonly #source: Source;
   readonly #faults: Fault[];
-  readonly #lines = new LineCounter();
+  readonly #parsed: Parsed;
 
   constructor(source: Source, faults: Fault[]) {
     this.#source = source;
     this.#faults = faults;
+    this.#parsed = parsed(source.text);
   }
 
   jobs(): { job: OwnJob; node: Node }[] {
-    const options = { lineCounter: this.#lines, prettyErrors: false, uniqueKeys: false };
-    const document = parseDocument(this.#source.text, options);
-    for (const { message, pos } of [...document.errors, ...document.warnings])
-      this.#add(pos[0], `this is not YAML: ${message.split('\n')[0]!.replace(/\.$/, '')}`);
-    if (document.errors.length > 0) return [];
-    const root = document.contents;
+    const { root, problems } = this.#parsed;
+    for (const { at, message } of problems) this.#add(at, message);
+    if (root === undefined) return [];
     const nothing = 'a file of jobs begins with "jobs:", and below it each job has a name and a map';
     if (!root) this.#add(0, nothing);
     if (!root || !this.#isMap(root, nothing)) return [];
@@ -78,7 +76,7 @@ class Reader {
   }
 
   #placeOf(offset: number): Omit<Fault, 'message'> {
-    const { line, col } = this.#lines.linePos(offset);
+    const { line, col } = this.#parsed.lines.linePos(offset);
     return { file: this.#source.file, line, column: col };
   }
 

@@ -1,6 +1,7 @@
 import { nearest } from '../base/nearest.ts';
 import type { Transaction } from '../db/client.ts';
 import { named, OPENED } from '../db/search-path.ts';
+import { quoteName } from '../job/expressions.ts';
 import { type Found, qualified } from '../job/tables.ts';
 
 /** What the server says of a table, and how it reads an expression on its rows. */
@@ -115,7 +116,7 @@ export async function readExpression(
   );
   const { error, state, operators, raises, sql, ...answer } = row!.answer;
   if (error !== undefined) {
-    const offset = await placeOf(tx, table, expression, words);
+    const offset = await placeOf(tx, table, expression, column, words);
     const message = offset === expression.length ? 'this ends before it is complete' : inWords(error, state!, table);
     return { message, offset };
   }
@@ -184,21 +185,28 @@ export async function whyNoTable(tx: Transaction, table: string): Promise<string
 }
 
 /** A server tells the place of a fault to whoever sent the statement, and not to a function. */
-async function placeOf(tx: Transaction, table: Seen, expression: string, words: string[]): Promise<number | undefined> {
-  const before = 'select (';
+async function placeOf(
+  tx: Transaction,
+  table: Seen,
+  expression: string,
+  column: string | null,
+  words: string[],
+): Promise<number | undefined> {
+  const place = `${qualified(table.name, table)} as own_row`;
+  const before = column === null ? 'explain select (' : `explain update ${place} set ${quoteName(column)} = (`;
   let position: number | undefined;
   await tx.query('savepoint reading');
   // Opened, it would be pinned again before the next statement; so the path is as an application has it.
   await tx.query(`with ${OPENED} select path from open_path`);
   try {
     const ours = words.map((word) => `null::timestamptz as ${word}`);
-    const from = `${qualified(table.name, table)} as own_row, (select ${['0 as zero', ...ours].join(', ')}) as own_rule`;
-    await tx.query(`${before}${expression}) from ${from} limit 0`);
+    const rule = `(select ${['0 as zero', ...ours].join(', ')}) as own_rule`;
+    await tx.query(`${before}${expression}) from ${column === null ? `${place}, ${rule}` : rule}`);
   } catch (error) {
     const at = Number((error as { position?: string }).position);
     // The server counts characters.
     const characters = [...expression];
-    const n = at - before.length - 1;
+    const n = at - [...before].length - 1;
     if (n >= 0 && n <= characters.length) position = characters.slice(0, n).join('').length;
   }
   await tx.query('rollback to savepoint reading');
