@@ -11,13 +11,30 @@ import { BEGIN_RUN, RUN_ID } from '../store/runs.ts';
 
 const conditions = (rule: CompiledRule) => Object.values(rule.when).map((condition) => `(${condition})`);
 
+/** SQL for the conditions that are asked of the rows of a batch only. */
+const appliesTo = ({ apart }: CompiledRule): string | undefined =>
+  Object.values(apart)
+    .map((each) => `(${each})`)
+    .join(' and ') || undefined;
+
 const columns = (rule: CompiledRule) => {
-  const apart = Object.values(rule.apart);
-  const applies = apart.length > 0 ? [`(${apart.map((each) => `(${each})`).join(' and ')}) as applies`] : [];
+  const applies = appliesTo(rule);
   const twice = `when concat(r.id, ' ', ${rule.at}) = any(array(select json_array_elements_text(:seen::json))) then ${quoteText(TWICE)}`;
-  const wrong = `${rule.mustEnd ? `case ${twice} else ` : ''}${rule.wrong ? `(${rule.wrong})` : 'null'}${rule.mustEnd ? ' end' : ''}`;
-  return [`r.id, ${rule.at} as due_at, ${wrong}::text as wrong`, ...applies, ...rule.carry].join(', ');
+  // Nothing is wrong with a row that the rule is not for.
+  const ofRow = rule.wrong && applies ? `case when ${applies} then ${rule.wrong} end` : `(${rule.wrong ?? 'null'})`;
+  const wrong = rule.mustEnd ? `case ${twice} else ${ofRow} end` : ofRow;
+  return [
+    `r.id, ${rule.at} as due_at, ${wrong}::text as wrong`,
+    ...(applies ? [`(${applies}) as applies`] : []),
+    ...rule.carry,
+  ].join(', ');
 };
+
+/** With the conditions that are asked of a batch only: last, as a tick asks them, for they may raise. */
+export function asInBatch(rule: CompiledRule, conditions: string[]): string {
+  const [all, applies] = [conditions.join(' and '), appliesTo(rule)];
+  return applies ? `${all} and case when ${all} then ${applies} end` : all;
+}
 
 const isReached = (rule: CompiledRule) => [...conditions(rule), `${rule.at} <= ${NOW}`].join('\n      and ');
 
@@ -114,13 +131,13 @@ export function picked(rule: CompiledRule): string {
     where (${isReached(rule)}${rule.together.family ? ` or (${rule.together.family})` : ''})`;
 }
 
-const ifApplies = ({ apart }: CompiledRule) => (Object.keys(apart).length > 0 ? ' and applies' : '');
+const ofThose = (rule: CompiledRule) => (appliesTo(rule) ? ' and applies' : '');
 
 // Of "wrong is null" alone the planner expects one row in 200, and then it loops over the whole batch for each of them.
 const changed = (rule: CompiledRule, due: string) => `
   with ${OPENED},
   due as materialized (${due}),
-  todo as (select * from due where case when wrong is null then ${IS_OPENED} end${ifApplies(rule)}),
+  todo as (select * from due where case when wrong is null then ${IS_OPENED} end${ofThose(rule)}),
   ${rule.change}`;
 
 /**
@@ -153,7 +170,7 @@ export const recordAnswers = (rule: CompiledRule): string => `
 
 const refused = (rule: CompiledRule) => `
   refused as (
-    select id::text as id, wrong as error, null as state from due where wrong is not null${ifApplies(rule)}
+    select id::text as id, wrong as error, null as state from due where wrong is not null${ofThose(rule)}
     union all
     select id::text, 'nothing was changed: a trigger or a rule of the table suppressed the update', null
     from todo where id::text not in (select entity_id from outcome)

@@ -34,6 +34,8 @@ export interface CompiledRule extends Changing {
   outcomes: Record<string, Conditions> | undefined;
   /** The columns of the row that it reads. */
   reads: string[];
+  /** The columns of the row that it writes; undefined where that cannot be told. */
+  writes: string[] | undefined;
   make: Rule['make'];
   mustEnd: boolean;
 }
@@ -53,7 +55,7 @@ export function install(job: Job, catalog: Catalog, dbZone: string): Installed {
   const { quoted } = job.table;
   const [ofRow, ofOther] = [reading('r', { columns, quoted }), reading('r', { columns: [] })];
   const rules = Object.entries(job.rules).map(([name, rule]): CompiledRule => {
-    const { row: other, fails, together, outside, outcomes } = rule;
+    const { row: other, fails, together, outside, outcomes, set } = rule;
     const plain = other ? ofOther : ofRow;
     const at = plain(rule.due);
     const withDue = once(() => reading('r', { columns: other ? [] : columns, quoted }, { due_at: `(${at})` }));
@@ -65,6 +67,7 @@ export function install(job: Job, catalog: Catalog, dbZone: string): Installed {
     return withLater(
       {
         ...{ job: job.name, name, at, make: rule.make, mustEnd: rule.mustEnd ?? false },
+        writes: set && !rule.change && !together && !outside ? Object.keys(set) : undefined,
         row: `${other ? other.from(locked) : locked[job.table.name]} r`,
         idType: other?.idType ?? found.columns[job.table.key ?? 'id']!,
         when: Object.fromEntries(Object.entries(where).filter((each) => !isApart(each))),

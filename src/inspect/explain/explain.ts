@@ -3,6 +3,7 @@ import type { Settings } from '../../base/config.ts';
 import { usageError } from '../../base/errors.ts';
 import type { Database, Transaction } from '../../db/client.ts';
 import { sqlState } from '../../db/states.ts';
+import type { CompiledRule } from '../../job/compile.ts';
 import type { Job } from '../../job/define.ts';
 import { type Event, findEvents } from '../../store/events.ts';
 import { type Failure, listFailures } from '../../store/failures.ts';
@@ -10,6 +11,7 @@ import { readLastRuns } from '../../store/last-runs.ts';
 import { unknownJob } from '../../store/own-jobs.ts';
 import { type Found, isEveryTick, only, readStanding, type Standing } from '../../store/runs.ts';
 import { whyNotPrepared } from '../next.ts';
+import { decides } from '../outlook.ts';
 import { type JobStatus, jobStatus } from '../status.ts';
 import { describeHolder, isLocked, lockedTable, lockInTheWay, otherRun } from './locks.ts';
 import { attempt, type Look, values } from './seen.ts';
@@ -63,6 +65,7 @@ export async function explain(db: Database, asked: Asked): Promise<{ job: Job; e
   }
   // Where rules are due together, their own order stays.
   const [next] = coming.sort((a, b) => Date.parse(a.verdict.at!) - Date.parse(b.verdict.at!));
+  const rules = new Map(transitions.map((each, n) => [each, prospects![n]!.rule]));
   const explanation = {
     ...{ job: job.name, id: view.id, now: view.now, state: state.state, why: state.why, nextCheck: state.nextCheck },
     failures: view.failures,
@@ -70,7 +73,7 @@ export async function explain(db: Database, asked: Asked): Promise<{ job: Job; e
     unreadable: prospects
       ? null
       : ((await lockedTable(db, installed!)) ?? 'a table was locked a moment ago: ask again'),
-    transitions: inSequence(transitions, next),
+    transitions: inSequence(rules, coming),
     next: next ? { transition: next.transition, at: next.verdict.at! } : null,
     events,
   };
@@ -168,12 +171,17 @@ function remarksOf({ view: { job }, state: { lastRun }, run, readOnly }: Read): 
 
 const isComing = ({ verdict: { kind } }: TransitionExplained) => kind !== 'not' && kind !== 'held';
 
-/** The first transition changes the row, so little is sure of the others. */
-function inSequence(transitions: TransitionExplained[], first: TransitionExplained | undefined): TransitionExplained[] {
-  return transitions.map((each) => {
+/** A transition changes the row, so little is sure of those after it that read what it writes. */
+function inSequence(
+  rules: Map<TransitionExplained, CompiledRule>,
+  coming: TransitionExplained[],
+): TransitionExplained[] {
+  return [...rules].map(([each, rule]) => {
+    const before = coming.slice(0, Math.max(0, coming.indexOf(each)));
+    const first = before.find((other) => rules.get(other) === rule || decides(rules.get(other)!, rule));
+    if (!first || !isComing(each)) return each;
     const { verdict } = each;
-    if (each === first || !isComing(each)) return each;
-    const sentence = `comes only after "${first!.transition}", if that leaves it anything to do: it then ${verdict.sentence}`;
+    const sentence = `comes only after "${first.transition}", if that leaves it anything to do: it then ${verdict.sentence}`;
     return { ...each, verdict: { ...verdict, kind: 'after', sentence } };
   });
 }
