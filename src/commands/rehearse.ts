@@ -1,5 +1,5 @@
 import { readFileSync } from 'node:fs';
-import { isDeepStrictEqual } from 'node:util';
+import { inspect } from 'node:util';
 import type { Command } from 'commander';
 import { readable, spanInSeconds } from '../base/calendar.ts';
 import { EXIT, type ExitCode, usageError } from '../base/errors.ts';
@@ -30,7 +30,7 @@ export function rehearseCommand(): Command {
     ],
     exits: { [EXIT.rowsFailed]: 'with --expect, the timeline is another' },
   })
-    .requiredOption('--until <time>', 'the end: 30d ahead, or 2027-01-01T00:00')
+    .requiredOption('--until <time>', 'the end: 30d after the beginning, or 2027-01-01T00:00')
     .option('--from <time>', 'the beginning (default: now)')
     .option('--job <job>', 'only this job')
     .option('--row <id>', 'show only what happens to this row')
@@ -47,10 +47,13 @@ export function rehearseCommand(): Command {
 }
 
 async function resolve(context: Context, options: RehearseOptions): Promise<void> {
-  const until = spanInSeconds(options.until) === undefined ? options.until : `+${options.until}`;
-  options.until = await instantOf(context, until, '--until');
-  options.from =
-    options.from === undefined ? new Date().toISOString() : await instantOf(context, options.from, '--from');
+  const { from, until } = options;
+  options.from = from === undefined ? new Date().toISOString() : await instantOf(context, from, '--from');
+  const seconds = spanInSeconds(until.replace(/^\+/, ''));
+  options.until =
+    seconds === undefined
+      ? await instantOf(context, until, '--until')
+      : new Date(Date.parse(options.from) + seconds * 1000).toISOString();
   if (Date.parse(options.until) < Date.parse(options.from)) throw usageError('--until lies before --from.');
 }
 
@@ -59,23 +62,24 @@ async function act(context: Context, options: RehearseOptions): Promise<ExitCode
   const { from, until, limit, timeout, job, row } = options;
   const jobs = job === undefined ? all(context.jobs) : only(context.jobs, [job]);
   const request = {
-    ...{ jobs, by: 'rehearse', dryRun: true, debug: false, timeoutSeconds: timeout, stop: new Stop() },
+    ...{ jobs, dryRun: true, debug: false, between: true, timeoutSeconds: timeout, stop: new Stop() },
+    ...(job !== undefined && { by: 'rehearse' }),
   };
-  const played = await rehearse(
-    { ...context, request },
-    { from: from!, until, limit, deadline: performance.now() + timeout * 1000 },
-  );
+  const played = await rehearse({ ...context, request }, { from: from!, until, limit });
   if (row !== undefined) played.timeline = played.timeline.filter(({ id }) => id === row);
   if (options.expect !== undefined) return compare(played, options.expect);
   if (options.json) printJson(played);
-  else tell(played);
+  else tell(played, job);
   return EXIT.done;
 }
 
-function tell({ timeline, from, until, stopped, assumed }: Rehearsed): void {
+function tell({ timeline, from, until, stopped, assumed, skipped }: Rehearsed, only?: string): void {
   if (timeline.length === 0) print(`Nothing happens from ${readable(from)} to ${readable(until)}.`);
   else printTable(['at', 'job', 'transition', 'row', 'event'], timeline.map(line));
   if (assumed.length > 0) print(`\nTaken for done: ${assumed.join(', ')}.`);
+  // Most applications have tables for a few of the built-in jobs.
+  const out = skipped.filter(({ job, why }) => job === only || !why.startsWith('not installed'));
+  for (const { job, why } of out) print(`\nLeft out: ${job}, ${why}.`);
   if (stopped) print(`\nStopped at ${readable(stopped.at)}: ${stopped.why}.`);
 }
 
@@ -83,20 +87,33 @@ const line = ({ at, job, transition, id, event, error }: Happening) => [
   ...[readable(at), job, transition, id, event?.type ?? error ?? ''],
 ];
 
-function compare({ timeline }: Rehearsed, file: string): ExitCode {
+function compare({ timeline, stopped }: Rehearsed, file: string): ExitCode {
   let expected: Happening[];
   try {
     expected = (JSON.parse(readFileSync(file, 'utf8')) as Rehearsed).timeline;
   } catch (error) {
     throw usageError(`${file} cannot be read as what "scheduler rehearse --json" prints: ${(error as Error).message}.`);
   }
-  const isIn = (all: Happening[]) => (each: Happening) => all.some((other) => isDeepStrictEqual(each, other));
-  const is: Happening[] = JSON.parse(JSON.stringify(timeline));
-  const [lost, gained] = [expected.filter((each) => !isIn(is)(each)), is.filter((each) => !isIn(expected)(each))];
+  const lost = without(expected, timeline);
+  const gained = without(timeline, expected);
+  if (stopped) print(`Stopped at ${readable(stopped.at)}: ${stopped.why}. The comparison ends there.\n`);
   if (lost.length + gained.length === 0) return EXIT.done;
   printTable(
     ['', 'at', 'job', 'transition', 'row', 'event'],
     [...lost.map((each) => ['-', ...line(each)]), ...gained.map((each) => ['+', ...line(each)])],
   );
   return EXIT.rowsFailed;
+}
+
+/** Those of the first list for which there is none alike in the second. */
+function without(all: Happening[], others: Happening[]): Happening[] {
+  const alike = (each: Happening) =>
+    inspect(each, { sorted: true, depth: null, maxArrayLength: null, maxStringLength: null });
+  const counts = new Map<string, number>();
+  for (const each of others.map(alike)) counts.set(each, (counts.get(each) ?? 0) + 1);
+  return all.filter((each) => {
+    const count = counts.get(alike(each)) ?? 0;
+    counts.set(alike(each), count - 1);
+    return count <= 0;
+  });
 }

@@ -82,7 +82,7 @@ function valuesOf({ run, rule, record, cursor, part, again }: Sweep): Values {
     ...{ part: part?.number, parts: part?.of, job: rule.job, rule: rule.name, run: record.run },
     ...(rule.mustEnd && { seen: JSON.stringify(again ?? []) }),
     // Of more rows than this in a batch, it is only counted what happened to them; null: it is told of each.
-    ...{ limit: run.batchSize, detail: run.debug || run.heard || rule.outside || again ? null : DETAIL },
+    ...{ limit: run.batchSize, detail: run.debug || run.rehearsal || rule.outside || again ? null : DETAIL },
   };
 }
 

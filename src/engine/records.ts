@@ -3,9 +3,15 @@ import type { Stop } from '../base/stop.ts';
 import type { Values } from '../db/bind.ts';
 import type { Database, Transaction } from '../db/client.ts';
 import type { CompiledRule } from '../job/compile.ts';
-import type { Lines, Outcome } from '../job/define.ts';
+import type { Failed, Lines, Outcome } from '../job/define.ts';
 import type { JobResult } from '../store/runs.ts';
 import type { Share } from './statements.ts';
+
+/** Hears of each row. Work outside the database is taken for done, and named. */
+export interface Rehearsal {
+  heard(job: string, outcomes: Outcome[], failures: Failed[]): void;
+  assumed(work: string): void;
+}
 
 /** A run at work: what all its sweeps have in common. */
 export interface Run {
@@ -19,8 +25,7 @@ export interface Run {
   connections: number;
   /** A job ends when it has changed so many rows. */
   most: number | undefined;
-  /** Hears of each row that changed. */
-  heard: ((job: string, outcomes: Outcome[]) => void) | undefined;
+  rehearsal: Rehearsal | undefined;
   debug: boolean;
   dryRun: boolean;
   stop: Stop;

@@ -4,7 +4,6 @@ import type { Log } from '../base/log.ts';
 import type { Stop, StopReason } from '../base/stop.ts';
 import type { Database, Transaction } from '../db/client.ts';
 import type { Installed } from '../job/compile.ts';
-import type { Outcome } from '../job/define.ts';
 import { refuseElsewhere } from '../store/adopted.ts';
 import { releaseMended } from '../store/failures.ts';
 import { isStranger, lockHolder, strangersLock } from '../store/lock.ts';
@@ -14,7 +13,7 @@ import { type Found, IDENTITY, type JobResult, readStanding, type Wanted } from 
 import { explainFault } from './faults.ts';
 import { Pass, QuestionFailed } from './pass.ts';
 import { type Asked, type Plan, plan } from './plan.ts';
-import type { Run } from './records.ts';
+import type { Rehearsal, Run } from './records.ts';
 
 /** What somebody wants done. */
 export interface Request extends Asked {
@@ -23,8 +22,7 @@ export interface Request extends Asked {
   before?: (tx: Transaction) => Promise<void>;
   /** A job ends when it has changed so many rows. */
   most?: number;
-  /** Hears of each row that changed. */
-  heard?: (job: string, outcomes: Outcome[]) => void;
+  rehearsal?: Rehearsal;
   at?: string;
   /** Rows per transaction. */
   batchSize?: number | undefined;
@@ -155,7 +153,18 @@ function prepare({ db, settings, log, request }: Context, found: Found) {
   const { by, stop, debug, dryRun, most, batchSize = BATCH, connections = CONNECTIONS } = request;
   const { planned, skipped } = plan(settings, request, found.jobs);
   const running: Run = {
-    ...{ db, log, stop, debug, dryRun, batchSize, connections, most, heard: request.heard, queue: { full: false } },
+    ...{
+      db,
+      log,
+      stop,
+      debug,
+      dryRun,
+      batchSize,
+      connections,
+      most,
+      rehearsal: request.rehearsal,
+      queue: { full: false },
+    },
     values: {
       ...{ ...parameters(settings, found), ...IDENTITY, retention: settings.retentionDays },
       ...{ by: by ?? null, slot: by === undefined ? found.minute : null },

@@ -19,7 +19,7 @@ const MANY_KEYS = 10_000;
  * for one another, where a trigger counts in a row of its own, say. So whatever goes wrong is left to one that goes on alone.
  */
 export async function sweep(run: Run, rule: CompiledRule, record: JobRecord): Promise<boolean> {
-  rule.outside?.prepare?.(run.values);
+  if (!run.rehearsal) rule.outside?.prepare?.(run.values);
   const before = total(record.result.changed);
   const seen = record.seen.get(rule);
   const again = seen && [...seen];
@@ -58,7 +58,7 @@ async function advance(db: Database, sweep: Sweep, until: 'the end' | 'a backlog
     const batch = await nextBatch(db, sweep);
     record.run ??= batch.run;
     // Rows that were only claimed for work outside the database are done when that work has been recorded.
-    const done = rule.outside && !run.dryRun ? addUp(await workOutside(db, sweep, batch)) : batch;
+    const done = rule.outside && (run.rehearsal || !run.dryRun) ? addUp(await workOutside(db, sweep, batch)) : batch;
     note(sweep, batch, done);
     sweep.changes += total(batch.changed);
     sweep.cursor = batch.last ?? undefined;
@@ -96,7 +96,7 @@ function note({ run, rule, record }: Sweep, batch: Batch, done: Batch): void {
   const failures = batch.refused.map(({ id, error }) => ({ id, rule: rule.name, error }));
   result.failures.push(...failures.slice(0, FAILURES_SHOWN - result.failures.length));
   if (batch.claimed === 0) return;
-  run.heard?.(rule.job, done.outcomes ?? []);
+  run.rehearsal?.heard(rule.job, done.outcomes ?? [], failures);
   if (rule.mustEnd) {
     const seen = record.seen.get(rule) ?? new Set();
     record.seen.set(rule, seen);

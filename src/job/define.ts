@@ -205,6 +205,8 @@ export interface Outside {
   prepare?(values: Record<string, unknown>): void;
   /** Does the work, many at once; ends early when the signal says so, and answers for each row when it is known. */
   perform(claimed: Claimed[], world: World): Promise<void>;
+  /** The answer if all goes well, which a rehearsal takes for given; with the "attempt" and "due" that were handed over. */
+  success: Record<string, unknown>;
   /** Common table expressions from `answer` (id text, result jsonb) to `outcome`, as in a change. */
   record: (tables: Tables) => string;
 }
