@@ -376,24 +376,23 @@ $$;
 
 -- How the server reads an expression on the rows of a table. It is parsed as the application would write it, and answered with
 -- qualified names. Nothing of it is executed, and nothing is left: what was made is undone by the error at the end.
-create function scheduler.read_expression(relation oid, expression text, wanted text, path text) returns jsonb
+create function scheduler.read_expression(relation oid, expression text, wanted text, words text[], path text)
+  returns jsonb
   language plpgsql
   set search_path = pg_catalog, pg_temp
 as $$
 declare
   place text := relation::regclass::text;
-  words text;
+  rule text := (select string_agg(format(', null::timestamptz as %I', word), '') from unnest(words) as word);
   view oid;
   answer jsonb;
   message text;
+  hint text;
 begin
-  select string_agg(format('null::timestamptz as %I', word), ', ') into words
-  from unnest(array['now', 'due_at']) as word
-  where not exists (select from pg_attribute a where a.attrelid = relation and a.attname = word and not a.attisdropped);
   begin
     perform set_config('search_path', path, true);
-    execute format('create temp view own_view as select ((%s)%s) as e from %s as own_row cross join (select 0 as zero%s) as own_x',
-      expression, coalesce('::' || wanted, ''), place, coalesce(', ' || words, ''));
+    execute format('create temp view own_view as select ((%s)%s) as e from %s as own_row cross join (select 0 as zero%s) as own_rule',
+      expression, coalesce('::' || wanted, ''), place, coalesce(rule, ''));
     perform set_config('search_path', 'pg_catalog', true);
     view := 'pg_temp.own_view'::regclass;
     select jsonb_build_object(
@@ -430,8 +429,8 @@ begin
       get stacked diagnostics message = message_text;
       return message::jsonb;
     when others then
-      get stacked diagnostics message = message_text;
-      return jsonb_build_object('error', message, 'state', sqlstate);
+      get stacked diagnostics message = message_text, hint = pg_exception_hint;
+      return jsonb_build_object('error', concat_ws('; ', message, nullif(hint, '')), 'state', sqlstate);
   end;
 end
 $$;

@@ -158,6 +158,7 @@ function tellSql(changes: Change[]): ExitCode {
   for (const { table, built, indexes } of changes) {
     for (const [column, type] of Object.entries(built?.columns ?? {}))
       print(`alter table ${table} add column if not exists ${quoteName(column)} ${type};`);
+    for (const statement of built?.makes ?? []) print(`${statement};`);
     for (const { statement, isThere } of indexes) if (!isThere) print(`${statement};`);
   }
   return EXIT.done;

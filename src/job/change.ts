@@ -106,8 +106,10 @@ function told(event: Event, step: number, rule: string, { carry = {} }: Rule, co
   const name = (column: string) => (quoted ? quoteName(column) : column);
   const shown = (column: string) => value(column, `left(${of(name(column))}::text, ${LONGEST_IN_MESSAGE})`);
   if (event.message) data.push(`'message', ${template(event.message, shown, true)}`);
+  // A name that somebody's row decides must not be cut to that of another channel.
+  const ofChannel = (sql: string) => (quoted ? `scheduler.channel(${sql})` : sql);
   const channels = (event.channels ?? []).map((channel) =>
-    template(channel, (column) => `${of(name(column))}::text`, false),
+    ofChannel(template(channel, (column) => `${of(name(column))}::text`, false)),
   );
   return `
       select ${step} as step, ${quoteText(event.transition ?? rule)} as transition, ${event.type ? quoteText(event.type) : 'null::text'} as type,

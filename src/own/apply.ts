@@ -10,9 +10,10 @@ import type { Conditions, Job } from '../job/define.ts';
 import { quoteName, quoteText } from '../job/expressions.ts';
 import { qualified } from '../job/tables.ts';
 import { type Kept, keepJob, latestJobs, type Version } from '../store/own-jobs.ts';
-import { type Built, build } from './build.ts';
+import { type Building, type Built, build } from './build.ts';
 import type { Fault, Files, OwnJob } from './definition.ts';
 import { type Due, dueNow, type IndexPlan, planIndexes } from './indexes.ts';
+import { dropFunctions, makeFunctions } from './raising.ts';
 import { readExpression, readStatement, seeTable } from './server.ts';
 
 /** From files to jobs that a tick knows: check all, play each on real rows, plan, build the indexes, switch. */
@@ -91,7 +92,7 @@ async function check(
   }
   let built: Built | undefined;
   await asOwner(tx, table, async () => {
-    const read = (sql: string, type: string | null) => readExpression(tx, table, sql, type);
+    const read: Building['read'] = (sql, type, words) => readExpression(tx, table, sql, type, words);
     const statement = (sql: string) => readStatement(tx, table, sql);
     built = await build(own, table, { read, readStatement: statement, fault, dbZone: settings.dbTimezone });
   });
@@ -117,11 +118,15 @@ async function compare(
   const differs = was ? differences(was, definition) : [];
   const isSame = was && differs.length === 0 && isDeepStrictEqual(before!.compiled, JSON.parse(JSON.stringify(kept)));
   const newRules = Object.keys(job.rules).filter((name) => !(name in rulesBefore));
+  const indexes = await planIndexes(tx, built, settings);
+  await tx.query('savepoint looking');
+  await makeFunctions(tx, built.makes);
+  const due = await dueNow(tx, kept, table, settings, newRules);
+  await tx.query('rollback to savepoint looking');
   return {
     ...{ name: job.name, table: `${table.schema}.${table.name}`, definition, built, kept, differs, failing: [] },
     what: isSame ? 'same' : was ? 'changed' : 'new',
-    indexes: await planIndexes(tx, built, settings),
-    due: await dueNow(tx, kept, table, settings, newRules),
+    ...{ indexes, due },
   };
 }
 
@@ -160,11 +165,14 @@ export interface Played {
 
 /** What its rules make of some real rows, rolled back: a trial that sees triggers, and rules that feed one another. */
 export async function play({ db, settings, log }: Applying, change: Change): Promise<Played> {
-  const { name, definition, kept } = change;
+  const { name, definition, kept, built } = change;
   const result = await run(db, settings, log, {
     ...{ jobs: { builtIn: [], own: [name] }, stop: new Stop(), timeoutSeconds: 30, batchSize: PLAYED, most: PLAYED },
     ...{ dryRun: true, debug: false, by: 'apply', evenIfPaused: true },
-    before: (tx) => keepJob(tx, name, definition, kept, 'apply'),
+    before: async (tx) => {
+      await makeFunctions(tx, built!.makes);
+      await keepJob(tx, name, definition, kept, 'apply');
+    },
   });
   const [job] = result.jobs;
   const rows = job!.failures.map(({ id, rule, error: why }) => ({
@@ -187,6 +195,12 @@ export async function carryOut(
   by: string,
   say: (step: string) => void,
 ): Promise<void> {
+  await db.transaction((tx) =>
+    makeFunctions(
+      tx,
+      changes.flatMap(({ built }) => built?.makes ?? []),
+    ),
+  );
   for (const { indexes } of changes)
     for (const index of indexes) {
       if (index.isThere) continue;
@@ -201,6 +215,7 @@ export async function carryOut(
       await keepJob(tx, name, definition, kept, by);
       if (definition!.was !== undefined) await rename(tx, definition!.was, name, by);
     }
+    await dropFunctions(tx);
   });
 }
 

@@ -2,6 +2,8 @@ import type { Conditions, Event, Job, Rule } from '../job/define.ts';
 import { columnsIn, quoteName, quoteText } from '../job/expressions.ts';
 import type { OwnJob, OwnRule, Path } from './definition.ts';
 import { dueOf, instantOf, NotATime, plainColumn, type Types, type Zones, zoneOf } from './due.ts';
+import { innerNames, withInnerNames } from './names.ts';
+import { guarded, whyNotGuarded } from './raising.ts';
 import type { Reading, Refusal, Seen } from './server.ts';
 
 /** Makes of a job in a file what the engine knows as a job. */
@@ -16,11 +18,13 @@ export interface Built {
   functions: Record<string, string>;
   /** Tables into which its statements insert. */
   inserts: string[];
+  /** Functions that its due times need, as statements. */
+  makes: string[];
 }
 
 /** Who reads expressions, and who is told of faults. */
 export interface Building {
-  read(expression: string, type: string | null): Promise<Reading | Refusal>;
+  read(expression: string, type: string | null, words: string[]): Promise<Reading | Refusal>;
   readStatement(statement: string): Promise<{ sql: string; tables: string[] } | Refusal>;
   fault(path: Path, message: string, offset?: number): void;
   dbZone: string;
@@ -33,13 +37,18 @@ export async function build(own: OwnJob, table: Seen, building: Building): Promi
   const types: Types = { ...table.columns };
   const key = keyOf(own, table, building);
   if (key === undefined) return undefined;
-  const built: Making['built'] = { columns: {}, notes: [], functions: {}, inserts: [] };
+  const built: Making['built'] = { columns: {}, notes: [], functions: {}, inserts: [], makes: [] };
   const zones = { zone: zoneOf(own, types), dbZone: building.dbZone };
-  const making: Making = { own, table, types, zones, building, built, where: {}, apart: [] };
+  const making: Making = { own, table, key, types, zones, building, built, where: {}, apart: [] };
   Object.assign(making, await conditions(making, own.where, ['where']));
   const rules: Record<string, Rule> = {};
   for (const [name, rule] of Object.entries(own.rules)) Object.assign(rules, await rulesOf(making, name, rule));
   const columns = { ...types, ...built.columns };
+  const inner = innerNames(Object.keys(columns), key);
+  const column = ([name, type]: [string, string]) => {
+    const is = inner.get(name);
+    return is === undefined ? [name, { kind: 'plain', type }] : [is, { kind: 'plain', type, is: name }];
+  };
   const job: Job = {
     name: own.name,
     summary: own.summary ?? `${Object.keys(own.rules).join(', ')} on ${table.schema}.${table.name}`,
@@ -50,9 +59,9 @@ export async function build(own: OwnJob, table: Seen, building: Building): Promi
       recognisedBy: [],
       key,
       quoted: true,
-      columns: Object.fromEntries(Object.entries(columns).map(([name, type]) => [name, { kind: 'plain', type }])),
+      columns: Object.fromEntries(Object.entries(columns).map(column)),
     },
-    rules,
+    rules: withInnerNames(rules, Object.keys(types), inner),
   };
   return { job, table, ...built };
 }
@@ -67,19 +76,21 @@ function keyOf({ id }: OwnJob, table: Seen, { fault }: Building): string | undef
       `the primary key of ${place} has ${primaryKey.length} columns: say with "id" which column names a row`,
     );
   else if (!(key in columns)) fault(['id'], `${place} has no column "${key}"`);
-  else if (key !== 'id' && 'id' in columns)
-    fault(['id'], `${place} has a column "id" that is not the key: a job needs it as the key`);
   else return key;
   return undefined;
 }
 
+/** What an expression may name besides the columns. */
+const WORDS = ['now', 'due_at'];
+
 interface Making {
   own: OwnJob;
   table: Seen;
+  key: string;
   types: Types;
   zones: Zones;
   building: Building;
-  built: Pick<Built, 'columns' | 'notes' | 'functions' | 'inserts'>;
+  built: Pick<Built, 'columns' | 'notes' | 'functions' | 'inserts' | 'makes'>;
   /** The conditions for every rule, and those of them that are asked of each row apart. */
   where: Conditions;
   apart: string[];
@@ -89,9 +100,16 @@ interface Making {
 const REACHING =
   /^(pg_catalog\.)?(pg_notify|nextval|setval|set_config|pg_(try_)?advisory|pg_sleep|pg_terminate|pg_cancel|pg_read|pg_ls|pg_logical|pg_reload|pg_rotate|lo_|dblink|\w+_to_xml)/;
 
-async function read(making: Making, sql: string, path: Path, type: string | null = null): Promise<Reading | undefined> {
+interface Wanted {
+  type?: string;
+  /** Words with a meaning of their own. Default: those that are no column. */
+  words?: string[];
+}
+
+async function read(making: Making, sql: string, path: Path, wanted: Wanted = {}): Promise<Reading | undefined> {
   const { building, built } = making;
-  const reading = await building.read(sql, type);
+  const { type = null, words = WORDS.filter((word) => !(word in making.types)) } = wanted;
+  const reading = await building.read(sql, type, words);
   if ('message' in reading) {
     building.fault(path, reading.message, reading.offset);
     return undefined;
@@ -113,9 +131,8 @@ async function conditions(making: Making, where: Conditions, path: Path): Promis
     const reading = await read(making, sql, here);
     if (!reading) continue;
     const { fault } = making.building;
-    const clock = reading.clock || /\bnow\b/.test(reading.sql.replace(/'(?:[^']|'')*'|"(?:[^"]|"")+"/g, ''));
     if (reading.type !== 'boolean') fault(here, `a condition is true or false, and this is of type ${reading.type}`);
-    else if (clock || reading.unsteady.some((each) => CLOCKS.has(each)))
+    else if (readsClock(reading))
       fault(here, 'a condition does not read the clock: what becomes true with time is a due time');
     else made.where[name] = reading.sql;
     if (reading.isSafe) continue;
@@ -125,7 +142,14 @@ async function conditions(making: Making, where: Conditions, path: Path): Promis
   return made;
 }
 
-const CLOCKS = new Set(['now', 'clock_timestamp', 'statement_timestamp', 'transaction_timestamp', 'timeofday']);
+const CLOCKS = new Set(['now', 'clock_timestamp', 'statement_timestamp', 'transaction_timestamp', 'timeofday', 'age']);
+
+const HAS_COME = 'its due time has come';
+
+const readsClock = ({ clock, sql, unsteady }: Reading) =>
+  clock ||
+  /\b(now|due_at)\b/.test(sql.replace(/'(?:[^']|'')*'|"(?:[^"]|"")+"/g, '')) ||
+  unsteady.some((each) => CLOCKS.has(each.replace('pg_catalog.', '')));
 
 function whyApart({ subquery, unsteady }: Reading): string {
   if (subquery) return 'it reads other rows, as they are when a batch begins';
@@ -136,18 +160,24 @@ function whyApart({ subquery, unsteady }: Reading): string {
 async function rulesOf(making: Making, name: string, rule: OwnRule): Promise<Record<string, Rule>> {
   const { types, zones } = making;
   const path: Path = ['rules', name];
-  const due = await dueSql(making, rule.due, [...path, 'due']);
-  if (due === undefined) return {};
+  // Where the due time is a column of that name, both are the same.
+  const words = WORDS.filter((word) => plainColumn(rule.due, types) !== word);
+  // A rule with a fault is read to its end, as all faults are named.
+  const { due, apart: itself } = (await dueSql(making, rule.due, [...path, 'due'])) ?? { due: 'null' };
   const { where, apart } = await conditions(making, rule.where, [...path, 'where']);
+  if (itself !== undefined) {
+    where[HAS_COME] = itself;
+    apart.push(HAS_COME);
+  }
   const fails: Conditions = {};
   for (const [sentence, sql] of Object.entries(rule.fails)) {
-    const reading = await read(making, sql, [...path, 'fails', sentence]);
+    const reading = await read(making, sql, [...path, 'fails', sentence], { words });
     if (reading) fails[sentence] = reading.sql;
   }
   if (making.own.zone !== undefined && making.own.zone in types)
     fails[`the zone '{${making.own.zone}}' is not known`] = `not scheduler.known_zone(${zones.zone})`;
   if (rule.once !== undefined) keepOnce(making, rule.once, [...path, 'once']);
-  const set = await setOf(making, rule, due, path);
+  const set = await setOf(making, rule, due, words, path);
   const made: Rule = { due, where, apart, mustEnd: !rule.delete, ...(Object.keys(fails).length > 0 && { fails }) };
   const event = eventOf(making, rule, Object.keys(set), path);
   if (rule.delete) Object.assign(made, { delete: true });
@@ -190,34 +220,46 @@ function keepOnce({ types, built, building }: Making, column: string, path: Path
     building.fault(path, `"${column}" is of type ${type}: it must be timestamptz, to keep the time exactly`);
 }
 
+/** When it is due; and a condition besides, where only the batch can ask the expression itself. */
 async function dueSql(
-  { types, zones, building, ...making }: Making,
+  making: Making,
   due: OwnRule['due'],
   path: Path,
-): Promise<string | undefined> {
+): Promise<{ due: string; apart?: string } | undefined> {
+  const { types, zones, building, built } = making;
   try {
     const sql = dueOf(due, types, zones);
-    if (sql !== undefined) return sql;
+    if (sql !== undefined) return { due: sql };
   } catch (error) {
     if (!(error instanceof NotATime)) throw error;
     building.fault(path, error.message);
     return undefined;
   }
-  const reading = await read({ types, zones, building, ...making }, due as string, path);
+  const reading = await read(making, due as string, path);
   if (!reading) return undefined;
   const at = instantOf(reading.sql, reading.type, zones);
+  const obstacle = at ? whyNotGuarded(reading) : undefined;
   if (!at) building.fault(path, `a due time is a timestamp or a date, and this is of type ${reading.type}`);
-  else if (!reading.isSafe || reading.clock || /\bnow\b/.test(reading.sql))
-    building.fault(
-      path,
-      'a due time in SQL may use columns, constants, coalesce, greatest, least and case: others may fail, or change by themselves; write COLUMN + 3 days for a span',
-    );
-  else return at;
+  else if (readsClock(reading))
+    building.fault(path, 'a due time does not read the clock: it is a time that the row tells');
+  else if (reading.isSafe) return { due: at };
+  else if (obstacle) building.fault(path, obstacle);
+  else {
+    const { sql, statement } = guarded(reading, types, zones.dbZone);
+    built.makes.push(statement);
+    return { due: instantOf(sql, reading.type, zones)!, apart: `${at} <= now` };
+  }
   return undefined;
 }
 
 /** The new values of a row: those of "set", "once" and "repeat". */
-async function setOf(making: Making, rule: OwnRule, due: string, path: Path): Promise<Record<string, string>> {
+async function setOf(
+  making: Making,
+  rule: OwnRule,
+  due: string,
+  words: string[],
+  path: Path,
+): Promise<Record<string, string>> {
   const { types, zones, table, building, built } = making;
   const set: Record<string, string> = {};
   for (const [column, sql] of Object.entries(rule.set)) {
@@ -226,7 +268,7 @@ async function setOf(making: Making, rule: OwnRule, due: string, path: Path): Pr
     else if (table.generated.includes(column))
       building.fault(here, `the column "${column}" is generated: nobody can set it`);
     else {
-      const reading = await read(making, sql, here, types[column]!);
+      const reading = await read(making, sql, here, { type: types[column]!, words });
       if (reading) set[column] = reading.sql;
     }
   }
@@ -271,10 +313,8 @@ function eventOf(making: Making, rule: OwnRule, set: string[], path: Path): Even
     else if (SECRET.test(column) && !rule.event.data?.includes(column))
       building.fault(here, `the column "${column}" looks like a secret: name it in "data" if listeners may read it`);
   }
-  const data = Object.fromEntries(
-    columns.filter((column) => column !== 'id').map((column) => [column, told(column, all[column] ?? 'text')]),
-  );
-  return { type, channels, data: { id: '"id"', ...data }, ...(message !== undefined && { message }) };
+  const data = Object.fromEntries(columns.map((column) => [column, told(column, all[column] ?? 'text')]));
+  return { type, channels, data: { id: quoteName(making.key), ...data }, ...(message !== undefined && { message }) };
 }
 
 function told(column: string, type: string): string {

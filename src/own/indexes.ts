@@ -6,7 +6,7 @@ import { install } from '../job/compile.ts';
 import type { Conditions } from '../job/define.ts';
 import { quoteName, substitute } from '../job/expressions.ts';
 import { indexesOf } from '../job/indexes.ts';
-import { qualified } from '../job/tables.ts';
+import { qualified, storedName } from '../job/tables.ts';
 import type { Kept } from '../store/own-jobs.ts';
 import type { Built } from './build.ts';
 import type { Seen } from './server.ts';
@@ -69,7 +69,7 @@ export async function dueNow(
 ): Promise<Due[]> {
   const nulls = (sql: string) =>
     substitute(sql, (name, isQuoted) =>
-      isQuoted && name in job.table.columns && !(name in table.columns) ? 'null' : undefined,
+      isQuoted && name in job.table.columns && !(storedName(job.table, name) in table.columns) ? 'null' : undefined,
     );
   const asYet = Object.entries(job.rules).map(([name, rule]) => [
     name,

@@ -1,7 +1,6 @@
 import type { Transaction } from '../db/client.ts';
 import { named, OPENED } from '../db/search-path.ts';
-import { quoteName } from '../job/expressions.ts';
-import type { Found } from '../job/tables.ts';
+import { type Found, qualified } from '../job/tables.ts';
 
 /** What the server says of a table, and how it reads an expression on its rows. */
 
@@ -70,6 +69,7 @@ export interface Refusal {
 
 interface Answer extends Omit<Reading, 'isSafe'> {
   error?: string;
+  state?: string;
   operators: string[];
   raises: boolean;
 }
@@ -99,14 +99,16 @@ export async function readExpression(
   table: Seen,
   expression: string,
   type: string | null,
+  words: string[],
 ): Promise<Reading | Refusal> {
-  const values = { oid: table.oid, expression, type };
+  const values = { oid: table.oid, expression, type, words };
   const [row] = await tx.query<{ answer: Answer }>(
-    `select scheduler.read_expression(:oid::oid, :expression::text, :type::text, current_setting('scheduler.search_path')) as answer`,
+    `select scheduler.read_expression(:oid::oid, :expression::text, :type::text, :words::text[], current_setting('scheduler.search_path')) as answer`,
     values,
   );
-  const { error, operators, raises, sql, ...answer } = row!.answer;
-  if (error !== undefined) return { message: error, offset: await placeOf(tx, table, expression) };
+  const { error, state, operators, raises, sql, ...answer } = row!.answer;
+  if (error !== undefined)
+    return { message: inWords(error, state!, table), offset: await placeOf(tx, table, expression, words) };
   const begin = sql.indexOf('SELECT ') + 'SELECT '.length;
   const isSafe =
     !raises &&
@@ -114,6 +116,16 @@ export async function readExpression(
     answer.unsteady.length === 0 &&
     operators.every((operator) => COMPARING.has(operator));
   return { ...answer, sql: withoutAlias(sql.slice(begin, sql.lastIndexOf(' AS e\n')).trim()), isSafe };
+}
+
+const AMBIGUOUS = '42702';
+
+/** A table may have a column that is called like one of the words of a rule. */
+function inWords(error: string, state: string, { schema, name }: Seen): string {
+  const [, word] = /"(now|due_at)"/.exec(error) ?? [];
+  if (state === AMBIGUOUS && word)
+    return `"${word}" is a column of ${schema}.${name}, and has a meaning of its own in a rule: write own_row.${word} for the column, or own_rule.${word}`;
+  return error.replaceAll('own_row.', '');
 }
 
 /** A statement on `changed`, and the tables that it names. */
@@ -133,24 +145,28 @@ export async function readStatement(
 }
 
 /** A server tells the place of a fault to whoever sent the statement, and not to a function. */
-async function placeOf(tx: Transaction, table: Seen, expression: string): Promise<number | undefined> {
+async function placeOf(tx: Transaction, table: Seen, expression: string, words: string[]): Promise<number | undefined> {
   const before = 'select (';
   let position: number | undefined;
   await tx.query('savepoint reading');
   // Opened, it would be pinned again before the next statement; so the path is as an application has it.
   await tx.query(`with ${OPENED} select path from open_path`);
   try {
-    const from = `${quoteName(table.schema)}.${quoteName(table.name)} as own_row, (select null::timestamptz as now, null::timestamptz as due_at) as own_x`;
+    const ours = words.map((word) => `null::timestamptz as ${word}`);
+    const from = `${qualified(table.name, table)} as own_row, (select ${['0 as zero', ...ours].join(', ')}) as own_rule`;
     await tx.query(`${before}${expression}) from ${from} limit 0`);
   } catch (error) {
     const at = Number((error as { position?: string }).position);
-    if (at > before.length && at <= before.length + expression.length) position = at - before.length - 1;
+    // The server counts characters.
+    const characters = [...expression];
+    const n = at - before.length - 1;
+    if (n >= 0 && n < characters.length) position = characters.slice(0, n).join('').length;
   }
   await tx.query('rollback to savepoint reading');
   return position;
 }
 
-const TOKEN = /E?'(?:[^']|'')*'|own_row\.("(?:[^"]|"")+"|\w+)|own_x\.(now|due_at)|"(?:[^"]|"")+"|\w+|[\s\S]/g;
+const TOKEN = /E?'(?:[^']|'')*'|own_row\.("(?:[^"]|"")+"|\w+)|own_rule\.(now|due_at)|"(?:[^"]|"")+"|\w+|[\s\S]/g;
 
 /** A colon in a text would be taken for a parameter, so it is written another way. */
 function withoutAlias(sql: string): string {
