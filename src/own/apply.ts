@@ -239,8 +239,13 @@ export async function addColumns(
 async function buildIndex(db: Database, { place, statement }: IndexPlan): Promise<void> {
   const client = await db.client();
   await client.query('set search_path = pg_catalog, pg_temp');
-  await client.query(`drop index concurrently if exists ${place}`);
-  await client.query(statement);
+  try {
+    await client.query(`drop index concurrently if exists ${place}`);
+    await client.query(statement);
+  } finally {
+    // A pooler hands the connection on as it is.
+    await client.query('reset search_path').catch(() => {});
+  }
 }
 
 /** Pauses, failures and history move along to the new name. */
