@@ -131,13 +131,13 @@ export function picked(rule: CompiledRule): string {
     where (${isReached(rule)}${rule.together.family ? ` or (${rule.together.family})` : ''})`;
 }
 
-const ofThose = (rule: CompiledRule) => (appliesTo(rule) ? ' and applies' : '');
+const ifApplies = ({ apart }: CompiledRule) => (Object.keys(apart).length > 0 ? ' and applies' : '');
 
 // Of "wrong is null" alone the planner expects one row in 200, and then it loops over the whole batch for each of them.
 const changed = (rule: CompiledRule, due: string) => `
   with ${OPENED},
   due as materialized (${due}),
-  todo as (select * from due where case when wrong is null then ${IS_OPENED} end${ofThose(rule)}),
+  todo as (select * from due where case when wrong is null then ${IS_OPENED} end${ifApplies(rule)}),
   ${rule.change}`;
 
 /**
@@ -170,7 +170,7 @@ export const recordAnswers = (rule: CompiledRule): string => `
 
 const refused = (rule: CompiledRule) => `
   refused as (
-    select id::text as id, wrong as error, null as state from due where wrong is not null${ofThose(rule)}
+    select id::text as id, wrong as error, null as state from due where wrong is not null${ifApplies(rule)}
     union all
     select id::text, 'nothing was changed: a trigger or a rule of the table suppressed the update', null
     from todo where id::text not in (select entity_id from outcome)

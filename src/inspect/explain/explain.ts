@@ -101,7 +101,7 @@ async function readRow(tx: Transaction, { settings, jobs, name, id: typed, at }:
   return {
     ...{ view, installed, readOnly, prospects, state: jobStatus(settings, standing, last!) },
     run: await otherRun(tx),
-    events: await eventsOf(tx, jobs, job, id),
+    events: await eventsOf(tx, [...jobs, job], job, id),
   };
 }
 
@@ -129,8 +129,8 @@ const EVENTS_SHOWN = 5;
 async function eventsOf(tx: Transaction, jobs: Job[], job: Job, id: string): Promise<Event[]> {
   const filter = { entity: id, type: null, since: null, until: null, limit: EVENTS_SHOWN };
   const found: Event[] = [];
-  for (const { name, table } of jobs)
-    if (table.name === job.table.name) found.push(...(await findEvents(tx, { job: name, ...filter })));
+  const names = jobs.flatMap(({ name, table }) => (table.name === job.table.name ? [name] : []));
+  for (const name of new Set(names)) found.push(...(await findEvents(tx, { job: name, ...filter })));
   return found.sort((a, b) => a.id - b.id).slice(-EVENTS_SHOWN);
 }
 
