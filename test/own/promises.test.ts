@@ -69,9 +69,12 @@ test('a dry run tells what a tick then does, and changes nothing; explain says i
   const done = new Map<string, string>();
   const real = await db.tick(NOW, {
     ...{ only: OWN_JOBS, batchSize: 3 },
-    heard: (job, outcomes) => {
-      for (const { entity_id, transition } of outcomes)
-        if (job === 'trials' && !done.has(entity_id)) done.set(entity_id, transition!);
+    rehearsal: {
+      heard: (job, outcomes) => {
+        for (const { entity_id, transition } of outcomes)
+          if (job === 'trials' && !done.has(entity_id)) done.set(entity_id, transition!);
+      },
+      assumed: () => {},
     },
   });
   assert.deepEqual(dry.jobs, real.jobs);
