@@ -101,7 +101,7 @@ const LACKING = `
   expressions as (
     select distinct 'execute', format('function %s', p.oid::regprocedure), p.proowner
     from unnest(:functions::text[]) as f (name) join pg_proc p on p.oid = to_regprocedure(f.name)
-    where p.pronamespace <> 'scheduler'::regnamespace and not has_function_privilege(:role::name, p.oid, 'execute')
+    where p.pronamespace is distinct from to_regnamespace('scheduler') and not has_function_privilege(:role::name, p.oid, 'execute')
   )
   select rights, object, pg_get_userbyid(owner) as owner
   from (

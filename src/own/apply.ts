@@ -64,9 +64,16 @@ export async function planOf(applying: Planning, files: Files, prune: boolean): 
   const changes: Change[] = [];
   const latest = await latestJobs<OwnJob>(db);
   const made = await madeIndexes(db);
+  const planned = new Map<string, IndexPlan>();
   for (const definition of files.jobs) {
     const checked = await db.transaction((tx) => check(tx, applying, files, definition, faults));
     if (!checked) continue;
+    // Two jobs may need the same one.
+    for (const index of checked.indexes) {
+      const same = planned.get(index.meaning);
+      if (same) Object.assign(index, same);
+      else planned.set(index.meaning, index);
+    }
     const versions = [definition.name, definition.was].flatMap(
       (name) => latest.find((each) => each.name === name) ?? [],
     );
@@ -176,7 +183,8 @@ async function compare(tx: Transaction, applying: Planning, comparing: Comparing
     Object.fromEntries(Object.entries(compiled?.since ?? {}).filter(stays)),
   );
   const was = compiled ? before!.definition : null;
-  const differs = was ? [...differences(was, definition), ...drift(compiled!, kept, indexes)] : [];
+  const ofFile = was ? differences(was, definition) : [];
+  const differs = was && ofFile.length === 0 ? drift(compiled!, kept, indexes) : ofFile;
   const newRules = Object.keys(job.rules).filter((name) => !(name in rulesBefore));
   await tx.query('savepoint looking');
   if (!onlyLooks) await makeFunctions(tx, built.makes);

@@ -36,7 +36,7 @@ export function drift(was: Kept, is: Kept, indexes: IndexPlan[]): string[] {
     ...functions.map((name) => `the function ${name} is another than when the job was applied`),
     ...rules.map((name) => `the rule "${name}" means something else to this server or version`),
     ...lost.map(({ place }) => `the index ${place} is missing or invalid`),
-    ...(isElse ? ['its indexes are others'] : []),
+    ...(isElse ? ['other indexes find its rows now'] : []),
   ];
 }
 

@@ -8,6 +8,8 @@ import type { Files, OwnJob } from './definition.ts';
 
 /** Compiles the kept definitions again: what has changed since is found before a tick meets it. */
 
+const HARMLESS = /^(the column ".*" is new|other indexes find its rows now)$/;
+
 export async function examine(exam: Exam): Promise<[name: string, Result][]> {
   const { db, settings, jobs, program } = exam;
   const latest = (await latestJobs<OwnJob>(db)).filter(({ compiled }) => compiled !== null);
@@ -33,8 +35,7 @@ export async function examine(exam: Exam): Promise<[name: string, Result][]> {
       differs.push('it is in a form that this version does not know, or somebody changed it by hand');
     if (differs.length === 0) found.push([name, ok(`on ${change!.table}, as ${by} applied it at ${readable(at)}`)]);
     else {
-      // A column that came to the table harms nothing.
-      const isHarmless = differs.every((each) => /^the column ".*" is new$/.test(each));
+      const isHarmless = differs.every((each) => HARMLESS.test(each));
       found.push([name, (isHarmless ? warning : failed)(`since it was applied: ${differs.join('; ')}`, again)]);
     }
   }

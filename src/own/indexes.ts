@@ -19,13 +19,13 @@ export interface IndexPlan {
   place: string;
   /** What follows "on TABLE". */
   definition: string;
+  /** The same for equal ones on one table. */
+  meaning: string;
   /** What drops what is left of an attempt that was broken off, and what builds it. */
   remains: string[];
   statements: string[];
   /** One that says the same is there, whatever its name. */
   isThere: boolean;
-  /** It has the name that "scheduler apply" gives it. */
-  isOurs: boolean;
 }
 
 /** `refused` hears of each that cannot be. It changes nothing; call it as the owner of the table. */
@@ -60,7 +60,7 @@ export async function planIndexes(
     const equal = present.filter((each) => each.isValid && each.says === saying.says).map(({ place }) => place);
     const place = equal.includes(own) ? own : (equal[0] ?? own);
     const making = tree.length > 0 ? inParts(tree, definition, nameOf) : whole(table, nameOf(56, ''), definition);
-    return [{ place, definition, ...making, isThere: equal.length > 0, isOurs: place === own }];
+    return [{ place, definition, meaning: `${table.oid} ${saying.says}`, ...making, isThere: equal.length > 0 }];
   });
 }
 

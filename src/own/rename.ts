@@ -16,11 +16,13 @@ export async function rename(tx: Transaction, renamed: { was: string; name: stri
     );
     // The new name may have failures of its own, from when it was used before.
     await tx.query(
-      `with old as (delete from scheduler.failures where job = :was::text returning *)
-       insert into scheduler.failures select (jsonb_populate_record(old, jsonb_build_object('job', :name::text))).* from old
-       on conflict do nothing`,
+      `update scheduler.failures f set job = :name::text
+       where job = :was::text and not exists (
+         select from scheduler.failures o where o.job = :name::text and (o.tenant, o.rule, o.entity_id) = (f.tenant, f.rule, f.entity_id)
+       )`,
       { was, name },
     );
+    await tx.query('delete from scheduler.failures where job = :was::text', { was });
     if (latest.some((job) => job.name === was && job.compiled !== null)) await keepJob(tx, was, null, null, by);
   }
 }
