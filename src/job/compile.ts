@@ -1,6 +1,6 @@
 import { type Changing, change } from './change.ts';
 import type { Conditions, Job, Outside, Rule, Tables, Together } from './define.ts';
-import { isOfTheRow, reading, readsOf, template } from './expressions.ts';
+import { isOfTheRow, quoteName, reading, readsOf, template } from './expressions.ts';
 import { type Catalog, columnsOf, LOCK, namesOf, type Rights } from './tables.ts';
 
 /** A job as it is in this database: its rules as SQL on the tables that were found. */
@@ -58,7 +58,7 @@ export function install(job: Job, catalog: Catalog, dbZone: string): Installed {
     const of = (sql: string) => (sql.includes('due_at') ? withDue() : plain)(sql);
     const where = mapped(conditionsOf(rule, tables), of);
     const isApart = ([condition]: [string, string]) => rule.apart?.includes(condition) ?? false;
-    const wrong = once(() => fails && (typeof fails === 'function' ? of(fails(tables)) : sentences(fails, of)));
+    const wrong = once(() => fails && (typeof fails === 'function' ? of(fails(tables)) : sentences(fails, of, quoted)));
     const changing = once(() => change(name, rule, { job, tables, found, columns, dbZone, of }));
     return withLater(
       {
@@ -117,8 +117,8 @@ function conditionsOf({ where = {} }: Rule, tables: Tables): Conditions {
   return typeof where === 'string' ? { [where]: where } : where;
 }
 
-function sentences(fails: Conditions, of: (sql: string) => string): string {
-  const shown = (column: string) => of(`left(${column}::text, ${SHOWN})`);
+function sentences(fails: Conditions, of: (sql: string) => string, quoted = false): string {
+  const shown = (column: string) => of(`left(${quoted ? quoteName(column) : column}::text, ${SHOWN})`);
   const cases = Object.entries(fails).map(
     ([sentence, condition]) => `when ${of(condition)} then ${template(sentence, shown, true)}`,
   );

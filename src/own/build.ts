@@ -237,7 +237,10 @@ async function setOf(making: Making, rule: OwnRule, due: string, path: Path): Pr
     building.fault([...path, 'repeat'], '"repeat" needs a due time that is a column and no more');
     return set;
   }
-  const first = `${column.slice(0, 57)}_first`;
+  // A name has 63 bytes at most; PostgreSQL would cut a longer one without a word.
+  let short = column;
+  while (Buffer.byteLength(short) > 57) short = [...short].slice(0, -1).join('');
+  const first = `${short}_first`;
   if (!(first in types)) built.columns[first] = 'timestamp without time zone';
   const next = `scheduler.repeated(${due}, ${quoteName(first)}, ${quoteText(rule.repeat)}::interval, ${zones.zone}, now)`;
   set[column] = stored(`(${next}).next`, types[column]!, zones);

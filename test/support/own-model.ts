@@ -98,22 +98,23 @@ export function dues(job: ModelJob, row: ModelRow): { remind?: number; end?: num
   };
 }
 
-/** One tick. It changes the rows, and tells what it did to them. */
+const RULES = ['remind', 'end', 'purge', 'repeat'] as const;
+
+/**
+ * One tick. It changes the rows, and tells what it did to them. It asks which rules have a due row, works on those in the order
+ * of the file, and asks again: so a rule that comes due by another one's work has its turn after those that were due before.
+ */
 export function tick(job: ModelJob, rows: ModelRow[], now: number): Happened[] {
   const told: Happened[] = [];
-  for (const row of [...rows]) {
-    for (let done = true; done; ) {
-      done = false;
-      for (const rule of ['remind', 'end', 'purge', 'repeat'] as const) {
-        if (!rows.includes(row)) break;
-        const due = dues(job, row)[rule];
-        if (due === undefined || due > now) continue;
-        done = true;
-        told.push({ at: now, rule: act(job, rows, row, rule, due, now), id: row.id });
-      }
-    }
+  const isDue = (row: ModelRow, rule: (typeof RULES)[number]) =>
+    (dues(job, row)[rule] ?? Number.POSITIVE_INFINITY) <= now;
+  for (;;) {
+    const asked = RULES.filter((rule) => rows.some((row) => isDue(row, rule)));
+    if (asked.length === 0) return told;
+    for (const rule of asked)
+      for (const row of rows.filter((each) => isDue(each, rule)))
+        told.push({ at: now, rule: act(job, rows, row, rule, dues(job, row)[rule]!, now), id: row.id });
   }
-  return told;
 }
 
 function act(job: ModelJob, rows: ModelRow[], row: ModelRow, rule: string, due: number, now: number): string {
