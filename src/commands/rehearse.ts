@@ -3,6 +3,7 @@ import { inspect } from 'node:util';
 import type { Command } from 'commander';
 import { readable, spanInSeconds } from '../base/calendar.ts';
 import { EXIT, type ExitCode, usageError } from '../base/errors.ts';
+import { Log } from '../base/log.ts';
 import { print, printJson, printTable } from '../base/output.ts';
 import { Stop } from '../base/stop.ts';
 import type { Context } from '../context.ts';
@@ -65,7 +66,9 @@ async function act(context: Context, options: RehearseOptions): Promise<ExitCode
     ...{ jobs, dryRun: true, debug: false, between: true, timeoutSeconds: timeout, stop: new Stop() },
     ...(job !== undefined && { by: 'rehearse' }),
   };
-  const played = await rehearse({ ...context, request }, { from: from!, until, limit });
+  // The timeline tells of all that a tick would have logged.
+  const log = new Log('silent');
+  const played = await rehearse({ ...context, log, request }, { from: from!, until, limit });
   if (row !== undefined) played.timeline = played.timeline.filter(({ id }) => id === row);
   if (options.expect !== undefined) return compare(played, options.expect);
   if (options.json) printJson(played);

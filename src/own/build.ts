@@ -230,7 +230,10 @@ async function setOf(
     return set;
   }
   if (column in set) building.fault([...path, 'set', column], `"repeat" sets "${column}": leave it out of "set"`);
-  const first = `${column.slice(0, 57)}_first`;
+  // A name has 63 bytes at most; PostgreSQL would cut a longer one without a word.
+  let short = column;
+  while (Buffer.byteLength(short) > 57) short = [...short].slice(0, -1).join('');
+  const first = `${short}_first`;
   if (!(first in types)) built.columns[first] = 'timestamp without time zone';
   const next = `scheduler.repeated(${due}, ${quoteName(first)}, ${quoteText(rule.repeat)}::interval, ${zones.zone}, now)`;
   set[column] = stored(`(${next}).next`, types[column]!, zones);
