@@ -154,7 +154,9 @@ function tellPlan({ changes, drops }: Plan): void {
     for (const each of differs) print(`    ${each}`);
     for (const { rule, rows, oldest } of due)
       if (rows > 0)
-        print(`    ${rule}: due now: ${rows.toLocaleString('en')} rows, the oldest since ${readable(oldest)}`);
+        print(
+          `    ${rule}: due now: ${rows.toLocaleString('en')} ${rows === 1 ? 'row' : 'rows'}, the oldest since ${readable(oldest)}`,
+        );
     for (const [column, type] of Object.entries(built?.columns ?? {}))
       print(`    the column ${column} (${type}) is added`);
     for (const { place, definition, isThere } of indexes) if (!isThere) print(`    index ${place} on ${definition}`);
