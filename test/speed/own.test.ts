@@ -57,7 +57,8 @@ const JOBS = 50;
 const TABLES = 10;
 const DUE = ['at', 'at - 3 days', 'at - 1 day at 09:00'];
 const RULES = JOBS * DUE.length;
-// Wanted: 0.2 ms a rule. A new connection reads the catalog for each table, and plans a question for each rule.
+// 0.2 ms a rule would be well: this only guards what there is. A new connection reads the catalog for each table, and plans a
+// question for each rule.
 const MOST = 2.5;
 const MOST_APPLY_SECONDS = 5;
 
@@ -83,11 +84,11 @@ test(`${JOBS} jobs are applied in seconds, and ${RULES} rules that have nothing 
     await db.query(`create table things_${n} (id bigserial primary key, kind text not null, at timestamptz,
       told_0 timestamptz, told_1 timestamptz, told_2 timestamptz)`);
   const took = await seconds(() => applied(db, `jobs:${jobs.join('')}\n`));
-  // All that is past was told: a million rows, and none of them in an index.
+  // All that is past was told, so that no index holds a row of it.
   await db.query(`
     insert into things_0 (kind, at, told_0, told_1, told_2)
     select 'kind ' || n % ${JOBS / TABLES} * ${TABLES}, at, at, scheduler.moved(at, '-3 day', null, 'UTC'), scheduler.moved(at, '-1 day', '09:00', 'UTC')
-    from generate_series(1, 1000000) as n cross join lateral (select now() - n * interval '1 minute' as at) as of_row`);
+    from generate_series(1, 100000) as n cross join lateral (select now() - n * interval '1 minute' as at) as of_row`);
   await db.query('vacuum analyze');
   const [bare, ours] = await best(
     (first, second) => second <= MOST * first,
