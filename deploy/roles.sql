@@ -19,6 +19,7 @@ grant select, insert, update (finished_at, changed, failed, late_by, unsent, wor
 grant select, insert on scheduler.events to :"role";
 grant select, insert, update, delete on scheduler.failures to :"role";
 grant select, insert on scheduler.controls to :"role";
+grant select on scheduler.jobs to :"role";
 grant select, insert, update, delete on scheduler.accounted to :"role";
 grant select, update on scheduler.accounted_up_to to :"role";
 grant select, update on scheduler.holds to :"role";

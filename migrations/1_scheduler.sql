@@ -113,6 +113,19 @@ create table scheduler.holds (kind integer, n integer, primary key (kind, n));
 comment on table scheduler.holds is 'Rows to be locked, and never changed: see try_hold().';
 insert into scheduler.holds select kind, n from unnest(array[60, 61]) as kind, generate_series(0, 1023) as n;
 
+create table scheduler.jobs (
+  id bigint generated always as identity primary key,
+  name text not null,
+  -- What the file says, and the SQL that it came to. Null: the job was removed.
+  definition json,
+  compiled json,
+  format integer not null,
+  at timestamptz not null default now(),
+  by text not null
+);
+comment on table scheduler.jobs is 'Jobs of your own, as "scheduler apply" wrote them. The newest row of a name counts.';
+create index jobs_by_name on scheduler.jobs (name, id);
+
 -- What a change answers: one row per transition, and the rows that could not be changed.
 create type scheduler.outcome as (
   step integer, transition text, type text, entity_id text, due_at timestamptz, channels text[], data jsonb, sealed jsonb
@@ -270,6 +283,222 @@ create function scheduler.refuse(reason text) returns text
 as $$
 begin
   raise exception using message = reason;
+end
+$$;
+
+-- Jobs of your own -----------------------------------------------------------------------------------------------------
+
+-- A time, moved by a span and set to a time of the day. Years, months, weeks and days go by the calendar of the zone, hours
+-- and less are exact. Indexes are built on it, so it never raises: what cannot be reckoned is due at once.
+create function scheduler.moved(at timestamptz, span interval, hour time, zone text) returns timestamptz
+  language plpgsql immutable
+  set search_path = pg_catalog, pg_temp
+as $$
+declare
+  calendar interval := make_interval(months => (extract(year from span) * 12 + extract(month from span))::integer,
+    days => extract(day from span)::integer);
+  wall timestamp;
+begin
+  if not isfinite(at) or span is null then
+    return case when span is not null then at end;
+  end if;
+  if hour is null and calendar = interval '0' then
+    return at + span;
+  end if;
+  wall := at at time zone zone + calendar;
+  if hour is not null then
+    return scheduler.instant(((scheduler.instant(wall, zone) + (span - calendar)) at time zone zone)::date + hour, zone);
+  end if;
+  return scheduler.instant(wall, zone) + (span - calendar);
+exception
+  when others then
+    return case when at is not null then '-infinity'::timestamptz end;
+end
+$$;
+
+create function scheduler.span(count bigint, unit text) returns interval
+  language sql immutable parallel safe
+  return case when abs(count) < 1000000 then count * case unit
+    when 'second' then interval '1 second' when 'minute' then interval '1 minute' when 'hour' then interval '1 hour'
+    when 'day' then interval '1 day' when 'week' then interval '7 days'
+    when 'month' then interval '1 month' when 'year' then interval '1 year'
+  end end;
+
+-- The next occurrence after "now" of a time that repeats, on the wall clock of the first one: a day that a month lacks, or an
+-- hour that a change of the clock skips, comes back. Where somebody has moved the time since, it counts from there.
+create function scheduler.repeated(at timestamptz, first timestamp, every interval, zone text, now timestamptz,
+  out next timestamptz, out start timestamp)
+  language plpgsql immutable
+  set search_path = pg_catalog, pg_temp
+as $$
+declare
+  months integer := extract(year from every) * 12 + extract(month from every);
+  days integer := extract(day from every);
+  length numeric := extract(epoch from every);
+  wall timestamp := at at time zone zone;
+  n bigint;
+begin
+  if months = 0 and days = 0 then
+    next := at + (floor(greatest(extract(epoch from now - at), 0) / length) + 1) * every;
+    return;
+  end if;
+  start := first;
+  n := case when months > 0
+    then round(((extract(year from wall) - extract(year from start)) * 12 + extract(month from wall) - extract(month from start)) / months)
+    else round(extract(epoch from wall - start) / length) end;
+  if start is null or scheduler.instant(start + n * every, zone) is distinct from at then
+    start := wall;
+    n := 0;
+  end if;
+  -- From a little before now, as an estimate may be a step too far.
+  n := greatest(n, n + floor(extract(epoch from now - at) / length)::bigint - 2);
+  loop
+    n := n + 1;
+    next := scheduler.instant(start + n * every, zone);
+    exit when next > now and next > at;
+  end loop;
+end
+$$;
+
+-- A channel's name is never cut: it would be somebody else's channel.
+create function scheduler.channel(name text) returns text
+  language plpgsql immutable strict
+  set search_path = pg_catalog, pg_temp
+as $$
+begin
+  if octet_length(name) > 63 or name ~ '[[:cntrl:]]' or name = '' then
+    perform scheduler.refuse(format('the channel "%s" is empty, longer than 63 bytes, or has control characters',
+      left(regexp_replace(name, '[[:cntrl:]]', '?', 'g'), 80)));
+  end if;
+  return name;
+end
+$$;
+
+-- How the server reads an expression on the rows of a table. It is parsed as the application would write it, and answered with
+-- qualified names. Nothing of it is executed, and nothing is left: what was made is undone by the error at the end.
+create function scheduler.read_expression(relation oid, expression text, col name, words text[], path text)
+  returns jsonb
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+as $$
+declare
+  place text := relation::regclass::text;
+  rule text := (select string_agg(format(', null::timestamptz as %I', word), '') from unnest(words) as word);
+  wanted text := (select format_type(atttypid, atttypmod) from pg_attribute where attrelid = relation and attname = col);
+  view oid;
+  answer jsonb;
+  message text;
+  hint text;
+begin
+  begin
+    perform set_config('search_path', path, true);
+    execute format('create temp view own_view as select ((%s)%s) as e from %s as own_row cross join (select 0 as zero%s) as own_rule',
+      expression, coalesce('::' || wanted, ''), place, coalesce(rule, ''));
+    -- A cast takes more than a column does.
+    if col is not null then
+      execute format('explain update %s as own_row set %I = (%s) from (select 0 as zero%s) as own_rule',
+        place, col, expression, coalesce(rule, ''));
+    end if;
+    perform set_config('search_path', 'pg_catalog', true);
+    view := 'pg_temp.own_view'::regclass;
+    select jsonb_build_object(
+        'sql', pg_get_viewdef(view),
+        'type', (select format_type(atttypid, atttypmod) from pg_attribute where attrelid = view and attname = 'e'),
+        'unsteady', (
+          select coalesce(jsonb_agg(distinct p.oid::regproc::text), '[]')
+          from regexp_matches(action, ':(?:funcid|opfuncid|resultfuncid) (\d+)', 'g') as m
+          join pg_proc p on p.oid = m[1]::oid where p.provolatile <> 'i'
+        ),
+        'acting', (
+          select coalesce(jsonb_agg(distinct p.oid::regproc::text), '[]')
+          from regexp_matches(action, ':(?:funcid|opfuncid|resultfuncid) (\d+)', 'g') as m
+          join pg_proc p on p.oid = m[1]::oid where p.provolatile = 'v'
+        ),
+        'functions', (
+          select coalesce(jsonb_object_agg(p.oid::regprocedure::text, md5(concat(p.prosrc, p.prosqlbody, p.proowner))), '{}')
+          from regexp_matches(action, ':(?:funcid|opfuncid|resultfuncid) (\d+)', 'g') as m
+          join pg_proc p on p.oid = m[1]::oid where p.pronamespace <> 'pg_catalog'::regnamespace
+        ),
+        'tables', (
+          select coalesce(jsonb_agg(distinct refobjid::regclass::text), '[]') from pg_depend
+          where classid = 'pg_rewrite'::regclass and objid = rule.made and refclassid = 'pg_class'::regclass
+            and refobjid not in (view, relation)
+        ),
+        'operators', (
+          select coalesce(jsonb_agg(distinct o.oprname), '[]')
+          from regexp_matches(action, ':opno (\d+)', 'g') as m join pg_operator o on o.oid = m[1]::oid
+        ),
+        'clock', action ~ '\{SQLVALUEFUNCTION',
+        'subquery', action ~ '\{SUBLINK',
+        'raises', action ~ '\{(COERCEVIAIO|FUNCEXPR|ARRAYCOERCEEXPR|SUBSCRIPTINGREF|COERCETODOMAIN|ROWEXPR)',
+        -- Of the expression itself; a subquery may sum up.
+        'together', 'true' in (substring(action from ':hasAggs (\w+)'), substring(action from ':hasWindowFuncs (\w+)'),
+          substring(action from ':hasTargetSRFs (\w+)'))
+      ) into answer
+    from (select oid as made, ev_action::text as action from pg_rewrite where ev_class = view) as rule;
+    raise exception using errcode = 'SCH00', message = answer::text;
+  exception
+    when sqlstate 'SCH00' then
+      get stacked diagnostics message = message_text;
+      return message::jsonb;
+    when others then
+      get stacked diagnostics message = message_text, hint = pg_exception_hint;
+      return jsonb_build_object('error', concat_ws('; ', message, nullif(hint, '')), 'state', sqlstate);
+  end;
+end
+$$;
+
+-- The same for a statement on the changed rows of a table.
+create function scheduler.read_statement(relation oid, statement text, path text) returns jsonb
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+as $$
+declare
+  place text := relation::regclass::text;
+  words text;
+  made oid;
+  message text;
+begin
+  select string_agg(format(', null::timestamptz as %I', word), '') into words
+  from unnest(array['now', 'due_at']) as word
+  where not exists (select from pg_attribute a where a.attrelid = relation and a.attname = word and not a.attisdropped);
+  begin
+    perform set_config('client_min_messages', 'error', true);
+    execute format('create temp table changed as select r.*%s from %s as r limit 0', words, place);
+    perform set_config('search_path', 'pg_temp, ' || path, true);
+    execute format('create function pg_temp.own_also() returns void language sql begin atomic %s; end', statement);
+    perform set_config('search_path', 'pg_catalog', true);
+    made := 'pg_temp.own_also'::regproc;
+    select jsonb_build_object('sql', pg_get_function_sqlbody(made),
+        'tables', (
+          select coalesce(jsonb_agg(distinct refobjid::regclass::text), '[]') from pg_depend
+          where classid = 'pg_proc'::regclass and objid = made and refclassid = 'pg_class'::regclass
+            and refobjid <> 'pg_temp.changed'::regclass
+        ),
+        'views', (
+          select coalesce(jsonb_agg(distinct refobjid::regclass::text), '[]') from pg_depend join pg_class c on c.oid = refobjid
+          where classid = 'pg_proc'::regclass and objid = made and refclassid = 'pg_class'::regclass and c.relkind not in ('r', 'p')
+        ),
+        'acting', (
+          select coalesce(jsonb_agg(distinct p.oid::regproc::text), '[]')
+          from regexp_matches(body, ':(?:funcid|opfuncid|resultfuncid) (\d+)', 'g') as m
+          join pg_proc p on p.oid = m[1]::oid where p.provolatile = 'v'
+        ),
+        'returns', body ~ ':returningList \(',
+        'readsChanged', exists (
+          select from pg_depend where classid = 'pg_proc'::regclass and objid = made and refobjid = 'pg_temp.changed'::regclass
+        )
+      )::text into message
+    from (select prosqlbody::text as body from pg_proc where oid = made) as it;
+    raise exception using errcode = 'SCH00', message = message;
+  exception
+    when sqlstate 'SCH00' then
+      get stacked diagnostics message = message_text;
+      return message::jsonb;
+    when others then
+      get stacked diagnostics message = message_text;
+      return jsonb_build_object('error', message, 'state', sqlstate);
+  end;
 end
 $$;
 

@@ -12,12 +12,21 @@ type Make = () => Promise<Command>;
 function commands(jobs: Job[]): Record<string, Record<string, Make>> {
   return {
     'Every minute:': { tick: async () => (await import('./commands/tick.ts')).tickCommand() },
-    'One job, now:': Object.fromEntries(
-      jobs.map((job): [string, Make] => [job.name, async () => (await import('./commands/tick.ts')).jobCommand(job)]),
-    ),
+    'One job, now:': Object.fromEntries([
+      ...jobs.map((job): [string, Make] => [
+        job.name,
+        async () => (await import('./commands/tick.ts')).jobCommand(job),
+      ]),
+      ['run', async () => (await import('./commands/jobs.ts')).runCommand()] satisfies [string, Make],
+    ]),
+    'Jobs of your own:': {
+      apply: async () => (await import('./commands/apply.ts')).applyCommand(),
+      jobs: async () => (await import('./commands/jobs.ts')).jobsCommand(),
+    },
     'Looking:': {
       status: async () => (await import('./commands/status.ts')).statusCommand(),
       next: async () => (await import('./commands/next.ts')).nextCommand(jobs),
+      rehearse: async () => (await import('./commands/rehearse.ts')).rehearseCommand(),
       explain: async () => (await import('./commands/explain.ts')).explainCommand(jobs),
       doctor: async () => (await import('./commands/doctor.ts')).doctorCommand(),
       history: async () => (await import('./commands/history.ts')).historyCommand(jobs),

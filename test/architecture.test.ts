@@ -15,6 +15,7 @@ const FLOORS = [
   ['src/commands/'],
   ['src/setup/', 'src/monitor/'],
   ['src/context.ts'],
+  ['src/own/'],
   ['src/inspect/'],
   ['src/engine/'],
   ['src/store/'],

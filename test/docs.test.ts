@@ -18,7 +18,7 @@ import { folder, isHere, NOT_HERE, play } from './support/playing.ts';
 test('every block says what it is, and the exemptions are in use', () => {
   const blocks = PAGES.flatMap((name) => readPage(name).blocks.map((block) => ({ name, block })));
   for (const { name, block } of blocks) {
-    assert.match(block.language, /^(sh|sql|ts|text|)$/, `${name}, line ${block.line}`);
+    assert.match(block.language, /^(sh|sql|ts|yaml|text|)$/, `${name}, line ${block.line}`);
     if (block.language === '') assert.deepEqual(commandsOf(block).filter(isHere), [], `${name}, line ${block.line}`);
   }
   const commands = blocks.flatMap(({ block }) => (block.language === 'sh' || !block.language ? commandsOf(block) : []));
@@ -226,6 +226,29 @@ test('events.md names every type and its channels', () => {
     table.flatMap((line) => [...line.split('|')[2]!.matchAll(/`([^`]+)`/g)].map(([, type]) => type!)),
   );
   assert.deepEqual([...named].sort(), [...types].sort());
+});
+
+test('own-jobs.md: from an empty file to a change of it; what is shown is what is printed', async () => {
+  await using db = await database({ empty: true });
+  const words = (text: string) => text.replace(/\s+/g, ' ').trim();
+  for (const section of readPage('docs/own-jobs.md').sections) {
+    let printed = '';
+    for (const block of section.blocks) {
+      if (block.file) writeFileSync(join(folder, block.file), block.text);
+      else if (block.language === 'text') assert.ok(words(printed).includes(words(block.text)), printed);
+      else
+        printed += await play(
+          { ...section, blocks: [block] },
+          {
+            ...{ db, env: { DATABASE_URL: db.url } },
+            codes: section.heading === 'A table and an empty file' ? { 'scheduler apply': 1 } : {},
+          },
+        );
+    }
+    if (section.heading === 'The first rule')
+      assert.match(printed, /\[\{"id":1,"state":"released"\},\{"id":2,"state":"paid"\},\{"id":3,"state":"held"\}\]/);
+  }
+  assert.equal((await db.query('select from scheduler.jobs')).length, 3);
 });
 
 test('scaling.md', async () => {

@@ -24,6 +24,7 @@ test('the package holds the program, its migrations, its documentation and the f
     'dist/migrations/0_create-migrations-table.sql',
     ...listed('migrations'),
     ...listed('docs'),
+    ...listed('deploy/examples'),
     ...['roles.sql', 'crontab', 'scheduler.service', 'scheduler.timer', 'scheduler.env'].map(
       (name) => `deploy/${name}`,
     ),

@@ -20,7 +20,7 @@ export function activateNowCommand(): Command {
 }
 
 async function activateNow(context: Context, options: PassOptions): Promise<ExitCode> {
-  const run = await runPass(context, options, { jobs: [job], by: whoami(), evenIfPaused: true });
+  const run = await runPass(context, options, { jobs: { builtIn: [job], own: [] }, by: whoami(), evenIfPaused: true });
   for (const { why } of run.skipped) {
     throw configurationError(`Subscriptions cannot be activated: ${why}. Run "scheduler migrate" once.`);
   }
@@ -32,7 +32,7 @@ async function activateNow(context: Context, options: PassOptions): Promise<Exit
   if (run.stopped) message += `, then the ${run.stopped} stopped it with work left`;
   if (run.locked) message = 'Another run is at work and activates what is due';
   if (options.json) {
-    const { jobs } = await readStatus(context.db, context.settings, [job]);
+    const { jobs } = await readStatus(context.db, context.settings, { builtIn: [job], own: [] });
     printJson({ message, result, scheduler: schedulerState(jobs) });
   } else {
     print(`${message}.`);

@@ -5,6 +5,7 @@ import { type CommonOptions, type Context, withContext } from '../context.ts';
 import { explainFaultOfCommand } from '../engine/faults.ts';
 import type { Job } from '../job/define.ts';
 import { requireLevel } from '../store/migrate.ts';
+import { latestJobs, unknownJob } from '../store/own-jobs.ts';
 
 export interface Help {
   examples: string[];
@@ -61,6 +62,7 @@ export function withSchema<O extends CommonOptions>(
     await check(context, options, args);
     try {
       await requireLevel(context.db);
+      await knownJob(context, (options as { job?: string }).job);
       return await work(context, options, args);
     } catch (error) {
       throw explainFaultOfCommand(error);
@@ -95,11 +97,19 @@ export function oneOf(noun: string, choices: string[]) {
   return Object.assign(parse, { choices });
 }
 
-export const jobName = (jobs: Job[]) =>
-  oneOf(
-    'a job',
-    jobs.map((job) => job.name),
-  );
+/** A job of your own is known to the database alone: see knownJob. */
+export const jobName = (jobs: Job[]) => {
+  const choices = jobs.map((job) => job.name);
+  const parse = (text: string) => (/^[a-z][a-z0-9-]*$/.test(text) ? text : oneOf('a job', choices)(text));
+  return Object.assign(parse, { choices });
+};
+
+/** Ends the command if there is no such job. */
+export async function knownJob({ db, jobs }: Context, name: string | undefined): Promise<void> {
+  if (name === undefined || jobs.some((job) => job.name === name)) return;
+  const own = await latestJobs(db);
+  if (!own.some((job) => job.name === name && job.compiled !== null)) throw await unknownJob(db, jobs, name);
+}
 
 export interface SpanOptions extends Options {
   job?: string;

@@ -4,7 +4,8 @@ import { print, printJson } from '../base/output.ts';
 import { readStatus, schedulerState } from '../inspect/status.ts';
 import type { Job } from '../job/define.ts';
 import { type Control, recordControl } from '../store/controls.ts';
-import { command, jobName, type Options, withSchema } from './command.ts';
+import { all } from '../store/runs.ts';
+import { command, jobName, knownJob, type Options, withSchema } from './command.ts';
 
 export function startCommand(jobs: Job[]): Command {
   const start = command('start', 'let a job, or all of them, run again', {
@@ -39,9 +40,11 @@ const controlling = (command: Command, action: Control['action'], jobs: Job[]): 
     .argument('[job]', 'only this job', jobName(jobs))
     .option('--json', 'print the result as JSON')
     .action(
-      withSchema<Options & { reason?: string }>(async ({ db, settings, jobs }, { json, reason }, [job]) => {
+      withSchema<Options & { reason?: string }>(async (context, { json, reason }, [job]) => {
+        const { db, settings, jobs } = context;
+        await knownJob(context, job);
         await recordControl(db, action, job ?? null, reason ?? null);
-        const status = await readStatus(db, settings, jobs);
+        const status = await readStatus(db, settings, all(jobs));
         const message = `${inProse(job)} ${action === 'start' ? 'started' : 'stopped'}`;
         if (json) {
           const concerned = status.jobs.filter((each) => job === undefined || each.job === job);

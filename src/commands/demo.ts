@@ -9,6 +9,7 @@ import { type RunResult, run } from '../engine/run.ts';
 import { SAMPLES } from '../setup/samples/index.ts';
 import { listFailures } from '../store/failures.ts';
 import { migrate } from '../store/migrate.ts';
+import { all } from '../store/runs.ts';
 import { command } from './command.ts';
 import { printChanges } from './pass.ts';
 
@@ -79,7 +80,7 @@ async function narrate(context: Context): Promise<void> {
 
 async function tick({ db, settings, log, jobs }: Context): Promise<{ result: RunResult; ms: number }> {
   const started = performance.now();
-  const request = { jobs, dryRun: false, timeoutSeconds: 60, debug: false, stop: new Stop() };
+  const request = { jobs: all(jobs), dryRun: false, timeoutSeconds: 60, debug: false, stop: new Stop() };
   const result = await run(db, settings, log, request);
   return { result, ms: Math.round(performance.now() - started) };
 }

@@ -17,7 +17,7 @@ export function doctorCommand(): Command {
     .option('--json', 'print the result as JSON')
     .action(
       withDatabase<Options>(async ({ db, settings, jobs }, options) => {
-        const diagnosis = await diagnose(db, settings, jobs, program(options));
+        const diagnosis = await diagnose(db, settings, jobs, program(options), await import('../own/doctor.ts'));
         if (options.json) printJson(diagnosis);
         else tell(diagnosis.checks);
         if (diagnosis.unreachable) return EXIT.unreachable;

@@ -26,8 +26,7 @@ export function explainCommand(jobs: Job[]): Command {
     .option('--json', 'print the result as JSON')
     .action(
       withSchema<Asked>(async ({ db, settings, jobs }, options, [name, id]) => {
-        const job = jobs.find((each) => each.name === name)!;
-        const explanation = await explain(db, { settings, jobs, job, id: id!, at: options.at });
+        const { job, explanation } = await explain(db, { settings, jobs, name: name!, id: id!, at: options.at });
         if (options.json) printJson(explanation);
         else tell(job, explanation);
       }, resolveAt),

@@ -34,7 +34,9 @@ async function bringUpToDate({ db, settings, jobs }: Context, { json }: Options)
   await migrate(db, settings, jobs, (step) => applied.push(step)).catch((error) => {
     throw explainFaultOfCommand(error);
   });
-  const standing = await db.transaction((tx) => readStanding(tx, jobs, { lock: false, dbZone: settings.dbTimezone }));
+  const standing = await db.transaction((tx) =>
+    readStanding(tx, { builtIn: jobs, own: [] }, { lock: false, dbZone: settings.dbTimezone }),
+  );
   const notInstalled = standing.jobs
     .filter(({ missing }) => missing.length > 0)
     .map(({ job, missing }) => ({ job: job.name, missing }));

@@ -3,7 +3,8 @@ import { parseSpan, readable, relative } from '../base/calendar.ts';
 import { print, printJson, printTable, say } from '../base/output.ts';
 import { type Coming, type Outlook, readNext } from '../inspect/next.ts';
 import type { Job } from '../job/define.ts';
-import { command, jobName, type Options, wholeNumber, withSchema } from './command.ts';
+import { all, only } from '../store/runs.ts';
+import { command, jobName, knownJob, type Options, wholeNumber, withSchema } from './command.ts';
 
 const DAY = 86_400;
 
@@ -16,9 +17,10 @@ export function nextCommand(jobs: Job[]): Command {
     .option('--limit <count>', 'the soonest so many lines', wholeNumber(1, 10_000), 50)
     .option('--json', 'print the result as JSON')
     .action(
-      withSchema<Options & { within: number; limit: number }>(async ({ db, settings, jobs }, options, [name]) => {
-        const wanted = name === undefined ? jobs : jobs.filter((job) => job.name === name);
-        const outlook = await readNext(db, settings, wanted, options);
+      withSchema<Options & { within: number; limit: number }>(async (context, options, [name]) => {
+        const { db, settings, jobs } = context;
+        await knownJob(context, name);
+        const outlook = await readNext(db, settings, name === undefined ? all(jobs) : only(jobs, [name]), options);
         if (options.json) printJson(outlook);
         else tell(outlook, options.limit);
       }),

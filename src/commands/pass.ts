@@ -4,10 +4,9 @@ import { isTerminal, print, printJson, printTable } from '../base/output.ts';
 import { Stop } from '../base/stop.ts';
 import type { Context } from '../context.ts';
 import { type Request, type RunResult, run } from '../engine/run.ts';
-import type { Job } from '../job/define.ts';
 import { watched } from '../monitor/watch.ts';
 import { whoami } from '../store/controls.ts';
-import type { JobResult } from '../store/runs.ts';
+import { all, type JobResult, only } from '../store/runs.ts';
 import type { Options } from './command.ts';
 
 /** A pass of the engine as somebody asks for it: with options, stopped by signals, and telling what it did. */
@@ -37,20 +36,20 @@ export function tick(context: Context, options: TickOptions): Promise<ExitCode> 
       await tellWatchers(pass);
     };
     if (seconds === undefined) {
-      const result = await runPass(context, options, { jobs: context.jobs });
+      const result = await runPass(context, options, { jobs: all(context.jobs) });
       await report(result);
       return result.exitCode;
     }
     const { linger } = await import('../engine/linger.ts');
-    return withRequest(context, options, { jobs: context.jobs }, (request) =>
+    return withRequest(context, options, { jobs: all(context.jobs) }, (request) =>
       linger({ ...context, request, seconds, report }),
     );
   });
 }
 
 /** One job, as a person asks for it. */
-export async function pass(context: Context, options: PassOptions, job: Job): Promise<ExitCode> {
-  const result = await runPass(context, options, { jobs: [job], by: whoami() });
+export async function pass(context: Context, options: PassOptions, name: string): Promise<ExitCode> {
+  const result = await runPass(context, options, { jobs: only(context.jobs, [name]), by: whoami() });
   tell(context, options, result, true);
   return result.exitCode;
 }

@@ -3,6 +3,7 @@ import { inWords, readable } from '../base/calendar.ts';
 import { EXIT } from '../base/errors.ts';
 import { print, printHeading, printJson, printTable, say } from '../base/output.ts';
 import { type JobStatus, readStatus, type Status } from '../inspect/status.ts';
+import { all } from '../store/runs.ts';
 import { command, type Options, withSchema } from './command.ts';
 
 export function statusCommand(): Command {
@@ -18,7 +19,7 @@ export function statusCommand(): Command {
     .option('--json', 'print the result as JSON')
     .action(
       withSchema<Options & { check?: boolean }>(async ({ db, settings, jobs }, options) => {
-        const status = await readStatus(db, settings, jobs);
+        const status = await readStatus(db, settings, all(jobs));
         const attention = options.check ? status.attention : [];
         if (options.json) printJson(status);
         else tell(status, attention);

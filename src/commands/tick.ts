@@ -43,7 +43,7 @@ export function jobCommand(job: Job): Command {
       examples: [`scheduler ${job.name}`, `scheduler ${job.name} --dry-run --debug`],
       exits: PASS_EXITS,
     }),
-  ).action(withDatabase<PassOptions>((context, options) => pass(context, options, job)));
+  ).action(withDatabase<PassOptions>((context, options) => pass(context, options, job.name)));
 }
 
 /** The parser of an option that may also be given as a setting. */

@@ -6,7 +6,7 @@ import { NOW, quoteText } from '../job/expressions.ts';
 import { mayBeTried } from '../store/failures.ts';
 import { ANYTHING_EXPIRED } from '../store/retention.ts';
 import { FINISH_RUN, recordIdle } from '../store/runs.ts';
-import { conditionsAt, firstRow, hasDue, momentOf } from './statements.ts';
+import { asInBatch, conditionsAt, firstRow, hasDue, momentOf } from './statements.ts';
 
 /** One question about all rules of all jobs, in one round trip: which of them have a due row? */
 
@@ -83,9 +83,11 @@ const SOON = `(${NOW} + interval '2 seconds')`;
 export function soonest(jobs: Installed[], anyFailures: boolean): string {
   const first = (rule: CompiledRule) =>
     firstRow(rule, rule.at, [
-      ...conditionsAt(rule, momentOf(rule, NOW)),
-      ...(anyFailures ? [mayBeTried(rule)] : []),
-      `${rule.at} <= ${SOON}`,
+      asInBatch(rule, [
+        ...conditionsAt(rule, momentOf(rule, NOW)),
+        ...(anyFailures ? [mayBeTried(rule)] : []),
+        `${rule.at} <= ${SOON}`,
+      ]),
     ]);
   const parts = jobs.map(
     ({ job, rules }) => `select ${quoteText(job.name)} as job, least(${rules.map(first).join(', ')}) as at`,

@@ -2,10 +2,9 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { EXIT, type ExitCode, OperatorError } from '../base/errors.ts';
 import { Stop } from '../base/stop.ts';
 import type { Database, Transaction } from '../db/client.ts';
-import type { Job } from '../job/define.ts';
 import { refuseElsewhere } from '../store/adopted.ts';
 import { checkLevel } from '../store/migrate.ts';
-import { isEveryTick, type JobResult, readStanding } from '../store/runs.ts';
+import { isEveryTick, type JobResult, only, readStanding, type Wanted } from '../store/runs.ts';
 import { isOfOneJob, soonest } from './ask.ts';
 import { total } from './batch.ts';
 import { explainFault } from './faults.ts';
@@ -34,7 +33,7 @@ interface Lingering extends Context {
 export const linger = (lingering: Lingering): Promise<ExitCode> => new Stay(lingering).run();
 
 /** What is due, and how long until something else is. */
-type Look = { minute: string; due: Job[]; waitMs: number };
+type Look = { minute: string; due: string[]; waitMs: number };
 
 class Stay {
   readonly #guard: Database;
@@ -109,7 +108,10 @@ class Stay {
       this.#inVain = false;
       return waitMs;
     }
-    const pass = await this.#pass(isTick ? this.#with.request.jobs : due, !isTick);
+    const pass = await this.#pass(
+      isTick ? this.#with.request.jobs : only(this.#with.request.jobs.builtIn, due),
+      !isTick,
+    );
     // Another run has the work, and may die; or the deadline ended this pass. The next look goes on.
     if (pass.locked) return LOCKED_MS;
     if (pass.jobs.some(({ workLeft }) => workLeft)) return LOOK_MS;
@@ -143,11 +145,11 @@ class Stay {
     const { planned } = plan(settings, request, found.jobs);
     const watched = planned.filter(({ job }) => isEveryTick(job) && !this.#stopped.has(job.name));
     if (minute !== this.#minute || watched.length === 0) return { minute, due: [], waitMs: LOOK_MS };
-    const jobs = watched.map(({ job }) => job);
+    const jobs = watched.map(({ job }) => job.name);
     try {
       const question = soonest(watched, found.anyFailures);
       const coming = await tx.query<{ job: string; seconds: number }>(question, parameters(settings, found));
-      const isDue = ({ name }: Job) =>
+      const isDue = (name: string) =>
         coming.some(({ job, seconds }) => job === name && seconds === 0) || this.#last.get(name)?.workLeft === true;
       const waitMs = Math.min(LOOK_MS, ...coming.map(({ seconds }) => Math.ceil(seconds * 1000)));
       return { minute, due: jobs.filter(isDue), waitMs };
@@ -158,7 +160,7 @@ class Stay {
     }
   }
 
-  async #pass(jobs: Job[], between: boolean): Promise<RunResult> {
+  async #pass(jobs: Wanted, between: boolean): Promise<RunResult> {
     const { db, settings, log, request, seconds } = this.#with;
     const { stop, timeoutSeconds } = request;
     // The deadline of one pass is not the end of the others; and none of them makes the whole last longer than it may.

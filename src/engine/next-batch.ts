@@ -76,12 +76,13 @@ export function nextBatch(db: Database, sweep: Sweep): Promise<Batch> {
   });
 }
 
-function valuesOf({ run, rule, record, cursor, part }: Sweep): Values {
+function valuesOf({ run, rule, record, cursor, part, again }: Sweep): Values {
   return {
     ...{ ...run.values, ...(!rule.together && rule.make?.(run.batchSize)), ...cursor },
     ...{ part: part?.number, parts: part?.of, job: rule.job, rule: rule.name, run: record.run },
+    ...(rule.mustEnd && { seen: JSON.stringify(again ?? []) }),
     // Of more rows than this in a batch, it is only counted what happened to them; null: it is told of each.
-    ...{ limit: run.batchSize, detail: run.debug || rule.outside ? null : DETAIL },
+    ...{ limit: run.batchSize, detail: run.debug || run.rehearsal || rule.outside || again ? null : DETAIL },
   };
 }
 

@@ -1,6 +1,6 @@
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import type { Database } from '../db/client.ts';
-import type { World } from '../job/define.ts';
+import type { Claimed, World } from '../job/define.ts';
 import { type Answered, type Batch, made } from './batch.ts';
 import { telling } from './next-batch.ts';
 import type { Sweep } from './records.ts';
@@ -39,7 +39,16 @@ export async function workOutside(db: Database, sweep: Sweep, { handed }: Batch)
       recording.catch(() => {});
     },
   };
-  await rule.outside!.perform(handed, world);
+  if (run.rehearsal) assume(sweep, handed, world);
+  else await rule.outside!.perform(handed, world);
   await recording;
   return batches;
+}
+
+function assume({ run, rule }: Sweep, handed: Claimed[], { answer }: World): void {
+  if (handed.length > 0) run.rehearsal!.assumed(`${rule.job}: ${rule.name}`);
+  for (const { id, sealed } of handed) {
+    const { attempt, due } = sealed.open();
+    answer(id, { ...rule.outside!.success, attempt, due });
+  }
 }

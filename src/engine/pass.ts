@@ -133,6 +133,7 @@ export class Pass {
       isOpen: false,
       result: emptyResult(job.name),
       lines: linesOf(job),
+      seen: new Map(),
       surveyed: undefined,
     };
     this.#run.log.write(record.lines.started);

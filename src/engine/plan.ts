@@ -1,7 +1,7 @@
 import type { Settings } from '../base/config.ts';
 import type { Installed } from '../job/compile.ts';
 import { isPaused, whyPaused } from '../store/controls.ts';
-import { isEveryTick, type Standing } from '../store/runs.ts';
+import { isEveryTick, type Standing, whyPowerless } from '../store/runs.ts';
 
 export interface Plan {
   /** The jobs that a run may do now. */
@@ -28,9 +28,11 @@ export function plan(settings: Settings, asked: Asked, jobs: Standing[]): Plan {
   return result;
 }
 
-function whyNot(settings: Settings, asked: Asked, { job, missing, control, slotTaken }: Standing): string | undefined {
+function whyNot(settings: Settings, asked: Asked, standing: Standing): string | undefined {
+  const { job, missing, control, slotTaken, powerless } = standing;
   const byHand = asked.by !== undefined;
   if (missing.length > 0) return `not installed: ${missing.join(', ')} missing`;
+  if (powerless) return whyPowerless(powerless);
   if (!byHand && job.switch && settings.job[job.switch] === false)
     return `switched off by ${job.settings![job.switch]!.env}`;
   if (isPaused(control) && !asked.evenIfPaused) return whyPaused(control!);

@@ -3,9 +3,15 @@ import type { Stop } from '../base/stop.ts';
 import type { Values } from '../db/bind.ts';
 import type { Database, Transaction } from '../db/client.ts';
 import type { CompiledRule } from '../job/compile.ts';
-import type { Lines } from '../job/define.ts';
+import type { Failed, Lines, Outcome } from '../job/define.ts';
 import type { JobResult } from '../store/runs.ts';
 import type { Share } from './statements.ts';
+
+/** Hears of each row. Work outside the database is taken for done, and named. */
+export interface Rehearsal {
+  heard(job: string, outcomes: Outcome[], failures: Failed[]): void;
+  assumed(work: string): void;
+}
 
 /** A run at work: what all its sweeps have in common. */
 export interface Run {
@@ -17,6 +23,9 @@ export interface Run {
   batchSize: number;
   /** A backlog is shared by so many. */
   connections: number;
+  /** A job ends when it has changed so many rows. */
+  most: number | undefined;
+  rehearsal: Rehearsal | undefined;
   debug: boolean;
   dryRun: boolean;
   stop: Stop;
@@ -33,6 +42,8 @@ export interface JobRecord {
   isOpen: boolean;
   result: JobResult;
   lines: Lines;
+  /** By rule, what was changed for which time: a rule that would change it again feeds itself, by way of another perhaps. */
+  seen: Map<CompiledRule, Set<string>>;
   /** With --debug: so many rows are watched. */
   surveyed: number | undefined;
 }
@@ -46,6 +57,8 @@ export interface Sweep extends Share {
   careful: boolean;
   /** Keys that somebody else held: their younger rows are left alone too, as they would overtake the older ones. */
   passedBy: Set<string>;
+  /** In a second sweep of a rule: what the first ones changed, and for which time. */
+  again: string[] | undefined;
   /** Since the sweep last began at the oldest row. */
   changes: number;
 }

@@ -4,21 +4,25 @@ import type { Log } from '../base/log.ts';
 import type { Stop, StopReason } from '../base/stop.ts';
 import type { Database, Transaction } from '../db/client.ts';
 import type { Installed } from '../job/compile.ts';
-import type { Job } from '../job/define.ts';
 import { refuseElsewhere } from '../store/adopted.ts';
 import { releaseMended } from '../store/failures.ts';
 import { isStranger, lockHolder, strangersLock } from '../store/lock.ts';
 import { checkLevel } from '../store/migrate.ts';
 import { prune } from '../store/retention.ts';
-import { type Found, IDENTITY, type JobResult, readStanding } from '../store/runs.ts';
+import { type Found, IDENTITY, type JobResult, readStanding, type Wanted } from '../store/runs.ts';
 import { explainFault } from './faults.ts';
 import { Pass, QuestionFailed } from './pass.ts';
 import { type Asked, type Plan, plan } from './plan.ts';
-import type { Run } from './records.ts';
+import type { Rehearsal, Run } from './records.ts';
 
 /** What somebody wants done. */
 export interface Request extends Asked {
-  jobs: Job[];
+  jobs: Wanted;
+  /** Work that is done before anything else in the transaction of a dry run. */
+  before?: (tx: Transaction) => Promise<void>;
+  /** A job ends when it has changed so many rows. */
+  most?: number;
+  rehearsal?: Rehearsal;
   at?: string;
   /** Rows per transaction. */
   batchSize?: number | undefined;
@@ -76,9 +80,18 @@ export async function run(db: Database, settings: Settings, log: Log, request: R
 /** The same pass in one transaction that is rolled back. It takes no lock: it must not keep a real tick from its work. */
 const rehearse = (context: Context): Promise<RunResult> =>
   context.db.rehearse(async () => {
-    const found = await context.db.transaction((tx) => look(context, tx, false));
-    return prepare(context, found)(undefined);
+    const { before } = context.request;
+    if (before) await context.db.transaction(before);
+    return (await onePass(context)).result;
   });
+
+/** One pass without the lock, and what it found when it began. */
+export async function onePass(context: Context): Promise<{ result: RunResult; found: Found; planned: Installed[] }> {
+  const { db, settings, request } = context;
+  const found = await db.transaction((tx) => look(context, tx, false));
+  const { planned } = plan(settings, request, found.jobs);
+  return { result: await prepare(context, found)(undefined), found, planned };
+}
 
 /** An idle run needs only the connection that holds the lock; work is done on a second one while the first one waits. */
 async function withLock(context: Context): Promise<RunResult> {
@@ -121,7 +134,9 @@ async function isHeldByStranger({ log }: Context, tx: Transaction): Promise<bool
 }
 
 async function look({ settings, request }: Context, tx: Transaction, lock: boolean): Promise<Found> {
-  const found = await readStanding(tx, request.jobs, { at: request.at, lock, dbZone: settings.dbTimezone });
+  const found = await readStanding(tx, request.jobs, {
+    ...{ at: request.at, lock, dbZone: settings.dbTimezone },
+  });
   checkLevel(found.level);
   refuseElsewhere(found.elsewhere);
   return found;
@@ -135,10 +150,21 @@ export const parameters = (settings: Settings, { now, tenant }: { now: string; t
 
 /** The work of a run with what it found. It asks on the connection of the lock; with none, each job is asked by itself. */
 function prepare({ db, settings, log, request }: Context, found: Found) {
-  const { by, stop, debug, dryRun, batchSize = BATCH, connections = CONNECTIONS } = request;
+  const { by, stop, debug, dryRun, most, batchSize = BATCH, connections = CONNECTIONS } = request;
   const { planned, skipped } = plan(settings, request, found.jobs);
   const running: Run = {
-    ...{ db, log, stop, debug, dryRun, batchSize, connections, queue: { full: false } },
+    ...{
+      db,
+      log,
+      stop,
+      debug,
+      dryRun,
+      batchSize,
+      connections,
+      most,
+      rehearsal: request.rehearsal,
+      queue: { full: false },
+    },
     values: {
       ...{ ...parameters(settings, found), ...IDENTITY, retention: settings.retentionDays },
       ...{ by: by ?? null, slot: by === undefined ? found.minute : null },

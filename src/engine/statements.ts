@@ -1,7 +1,8 @@
 import { IS_OPENED, OPENED } from '../db/search-path.ts';
+import { TWICE } from '../job/change.ts';
 import type { CompiledRule } from '../job/compile.ts';
 import { AT_ONCE } from '../job/define.ts';
-import { NOW } from '../job/expressions.ts';
+import { NOW, quoteText } from '../job/expressions.ts';
 import { RECORD_AND_TELL } from '../store/events.ts';
 import { CLEAR_SUCCEEDED, mayBeTried, noteRefused } from '../store/failures.ts';
 import { BEGIN_RUN, RUN_ID } from '../store/runs.ts';
@@ -10,8 +11,30 @@ import { BEGIN_RUN, RUN_ID } from '../store/runs.ts';
 
 const conditions = (rule: CompiledRule) => Object.values(rule.when).map((condition) => `(${condition})`);
 
-const columns = (rule: CompiledRule) =>
-  [`r.id, ${rule.at} as due_at, ${rule.wrong ? `(${rule.wrong})` : 'null'}::text as wrong`, ...rule.carry].join(', ');
+/** SQL for the conditions that are asked of the rows of a batch only. */
+const appliesTo = ({ apart }: CompiledRule): string | undefined =>
+  Object.values(apart)
+    .map((each) => `(${each})`)
+    .join(' and ') || undefined;
+
+const columns = (rule: CompiledRule) => {
+  const applies = appliesTo(rule);
+  const twice = `when concat(r.id, ' ', ${rule.at}) = any(array(select json_array_elements_text(:seen::json))) then ${quoteText(TWICE)}`;
+  // Nothing is wrong with a row that the rule is not for.
+  const ofRow = rule.wrong && applies ? `case when ${applies} then ${rule.wrong} end` : `(${rule.wrong ?? 'null'})`;
+  const wrong = rule.mustEnd ? `case ${twice} else ${ofRow} end` : ofRow;
+  return [
+    `r.id, ${rule.at} as due_at, ${wrong}::text as wrong`,
+    ...(applies ? [`(${applies}) as applies`] : []),
+    ...rule.carry,
+  ].join(', ');
+};
+
+/** With the conditions that are asked of a batch only: last, as a tick asks them, for they may raise. */
+export function asInBatch(rule: CompiledRule, conditions: string[]): string {
+  const [all, applies] = [conditions.join(' and '), appliesTo(rule)];
+  return applies ? `${all} and case when ${all} then ${applies} end` : all;
+}
 
 const isReached = (rule: CompiledRule) => [...conditions(rule), `${rule.at} <= ${NOW}`].join('\n      and ');
 
@@ -108,11 +131,13 @@ export function picked(rule: CompiledRule): string {
     where (${isReached(rule)}${rule.together.family ? ` or (${rule.together.family})` : ''})`;
 }
 
+const ifApplies = ({ apart }: CompiledRule) => (Object.keys(apart).length > 0 ? ' and applies' : '');
+
 // Of "wrong is null" alone the planner expects one row in 200, and then it loops over the whole batch for each of them.
 const changed = (rule: CompiledRule, due: string) => `
   with ${OPENED},
   due as materialized (${due}),
-  todo as (select * from due where case when wrong is null then ${IS_OPENED} end),
+  todo as (select * from due where case when wrong is null then ${IS_OPENED} end${ifApplies(rule)}),
   ${rule.change}`;
 
 /**
@@ -131,7 +156,7 @@ const summedUp = (detailed: string) => `
     (select coalesce(json_object_agg(transition, count), '{}') from tallied) as changed,
     (select coalesce(extract(epoch from ${NOW} - min(due_at)), 0)::double precision from tallied) as "lateSeconds",
     (select count(*) from told)::integer as told,
-    (select json_agg(json_build_object('transition', transition, 'step', step, 'entity_id', entity_id, 'data', data) order by due_at, step)
+    (select json_agg(json_build_object('transition', transition, 'step', step, 'entity_id', entity_id, 'due', due_at::text, 'data', data) order by due_at, step)
      from outcome where transition is not null and ${detailed}) as outcomes`;
 
 /** What came of work outside the database, written to the rows that were claimed for it. */
@@ -143,9 +168,9 @@ export const recordAnswers = (rule: CompiledRule): string => `
   ${rule.outside!.recording},
   ${summedUp('true')}`;
 
-const REFUSED = `
+const refused = (rule: CompiledRule) => `
   refused as (
-    select id::text as id, wrong as error, null as state from due where wrong is not null
+    select id::text as id, wrong as error, null as state from due where wrong is not null${ifApplies(rule)}
     union all
     select id::text, 'nothing was changed: a trigger or a rule of the table suppressed the update', null
     from todo where id::text not in (select entity_id from outcome)
@@ -168,7 +193,7 @@ const finish = (rule: CompiledRule, claimed: string) => `
 
 /** A whole batch in one statement: claim, change, record, tell. */
 export const complete = (rule: CompiledRule, due: string) => `${changed(rule, due)},
-  ${REFUSED},
+  ${refused(rule)},
   size as materialized (select count(*)::integer as rows from due),
   ${finish(rule, '(select rows from size)')},
     (select rows from size) as claimed,
@@ -204,7 +229,7 @@ export const trial = (rule: CompiledRule, due: string): InPieces => ({
 /** The change in pieces, and all their events together. */
 export const gradual = (rule: CompiledRule, due: string): InPieces => ({
   piece: `${changed(rule, due)},
-  ${REFUSED}
+  ${refused(rule)}
   select
     (
       select array_agg(
@@ -221,6 +246,10 @@ export const gradual = (rule: CompiledRule, due: string): InPieces => ({
   ),
   ${finish(rule, ':claimed::integer')}, ${ROWS}`,
 });
+
+/** How many rows a rule would find now, and since when. */
+export const backlogOf = (rule: CompiledRule): string =>
+  `select count(*)::double precision as rows, scheduler.iso(min(${rule.at})) as oldest from ${rule.row} where ${isReached(rule)}`;
 
 /** The first row in order. Of "exists" the planner might expect one anywhere, and read a whole table that was due long ago. */
 export const firstRow = (rule: CompiledRule, what: string, where: string[]): string =>

@@ -19,9 +19,11 @@ const MANY_KEYS = 10_000;
  * for one another, where a trigger counts in a row of its own, say. So whatever goes wrong is left to one that goes on alone.
  */
 export async function sweep(run: Run, rule: CompiledRule, record: JobRecord): Promise<boolean> {
-  rule.outside?.prepare?.(run.values);
+  if (!run.rehearsal) rule.outside?.prepare?.(run.values);
   const before = total(record.result.changed);
-  const alone: Sweep = { run, rule, record, cursor: undefined, careful: false, passedBy: new Set(), changes: 0 };
+  const seen = record.seen.get(rule);
+  const again = seen && [...seen];
+  const alone: Sweep = { run, rule, record, cursor: undefined, careful: false, passedBy: new Set(), changes: 0, again };
   const mayShare = run.connections > 1 && !rule.outside && !run.dryRun;
   const done = (await advance(run.db, alone, 'a backlog')) || (mayShare && (await share(alone)));
   if (!done) await advance(run.db, alone, 'the end');
@@ -52,10 +54,11 @@ async function advance(db: Database, sweep: Sweep, until: 'the end' | 'a backlog
       record.result.workLeft = true;
       return true;
     }
+    if (run.most !== undefined && total(record.result.changed) + record.result.failed >= run.most) return true;
     const batch = await nextBatch(db, sweep);
     record.run ??= batch.run;
     // Rows that were only claimed for work outside the database are done when that work has been recorded.
-    const done = rule.outside && !run.dryRun ? addUp(await workOutside(db, sweep, batch)) : batch;
+    const done = rule.outside && (run.rehearsal || !run.dryRun) ? addUp(await workOutside(db, sweep, batch)) : batch;
     note(sweep, batch, done);
     sweep.changes += total(batch.changed);
     sweep.cursor = batch.last ?? undefined;
@@ -83,7 +86,9 @@ async function advance(db: Database, sweep: Sweep, until: 'the end' | 'a backlog
 const FAILURES_SHOWN = 100;
 
 /** Adds a batch to what the job did, and tells the log. */
-function note({ run: { log }, rule, record: { result, lines } }: Sweep, batch: Batch, done: Batch): void {
+function note({ run, rule, record }: Sweep, batch: Batch, done: Batch): void {
+  const { result, lines } = record;
+  const { log } = run;
   result.changed = sum([result.changed, done.changed]);
   result.failed += batch.refused.length;
   result.lateSeconds = Math.max(result.lateSeconds, done.lateSeconds);
@@ -91,6 +96,12 @@ function note({ run: { log }, rule, record: { result, lines } }: Sweep, batch: B
   const failures = batch.refused.map(({ id, error }) => ({ id, rule: rule.name, error }));
   result.failures.push(...failures.slice(0, FAILURES_SHOWN - result.failures.length));
   if (batch.claimed === 0) return;
+  run.rehearsal?.heard(rule.job, done.outcomes ?? [], failures);
+  if (rule.mustEnd) {
+    const seen = record.seen.get(rule) ?? new Set();
+    record.seen.set(rule, seen);
+    for (const { entity_id, due } of done.outcomes ?? []) seen.add(`${entity_id} ${due}`);
+  }
   const found = lines.found(rule.name, batch.claimed);
   if (found) log.write(found);
   const isMany = batch.claimed > DETAIL;

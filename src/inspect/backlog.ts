@@ -2,9 +2,10 @@ import type { Settings } from '../base/config.ts';
 import type { Database } from '../db/client.ts';
 import { blamesRow } from '../db/states.ts';
 import { parameters } from '../engine/run.ts';
-import { isDue } from '../engine/statements.ts';
+import { asInBatch, isDue } from '../engine/statements.ts';
 import type { Installed } from '../job/compile.ts';
 import { quoteText } from '../job/expressions.ts';
+import { withoutRisk } from './outlook.ts';
 
 /** What is due and not done. Rows that wait for another attempt, or for an operator, are failures and not counted here. */
 export interface Backlog {
@@ -40,9 +41,12 @@ export async function readBacklog(
   const together = await read(jobs);
   if (together) return together;
   const all: Backlog[] = [];
-  for (const job of jobs) all.push(...((await read([job])) ?? []));
+  for (const job of jobs) all.push(...((await read([job])) ?? (await read([unconditional(job)])) ?? []));
   return all;
 }
+
+/** A condition may raise on a row that no tick has met yet. */
+const unconditional = (job: Installed): Installed => ({ ...job, rules: job.rules.map(withoutRisk) });
 
 function backlogOf(jobs: Installed[]): string {
   const parts = jobs.flatMap(({ rules }) =>
@@ -50,7 +54,7 @@ function backlogOf(jobs: Installed[]): string {
       (rule) => `
       select ${quoteText(rule.job)} as job, count(*) as rows, count(*) > :most::integer as more, min(due_at) filter (where isfinite(due_at)) as oldest
       from (
-        select ${rule.at} as due_at from ${rule.row} where ${isDue(rule)}
+        select ${rule.at} as due_at from ${rule.row} where ${asInBatch(rule, [isDue(rule)])}
         order by ${rule.at}, r.id limit :most::integer + 1
       ) as due`,
     ),

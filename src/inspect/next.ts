@@ -3,9 +3,8 @@ import { OperatorError } from '../base/errors.ts';
 import type { Database, Transaction } from '../db/client.ts';
 import { parameters } from '../engine/run.ts';
 import type { CompiledRule, Installed } from '../job/compile.ts';
-import type { Job } from '../job/define.ts';
-import { readStanding } from '../store/runs.ts';
-import { coming, overdue, triedAgain } from './outlook.ts';
+import { readStanding, type Wanted } from '../store/runs.ts';
+import { coming, overdue, triedAgain, withoutRisk } from './outlook.ts';
 import { isOn, readStatus } from './status.ts';
 
 /** What will happen and when, soonest first, as far as the rows tell today. */
@@ -55,7 +54,7 @@ interface Minute extends Pick<Coming, 'rows' | 'id' | 'wouldFail' | 'retry'> {
 export async function readNext(
   db: Database,
   settings: Settings,
-  jobs: Job[],
+  jobs: Wanted,
   { within, limit }: { within: number; limit: number },
 ): Promise<Outlook> {
   const status = await readStatus(db, settings, jobs);
@@ -131,7 +130,15 @@ function readerOf(
   soonest: Soonest,
 ) {
   let from = values.now;
-  const read = (sql: string) => tx.query<Minute>(sql, { ...values, from, until: soonest.until() });
+  const ask = (about: typeof coming, some: CompiledRule[]) =>
+    tx.query<Minute>(about(some[rules.indexOf(rule)]!, some), { ...values, from, until: soonest.until() });
+  const read = async (about: typeof coming): Promise<Minute[]> => {
+    let found: Minute[] = [];
+    const raised = await tx.attempt(async () => {
+      found = await ask(about, rules);
+    });
+    return raised ? ask(about, rules.map(withoutRisk)) : found;
+  };
   const add = ({ at, rows, id, wouldFail, retry, over }: Minute, also: Partial<Coming> = {}) => {
     if (at === null || rows === 0) return;
     soonest.add(over, {
@@ -141,18 +148,18 @@ function readerOf(
   };
   return {
     async readOverdue(): Promise<void> {
-      const [all] = await read(overdue(rule, rules));
+      const [all] = await read(overdue);
       add(all!, { overdue: true, orMore: all!.read === ROWS_READ });
     },
     async readFailing(): Promise<void> {
       // A failure left over from a table with other ids is nobody's row.
       await tx.attempt(async () => {
-        for (const minute of await read(triedAgain(rule, rules))) add(minute);
+        for (const minute of await read(triedAgain)) add(minute);
       });
     },
     /** Reads on, and answers whether there may be more. */
     async readOn(): Promise<boolean> {
-      const minutes = await read(coming(rule, rules));
+      const minutes = await read(coming);
       const isFull = minutes.reduce((sum, minute) => sum + minute.read, 0) === ROWS_READ;
       for (const minute of minutes) add(minute, { orMore: isFull && minute === minutes.at(-1) });
       // The rest of a minute that was not read to its end is not counted.

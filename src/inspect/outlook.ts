@@ -1,6 +1,6 @@
-import { claim, complete, conditionsAt, isDue, momentOf, picked } from '../engine/statements.ts';
+import { asInBatch, claim, complete, conditionsAt, isDue, momentOf, picked } from '../engine/statements.ts';
 import type { CompiledRule } from '../job/compile.ts';
-import { quoteText } from '../job/expressions.ts';
+import { quoteText, readsOf } from '../job/expressions.ts';
 import { mayBeTried } from '../store/failures.ts';
 import { IDENTITY } from '../store/runs.ts';
 
@@ -12,7 +12,7 @@ export const wholeBatch = (rule: CompiledRule): string => complete(rule, rule.to
 /** Values for its parameters: planning needs one of each type, and looks at none. */
 export const anyValues = (rule: CompiledRule) => ({
   ...{ ...IDENTITY, ...rule.make?.(1), job: rule.job, rule: rule.name, run: null, by: null, slot: null },
-  ...{ notify: true, limit: 1, detail: 1, places: [], ids: [], answers: '[]' },
+  ...{ notify: true, limit: 1, detail: 1, places: [], ids: [], answers: '[]', seen: '[]' },
 });
 
 /** One row as a rule sees it, due or not; each piece is an expression on it. */
@@ -24,7 +24,7 @@ export function look(rule: CompiledRule, pieces: Record<string, string>): string
 
 /** All that must be so besides the due time having come, by name. */
 export function conditionsOf(rule: CompiledRule): Record<string, string> {
-  if (!rule.whole) return rule.when;
+  if (!rule.whole) return { ...rule.when, ...rule.apart };
   const isPart = `exists (select from ${rule.row} where r.id = :id::text::${rule.idType})`;
   return { ...rule.when, [rule.whole.part]: isPart };
 }
@@ -46,13 +46,22 @@ export const dueBeside = (rule: CompiledRule): string => `
 
 const NOW = ':now::timestamptz';
 
+/** A rule without what may raise on some row: it then finds rows that it may be not for. */
+export const withoutRisk = (rule: CompiledRule): CompiledRule => ({ ...rule, apart: {}, wrong: undefined });
+
+/** Whether what one rule does to a row may decide whether another one is still for it. */
+export function decides(first: CompiledRule, { at, when, apart, wrong = '' }: CompiledRule): boolean {
+  const read = readsOf([at, ...Object.values(when), ...Object.values(apart), wrong].join(' , ')).columns;
+  return first.writes?.some((column) => read.includes(column)) ?? true;
+}
+
 /** Whether another rule of the job acts on the row before this one does, and so may leave it nothing to do. */
 function preceded(rule: CompiledRule, rules: CompiledRule[], base: string): string {
-  const others = rules.filter((other) => other !== rule && other.row === rule.row);
+  const others = rules.filter((other) => other !== rule && other.row === rule.row && decides(other, rule));
   const comesFirst = others.map((other) => {
     const moment = momentOf(other, base);
     const order = rules.indexOf(other) < rules.indexOf(rule) ? '<=' : '<';
-    return `(${other.at} is not null and ${moment} ${order} ${momentOf(rule, base)} and ${conditionsAt(other, moment).join(' and ')})`;
+    return `(${other.at} is not null and ${moment} ${order} ${momentOf(rule, base)} and ${asInBatch(other, conditionsAt(other, moment))})`;
   });
   return `coalesce(${comesFirst.join(' or ') || 'false'}, false)`;
 }
@@ -88,7 +97,7 @@ const byMinute = (rows: string) => `${summed(rows, 'moment')}
 export const overdue = (rule: CompiledRule, rules: CompiledRule[]): string =>
   summed(
     `select ${expected(rule, rules, NOW)}, null as reason from ${rule.row}
-    where ${isDue(rule)}
+    where ${asInBatch(rule, [isDue(rule)])}
     ${inOrder(rule)}`,
     'due_at',
   );
@@ -97,8 +106,10 @@ export const overdue = (rule: CompiledRule, rules: CompiledRule[]): string =>
 export const coming = (rule: CompiledRule, rules: CompiledRule[]): string =>
   byMinute(`
     select ${expected(rule, rules, NOW)}, null as reason from ${rule.row}
-    where ${conditionsAt(rule, rule.at).join(' and ')} and ${rule.at} > :from::timestamptz and ${rule.at} <= :until::timestamptz
-      and ${mayBeTried(rule)}
+    where ${asInBatch(rule, [
+      ...conditionsAt(rule, rule.at),
+      ...[`${rule.at} > :from::timestamptz`, `${rule.at} <= :until::timestamptz`, mayBeTried(rule)],
+    ])}
     ${inOrder(rule)}`);
 
 /** The same for rows that failed: their time is that of the next attempt. */
@@ -110,7 +121,7 @@ export function triedAgain(rule: CompiledRule, rules: CompiledRule[]): string {
     cross join lateral (
       select ${expected(rule, rules, base)} from ${rule.row}
       where r.id = failing.entity_id::${rule.idType} and ${rule.at} is not null
-        and ${conditionsAt(rule, momentOf(rule, base)).join(' and ')}
+        and ${asInBatch(rule, conditionsAt(rule, momentOf(rule, base)))}
       offset 0
     ) as due
     where failing.tenant = :tenant::text and failing.job = :job::text and failing.rule = ${quoteText(rule.name)}

@@ -5,7 +5,7 @@ import type { Job } from '../job/define.ts';
 import { type Control, isPaused, whyPaused } from '../store/controls.ts';
 import { type LastRun, readLastRuns } from '../store/last-runs.ts';
 import { isStranger, lockHolder, strangersLock } from '../store/lock.ts';
-import { readStanding, type Standing } from '../store/runs.ts';
+import { type Found, readStanding, type Standing, type Wanted, whyPowerless } from '../store/runs.ts';
 import { type Backlog, readBacklog } from './backlog.ts';
 
 /** Whether the scheduler does its work, as far as the database can tell: ticks leave runs behind, and people controls. */
@@ -35,7 +35,7 @@ export interface Status {
   jobs: JobStatus[];
 }
 
-export async function readStatus(db: Database, settings: Settings, jobs: Job[]): Promise<Status> {
+export async function readStatus(db: Database, settings: Settings, jobs: Wanted): Promise<Status> {
   const { found, last, holder } = await db.transaction(async (tx) => {
     const found = await readStanding(tx, jobs, { lock: false, dbZone: settings.dbTimezone });
     return { found, last: await readLastRuns(tx, found.jobs), holder: await lockHolder(tx) };
@@ -46,7 +46,7 @@ export async function readStatus(db: Database, settings: Settings, jobs: Job[]):
   const states = found.jobs.map((standing) =>
     jobStatus(settings, standing, of(last, standing.job)!, of(backlogs, standing.job)),
   );
-  const [scheduler, sentences] = [schedulerState(states), attention(states, found.now)];
+  const [scheduler, sentences] = [schedulerState(states), attention(states, found)];
   if (holder && isStranger(holder)) sentences.push(strangersLock(holder));
   return { scheduler, message: message(states), attention: sentences, jobs: states };
 }
@@ -83,11 +83,12 @@ export function jobStatus(
 
 function stateOf(
   settings: Settings,
-  { job, missing }: Standing,
+  { job, missing, powerless }: Standing,
   paused: Control | null,
   { lastTick, silentSeconds }: LastRun,
 ): [JobStatus['state'], why: string | null] {
   if (missing.length > 0) return ['not installed', `${missing.join(', ')} missing`];
+  if (powerless) return ['not installed', whyPowerless(powerless)];
   if (job.switch && settings.job[job.switch] === false) return ['switched off', `by ${job.settings![job.switch]!.env}`];
   if (paused) return ['paused', whyPaused(paused)];
   if (silentSeconds !== null && silentSeconds <= INTERVALS_OF_SILENCE * 60 * job.everyMinutes) return ['running', null];
@@ -103,14 +104,16 @@ const LATE_SECONDS = 600;
 /** How long rows of a job may be due before they are late: one cadence, and one more minute. */
 export const graceSeconds = ({ intervalMinutes }: JobStatus): number => (intervalMinutes + 1) * 60;
 
-function attention(jobs: JobStatus[], now: string): string[] {
+function attention(jobs: JobStatus[], { now, jobs: standing }: Found): string[] {
+  const powerless = new Set(standing.flatMap((each) => (each.powerless ? [each.job.name] : [])));
   const found: string[] = [];
   if (jobs.some(isOn) && runningOf(jobs).length === 0) found.push(`${message(jobs)}.`);
   const forgotten = new Set<string>();
   for (const each of jobs) {
     const { job, state, why, paused, lastTick, lastRun, failing, quarantined, backlog } = each;
+    if (powerless.has(job)) found.push(`${job} is not run: it was ${why}.`);
     // An operator can say with "scheduler stop" that this is meant.
-    if (state === 'not installed' && lastTick && !paused) found.push(`${job} is no longer installed: ${why}.`);
+    else if (state === 'not installed' && lastTick && !paused) found.push(`${job} is no longer installed: ${why}.`);
     if (state === 'paused' && paused && Date.parse(now) - Date.parse(paused.at) > PAUSED_TOO_LONG_SECONDS * 1000) {
       // One word may have paused them all.
       if (!forgotten.has(paused.at)) found.push(`${job} was ${whyPaused(paused)}, which is more than a day ago.`);

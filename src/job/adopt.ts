@@ -184,7 +184,11 @@ async function comment(tx: Transaction, table: Table, name: string, columns: str
 }
 
 /** To name functions of ours in an index its maker needs a right on our schema; to write rows nobody does. */
-async function asOwner(tx: Transaction, { owner }: Found, work: () => Promise<void>): Promise<void> {
+export async function asOwner(
+  tx: Transaction,
+  { owner }: Pick<Found, 'owner'>,
+  work: () => Promise<void>,
+): Promise<void> {
   const [who] = await tx.query<{ isOwner: boolean; may: boolean; mayName: boolean }>(
     `select current_user = :owner::text as "isOwner", pg_has_role(:owner::text, 'member') as may,
        has_schema_privilege(:owner::text, 'scheduler', 'usage') as "mayName"`,

@@ -1,6 +1,6 @@
-import { bounded, type Event, type Job, type Rule, STAMP, type Tables } from './define.ts';
-import { namesIn, quoteName, quoteText, reading, template } from './expressions.ts';
-import { type Found, keyOf, physical, TEXT } from './tables.ts';
+import { bounded, type Conditions, type Event, type Job, type Rule, STAMP, type Tables } from './define.ts';
+import { columnsIn, NOW, namesIn, quoteName, quoteText, reading, template } from './expressions.ts';
+import { type Found, keyOf, physical, storedName, TEXT } from './tables.ts';
 
 interface Compiling {
   job: Job;
@@ -29,39 +29,71 @@ export function change(name: string, rule: Rule, compiling: Compiling): Changing
   if (rule.change) return { carry: carried, change: rule.change(tables) };
   const events = [rule.event ?? {}].flat();
   const read = readBy(rule, events, compiling.columns);
+  const also = (rule.also ?? []).map((sql, n) => `also_${n + 1} as (${sql}),\n    `).join('');
   return {
     carry: [...read.map((column) => `r.${quoteName(column)}`), ...carried],
-    change: `changed as (${update(rule, read, compiling)}),
-    outcome as (${events.map((event, n) => told(event, n + 1, name, rule, compiling)).join('\n      union all\n      ')})`,
+    change: `changed as (${write(rule, read, compiling)}),
+    ${also}outcome as (${events.map((event, n) => told(event, n + 1, name, rule, compiling)).join('\n      union all\n      ')})`,
   };
 }
 
 /** The columns of the row that its new values and its events are made from. */
-function readBy({ set = {}, carry = {} }: Rule, events: Event[], columns: string[]): string[] {
+function readBy({ set = {}, carry = {}, also = [] }: Rule, events: Event[], columns: string[]): string[] {
   const texts = events.flatMap(({ data = {}, when = '', due = '', message = '', channels = [] }) => [
     ...Object.values(data),
     when,
     due,
-    ...[...[message, ...channels].join(' ').matchAll(/\{(\w+)\}/g)].map(([, column]) => column!),
+    ...[message, ...channels].flatMap(columnsIn).map(quoteName),
   ]);
-  const names = namesIn([...Object.values(set), ...texts].join(' , '), columns);
+  const names = also.length > 0 ? columns : namesIn([...Object.values(set), ...texts].join(' , '), columns);
   return names.filter((column) => column !== 'id' && !(column in carry));
 }
 
-function update(rule: Rule, read: string[], { job: { table }, tables, found, dbZone }: Compiling): string {
+/** The statement that changes or deletes the rows of `todo`. */
+function write(rule: Rule, read: string[], compiling: Compiling): string {
+  const { job, tables, found, dbZone } = compiling;
+  const { table } = job;
   const carried = Object.keys(rule.carry ?? {});
-  const before = reading('todo', ['id', 'due_at', ...read, ...carried]);
-  const set = Object.entries(rule.set ?? {}).map(([column, sql]) => `${quoteName(column)} = ${before(sql)}`);
-  const after = read.map((column) => `${physical(table, found, column, dbZone, 't.')} as ${quoteName(column)}`);
+  const before = reading(
+    'todo',
+    { columns: ['id', ...read, ...carried], quoted: table.quoted },
+    { due_at: 'todo.due_at' },
+  );
+  const set = Object.entries(rule.set ?? {}).map(
+    ([column, sql]) => `${quoteName(storedName(table, column))} = ${before(sql)}`,
+  );
+  const after = (column: string) => physical(table, found, column, dbZone, 't.');
+  const isIt = `t.${quoteName(keyOf(table))} = todo.id`;
   return `
-      ${tables[table.name]!.update} as t set ${set.join(', ')}
-      from todo where t.${quoteName(keyOf(table))} = todo.id
-      returning ${['todo.id', 'todo.due_at', ...after, ...carried.map((as) => `todo.${quoteName(as)}`)].join(', ')}`;
+      ${rule.delete ? `${tables[table.name]!.delete} as t using todo where ${isIt}` : `${tables[table.name]!.update} as t set ${set.join(', ')}\n      from todo where ${isIt}`}
+      returning ${[
+        ...['todo.id', 'todo.due_at', ...read.map((column) => `${after(column)} as ${quoteName(column)}`)],
+        ...carried.map((as) => `todo.${quoteName(as)}`),
+        ...(rule.also?.length ? [`${NOW} as now`] : []),
+        ...(rule.mustEnd ? [`${refusedIfStillDue(rule, compiling)} as ended`] : []),
+      ].join(', ')}`;
+}
+
+/** Faults of a rule, which are found on rows. */
+export const STILL_DUE = 'the change left it due';
+export const TWICE = 'one pass would change it twice by this rule, for the same time';
+
+/** Asked of the row as the change and the triggers of its table left it. */
+function refusedIfStillDue({ due, where }: Rule, { job: { table }, found, columns, dbZone }: Compiling): string {
+  const meanings = Object.fromEntries(columns.map((name) => [name, physical(table, found, name, dbZone, 't.')]));
+  const after = reading('t', { columns: [], quoted: table.quoted, meanings }, { due_at: 'todo.due_at' });
+  const isDue = [`${after(due)} <= ${NOW}`, ...Object.values(where as Conditions).map((each) => `(${after(each)})`)];
+  return `case when ${isDue.join(' and ')} and ${after(due)} <= todo.due_at then scheduler.refuse('${STILL_DUE}') end`;
 }
 
 function told(event: Event, step: number, rule: string, { carry = {} }: Rule, compiling: Compiling): string {
   const { job, columns, found } = compiling;
-  const of = reading('changed', ['id', 'due_at', ...columns, ...Object.keys(carry)]);
+  const { quoted } = job.table;
+  const of = reading(
+    'changed',
+    { columns: ['id', ...columns, ...Object.keys(carry)], quoted },
+    { due_at: 'changed.due_at' },
+  );
   const isInstant = (sql: string) =>
     sql === 'due_at' || (job.table.columns[sql]?.kind === 'instant' && !(sql in carry));
   const value = (sql: string, otherwise = of(sql)) => {
@@ -71,9 +103,14 @@ function told(event: Event, step: number, rule: string, { carry = {} }: Rule, co
   const isText = (sql: string) => TEXT.test(found.columns[sql] ?? '') && !(sql in carry);
   const inData = (sql: string) => value(sql, isText(sql) ? bounded(of(sql)) : of(sql));
   const data = Object.entries(event.data ?? { id: 'id' }).map(([as, sql]) => `${quoteText(as)}, ${inData(sql)}`);
-  const shown = (column: string) => value(column, `left(${of(column)}::text, ${LONGEST_IN_MESSAGE})`);
+  const name = (column: string) => (quoted ? quoteName(column) : column);
+  const shown = (column: string) => value(column, `left(${of(name(column))}::text, ${LONGEST_IN_MESSAGE})`);
   if (event.message) data.push(`'message', ${template(event.message, shown, true)}`);
-  const channels = (event.channels ?? []).map((channel) => template(channel, (column) => `${of(column)}::text`, false));
+  // A name that somebody's row decides must not be cut to that of another channel.
+  const ofChannel = (sql: string) => (quoted ? `scheduler.channel(${sql})` : sql);
+  const channels = (event.channels ?? []).map((channel) =>
+    ofChannel(template(channel, (column) => `${of(name(column))}::text`, false)),
+  );
   return `
       select ${step} as step, ${quoteText(event.transition ?? rule)} as transition, ${event.type ? quoteText(event.type) : 'null::text'} as type,
         ${channels.length > 0 ? `array_remove(array[${channels.join(', ')}]::text[], null)` : "'{}'::text[]"} as channels,

@@ -3,6 +3,8 @@ export interface Column {
   /** What the job takes it for. An instant may be stored with a zone or without one, a day as a timestamp. */
   kind: 'key' | 'instant' | 'day' | 'plain';
   type: string;
+  /** Its name in the database, where that is another one. */
+  is?: string;
   notNull?: boolean;
   /** SQL for the value of a row that names none. */
   default?: string;

@@ -1,6 +1,6 @@
 import { type Changing, change } from './change.ts';
 import type { Conditions, Job, Outside, Rule, Tables, Together } from './define.ts';
-import { isOfTheRow, reading, readsOf, template } from './expressions.ts';
+import { isOfTheRow, quoteName, reading, readsOf, template } from './expressions.ts';
 import { type Catalog, columnsOf, LOCK, namesOf, type Rights } from './tables.ts';
 
 /** A job as it is in this database: its rules as SQL on the tables that were found. */
@@ -9,6 +9,8 @@ export interface Installed {
   rules: CompiledRule[];
   /** A query for all that the job watches. */
   survey: string | undefined;
+  /** By the names that its rights have. */
+  tables: Catalog;
   rights: Rights;
 }
 
@@ -23,6 +25,8 @@ export interface CompiledRule extends Changing {
   idType: string;
   at: string;
   when: Record<string, string>;
+  /** Conditions that are asked of the rows of a batch only. */
+  apart: Record<string, string>;
   /** A sentence on why the row cannot be acted on, or null. */
   wrong: string | undefined;
   together: ReturnType<typeof togetherOf> | undefined;
@@ -30,7 +34,10 @@ export interface CompiledRule extends Changing {
   outcomes: Record<string, Conditions> | undefined;
   /** The columns of the row that it reads. */
   reads: string[];
+  /** The columns of the row that it writes; undefined where that cannot be told. */
+  writes: string[] | undefined;
   make: Rule['make'];
+  mustEnd: boolean;
 }
 
 const SHOWN = 80;
@@ -45,22 +52,26 @@ export function install(job: Job, catalog: Catalog, dbZone: string): Installed {
   const locked = namesOf(job, catalog, dbZone, rights, LOCK);
   const found = catalog[job.table.name]!;
   const columns = columnsOf(job.table, found);
-  const [ofRow, ofOther] = [reading('r', columns), reading('r', [])];
+  const { quoted } = job.table;
+  const [ofRow, ofOther] = [reading('r', { columns, quoted }), reading('r', { columns: [] })];
   const rules = Object.entries(job.rules).map(([name, rule]): CompiledRule => {
-    const { row: other, fails, together, outside, outcomes } = rule;
+    const { row: other, fails, together, outside, outcomes, set } = rule;
     const plain = other ? ofOther : ofRow;
     const at = plain(rule.due);
-    const withDue = once(() => reading('r', other ? [] : columns, { due_at: `(${at})` }));
+    const withDue = once(() => reading('r', { columns: other ? [] : columns, quoted }, { due_at: `(${at})` }));
     const of = (sql: string) => (sql.includes('due_at') ? withDue() : plain)(sql);
-    const wrong = once(() => fails && (typeof fails === 'function' ? of(fails(tables)) : sentences(fails, of)));
-    const when = mapped(conditionsOf(rule, tables), of);
+    const where = mapped(conditionsOf(rule, tables), of);
+    const isApart = ([condition]: [string, string]) => rule.apart?.includes(condition) ?? false;
+    const wrong = once(() => fails && (typeof fails === 'function' ? of(fails(tables)) : sentences(fails, of, quoted)));
     const changing = once(() => change(name, rule, { job, tables, found, columns, dbZone, of }));
     return withLater(
       {
-        ...{ job: job.name, name, at, make: rule.make },
+        ...{ job: job.name, name, at, make: rule.make, mustEnd: rule.mustEnd ?? false },
+        writes: set && !rule.change && !together && !outside ? Object.keys(set) : undefined,
         row: `${other ? other.from(locked) : locked[job.table.name]} r`,
         idType: other?.idType ?? found.columns[job.table.key ?? 'id']!,
-        when,
+        when: Object.fromEntries(Object.entries(where).filter((each) => !isApart(each))),
+        apart: Object.fromEntries(Object.entries(where).filter(isApart)),
       },
       {
         whole: () => other?.whole && { row: `${other.whole(tables)} r`, part: other.part! },
@@ -71,7 +82,7 @@ export function install(job: Job, catalog: Catalog, dbZone: string): Installed {
           outcomes &&
           Object.fromEntries(Object.entries(outcomes(tables)).map(([name, all]) => [name, mapped(all, of)])),
         carry: () => changing().carry,
-        reads: () => readsOf([at, ...Object.values(when), wrong() ?? '', ...changing().carry].join(' , ')).columns,
+        reads: () => readsOf([at, ...Object.values(where), wrong() ?? '', ...changing().carry].join(' , ')).columns,
         change: () => changing().change,
       },
     );
@@ -83,7 +94,7 @@ export function install(job: Job, catalog: Catalog, dbZone: string): Installed {
     for (const rule of rules) Object.values(rule);
     return rights;
   };
-  return withLater({ job, rules }, { survey, rights: allRights });
+  return withLater({ job, rules, tables: catalog }, { survey, rights: allRights });
 }
 
 /** The value of a function that is called once at most. */
@@ -111,8 +122,8 @@ function conditionsOf({ where = {} }: Rule, tables: Tables): Conditions {
   return typeof where === 'string' ? { [where]: where } : where;
 }
 
-function sentences(fails: Conditions, of: (sql: string) => string): string {
-  const shown = (column: string) => of(`left(${column}::text, ${SHOWN})`);
+function sentences(fails: Conditions, of: (sql: string) => string, quoted = false): string {
+  const shown = (column: string) => of(`left(${quoted ? quoteName(column) : column}::text, ${SHOWN})`);
   const cases = Object.entries(fails).map(
     ([sentence, condition]) => `when ${of(condition)} then ${template(sentence, shown, true)}`,
   );
@@ -126,4 +137,6 @@ const togetherOf = ({ key, lock, family, others }: Together, tables: Tables, of:
 
 /** The conditions that an index over the rows that wait for a rule can hold: those that depend on the row alone. */
 export const indexable = (rule: Rule, tables: Tables): string[] =>
-  Object.values(conditionsOf(rule, tables)).filter(isOfTheRow);
+  Object.entries(conditionsOf(rule, tables)).flatMap(([name, sql]) =>
+    isOfTheRow(sql) && !rule.apart?.includes(name) ? [sql] : [],
+  );

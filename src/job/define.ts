@@ -49,6 +49,8 @@ export interface Table {
   columns: Record<string, Column>;
   /** The columns that this job needs. Default: all but those that only a new table gets. */
   needs?: string[];
+  /** Its expressions write each column in quotes: a bare word is none. */
+  quoted?: boolean;
   /** Default: id. */
   key?: string;
   primaryKey?: string[];
@@ -82,12 +84,20 @@ export interface Rule {
   due: string;
   /** What must be so besides: one condition, or several with a name each. In a subquery the row is called r. */
   where?: string | Conditions | ((tables: Tables) => Conditions);
+  /** Those conditions that may fail, or read other rows: they are asked of the rows of a batch, one by one if need be. */
+  apart?: string[];
   /** Why a row cannot be acted on: sentences, each with its condition; or SQL that answers a sentence or null. */
   fails?: Conditions | ((tables: Tables) => string);
   /** More values of the row as it was, by name, for what follows. */
   carry?: Record<string, string>;
   /** Columns and their new values. */
   set?: Record<string, string>;
+  /** The row goes. */
+  delete?: boolean;
+  /** More statements on `changed`: the columns of the changed rows, now and due_at. */
+  also?: string[];
+  /** A row that is still due for the same time after its change has failed: it would change again and again. */
+  mustEnd?: boolean;
   /** What is told of each row that changed. */
   event?: Event | Event[];
   /**
@@ -195,6 +205,8 @@ export interface Outside {
   prepare?(values: Record<string, unknown>): void;
   /** Does the work, many at once; ends early when the signal says so, and answers for each row when it is known. */
   perform(claimed: Claimed[], world: World): Promise<void>;
+  /** The answer if all goes well, which a rehearsal takes for given; with the "attempt" and "due" that were handed over. */
+  success: Record<string, unknown>;
   /** Common table expressions from `answer` (id text, result jsonb) to `outcome`, as in a change. */
   record: (tables: Tables) => string;
 }
@@ -212,6 +224,7 @@ export interface Outcome {
   transition: string;
   step: number;
   entity_id: string;
+  due: string;
   data: Record<string, unknown>;
 }
 

@@ -16,18 +16,32 @@ const PIECE =
   /'(?:[^']|'')*'|::?\s*[a-z_]\w*|\.\s*(?:"(?:[^"]|"")+"|[a-z_]\w*)|\bas\s+(?:"(?:[^"]|"")+"|[a-z_]\w*)|("(?:[^"]|"")+"|(?<!\w)[a-z_]\w*)(?!\w|\s*(?:\(|\.|=>))|"(?:[^"]|"")+"/gi;
 
 /** Puts something else in place of each bare name for which there is a replacement. */
-export const substitute = (sql: string, replacement: (name: string) => string | undefined): string =>
-  sql.replace(PIECE, (piece, name?: string) => (name && replacement(nameOf(name)!)) ?? piece);
+export const substitute = (sql: string, replacement: (name: string, isQuoted: boolean) => string | undefined): string =>
+  sql.replace(PIECE, (piece, name?: string) => (name && replacement(nameOf(name)!, name.startsWith('"'))) ?? piece);
 
 export const NOW = ':now::timestamptz';
 
+/** The columns that expressions may name. Where all are written in quotes, a bare word is none of them. */
+export interface Names {
+  columns: string[];
+  quoted?: boolean | undefined;
+  /** SQL for columns that are more than a name behind the alias. */
+  meanings?: Record<string, string>;
+}
+
 /** Makes SQL on the columns of an alias from SQL on bare names. Rules share many expressions: each is read once. */
-export function reading(alias: string, columns: string[], more: Record<string, string> = {}): (sql: string) => string {
+export function reading(alias: string, names: Names, more: Record<string, string> = {}): (sql: string) => string {
+  const { columns, quoted } = names;
   const meanings = new Map(columns.map((name) => [name, `${alias}.${quoteName(name)}`]));
-  for (const [name, sql] of Object.entries({ now: NOW, ...more })) meanings.set(name, sql);
+  for (const [name, sql] of Object.entries(names.meanings ?? {})) meanings.set(name, sql);
+  const words = new Map(Object.entries({ now: NOW, ...more }));
   const known = new Map<string, string>();
+  const meaning = (name: string, isQuoted: boolean) => {
+    if (quoted) return (isQuoted ? meanings : words).get(name);
+    return words.get(name) ?? meanings.get(name);
+  };
   return (sql) => {
-    const made = known.get(sql) ?? substitute(sql, (name) => meanings.get(name));
+    const made = known.get(sql) ?? substitute(sql, meaning);
     known.set(sql, made);
     return made;
   };
@@ -58,10 +72,14 @@ export const isOfTheRow = (sql: string): boolean =>
 export const quoteName = (name: string): string => `"${name.replaceAll('"', '""')}"`;
 export const quoteText = (text: string): string => `'${text.replaceAll("'", "''")}'`;
 
+const BRACES = /\{([^{}]+)\}|[^{]+|\{/g;
+
+/** The columns that a text with {column} in it names. */
+export const columnsIn = (text: string): string[] =>
+  [...text.matchAll(BRACES)].flatMap(([, column]) => (column === undefined ? [] : [column]));
+
 /** A text with {column} in it, as SQL. A null makes it null, unless each value is to be shown. */
 export function template(text: string, asSql: (column: string) => string, shown: boolean): string {
-  const pieces = [...text.matchAll(/\{(\w+)\}|[^{]+/g)].map(([piece, column]) =>
-    column ? asSql(column) : quoteText(piece),
-  );
+  const pieces = [...text.matchAll(BRACES)].map(([piece, column]) => (column ? asSql(column) : quoteText(piece)));
   return shown ? `concat(${pieces.join(', ')})` : pieces.join(' || ');
 }

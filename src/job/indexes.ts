@@ -20,7 +20,8 @@ export interface Index {
 /** The indexes that a job needs on one of its tables. */
 export function indexesOf(job: Job, table: Table, catalog: Catalog, zones: Zones): Index[] {
   const found = catalog[table.name]!;
-  const replacement = (name: string) => (name in table.columns ? indexed(table, found, name, zones.dbZone) : undefined);
+  const replacement = (name: string, isQuoted: boolean) =>
+    name in table.columns && (isQuoted || !table.quoted) ? indexed(table, found, name, zones.dbZone) : undefined;
   const stored = (sql: string) =>
     substitute(sql, replacement).replaceAll(/:zone(::text)?/g, `${quoteText(zones.zone)}::text`);
   const named = (end: string, definition: string): Index => ({ name: `${table.name}_${end}`, definition });

@@ -84,9 +84,10 @@ export const qualified = (name: string, { schema }: Pick<Found, 'schema'>): stri
 
 /** What a column is in this database: an instant is a timestamptz and a day a date, however they are stored. */
 export function physical(table: Table, found: Found, name: string, dbZone: string, alias = ''): string {
-  const column = `${alias}${quoteName(name)}`;
+  const stored = storedName(table, name);
+  const column = `${alias}${quoteName(stored)}`;
   const kind = table.columns[name]?.kind;
-  const type = found.columns[name] ?? '';
+  const type = found.columns[stored] ?? '';
   if (!type.startsWith('timestamp') || (kind !== 'instant' && kind !== 'day')) return column;
   const hasZone = !type.includes('without');
   const inZone = `${column} at time zone ${quoteText(dbZone)}`;
@@ -94,15 +95,18 @@ export function physical(table: Table, found: Found, name: string, dbZone: strin
   return hasZone ? `((${inZone})::date)` : `(${column}::date)`;
 }
 
+/** The name in the database of a column of the definition. */
+export const storedName = (table: Table, name: string): string => table.columns[name]?.is ?? name;
+
 /** Every column that the definition knows and the table has. */
 export const columnsOf = (table: Table, found: Found): string[] =>
-  Object.keys(table.columns).filter((name) => name in found.columns);
+  Object.keys(table.columns).filter((name) => storedName(table, name) in found.columns);
 
 /** A table as its job sees it. The planner writes such a view into the query, so that it costs nothing. */
 function view(table: Table, found: Found, dbZone: string): string {
   const columns = columnsOf(table, found).map((name) => {
     const column = physical(table, found, name, dbZone, 't.');
-    return column.startsWith('t.') ? column : `${column} as ${quoteName(name)}`;
+    return column === `t.${quoteName(name)}` ? column : `${column} as ${quoteName(name)}`;
   });
   if (keyOf(table) !== 'id') columns.push(`t.${quoteName(keyOf(table))} as id`);
   return `(select ${[...columns, 't.ctid as place'].join(', ')} from ${qualified(table.name, found)} as t)`;

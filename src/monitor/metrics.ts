@@ -14,6 +14,7 @@ import { VERSION } from '../base/version.ts';
 import type { Context } from '../context.ts';
 import type { RunResult } from '../engine/run.ts';
 import { type JobStatus, readStatus } from '../inspect/status.ts';
+import { all } from '../store/runs.ts';
 
 /**
  * A file for the textfile collector of Prometheus's node_exporter. Counters go on from the file before this one: history in
@@ -79,7 +80,7 @@ interface Looked {
 /** The jobs after the tick. They are left out if the database does not answer any more, or has no schema. */
 async function look({ db, settings, jobs, log }: Context): Promise<Looked | undefined> {
   try {
-    const status = await readStatus(db, settings, jobs);
+    const status = await readStatus(db, settings, all(jobs));
     const [row] = await db.query<{ queue: number }>('select pg_notification_queue_usage() as queue');
     return { jobs: status.jobs, queue: row!.queue };
   } catch (error) {

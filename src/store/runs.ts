@@ -1,5 +1,5 @@
 import { hostname } from 'node:os';
-import type { ExitCode } from '../base/errors.ts';
+import { configurationError, type ExitCode } from '../base/errors.ts';
 import { VERSION } from '../base/version.ts';
 import type { Transaction } from '../db/client.ts';
 import { SCHEMAS } from '../db/search-path.ts';
@@ -10,6 +10,7 @@ import { ELSEWHERE, type Elsewhere } from './adopted.ts';
 import { type Control, LATEST_CONTROLS, latestControl } from './controls.ts';
 import { anyToCompare } from './failures.ts';
 import { LOCK_KEY } from './lock.ts';
+import { FORMAT, isKept, LATEST_JOBS, OWN_JOBS, type OwnAnswer } from './own-jobs.ts';
 
 /** What a job finds when a run starts. */
 export interface Standing {
@@ -21,7 +22,12 @@ export interface Standing {
   /** A run has done the job in this window of its cadence. */
   slotTaken: boolean;
   control: Control | null;
+  /** The role that has written it, and has less power than this one: then it is not run. */
+  powerless?: string | null;
 }
+
+export const whyPowerless = (role: string): string =>
+  `written by the role "${role}", whose SQL a superuser does not run: tick as another role`;
 
 /** What a run finds when it starts. */
 export interface Found {
@@ -52,6 +58,7 @@ interface Answer {
   anyToCompare: boolean;
   controls: (Control & { job: string | null; id: number })[];
   catalog: Catalog;
+  own: OwnAnswer[];
 }
 
 /** A schema that an edition before this one made has another first migration. */
@@ -62,16 +69,28 @@ export const LEVEL_FOUND = `(
   from scheduler.migrations
 )`;
 
+/** The jobs that somebody asks for: built-in ones, and of your own all, or those of these names. */
+export interface Wanted {
+  builtIn: Job[];
+  own: 'all' | string[];
+}
+
+export const all = (builtIn: Job[]): Wanted => ({ builtIn, own: 'all' });
+export const only = (builtIn: Job[], names: string[]): Wanted => ({
+  builtIn: builtIn.filter((job) => names.includes(job.name)),
+  own: names,
+});
+
 /**
  * One round trip tells everything a run must know before it begins. The lock belongs to the transaction that asks: it is
  * gone when its holder is, also behind a pooler, and there is nothing to unlock by hand.
  */
 export async function readStanding(
   tx: Transaction,
-  jobs: Job[],
+  { builtIn, own }: Wanted,
   options: { at?: string | undefined; lock: boolean; dbZone: string },
 ): Promise<Found> {
-  const seldom = jobs.filter((job) => !isEveryTick(job));
+  const seldom = builtIn.filter((job) => !isEveryTick(job));
   const [found] = await tx.query<Answer>(
     `with run as materialized (
        select coalesce(:at::timestamptz, now()) as now, ${options.lock ? `pg_try_advisory_xact_lock(${LOCK_KEY})` : 'true'} as locked
@@ -80,8 +99,13 @@ export async function readStanding(
      select now::text as now, minute::text as minute, locked, coalesce((${SCHEMAS})[1], 'public') as tenant, ${LEVEL_FOUND} as level,
        ${ELSEWHERE} as elsewhere,
        array(
-         select j.name from unnest(:seldom::text[], :every::bigint[]) as j (name, every)
-         where exists (
+         select j.name from (
+           select * from unnest(:seldom::text[], :every::bigint[])
+           union all
+           select name, every::bigint from (${LATEST_JOBS}) as own cross join lateral (select compiled -> 'job' ->> 'everyMinutes' as every) as of
+           where every ~ '^[0-9]{1,9}$'
+         ) as j (name, every)
+         where j.every > 1 and exists (
            select from scheduler.runs r
            where r.slot between minute - minute % j.every and minute and (r.job = j.name or j.name = any(r.idle))
              and r.finished_at is not null and not r.work_left
@@ -89,16 +113,35 @@ export async function readStanding(
        ) as taken,
        exists (select from scheduler.failures) as "anyFailures", ${anyToCompare('now')} as "anyToCompare",
        (select coalesce(json_agg(c), '[]') from (${LATEST_CONTROLS}) as c) as controls,
-       ${CATALOG} as catalog
+       ${CATALOG} as catalog, ${own.length === 0 ? "'[]'::json" : OWN_JOBS} as own
      from run cross join minute`,
     {
       at: options.at ?? null,
       seldom: seldom.map((job) => job.name),
       every: seldom.map((job) => job.everyMinutes),
-      tables: tableNames(jobs),
+      tables: tableNames(builtIn),
     },
   );
-  return { ...found!, jobs: jobs.map((job) => standingOf(job, found!, options.dbZone)) };
+  const ofOwn = found!.own.filter(({ name }) => own === 'all' || own.includes(name));
+  const jobs = [
+    ...builtIn.map((job) => standingOf(job, found!, options.dbZone)),
+    ...ofOwn.map((each) => standingOfOwn(each, found!)),
+  ];
+  return { ...found!, jobs };
+}
+
+function standingOfOwn({ name, format, kept, powerless }: OwnAnswer, { taken, controls }: Answer): Standing {
+  if (format !== FORMAT)
+    throw configurationError(
+      `The job "${name}" is kept in format ${format}, and this version knows format ${FORMAT}. Run "scheduler apply" with the files of your jobs once, or a newer version of the program.`,
+    );
+  if (!isKept(kept) || kept.job.name !== name)
+    throw configurationError(
+      `The job "${name}" is not as "scheduler apply" writes it: somebody has changed the table scheduler.jobs. Run "scheduler apply" with the files of your jobs, or "scheduler jobs remove ${name}".`,
+    );
+  const { job, found, dbZone } = kept;
+  const standing = { job, missing: [], control: latestControl(controls, name), slotTaken: taken.includes(name) };
+  return { ...standing, powerless, installed: install(job, { [job.table.name]: found }, dbZone) };
 }
 
 function standingOf(job: Job, { taken, controls, catalog }: Answer, dbZone: string): Standing {

@@ -12,7 +12,28 @@ export interface Case {
   one: string;
   /** Answers how many rows are done. */
   done: string;
+  /** For a job of one's own: its table, and its file. */
+  table?: string;
+  yaml?: string;
 }
+
+/** A rule of one's own, with a change and an event. */
+const ownHolds = (limit: string) => `
+  with due as materialized (
+    select id, held_until as due_at from own_holds where held_until <= now() and state = 'held' ${limit} for update
+  ),
+  released as (
+    update own_holds h set state = 'released', released_at = due.due_at from due where h.id = due.id
+    returning h.id, h.seat, h.state, h.held_until, h.released_at, due.due_at
+  ),
+  recorded as (
+    insert into scheduler.events (type, job, transition, entity_id, due_at, occurred_at, channels, data)
+    select 'hold.released', 'own-holds', 'release', id::text, due_at, now(), array['seat.' || seat],
+      jsonb_build_object('id', id, 'held_until', held_until, 'state', state, 'released_at', released_at)
+    from released
+    returning id, type, channels, data
+  )
+  ${tell}`;
 
 const tell = `select count(pg_notify(channel, payload))
   from (select channels, json_build_object('id', id, 'event', type, 'data', data)::text as payload from recorded offset 0) as message,
@@ -535,5 +556,27 @@ export const CASES: Case[] = [
     bare: disconnects(''),
     one: disconnects('limit 1'),
     done: `select count(*)::integer as n from session_disconnections where status = 'disconnected'`,
+  },
+  {
+    job: 'own-holds',
+    bound: 1,
+    table: `create table own_holds (
+      id bigserial primary key, seat integer, state text not null default 'held', held_until timestamptz, released_at timestamptz)`,
+    yaml: `
+jobs:
+  own-holds:
+    table: own_holds
+    rules:
+      release:
+        due: held_until
+        where: state = 'held'
+        set: state = 'released', released_at = due_at
+        event: { type: hold.released, channels: ["seat.{seat}"] }
+`,
+    empty: 'truncate own_holds, scheduler.events, scheduler.runs restart identity',
+    fill: `insert into own_holds (seat, held_until) select n % 1000, now() - interval '1 hour' + n * interval '1 millisecond' from generate_series(1, :n) as n`,
+    bare: ownHolds(''),
+    one: ownHolds('limit 1'),
+    done: `select count(*)::integer as n from own_holds where state = 'released'`,
   },
 ];

@@ -3,7 +3,7 @@
 //   npm run bench -- --rows 100000 --no-idle
 //   npm run bench -- --job packages --rounds 9
 import { spawn } from 'node:child_process';
-import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir, totalmem } from 'node:os';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline/promises';
@@ -79,6 +79,14 @@ interface Result {
   peakMiB: number;
 }
 
+/** A job of one's own needs its table, and its file applied. */
+async function prepare(client: pg.Client, url: string, { table, yaml }: Case): Promise<void> {
+  await client.query(table!);
+  const file = join(dir, 'jobs.yaml');
+  writeFileSync(file, yaml!);
+  await time(LAUNCHER, ['apply', file], url);
+}
+
 async function measureJob(client: pg.Client, url: string, each: Case, rows: number): Promise<Result> {
   const fill = async (n: number) => {
     await client.query(each.empty);
@@ -106,7 +114,7 @@ async function measureJob(client: pg.Client, url: string, each: Case, rows: numb
     bare.push(await seconds(() => client.query(each.bare)));
     await check(n > 0 ? rows : rows + sample);
     await fill(rows);
-    ours.push(await time(LAUNCHER, [each.job, '--timeout', '3600'], url));
+    ours.push(await time(LAUNCHER, [...(each.yaml ? ['run'] : []), each.job, '--timeout', '3600'], url));
     await check(rows);
   }
   await client.query(each.empty);
@@ -227,6 +235,7 @@ try {
     const rows = [];
     for (const each of CASES.filter(({ job }) => !options.job || options.job.includes(job))) {
       let before: Result | undefined;
+      if (each.table) await prepare(client, server.url, each);
       for (const count of options.rows.split(',').map(Number)) {
         const result = await measureJob(client, server.url, each, count);
         process.stderr.write(

@@ -7,8 +7,9 @@ import { jobVariables } from '../../src/context.ts';
 import { Database } from '../../src/db/client.ts';
 import { linger } from '../../src/engine/linger.ts';
 import type { RunResult } from '../../src/engine/run.ts';
-import { AT_ONCE, type Job } from '../../src/job/define.ts';
+import { AT_ONCE } from '../../src/job/define.ts';
 import { job as packages } from '../../src/jobs/hotspot/packages.ts';
+import { only, type Wanted } from '../../src/store/runs.ts';
 import { active, count, due, failures, later, START, tick } from '../support/due-packages.ts';
 import { application, database } from '../support/harness.ts';
 
@@ -75,7 +76,7 @@ test('an idle tick forgets old runs and events', async () => {
 
 test('a dry run tells what a job would do, also when its slot is taken', async () => {
   await using db = await database();
-  const jobs: Job[] = [{ ...packages, everyMinutes: 5 }];
+  const jobs: Wanted = { builtIn: [{ ...packages, everyMinutes: 5 }], own: [] };
   await db.tick(START, { jobs });
   await due(db, 1);
   assert.equal((await db.tick(later(1), { jobs })).skipped.length, 1);
@@ -90,7 +91,7 @@ test('the lock of a run may be held for longer than the run may take, and a batc
       insert into public.seen values (current_setting('idle_in_transaction_session_timeout')) returning true $$`);
   await due(db, 1);
   const rule = { due: AT_ONCE, where: { 'it is noted': 'public.note()' }, set: { updated_at: 'now' } };
-  await db.tick(START, { jobs: [{ ...packages, rules: { rule } }], timeoutSeconds: 120 });
+  await db.tick(START, { jobs: { builtIn: [{ ...packages, rules: { rule } }], own: [] }, timeoutSeconds: 120 });
   assert.deepEqual(
     (await db.query('select distinct timeout from seen order by 1')).map(({ timeout }) => timeout),
     ['1min', '3min'],
@@ -127,7 +128,13 @@ test('while a row is held, a tick that lingers looks once a second', async () =>
     write: ({ message }: Line) => void (message === 'ProcessScheduledPackages job started' && begun++),
   });
   const passes: RunResult[] = [];
-  const request = { jobs: [packages], dryRun: false, timeoutSeconds: 120, debug: false, stop: new Stop() };
+  const request = {
+    jobs: only([packages], [packages.name]),
+    dryRun: false,
+    timeoutSeconds: 120,
+    debug: false,
+    stop: new Stop(),
+  };
   const report = async (pass: RunResult) => void passes.push(pass);
   const own = new Database(settings, log);
   try {

@@ -2,6 +2,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { database, type TestDatabase } from '../support/harness.ts';
 import { at, NOW } from '../support/hotspot-rows.ts';
+import { begun, fill } from '../support/own-story.ts';
 import { remember, type Snapshot, snapshot } from '../support/world.ts';
 
 /** Twenty processes over thousands of due rows of all businesses. Larger ones of single jobs: test/slow/*-storm.test.ts. */
@@ -73,7 +74,9 @@ for (const withoutLock of [false, true]) {
   const how = withoutLock ? 'without the lock' : 'with the lock';
   test(`${PROCESSES} processes at once, ${how}, leave over all jobs what one alone leaves`, async (t) => {
     await using db = await database({ withoutLock });
+    await begun(db);
     await db.query(FILL);
+    await fill(db, 60);
     await db.query('analyze');
     const restore = await remember(db);
     await db.cli(['tick', '--at', NOW, '--batch-size', '100']);

@@ -7,6 +7,7 @@ import { loadJobs } from '../../src/jobs/index.ts';
 import { type CliOptions, database, type Finished, LAUNCHER, type TestDatabase } from '../support/harness.ts';
 import { at, NOW } from '../support/hotspot-rows.ts';
 import { killer } from '../support/killer.ts';
+import * as ownStory from '../support/own-story.ts';
 import { FIRST, STRIDE } from '../support/share.ts';
 import {
   assertSame,
@@ -122,6 +123,21 @@ describe('a runner killed at every step, and a tick later', { concurrency: 3 }, 
       t.diagnostic(`${steps} steps; lock and rows were free after ${slowest} ms at most`);
     });
   }
+
+  test('jobs of your own: all is as if nobody had been killed', async (t) => {
+    await using db = await database();
+    await using there = await outside();
+    await ownStory.begun(db);
+    await ownStory.fill(db, 2);
+    const restore = await remember(db);
+    const { steps, slowest, expected } = await killAtEveryStep(
+      { db, outside: there, args: ['tick'], only: ownStory.OWN_JOBS, times: [NOW] },
+      restore,
+    );
+    assert.ok(steps >= 40, `${steps} steps`);
+    assert.equal(expected['public.bills']!.length, ownStory.expected(2).rents.bill);
+    t.diagnostic(`${steps} steps; lock and rows were free after ${slowest} ms at most`);
+  });
 
   test('the whole tick: all is as if nobody had been killed', async (t) => {
     await using db = await database();

@@ -3,7 +3,7 @@ import { test } from 'node:test';
 import { isOfTheRow, namesIn, quoteName, quoteText, reading, readsOf, template } from '../../src/job/expressions.ts';
 
 test('bare names of columns are told from texts, functions, casts, arguments and parameters', () => {
-  const of = reading('r', ['status', 'name', 'secs', 'text'], { due_at: '(r.at)' });
+  const of = reading('r', { columns: ['status', 'name', 'secs', 'text'] }, { due_at: '(r.at)' });
   const cases: [string, string][] = [
     ["status = 'status'", `r."status" = 'status'`],
     ["name = 'it''s name'", `r."name" = 'it''s name'`],

@@ -8,9 +8,10 @@ import { JOBS } from './jobs.ts';
 import { MIGRATIONS } from './migrations.ts';
 import type { Mutant } from './mutant.ts';
 import { OUTER } from './outer.ts';
+import { OWN } from './own.ts';
 import { STORE } from './store.ts';
 
 export const MUTANTS: Mutant[] = [
   ...[...MIGRATIONS, ...BASE, ...JOB, ...JOBS, ...HOTSPOT, ...GATEWAYS],
-  ...[...STORE, ...ENGINE, ...INSPECT, ...OUTER],
+  ...[...STORE, ...ENGINE, ...OWN, ...INSPECT, ...OUTER],
 ];

@@ -12,6 +12,7 @@ import { type Request, type RunResult, run } from '../../src/engine/run.ts';
 import { loadJobs } from '../../src/jobs/index.ts';
 import { LOCK_KEY } from '../../src/store/lock.ts';
 import { migrate } from '../../src/store/migrate.ts';
+import { all, only } from '../../src/store/runs.ts';
 
 /** Everything a test needs: a database of its own on a real server, rows to put in, ticks at any time, the real command. */
 
@@ -208,7 +209,7 @@ async function tickAt(
   url: string,
   at: string | undefined,
   env: Record<string, string>,
-  only: string[] | undefined,
+  names: string[] | undefined,
   request: Partial<Request>,
 ) {
   const jobs = await loadJobs();
@@ -217,7 +218,7 @@ async function tickAt(
   const db = new Database(settings, log);
   try {
     return await run(db, settings, log, {
-      jobs: only ? jobs.filter((job) => only.includes(job.name)) : jobs,
+      jobs: names ? only(jobs, names) : all(jobs),
       ...(at !== undefined && { at }),
       dryRun: false,
       timeoutSeconds: 120,

@@ -6,6 +6,7 @@ import { type Explanation, explain } from '../../src/inspect/explain/explain.ts'
 import { type Outlook, readNext } from '../../src/inspect/next.ts';
 import type { Job } from '../../src/job/define.ts';
 import { loadJobs } from '../../src/jobs/index.ts';
+import { all, only } from '../../src/store/runs.ts';
 import type { TestDatabase } from './harness.ts';
 
 /** "explain" and "next" inside this process. */
@@ -40,9 +41,9 @@ export const allExplained = (
   asked: Asked = {},
 ): Promise<Map<string, Explanation>> =>
   looking(db, asked, async (database, settings, jobs) => {
-    const job = jobs.find((each) => each.name === name)!;
     const said = new Map<string, Explanation>();
-    for (const id of ids) said.set(id, await explain(database, { settings, jobs, job, id, at: asked.at }));
+    for (const id of ids)
+      said.set(id, (await explain(database, { settings, jobs, name, id, at: asked.at })).explanation);
     return said;
   });
 
@@ -55,12 +56,7 @@ export const outlook = (
   { within = 86_400, limit = 50, job, ...asked }: Asked & { within?: number; limit?: number; job?: string } = {},
 ): Promise<Outlook> =>
   looking(db, asked, (database, settings, jobs) =>
-    readNext(
-      database,
-      settings,
-      jobs.filter(({ name }) => job === undefined || name === job),
-      { within, limit },
-    ),
+    readNext(database, settings, job === undefined ? all(jobs) : only(jobs, [job]), { within, limit }),
   );
 
 export function transitionOf(explanation: Explanation, name: string) {

@@ -5,6 +5,7 @@ import { jobVariables } from '../../src/context.ts';
 import { Database } from '../../src/db/client.ts';
 import { type Request, type RunResult, run } from '../../src/engine/run.ts';
 import { loadJobs } from '../../src/jobs/index.ts';
+import { only } from '../../src/store/runs.ts';
 import type { TestDatabase } from './harness.ts';
 
 /** Thousands of passes, over the same two connections. */
@@ -22,7 +23,7 @@ export async function ticker(
   const settings = readSettings(env, jobVariables(all), { databaseUrl: db.url });
   const log = new Log('silent');
   const [work, guard] = [new Database(settings, log), new Database(settings, log)];
-  const jobs = all.filter(({ name }) => names.includes(name));
+  const jobs = only(all, names);
   return {
     at: (time, request) =>
       run(work, settings, log, {

@@ -121,6 +121,9 @@ const VOLATILE: Record<string, string[]> = {
     'updated_at',
   ],
   'public.session_disconnections': ['attempts', 'updated_at', 'disconnected_at', 'answer'],
+  // Of rows that a job of your own inserts.
+  'public.letters': ['id'],
+  'public.bills': ['id'],
 };
 
 /** The rows of each table, as sorted text. */

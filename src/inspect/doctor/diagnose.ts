@@ -3,6 +3,8 @@ import { EXIT, OperatorError } from '../../base/errors.ts';
 import type { Database } from '../../db/client.ts';
 import { sqlState } from '../../db/states.ts';
 import type { Job } from '../../job/define.ts';
+import type { Needed } from '../../job/rights.ts';
+import { all } from '../../store/runs.ts';
 import { readStatus } from '../status.ts';
 import { type Exam, type Finding, failed, ok, type Program, type Result, skipped } from './finding.ts';
 import { checkIndexes } from './indexes.ts';
@@ -20,17 +22,29 @@ export interface Diagnosis {
 }
 
 /** Looks at everything that a tick relies on, from the settings to the last row that is late; it changes nothing. */
-export async function diagnose(db: Database, settings: Settings, jobs: Job[], program: Program): Promise<Diagnosis> {
+export async function diagnose(
+  db: Database,
+  settings: Settings,
+  jobs: Job[],
+  program: Program,
+  own: OfOwn,
+): Promise<Diagnosis> {
   const checks: Finding[] = [];
   const note: Note = (check, result) => void checks.push({ check, ...result });
-  const unreachable = await examine({ db, settings, jobs, program }, note);
+  const unreachable = await examine({ db, settings, jobs, program }, own, note);
   return { ok: checks.every(({ outcome }) => outcome !== 'failed'), unreachable, checks };
+}
+
+/** What is looked at of jobs of your own: that is known on a floor above. */
+export interface OfOwn {
+  needs(exam: Exam): Promise<{ needs: Needed[]; functions: string[] }>;
+  examine(exam: Exam): Promise<[name: string, Result][]>;
 }
 
 type Note = (check: string, result: Result) => undefined;
 
 /** Notes one check after the other, and answers whether the server could not be reached. */
-async function examine(asked: Omit<Exam, 'server'>, note: Note): Promise<boolean> {
+async function examine(asked: Omit<Exam, 'server'>, own: OfOwn, note: Note): Promise<boolean> {
   const { db, settings, jobs } = asked;
   const { timezone, dbTimezone, retentionDays } = settings;
   const schedules = `wall-clock schedules in ${timezone}, columns without a zone in ${dbTimezone}`;
@@ -57,13 +71,15 @@ async function examine(asked: Omit<Exam, 'server'>, note: Note): Promise<boolean
   const schema = await check('schema', checkSchema);
   const seen = await seeJobs(exam);
   const installed = seen.jobs.flatMap((each) => each.installed ?? []);
-  await check('rights', () => checkRights(exam, installed));
+  await check('rights', async () => checkRights(exam, installed, await own.needs(exam)));
   if (schema === 'ok' || schema === 'warning') {
-    const status = await readStatus(db, settings, jobs).catch((error) => note('status', cannotLook(error)));
+    const status = await readStatus(db, settings, all(jobs)).catch((error) => note('status', cannotLook(error)));
     for (const each of seen.jobs) {
       const ofJob = status?.jobs.find(({ job }) => job === each.job.name);
       await check(each.job.name, () => checkJob(exam, each, ofJob, seen.catalog));
     }
+    const ofOwn = await own.examine(exam).catch((error): [string, Result][] => [['own jobs', cannotLook(error)]]);
+    for (const [name, result] of ofOwn) note(name, result);
     await check('indexes', () => checkIndexes(exam, installed, seen.catalog));
     await check('lock', checkLock);
     if (status) {
@@ -79,6 +95,7 @@ async function examine(asked: Omit<Exam, 'server'>, note: Note): Promise<boolean
 }
 
 function cannotLook(error: unknown): Result {
+  if (error instanceof OperatorError) return failed(error.message);
   const state = sqlState(error);
   if (state === undefined) throw error;
   const message = `cannot be looked at: ${(error as Error).message}`;

@@ -3,12 +3,15 @@ import type { Settings } from '../../base/config.ts';
 import { usageError } from '../../base/errors.ts';
 import type { Database, Transaction } from '../../db/client.ts';
 import { sqlState } from '../../db/states.ts';
+import type { CompiledRule } from '../../job/compile.ts';
 import type { Job } from '../../job/define.ts';
 import { type Event, findEvents } from '../../store/events.ts';
 import { type Failure, listFailures } from '../../store/failures.ts';
 import { readLastRuns } from '../../store/last-runs.ts';
-import { type Found, isEveryTick, readStanding, type Standing } from '../../store/runs.ts';
+import { unknownJob } from '../../store/own-jobs.ts';
+import { type Found, isEveryTick, only, readStanding, type Standing } from '../../store/runs.ts';
 import { whyNotPrepared } from '../next.ts';
+import { decides } from '../outlook.ts';
 import { type JobStatus, jobStatus } from '../status.ts';
 import { describeHolder, isLocked, lockedTable, lockInTheWay, otherRun } from './locks.ts';
 import { attempt, type Look, values } from './seen.ts';
@@ -37,7 +40,7 @@ export interface Explanation extends Pick<JobStatus, 'job' | 'state' | 'why' | '
 interface Asked {
   settings: Settings;
   jobs: Job[];
-  job: Job;
+  name: string;
   id: string;
   at?: string | undefined;
 }
@@ -45,10 +48,10 @@ interface Asked {
 /** What was read in one snapshot. */
 type Read = Awaited<ReturnType<typeof readRow>>;
 
-export async function explain(db: Database, asked: Asked): Promise<Explanation> {
+export async function explain(db: Database, asked: Asked): Promise<{ job: Job; explanation: Explanation }> {
   const read = await db.transaction((tx) => readRow(tx, asked), { snapshot: true });
-  const { job } = asked;
   const { view, installed, state, prospects, events } = read;
+  const { job } = view;
   if (installed && prospects && !prospects.some(({ found }) => found))
     throw usageError(`There is no row with the id ${asked.id} in ${job.table.name}.`);
   const transitions: TransitionExplained[] = [];
@@ -62,23 +65,26 @@ export async function explain(db: Database, asked: Asked): Promise<Explanation> 
   }
   // Where rules are due together, their own order stays.
   const [next] = coming.sort((a, b) => Date.parse(a.verdict.at!) - Date.parse(b.verdict.at!));
-  return {
+  const rules = new Map(transitions.map((each, n) => [each, prospects![n]!.rule]));
+  const explanation = {
     ...{ job: job.name, id: view.id, now: view.now, state: state.state, why: state.why, nextCheck: state.nextCheck },
     failures: view.failures,
     remarks: remarksOf(read),
     unreadable: prospects
       ? null
       : ((await lockedTable(db, installed!)) ?? 'a table was locked a moment ago: ask again'),
-    transitions: inSequence(transitions, next),
+    transitions: inSequence(rules, coming),
     next: next ? { transition: next.transition, at: next.verdict.at! } : null,
     events,
   };
+  return { job, explanation };
 }
 
-async function readRow(tx: Transaction, { settings, jobs, job, id: typed, at }: Asked) {
-  const found = await readStanding(tx, [job], { at, lock: false, dbZone: settings.dbTimezone });
+async function readRow(tx: Transaction, { settings, jobs, name, id: typed, at }: Asked) {
+  const found = await readStanding(tx, only(jobs, [name]), { at, lock: false, dbZone: settings.dbTimezone });
   const [standing] = found.jobs;
-  const { installed } = standing!;
+  if (!standing) throw await unknownJob(tx, jobs, name);
+  const { job, installed } = standing;
   const [last] = await readLastRuns(tx, found.jobs);
   const [database] = await tx.query<{ now: string; readOnly: string | null }>(
     `select scheduler.iso(:now::timestamptz) as now, case when pg_is_in_recovery() then 'it is a standby'
@@ -89,13 +95,13 @@ async function readRow(tx: Transaction, { settings, jobs, job, id: typed, at }: 
   const id = installed ? await canonicalId(tx, job, typed, installed.rules[0]!.idType) : typed;
   const { tenant } = found;
   const failures = await listFailures(tx, { tenant, job: job.name, id });
-  const view: Look = { tx, settings, job, tenant, id, now, earliest: earliestOf(standing!, found, now), failures };
+  const view: Look = { tx, settings, job, tenant, id, now, earliest: earliestOf(standing, found, now), failures };
   // Undefined if a table is locked.
   const { value: prospects } = await attempt(tx, () => explainRules(view, installed?.rules ?? []), isLocked);
   return {
-    ...{ view, installed, readOnly, prospects, state: jobStatus(settings, standing!, last!) },
+    ...{ view, installed, readOnly, prospects, state: jobStatus(settings, standing, last!) },
     run: await otherRun(tx),
-    events: await eventsOf(tx, jobs, job, id),
+    events: await eventsOf(tx, [...jobs, job], job, id),
   };
 }
 
@@ -123,8 +129,8 @@ const EVENTS_SHOWN = 5;
 async function eventsOf(tx: Transaction, jobs: Job[], job: Job, id: string): Promise<Event[]> {
   const filter = { entity: id, type: null, since: null, until: null, limit: EVENTS_SHOWN };
   const found: Event[] = [];
-  for (const { name, table } of jobs)
-    if (table.name === job.table.name) found.push(...(await findEvents(tx, { job: name, ...filter })));
+  const names = jobs.flatMap(({ name, table }) => (table.name === job.table.name ? [name] : []));
+  for (const name of new Set(names)) found.push(...(await findEvents(tx, { job: name, ...filter })));
   return found.sort((a, b) => a.id - b.id).slice(-EVENTS_SHOWN);
 }
 
@@ -165,12 +171,17 @@ function remarksOf({ view: { job }, state: { lastRun }, run, readOnly }: Read): 
 
 const isComing = ({ verdict: { kind } }: TransitionExplained) => kind !== 'not' && kind !== 'held';
 
-/** The first transition changes the row, so little is sure of the others. */
-function inSequence(transitions: TransitionExplained[], first: TransitionExplained | undefined): TransitionExplained[] {
-  return transitions.map((each) => {
+/** A transition changes the row, so little is sure of those after it that read what it writes. */
+function inSequence(
+  rules: Map<TransitionExplained, CompiledRule>,
+  coming: TransitionExplained[],
+): TransitionExplained[] {
+  return [...rules].map(([each, rule]) => {
+    const before = coming.slice(0, Math.max(0, coming.indexOf(each)));
+    const first = before.find((other) => rules.get(other) === rule || decides(rules.get(other)!, rule));
+    if (!first || !isComing(each)) return each;
     const { verdict } = each;
-    if (each === first || !isComing(each)) return each;
-    const sentence = `comes only after "${first!.transition}", if that leaves it anything to do: it then ${verdict.sentence}`;
+    const sentence = `comes only after "${first.transition}", if that leaves it anything to do: it then ${verdict.sentence}`;
     return { ...each, verdict: { ...verdict, kind: 'after', sentence } };
   });
 }

@@ -2,7 +2,6 @@ import { readable } from '../../base/calendar.ts';
 import type { Values } from '../../db/bind.ts';
 import { LOCK_TIMEOUT } from '../../db/bounds.ts';
 import type { Database, Transaction } from '../../db/client.ts';
-import { named } from '../../db/search-path.ts';
 import { ROW_HELD, sqlState } from '../../db/states.ts';
 import type { CompiledRule, Installed } from '../../job/compile.ts';
 import { LOCK_KEY } from '../../store/lock.ts';
@@ -105,7 +104,7 @@ async function tryRow(tx: Transaction, rule: CompiledRule, values: Values): Prom
 }
 
 /** A sentence on the first of a job's tables that somebody has locked against changes, or waits to lock. */
-export async function lockedTable(db: Database, { rights }: Installed): Promise<string | undefined> {
+export async function lockedTable(db: Database, { rights, tables }: Installed): Promise<string | undefined> {
   const [held] = await db.query<Holder & { table: string; mode: string; granted: boolean }>(
     `select distinct (select relname::text from pg_class where oid = l.relation) as table, l.mode, l.granted, ${HOLDER} from ${LOCKS}
        and l.locktype = 'relation'
@@ -113,10 +112,13 @@ export async function lockedTable(db: Database, { rights }: Installed): Promise<
        and l.relation in (
          select coalesce(part.relid, c.oid) from pg_class c left join lateral pg_partition_tree(c.oid) as part on true
          where c.relnamespace = 'scheduler'::regnamespace
-           or c.oid in (select ${named('wanted')} from unnest(:tables::text[]) as wanted)
+           or (c.relnamespace, c.relname) in (
+             select n.oid, t.name from jsonb_to_recordset(:tables::jsonb) as t (schema name, name name)
+             join pg_namespace n on n.nspname = t.schema
+           )
        )
      order by l.granted desc, 1 limit 1`,
-    { tables: [...rights.keys()] },
+    { tables: JSON.stringify([...rights.keys()].map((name) => ({ name, schema: tables[name]!.schema }))) },
   );
   if (!held) return undefined;
   const { table, mode, granted } = held;

@@ -81,8 +81,14 @@ async function explainRule(view: Look, rule: CompiledRule, transition: string, w
     ...{ rule, failure, found: due !== undefined, transition: { ...explained, verdict } },
   });
   if (!asked) return prospect(impossible('there is no such row where it looks'));
-  const why = whyNot(view, explained, due.due.error);
-  const free = why.length === 0 ? byItself(view, explained, asked.wrong, failure) : impossible(...why);
+  // In a batch, the first such condition that is not met decides: a row on which it raises fails.
+  const decisive = explained.conditions.find(({ condition, met }) => condition in rule.apart && !met);
+  const raised = decisive?.error ?? null;
+  const isJudged = ({ condition, error }: ConditionExplained) =>
+    !(condition in rule.apart) || (raised === null && error === null);
+  const why = whyNot(view, { ...explained, conditions: explained.conditions.filter(isJudged) }, due.due.error);
+  const wrong = raised === null ? asked.wrong : { error: raised };
+  const free = why.length === 0 ? byItself(view, explained, wrong, failure) : impossible(...why);
   const isDueItself = free.kind === 'now' || free.kind === 'fails';
   const isOfFamily =
     due.family.value === true &&

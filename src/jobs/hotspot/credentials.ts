@@ -134,7 +134,7 @@ const send: Rule = {
         ) as sealed
       from claimed
     )`,
-  outside: { prepare: smsGateway, perform, record },
+  outside: { prepare: smsGateway, perform, success: { kind: 'sent' }, record },
 };
 
 export const job = defineJob({

@@ -133,7 +133,7 @@ const send: Rule = {
       from claimed d
       left join routers on routers.nas_ip_address = d.nas_ip_address
     )`,
-  outside: { perform, record },
+  outside: { perform, success: { kind: 'disconnected' }, record },
 };
 
 export const job = defineJob({

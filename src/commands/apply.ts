@@ -1,0 +1,205 @@
+import { readdirSync, readFileSync, statSync } from 'node:fs';
+import { join } from 'node:path';
+import { type Command, Option } from 'commander';
+import { readable } from '../base/calendar.ts';
+import { EXIT, type ExitCode, usageError } from '../base/errors.ts';
+import { print, printJson } from '../base/output.ts';
+import type { Context } from '../context.ts';
+import { quoteName } from '../job/expressions.ts';
+import type { Applying, Change, Plan } from '../own/apply.ts';
+import type { Fault, Files } from '../own/definition.ts';
+import { whoami } from '../store/controls.ts';
+import { exclusively } from '../store/own-jobs.ts';
+import { all, readStanding } from '../store/runs.ts';
+import { command, type Options, withSchema } from './command.ts';
+
+interface ApplyOptions extends Options {
+  dryRun?: boolean;
+  check?: boolean;
+  sql?: boolean;
+  backlog?: 'run' | 'skip';
+  prune?: boolean;
+  role?: string;
+}
+
+export function applyCommand(): Command {
+  return command('apply', 'check files of jobs of your own, and let ticks do what they say', {
+    examples: [
+      'scheduler apply scheduler.yaml --dry-run',
+      'scheduler apply scheduler.yaml --backlog skip',
+      'scheduler apply jobs/ --check',
+      'scheduler apply jobs/ --sql > migration.sql',
+    ],
+    exits: {
+      [EXIT.rowsFailed]:
+        'the files have faults, a rule fails on rows that are there, or with --check something would change',
+    },
+  })
+    .argument('<file...>', 'YAML files, or folders of them: the whole set of your jobs')
+    .option('--dry-run', 'check, play and show the plan; change nothing')
+    .option('--check', 'the same; and end with 1 if something would change')
+    .option('--sql', 'print the columns and indexes as SQL; change nothing')
+    .addOption(
+      new Option('--backlog <what>', 'what becomes of rows that new rules find overdue').choices(['run', 'skip']),
+    )
+    .option('--prune', 'remove the jobs that are not in the files')
+    .option('--role <role>', 'grant to the role that ticks what the jobs need')
+    .option('--json', 'print the result as JSON')
+    .action(withSchema<ApplyOptions>(apply));
+}
+
+async function apply(context: Context, options: ApplyOptions, paths: string[]): Promise<ExitCode> {
+  const [{ readFiles }, own] = await Promise.all([import('../own/read.ts'), import('../own/apply.ts')]);
+  const work = () =>
+    carryOut(
+      context,
+      options,
+      own,
+      readFiles(
+        paths.flatMap(sourcesIn),
+        context.jobs.map(({ name }) => name),
+      ),
+    );
+  return options.dryRun || options.check || options.sql ? work() : exclusively(context.db, work);
+}
+
+async function carryOut(context: Context, options: ApplyOptions, own: Own, files: Files): Promise<ExitCode> {
+  const applying = { ...context, builtIn: context.jobs };
+  const plan = await own.planOf(applying, files, options.prune ?? false);
+  if (plan.faults.length > 0) return tellFaults(plan.faults, options);
+  const changing = plan.changes.filter(({ what }) => what === 'new' || what === 'changed' || what === 'removed');
+  if (options.sql) return tellSql(changing);
+  const needsColumns = ({ built }: Change) => Object.keys(built?.columns ?? {}).length > 0;
+  const faulty = await playAll(
+    own,
+    applying,
+    changing.filter((change) => !needsColumns(change)),
+  );
+  if (options.json) printJson({ faults: faulty, changes: plan.changes.map(inJson) });
+  else tellPlan(plan);
+  if (faulty.length > 0) return tellFaulty(faulty);
+  if (options.check) return changing.length > 0 ? EXIT.rowsFailed : EXIT.done;
+  if (options.dryRun) return EXIT.done;
+  const overdue = changing.filter(({ due }) => due.some(({ rows }) => rows > 0));
+  if (overdue.length > 0 && !options.backlog)
+    throw usageError(
+      `Nothing is applied: new rules would find rows overdue (${overdue.map(({ name }) => name).join(', ')}). Say --backlog run to have the next tick do them, or --backlog skip to leave them alone.`,
+    );
+  if (options.backlog === 'skip') for (const change of overdue) change.kept = skipping(own, change);
+  const say = (step: string) => (options.json ? undefined : print(step));
+  for (const { built } of changing) if (built) await own.addColumns(applying, built, say);
+  const late = await playAll(own, applying, changing.filter(needsColumns));
+  if (late.length > 0) return tellFaulty(late);
+  await own.carryOut(applying, changing, whoami(), say);
+  if (options.role !== undefined) await grant(context, options.role, say);
+  if (!options.json) print(changing.length > 0 ? 'The next tick knows them.' : 'Nothing has changed.');
+  return EXIT.done;
+}
+
+type Own = typeof import('../own/apply.ts');
+
+/** Answers what is wrong with the jobs; what would fail of the rows is only said. */
+async function playAll(own: Own, applying: Applying, changes: Change[]): Promise<string[]> {
+  const faults: string[] = [];
+  for (const change of changes.filter(({ built }) => built)) {
+    const played = await own.play(applying, change);
+    faults.push(...played.faults.map((each) => `${change.name}: ${each}`));
+    change.failing = played.rows;
+  }
+  return faults;
+}
+
+function tellFaulty(faults: string[]): ExitCode {
+  for (const fault of faults) print(fault);
+  print('Nothing is applied: played on rows that are there, a rule proves wrong.');
+  return EXIT.rowsFailed;
+}
+
+function skipping({ leavingAlone }: Own, { kept, due }: Change) {
+  const now = new Date().toISOString();
+  return leavingAlone(kept!, Object.fromEntries(due.filter(({ rows }) => rows > 0).map(({ rule }) => [rule, now])));
+}
+
+function sourcesIn(path: string): { file: string; text: string }[] {
+  let isFolder: boolean;
+  try {
+    isFolder = statSync(path).isDirectory();
+  } catch (error) {
+    throw usageError(`${path} cannot be read: ${(error as Error).message}.`);
+  }
+  if (!isFolder) return [{ file: path, text: readFileSync(path, 'utf8') }];
+  const files = readdirSync(path).filter((name) => /\.ya?ml$/.test(name));
+  if (files.length === 0) throw usageError(`${path} has no file that ends in .yaml or .yml.`);
+  return files.sort().map((name) => ({ file: join(path, name), text: readFileSync(join(path, name), 'utf8') }));
+}
+
+function tellFaults(faults: Fault[], { json }: ApplyOptions): ExitCode {
+  if (json) printJson({ faults });
+  else {
+    for (const { file, line, column, message } of faults) print(`${file}:${line}:${column}: ${message}`);
+    print(`\nNothing is applied: ${faults.length === 1 ? 'a fault' : `${faults.length} faults`}.`);
+  }
+  return EXIT.rowsFailed;
+}
+
+const FAILING_SHOWN = 5;
+const SIGNS = { new: '+', changed: '~', same: '=', kept: '!', removed: '-' };
+
+function tellPlan({ changes, drops }: Plan): void {
+  const width = Math.max(...changes.map(({ name }) => name.length));
+  for (const { name, what, table, differs, built, due, indexes, failing } of changes) {
+    const remark = what === 'kept' ? 'not in these files: kept (--prune removes it)' : `on ${table}`;
+    print(`${SIGNS[what]} ${name.padEnd(width)}  ${remark}`);
+    if (what === 'same' || what === 'kept') continue;
+    for (const each of differs) print(`    ${each}`);
+    for (const { rule, rows, oldest } of due)
+      if (rows > 0)
+        print(
+          `    ${rule}: due now: ${rows.toLocaleString('en')} ${rows === 1 ? 'row' : 'rows'}, the oldest since ${readable(oldest)}`,
+        );
+    for (const [column, type] of Object.entries(built?.columns ?? {}))
+      print(`    the column ${column} (${type}) is added`);
+    for (const { place, definition, isThere } of indexes) if (!isThere) print(`    index ${place} on ${definition}`);
+    for (const row of failing.slice(0, FAILING_SHOWN)) print(`    ${row}`);
+    for (const note of built?.notes ?? []) print(`    ${note}`);
+  }
+  for (const place of drops) print(`- index ${place}: no job needs it any more`);
+}
+
+const inJson = ({ name, what, table, differs, due, indexes, built, failing }: Change) => ({
+  ...{ name, what, table, differs, due, failing, notes: built?.notes ?? [], columns: built?.columns ?? {} },
+  indexes: indexes.map(({ place, definition, isThere }) => ({ index: place, definition, isThere })),
+});
+
+function tellSql(changes: Change[]): ExitCode {
+  for (const { table, built, indexes } of changes) {
+    for (const [column, type] of Object.entries(built?.columns ?? {}))
+      print(`alter table ${table} add column if not exists ${quoteName(column)} ${type};`);
+    for (const statement of built?.makes ?? []) print(`${statement};`);
+    for (const { statements, isThere } of indexes)
+      if (!isThere) for (const statement of statements) print(`${statement};`);
+  }
+  return EXIT.done;
+}
+
+/** All that a tick needs, in this database. */
+async function grant({ db, settings, jobs }: Context, role: string, say: (step: string) => void): Promise<void> {
+  const [{ lackingRights, OWN_RIGHTS, rightsOf }, { needs }] = await Promise.all([
+    import('../job/rights.ts'),
+    import('../own/doctor.ts'),
+  ]);
+  const own = await needs({ db });
+  const standing = await db.transaction((tx) =>
+    readStanding(tx, all(jobs), { lock: false, dbZone: settings.dbTimezone }),
+  );
+  const builtIn = rightsOf(standing.jobs.flatMap(({ installed }) => installed ?? []));
+  const [known] = await db.query(`select from pg_roles where rolname = :role::text`, { role });
+  if (!known) throw usageError(`There is no role "${role}": the jobs are applied, and nothing is granted.`);
+  const lacking = await db.transaction((tx) =>
+    lackingRights(tx, role, [...OWN_RIGHTS, ...builtIn, ...own.needs], own.functions),
+  );
+  for (const { rights, object } of lacking) {
+    await db.query(`grant ${rights} on ${object} to ${quoteName(role)}`);
+    say(`granted ${rights} on ${object} to ${role}`);
+  }
+}

@@ -1,0 +1,92 @@
+import type { Command } from 'commander';
+import { readable } from '../base/calendar.ts';
+import { usageError } from '../base/errors.ts';
+import { print, printJson, printTable } from '../base/output.ts';
+import type { Context } from '../context.ts';
+import type { OwnJob } from '../own/definition.ts';
+import { whoami } from '../store/controls.ts';
+import { exclusively, keepJob, versionsOf } from '../store/own-jobs.ts';
+import { all, readStanding } from '../store/runs.ts';
+import { command, type Options, oneOf, PASS_EXITS, withDatabase, withSchema } from './command.ts';
+import { type PassOptions, pass } from './pass.ts';
+import { passOptions } from './tick.ts';
+
+export function jobsCommand(): Command {
+  return command('jobs', 'all jobs: built-in ones and your own', {
+    examples: [
+      'scheduler jobs',
+      'scheduler jobs show trials',
+      'scheduler jobs history trials',
+      'scheduler jobs schema',
+    ],
+  })
+    .argument(
+      '[action]',
+      'list, show, history, remove or schema',
+      oneOf('an action', ['list', 'show', 'history', 'remove', 'schema']),
+      'list',
+    )
+    .argument('[name]', 'a job of your own')
+    .option('--json', 'print the result as JSON')
+    .action(withSchema<Options>(async (...given) => void (await act(...given))));
+}
+
+async function act(context: Context, options: Options, [action, name]: string[]): Promise<void> {
+  if (action === 'list') return list(context, options);
+  if (action === 'schema') return printJson((await import('../own/schema.ts')).SCHEMA);
+  if (name === undefined) throw usageError(`jobs ${action} needs the name of a job of your own.`);
+  const versions = await versionsOf<OwnJob>(context.db, name);
+  const newest = versions.at(-1);
+  if (!newest) throw usageError(`"${name}" is not a job of your own; "scheduler jobs" lists them.`);
+  if (action === 'history') {
+    const lines = versions.map(({ at, by, definition }) => [readable(at), by, definition ? 'applied' : 'removed']);
+    if (options.json) printJson(versions.map(({ at, by, definition }) => ({ at, by, definition })));
+    else printTable(['at', 'by', 'what'], lines);
+    return;
+  }
+  if (newest.compiled === null)
+    throw usageError(`The job "${name}" was removed at ${readable(newest.at)} by ${newest.by}.`);
+  if (action === 'remove') {
+    const { dropUnused } = await import('../own/make-indexes.ts');
+    return exclusively(context.db, async () => {
+      await context.db.transaction((tx) => keepJob(tx, name, null, null, whoami()));
+      print(`${name} is removed: no tick does it any more. Its history stays, and so do the columns of its table.`);
+      await dropUnused(context.db, print);
+    });
+  }
+  printJson({ name, at: newest.at, by: newest.by, definition: newest.definition });
+}
+
+async function list({ db, settings, jobs }: Context, options: Options): Promise<void> {
+  const found = await db.transaction((tx) => readStanding(tx, all(jobs), { lock: false, dbZone: settings.dbTimezone }));
+  const builtIn = new Set(jobs.map(({ name }) => name));
+  const lines = found.jobs.map(({ job, missing, powerless, control }) => {
+    let state = control?.action === 'stop' ? 'paused' : 'installed';
+    if (missing.length > 0) state = `not installed: ${missing.join(', ')} missing`;
+    if (powerless) state = `not run: written by ${powerless}`;
+    return { job: job.name, kind: builtIn.has(job.name) ? 'built-in' : 'your own', state, summary: job.summary };
+  });
+  if (options.json) printJson(lines);
+  else
+    printTable(
+      ['job', 'kind', 'state', 'does'],
+      lines.map(({ job, kind, state, summary }) => [job, kind, state, summary]),
+    );
+}
+
+export function runCommand(): Command {
+  return passOptions(
+    command('run', 'any job, now: a built-in one, or one of your own', {
+      examples: ['scheduler run trials', 'scheduler run trials --dry-run --debug'],
+      exits: PASS_EXITS,
+    }),
+  )
+    .argument('<job>', 'the job')
+    .action(
+      withDatabase<PassOptions>(async (context, options, [name]) => {
+        const { knownJob } = await import('./command.ts');
+        await knownJob(context, name);
+        return pass(context, options, name!);
+      }),
+    );
+}

@@ -1,0 +1,290 @@
+import type { Settings } from '../base/config.ts';
+import type { Log } from '../base/log.ts';
+import { Stop } from '../base/stop.ts';
+import type { Database, Transaction } from '../db/client.ts';
+import { run } from '../engine/run.ts';
+import { asOwner } from '../job/adopt.ts';
+import { STILL_DUE, TWICE } from '../job/change.ts';
+import type { Conditions, Job } from '../job/define.ts';
+import { quoteName, quoteText } from '../job/expressions.ts';
+import { qualified } from '../job/tables.ts';
+import { isUsable, type Kept, keepJob, latestJobs, type Version } from '../store/own-jobs.ts';
+import { build } from './build.ts';
+import type { Fault, Files, OwnJob, Path } from './definition.ts';
+import { cascades } from './deletes.ts';
+import { differences, drift } from './differences.ts';
+import { type Due, dueNow, type IndexPlan, type Made, madeIndexes, planIndexes } from './indexes.ts';
+import { buildIndex, dropUnused } from './make-indexes.ts';
+import type { Built } from './making.ts';
+import { makeFunctions } from './raising.ts';
+import { rename } from './rename.ts';
+import { knowsZone, readExpression, readStatement, seeTable, whyNoTable } from './server.ts';
+
+/** From files to jobs that a tick knows: check all, play each on real rows, plan, build the indexes, switch. */
+
+export interface Applying {
+  db: Database;
+  settings: Settings;
+  log: Log;
+  builtIn: Job[];
+  /** It may not make anything, not even to undo it: the role that ticks has no right to. */
+  onlyLooks?: boolean;
+}
+
+type Planning = Omit<Applying, 'log'>;
+
+export interface Change {
+  name: string;
+  /** "kept": not in the files. */
+  what: 'new' | 'changed' | 'same' | 'kept' | 'removed';
+  table: string;
+  definition: OwnJob | null;
+  built: Built | undefined;
+  kept: Kept | null;
+  /** Which keys of the job, and which of its rules, are not as they were. */
+  differs: string[];
+  indexes: IndexPlan[];
+  /** What its new rules would find. */
+  due: Due[];
+  /** Rows on which it fails, of those that it was played on. */
+  failing: string[];
+}
+
+export interface Plan {
+  changes: Change[];
+  /** Indexes that apply built, and that no job will need. */
+  drops: string[];
+  faults: Fault[];
+}
+
+/** Checks everything, and says what would change. It changes nothing. */
+export async function planOf(applying: Planning, files: Files, prune: boolean): Promise<Plan> {
+  const { db } = applying;
+  const faults = [...files.faults, ...wrongNames(applying, files)];
+  const changes: Change[] = [];
+  const latest = await latestJobs<OwnJob>(db);
+  const made = await madeIndexes(db);
+  const planned = new Map<string, IndexPlan>();
+  for (const definition of files.jobs) {
+    const checked = await db.transaction((tx) => check(tx, applying, files, definition, faults));
+    if (!checked) continue;
+    // Two jobs may need the same one.
+    for (const index of checked.indexes) {
+      const same = planned.get(index.meaning);
+      if (same) Object.assign(index, same);
+      else planned.set(index.meaning, index);
+    }
+    const versions = [definition.name, definition.was].flatMap(
+      (name) => latest.find((each) => each.name === name) ?? [],
+    );
+    const before = versions.find(isUsable) ?? versions[0];
+    changes.push(await db.transaction((tx) => compare(tx, applying, { definition, before, made, ...checked })));
+  }
+  for (const { name, definition, compiled } of latest) {
+    const isNamed = files.jobs.some((job) => job.name === name || job.was === name);
+    if (compiled === null || isNamed || files.faults.length > 0) continue;
+    const what = prune ? 'removed' : 'kept';
+    changes.push({
+      ...{ name, what, table: definition?.table ?? '?', definition, built: undefined, kept: compiled },
+      ...{ differs: [], indexes: [], due: [], failing: [] },
+    });
+  }
+  const used = changes.flatMap(({ what, kept }) => (what === 'removed' ? [] : Object.keys(kept?.indexes ?? {})));
+  return {
+    changes,
+    drops: made.flatMap(({ place }) => (used.includes(place) ? [] : [place])),
+    faults: faults.sort((a, b) => a.file.localeCompare(b.file) || a.line - b.line || a.column - b.column),
+  };
+}
+
+const wrongNames = ({ builtIn }: Planning, { jobs, at }: Files): Fault[] =>
+  jobs.flatMap(({ name, was }) =>
+    was !== undefined && [...jobs, ...builtIn].some((job) => job.name === was)
+      ? [{ ...at(name, ['was']), message: `"was" is a former name, and a job is called "${was}" now` }]
+      : [],
+  );
+
+/** The server judges each expression as the owner of the table. Nothing is executed. */
+async function check(
+  tx: Transaction,
+  { settings, onlyLooks }: Planning,
+  files: Files,
+  own: OwnJob,
+  faults: Fault[],
+): Promise<{ built: Built; indexes: IndexPlan[] } | undefined> {
+  const before = faults.length;
+  const fault = (path: Path, message: string, offset?: number) =>
+    void faults.push({ ...files.at(own.name, path, offset), message });
+  const table = await seeTable(tx, own.table);
+  if (!table) {
+    fault(['table'], await whyNoTable(tx, own.table));
+    return undefined;
+  }
+  let built: Built | undefined;
+  await asOwner(tx, table, async () => {
+    built = await build(own, table, {
+      read: (...asked) => readExpression(tx, table, ...asked),
+      readStatement: (sql) => readStatement(tx, table, sql),
+      knowsZone: (zone) => knowsZone(tx, zone),
+      ...{ fault, dbZone: settings.dbTimezone },
+    });
+  });
+  await checkDeletes(tx, own, built!, fault);
+  if (faults.length > before) return undefined;
+  let indexes: IndexPlan[] = [];
+  const refused = (rule: string, why: string) =>
+    fault(['rules', rule.replace(/ \(missed\)$/, ''), 'due'], `no index can find its rows: ${why}`);
+  await tx.query('savepoint trying');
+  if (!onlyLooks) await makeFunctions(tx, built!.makes);
+  await asOwner(tx, table, async () => {
+    indexes = await planIndexes(tx, built!, settings, refused);
+  });
+  await tx.query('rollback to savepoint trying');
+  return faults.length > before ? undefined : { built: built!, indexes };
+}
+
+async function checkDeletes(
+  tx: Transaction,
+  { rules }: OwnJob,
+  { table, notes }: Built,
+  fault: (path: Path, message: string) => void,
+): Promise<void> {
+  const deleting = Object.keys(rules).filter((name) => rules[name]!.delete);
+  if (deleting.length === 0) return;
+  const found = await cascades(tx, table.oid);
+  for (const name of deleting) {
+    for (const each of found.faults) fault(['rules', name, 'delete'], each);
+    notes.push(...found.notes.map((each) => `${name}: ${each}`));
+  }
+}
+
+interface Comparing {
+  definition: OwnJob;
+  built: Built;
+  indexes: IndexPlan[];
+  before: Version<OwnJob> | undefined;
+  made: Made[];
+}
+
+async function compare(tx: Transaction, applying: Planning, comparing: Comparing): Promise<Change> {
+  const { settings, onlyLooks } = applying;
+  const { definition, built, indexes, before, made } = comparing;
+  const { job, table } = built;
+  const compiled = isUsable(before) ? before.compiled : null;
+  const rulesBefore = compiled?.job.rules ?? {};
+  const stays = ([name]: [string, string]) => job.rules[name]?.due === rulesBefore[name]?.due;
+  const found = { ...table, columns: { ...table.columns, ...built.columns } };
+  const byApply = ({ place, isThere }: IndexPlan) => !isThere || made.some((each) => each.place === place);
+  const kept = leavingAlone(
+    {
+      ...{ job, found, dbZone: settings.dbTimezone, since: {}, functions: built.functions, needs: built.needs },
+      indexes: Object.fromEntries(indexes.map((index) => [index.place, byApply(index)])),
+    },
+    Object.fromEntries(Object.entries(compiled?.since ?? {}).filter(stays)),
+  );
+  const was = compiled ? before!.definition : null;
+  const ofFile = was ? differences(was, definition) : [];
+  const differs = was && ofFile.length === 0 ? drift(compiled!, kept, indexes) : ofFile;
+  const newRules = Object.keys(job.rules).filter((name) => !(name in rulesBefore));
+  await tx.query('savepoint looking');
+  if (!onlyLooks) await makeFunctions(tx, built.makes);
+  const due = await dueNow(tx, kept, table, settings, newRules);
+  await tx.query('rollback to savepoint looking');
+  const isSame = was && differs.length === 0;
+  return {
+    ...{ name: job.name, table: `${table.schema}.${table.name}`, definition, built, kept, differs, failing: [] },
+    what: isSame ? 'same' : was ? 'changed' : 'new',
+    ...{ indexes, due },
+  };
+}
+
+/** Rules that leave alone what was due before an instant. To name "now" keeps this out of the index. */
+export function leavingAlone(kept: Kept, since: Record<string, string>): Kept {
+  const rules = { ...kept.job.rules };
+  for (const [name, instant] of Object.entries(since)) {
+    const rule = rules[name]!;
+    const condition = `least(${rule.due}, now) >= ${quoteText(instant)}::timestamptz`;
+    rules[name] = { ...rule, where: { ...(rule.where as Conditions), [`it is due since ${instant}`]: condition } };
+  }
+  return { ...kept, job: { ...kept.job, rules }, since: { ...kept.since, ...since } };
+}
+
+const PLAYED = 100;
+
+export interface Played {
+  /** What is wrong with the job. */
+  faults: string[];
+  /** Rows that it would fail on. */
+  rows: string[];
+}
+
+/** What its rules make of some real rows, rolled back: a trial that sees triggers, and rules that feed one another. */
+export async function play({ db, settings, log }: Applying, change: Change): Promise<Played> {
+  const { name, definition, kept, built } = change;
+  const result = await run(db, settings, log, {
+    ...{ jobs: { builtIn: [], own: [name] }, stop: new Stop(), timeoutSeconds: 30, batchSize: PLAYED, most: PLAYED },
+    ...{ dryRun: true, debug: false, by: 'apply', evenIfPaused: true },
+    before: async (tx) => {
+      await makeFunctions(tx, built!.makes);
+      await keepJob(tx, name, definition, kept, 'apply');
+    },
+  });
+  const [job] = result.jobs;
+  if (!job) return { faults: result.skipped.map(({ why }) => why), rows: [] };
+  const rows = job.failures.map(({ id, rule, error: why }) => ({
+    why,
+    sentence: `row ${id} fails by the rule "${rule}": ${why}`,
+  }));
+  return {
+    faults: [...(job.error ? [job.error] : []), ...rows.filter(isOfRule).map(({ sentence }) => sentence)],
+    rows: rows.filter((each) => !isOfRule(each)).map(({ sentence }) => sentence),
+  };
+}
+
+/** Not the row, but the rule is wrong. */
+const isOfRule = ({ why }: { why: string }) => [STILL_DUE, TWICE].includes(why);
+
+/** Builds the indexes, switches all definitions at once, and drops the indexes that nothing uses any more. */
+export async function carryOut(
+  { db }: Applying,
+  changes: Change[],
+  by: string,
+  say: (step: string) => void,
+): Promise<void> {
+  const makes = changes.flatMap(({ built }) => built?.makes ?? []);
+  await db.transaction((tx) => makeFunctions(tx, makes));
+  const indexes = new Map(changes.flatMap((change) => change.indexes.map((index) => [index.place, index])));
+  for (const index of indexes.values()) {
+    if (index.isThere) continue;
+    await buildIndex(db, index);
+    say(`built the index ${index.place}`);
+  }
+  await db.transaction(async (tx) => {
+    await tx.query(`select set_config('lock_timeout', '10s', true)`);
+    const renamed = changes.flatMap(({ name, definition, what }) =>
+      definition?.was !== undefined && what !== 'removed' ? [{ was: definition.was, name }] : [],
+    );
+    for (const { name, what, definition, kept } of changes) {
+      if (what === 'removed') await keepJob(tx, name, null, null, by);
+      if (what === 'new' || what === 'changed') await keepJob(tx, name, definition, kept, by);
+    }
+    await rename(tx, renamed, by);
+  });
+  await dropUnused(db, say);
+}
+
+export async function addColumns(
+  { db }: Applying,
+  { table, columns }: Built,
+  say: (step: string) => void,
+): Promise<void> {
+  const missing = Object.entries(columns);
+  if (missing.length === 0) return;
+  const added = missing.map(([column, type]) => `add column if not exists ${quoteName(column)} ${type}`);
+  await db.transaction((tx) =>
+    asOwner(tx, table, async () => {
+      await tx.query(`alter table ${qualified(table.name, table)} ${added.join(', ')}`);
+    }),
+  );
+  for (const [column] of missing) say(`added the column ${table.schema}.${table.name}.${column}`);
+}

@@ -1,0 +1,54 @@
+import { isDeepStrictEqual } from 'node:util';
+import type { Kept } from '../store/own-jobs.ts';
+import type { OwnJob } from './definition.ts';
+import type { IndexPlan } from './indexes.ts';
+
+/** What is not as it was, in sentences. */
+
+export function differences(was: OwnJob, is: OwnJob): string[] {
+  const keys = ['name', 'table', 'id', 'zone', 'where', 'everyMinutes', 'summary'] as const;
+  const ofJob = keys.filter((key) => !isDeepStrictEqual(was[key], is[key])).map((key) => `"${key}"`);
+  const rules = [...new Set([...Object.keys(was.rules), ...Object.keys(is.rules)])];
+  const ofRules = rules
+    .filter((name) => !isDeepStrictEqual(was.rules[name], is.rules[name]))
+    .map((name) => {
+      if (!(name in was.rules)) return `the rule "${name}" is new`;
+      return name in is.rules ? `the rule "${name}" is another` : `the rule "${name}" is gone`;
+    });
+  return [...ofJob.map((key) => `${key} is another`), ...ofRules];
+}
+
+/** What has changed around a job since it was applied, though its file says the same. */
+export function drift(was: Kept, is: Kept, indexes: IndexPlan[]): string[] {
+  const columns = columnsThatDiffer(was, is);
+  const names = [...new Set([...Object.keys(was.functions), ...Object.keys(is.functions)])];
+  const functions = names.filter((name) => was.functions[name] !== is.functions[name]);
+  // A new column may be part of "changed", and is no difference else.
+  const rules = Object.keys(was.job.rules).filter((name) => {
+    const now = is.job.rules[name];
+    return now && columns.length === 0 && functions.length === 0 && !isDeepStrictEqual(was.job.rules[name], plain(now));
+  });
+  const places = (kept: Kept) => Object.keys(kept.indexes).sort();
+  const lost = indexes.filter(({ isThere, place }) => !isThere && place in was.indexes);
+  const isElse = lost.length === 0 && !isDeepStrictEqual(places(was), places(is));
+  return [
+    ...columns,
+    ...functions.map((name) => `the function ${name} is another than when the job was applied`),
+    ...rules.map((name) => `the rule "${name}" means something else to this server or version`),
+    ...lost.map(({ place }) => `the index ${place} is missing or invalid`),
+    ...(isElse ? ['other indexes find its rows now'] : []),
+  ];
+}
+
+const plain = (value: unknown) => JSON.parse(JSON.stringify(value));
+
+function columnsThatDiffer({ found: was }: Kept, { found: is }: Kept): string[] {
+  const names = [...new Set([...Object.keys(was.columns), ...Object.keys(is.columns)])];
+  return names.flatMap((name) => {
+    if (!(name in is.columns)) return [`the column "${name}" is gone`];
+    if (!(name in was.columns)) return [`the column "${name}" is new`];
+    if (is.columns[name] !== was.columns[name])
+      return [`the column "${name}" is of type ${is.columns[name]} now, and was of type ${was.columns[name]}`];
+    return [];
+  });
+}

@@ -1,0 +1,60 @@
+import type { Event } from '../job/define.ts';
+import { columnsIn, quoteName } from '../job/expressions.ts';
+import type { OwnRule, Path } from './definition.ts';
+import { noColumn, type Types } from './due.ts';
+
+/** What a rule tells of a row. */
+
+export interface Telling {
+  key: string;
+  types: Types;
+  fault(path: Path, message: string): void;
+}
+
+const SECRET = /passw(or)?d|secret|token|api_?key|private_?key|(^|_)(pin|otp)$/i;
+const AS_IS = /^(smallint|integer|bigint|numeric|real|double|boolean|date)/;
+const LONGEST = 200;
+const LONGEST_CHANNEL = 63;
+
+const TELLS = 'name it in "data" if listeners may read it';
+
+/** The columns in the braces of a text must be there, and no secrets. */
+export function checkText(telling: Telling, text: string, path: Path, named: string[] = [], remedy = TELLS): void {
+  for (const column of columnsIn(text)) checkColumn(telling, column, path, named, remedy);
+}
+
+function checkColumn({ types, fault }: Telling, column: string, path: Path, named: string[], remedy = TELLS): void {
+  if (!(column in types)) fault(path, noColumn(column, types));
+  else if (SECRET.test(column) && !named.includes(column))
+    fault(path, `the column "${column}" looks like a secret: ${remedy}`);
+}
+
+/** Of "set" are the columns that the rule sets. */
+export function eventOf(telling: Telling, rule: OwnRule, set: string[], path: Path): Event | undefined {
+  if (!rule.event) return undefined;
+  const { key, types, fault } = telling;
+  const { type, channels, message, data: named } = rule.event;
+  const ofDue = Object.keys(types).filter((column) =>
+    typeof rule.due !== 'string'
+      ? [rule.due.date, rule.due.time].includes(column)
+      : new RegExp(`(^|\\W)${column.replace(/\W/g, '\\$&')}(\\W|$)`).test(rule.due),
+  );
+  const columns = named ?? [...new Set([...ofDue, ...set])];
+  for (const [n, column] of columns.entries())
+    checkColumn(telling, column, named ? [...path, 'data', n] : path, named ?? []);
+  for (const [n, channel] of channels.entries()) {
+    const here = [...path, 'channels', n];
+    checkText(telling, channel, here, named);
+    if (Buffer.byteLength(channel.replace(/\{[^{}]+\}/g, '')) > LONGEST_CHANNEL)
+      fault(here, `a channel has up to ${LONGEST_CHANNEL} bytes, and "${channel}" has more`);
+  }
+  checkText(telling, message ?? '', [...path, 'message'], named);
+  const data = Object.fromEntries(columns.map((column) => [column, told(column, types[column] ?? 'text')]));
+  return { type, channels, data: { id: quoteName(key), ...data }, ...(message !== undefined && { message }) };
+}
+
+function told(column: string, type: string): string {
+  const name = quoteName(column);
+  if (/^timestamp.* with time zone/.test(type)) return `scheduler.iso(${name})`;
+  return AS_IS.test(type) ? name : `left(${name}::text, ${LONGEST})`;
+}

@@ -1,0 +1,45 @@
+import { configurationError } from '../base/errors.ts';
+import type { Database } from '../db/client.ts';
+import { sqlState } from '../db/states.ts';
+import { type IndexPlan, madeIndexes } from './indexes.ts';
+import { dropFunctions } from './raising.ts';
+
+/** Builds and drops indexes beside the applications' work. */
+
+export async function buildIndex(db: Database, { place, remains, statements }: IndexPlan): Promise<void> {
+  for (const statement of [...remains, ...statements])
+    await alone(db, statement).catch((error) => {
+      if (!/^(22|23|42|54|P0)/.test(sqlState(error) ?? '')) throw error;
+      throw configurationError(
+        `The index ${place} cannot be built: ${(error as Error).message}. Mend that, then run "scheduler apply" again; until then the jobs are as they were.`,
+      );
+    });
+}
+
+/** Those that apply built and no job needs any more. That one cannot go now is no fault: the next apply tries again. */
+export async function dropUnused(db: Database, say: (step: string) => void): Promise<void> {
+  for (const { place, isPartitioned, isUsed } of await madeIndexes(db)) {
+    if (isUsed) continue;
+    const statement = `drop index ${isPartitioned ? '' : 'concurrently '}if exists ${place}`;
+    try {
+      await alone(db, statement);
+      say(`dropped the index ${place}`);
+    } catch (error) {
+      if (sqlState(error) === undefined) throw error;
+      say(`no job needs the index ${place} any more, and it could not be dropped: ${(error as Error).message}`);
+    }
+  }
+  await db.transaction(dropFunctions);
+}
+
+/** What is done concurrently is no part of a transaction. The search path is pinned for it alone. */
+async function alone(db: Database, statement: string): Promise<void> {
+  if (!/^\w+ index concurrently /.test(statement)) return void (await db.query(statement));
+  const client = await db.client();
+  await client.query('set search_path = pg_catalog, pg_temp');
+  try {
+    await client.query(statement);
+  } finally {
+    await client.query('reset search_path').catch(() => {});
+  }
+}

@@ -1,0 +1,295 @@
+import { isAlias, isMap, isScalar, isSeq, type Node, type Pair, type YAMLMap } from 'yaml';
+import { nearest } from '../base/nearest.ts';
+import type { Fault, Files, OwnJob, OwnRule, Path } from './definition.ts';
+import { ALSO, SPAN } from './definition.ts';
+import { nameOf, offsetIn, offsetOf, type Parsed, parsed } from './places.ts';
+import { pairsOf, whatIsWrong } from './sql.ts';
+
+/** Reads files of jobs. Every fault is kept with its place, and reading goes on. */
+
+interface Source {
+  file: string;
+  text: string;
+}
+
+const NAME = /^[a-z][a-z0-9-]{0,39}$/;
+
+export function readFiles(sources: Source[], taken: string[]): Files {
+  const faults: Fault[] = [];
+  const jobs: OwnJob[] = [];
+  const places = new Map<string, (path: Path, offset?: number) => Omit<Fault, 'message'>>();
+  for (const source of sources) {
+    const read = new Reader(source, faults);
+    for (const { job, node } of read.jobs()) {
+      if (taken.includes(job.name))
+        read.fault(node, `"${job.name}" is the name of a built-in job: give this one another`);
+      else if (places.has(job.name)) read.fault(node, `there are two jobs named "${job.name}"`);
+      else {
+        jobs.push(job);
+        places.set(job.name, (path, offset) => read.place(node, path, offset));
+      }
+    }
+  }
+  return { jobs, faults, at: (job, path, offset) => places.get(job)!(path, offset) };
+}
+
+class Reader {
+  readonly #source: Source;
+  readonly #faults: Fault[];
+  readonly #parsed: Parsed;
+
+  constructor(source: Source, faults: Fault[]) {
+    this.#source = source;
+    this.#faults = faults;
+    this.#parsed = parsed(source.text);
+  }
+
+  jobs(): { job: OwnJob; node: Node }[] {
+    const { root, problems } = this.#parsed;
+    for (const { at, message } of problems) this.#add(at, message);
+    if (root === undefined) return [];
+    const nothing = 'a file of jobs begins with "jobs:", and below it each job has a name and a map';
+    if (!root) this.#add(0, nothing);
+    if (!root || !this.#isMap(root, nothing)) return [];
+    const { jobs } = this.#keys(root, ['jobs'], 'a file of jobs');
+    if (!jobs || !this.#isMap(jobs, nothing)) return [];
+    return this.#pairs(jobs).flatMap(({ name, key, value }) => {
+      if (!NAME.test(name))
+        this.fault(
+          key,
+          `"${name}" is not a name for a job: up to 40 small letters, digits and "-", the first a letter`,
+        );
+      if (!this.#isMap(value ?? key, `the job "${name}" needs a map, with "table" and "rules"`)) return [];
+      const job = this.#job(name, value as YAMLMap);
+      return job ? [{ job, node: value! }] : [];
+    });
+  }
+
+  fault(node: Node, message: string, offset = 0): void {
+    const isOne = isAlias(node);
+    const said = isOne ? `an alias such as *${node.source} is not read: write the value out` : message;
+    this.#add(offsetIn(this.#source.text, node, isOne ? 0 : offset), said);
+  }
+
+  place(node: Node, path: Path, offset?: number): Omit<Fault, 'message'> {
+    return this.#placeOf(offsetOf(this.#source.text, node, path, offset));
+  }
+
+  #placeOf(offset: number): Omit<Fault, 'message'> {
+    const { line, col } = this.#parsed.lines.linePos(offset);
+    return { file: this.#source.file, line, column: col };
+  }
+
+  #add(offset: number, message: string): void {
+    this.#faults.push({ ...this.#placeOf(offset), message });
+  }
+
+  #isMap(node: Node, otherwise: string): node is YAMLMap {
+    if (isMap(node)) return true;
+    this.fault(node, otherwise);
+    return false;
+  }
+
+  /** What a map holds, by name. Of a name that is there twice, the first counts. */
+  #pairs(map: YAMLMap): { name: string; key: Node; value: Node | undefined }[] {
+    const names = new Set<string>();
+    return (map.items as Pair<Node, Node | null>[]).flatMap(({ key, value }) => {
+      const name = nameOf(key);
+      if (!isScalar(key)) this.fault(key, 'a key is a word');
+      else if (names.has(name)) this.fault(key, `"${name}" is there twice`);
+      else {
+        names.add(name);
+        return { name, key, value: value && !(isScalar(value) && value.value === null) ? value : undefined };
+      }
+      return [];
+    });
+  }
+
+  /** The values of a map by their keys. A key that is none of those is a fault. */
+  #keys(map: YAMLMap, valid: string[], what: string): Record<string, Node | undefined> {
+    const found: Record<string, Node> = {};
+    for (const { name, key, value } of this.#pairs(map)) {
+      if (valid.includes(name) && value) found[name] = value;
+      else if (valid.includes(name)) this.fault(key, `"${name}" has no value`);
+      else {
+        const meant = nearest(name, valid);
+        const hint = meant ? `did you mean "${meant}"?` : `valid: ${valid.join(', ')}`;
+        this.fault(key, `"${name}" is not a key of ${what}; ${hint}`);
+      }
+    }
+    return found;
+  }
+
+  #text(node: Node | undefined, what: string): string | undefined {
+    if (!node) return undefined;
+    if (isScalar(node) && ['string', 'number', 'boolean'].includes(typeof node.value)) {
+      const text = String(node.source ?? node.value);
+      const value = typeof node.value === 'string' ? node.value.trim() : text;
+      if (value !== '') return value;
+    }
+    this.fault(node, `${what} is a text, and not ${isMap(node) ? 'a map' : isSeq(node) ? 'a list' : 'empty'}`);
+    return undefined;
+  }
+
+  /** SQL that is one expression. */
+  #sql(node: Node | undefined, what: string): string | undefined {
+    const sql = this.#text(node, what);
+    const wrong = sql === undefined ? undefined : whatIsWrong(sql);
+    if (!wrong) return sql;
+    this.fault(node!, `${what}: ${wrong.message}`, wrong.offset);
+    return undefined;
+  }
+
+  #map<T>(node: Node | undefined, what: string, read: (node: Node, key: string) => T | undefined): Record<string, T> {
+    if (!node || !this.#isMap(node, `${what} is a map`)) return {};
+    const all: Record<string, T> = {};
+    for (const { name, key, value } of this.#pairs(node)) {
+      if (!value) this.fault(key, `"${name}" has no value`);
+      else {
+        const made = read(value, name);
+        if (made !== undefined) all[name] = made;
+      }
+    }
+    return all;
+  }
+
+  #list<T>(node: Node | undefined, read: (node: Node) => T | undefined): T[] {
+    if (!node) return [];
+    const items = isSeq(node) ? (node.items as Node[]) : [node];
+    return items.flatMap((item) => read(item) ?? []);
+  }
+
+  #conditions(node: Node | undefined): Record<string, string> {
+    if (!node) return {};
+    if (isMap(node)) return this.#map(node, '"where"', (value) => this.#sql(value, 'a condition'));
+    const sql = this.#sql(node, '"where"');
+    return sql === undefined ? {} : { [sql]: sql };
+  }
+
+  #job(name: string, node: YAMLMap): OwnJob | undefined {
+    const keys = this.#keys(node, ['table', 'id', 'zone', 'where', 'every', 'summary', 'was', 'rules'], 'a job');
+    for (const needed of ['table', 'rules'])
+      if (!keys[needed]) this.fault(node, `the job "${name}" has no "${needed}"`);
+    const rules = this.#map(keys.rules, '"rules"', (value, rule) => this.#rule(rule, value));
+    if (keys.rules && isMap(keys.rules) && keys.rules.items.length === 0)
+      this.fault(keys.rules, `the job "${name}" has no rule`);
+    const table = this.#text(keys.table, '"table"');
+    const texts = Object.fromEntries(
+      ['id', 'zone', 'summary', 'was'].flatMap((key) => {
+        const text = this.#text(keys[key], `"${key}"`);
+        return text === undefined ? [] : [[key, text]];
+      }),
+    );
+    return table === undefined
+      ? undefined
+      : { name, table, ...texts, where: this.#conditions(keys.where), everyMinutes: this.#every(keys.every), rules };
+  }
+
+  #every(node: Node | undefined): number {
+    const text = this.#text(node, '"every"');
+    if (text === undefined) return 1;
+    const [, count, unit] = /^(\d+)?\s*(minute|hour|day)s?$/i.exec(text) ?? [];
+    const minutes = Number(count ?? 1) * { minute: 1, hour: 60, day: 1440 }[(unit ?? 'minute').toLowerCase()]!;
+    if (unit && minutes >= 1 && minutes <= 1440) return minutes;
+    this.fault(node!, `"every" is a span from a minute to a day, such as "15 minutes", not "${text}"`);
+    return 1;
+  }
+
+  #rule(name: string, node: Node): OwnRule | undefined {
+    if (!this.#isMap(node, `the rule "${name}" needs a map, with "due"`)) return undefined;
+    if (name.length > 40 || name !== name.trim() || name === '')
+      this.fault(node, `a rule's name has 1 to 40 characters`);
+    const valid = ['due', 'where', 'set', 'repeat', 'delete', 'once', 'late', 'fails', 'also', 'event'];
+    const keys = this.#keys(node, valid, 'a rule');
+    if (!keys.due) this.fault(node, `the rule "${name}" has no "due"`);
+    if (!['set', 'repeat', 'delete', 'once'].some((key) => keys[key]))
+      this.fault(
+        node,
+        `the rule "${name}" changes nothing: it needs "set", "repeat", "delete" or "once", or it would be due for ever`,
+      );
+    for (const other of ['set', 'repeat', 'once'])
+      if (keys.delete && keys[other]) this.fault(keys[other], `"${other}" and "delete" exclude each other`);
+    if (keys.once && keys.repeat) this.fault(keys.once, '"once" and "repeat" exclude each other');
+    if (keys.late && !keys.once) this.fault(keys.late, '"late" needs "once"');
+    if (keys.late && !keys.event)
+      this.fault(keys.late, '"late" needs an "event": a row that is too late is told of as TYPE.missed');
+    const event = this.#event(keys.event);
+    const [repeat, late] = [this.#span(keys.repeat, 'repeat'), this.#span(keys.late, 'late')];
+    const once = this.#text(keys.once, '"once"');
+    const due = this.#due(keys.due);
+    if (keys.delete && !(isScalar(keys.delete) && keys.delete.value === true))
+      this.fault(keys.delete, '"delete" is true, or not there');
+    return due === undefined
+      ? undefined
+      : {
+          ...{ due, where: this.#conditions(keys.where), set: this.#set(keys.set) },
+          fails: this.#map(keys.fails, '"fails"', (value) => this.#sql(value, 'a condition')),
+          also: this.#list(keys.also, (each) => this.#also(each)),
+          ...(keys.delete && { delete: true as const }),
+          ...(repeat && { repeat }),
+          ...(once && { once }),
+          ...(late && { late }),
+          ...(event && { event }),
+        };
+  }
+
+  #due(node: Node | undefined): OwnRule['due'] | undefined {
+    if (!node || !isMap(node)) return this.#sql(node, '"due"');
+    const keys = this.#keys(node, ['date', 'time'], '"due"');
+    const [date, time] = [this.#text(keys.date, '"date"'), this.#text(keys.time, '"time"')];
+    if (date !== undefined && time !== undefined) return { date, time };
+    this.fault(node, '"due" as a map has "date" and "time", a column each');
+    return undefined;
+  }
+
+  #set(node: Node | undefined): Record<string, string> {
+    const sql = this.#sql(node, '"set"');
+    if (sql === undefined) return {};
+    const set: Record<string, string> = {};
+    for (const { name, sql: value, offset } of pairsOf(sql)) {
+      if (name === undefined) this.fault(node!, '"set" is a list of COLUMN = VALUE', offset);
+      else if (name in set) this.fault(node!, `"set" names the column "${name}" twice`, offset);
+      else if (value === '') this.fault(node!, `the column "${name}" is set to nothing`, offset);
+      else set[name] = value;
+    }
+    return set;
+  }
+
+  #span(node: Node | undefined, key: string): string | undefined {
+    const text = this.#text(node, `"${key}"`);
+    if (text === undefined) return undefined;
+    const [, count] = SPAN.exec(text) ?? [];
+    if (count && Number(count) >= 1 && Number(count) <= 10_000) return text;
+    this.fault(node!, `"${key}" is a count and a unit, such as "1 day" or "3 months", not "${text}"`);
+    return undefined;
+  }
+
+  #also(node: Node): string | undefined {
+    const sql = this.#sql(node, '"also"');
+    if (sql === undefined || /^insert\s+into\s[\s\S]*\sselect\s/i.test(sql)) return sql;
+    this.fault(node, ALSO);
+    return undefined;
+  }
+
+  #event(node: Node | undefined): OwnRule['event'] {
+    if (!node) return undefined;
+    if (!isMap(node)) {
+      const type = this.#type(node);
+      return type === undefined ? undefined : { type, channels: [] };
+    }
+    const keys = this.#keys(node, ['type', 'channels', 'data', 'message'], '"event"');
+    if (!keys.type) this.fault(node, '"event" has no "type"');
+    const type = this.#type(keys.type);
+    const channels = this.#list(keys.channels, (each) => this.#text(each, 'a channel'));
+    const data = keys.data && this.#list(keys.data, (each) => this.#text(each, 'a column'));
+    const message = this.#text(keys.message, '"message"');
+    return type === undefined ? undefined : { type, channels, ...(data && { data }), ...(message && { message }) };
+  }
+
+  #type(node: Node | undefined): string | undefined {
+    const type = this.#text(node, 'the type of an event');
+    if (type === undefined || /^[\w.:-]{1,100}$/.test(type)) return type;
+    this.fault(node!, `"${type}" is not a type of event: letters, digits, ".", ":", "_" and "-"`);
+    return undefined;
+  }
+}

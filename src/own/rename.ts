@@ -1,0 +1,28 @@
+import type { Transaction } from '../db/client.ts';
+import { LOCK_KEY } from '../store/lock.ts';
+import { keepJob, latestJobs } from '../store/own-jobs.ts';
+
+/** Pauses, failures and history move along to the new name of a job. A run that is at work would write under the old one. */
+export async function rename(tx: Transaction, renamed: { was: string; name: string }[], by: string): Promise<void> {
+  if (renamed.length === 0) return;
+  await tx.query(`select pg_advisory_xact_lock(${LOCK_KEY}), set_config('statement_timeout', '0', true)`);
+  const latest = await latestJobs(tx);
+  for (const { was, name } of renamed) {
+    for (const table of ['events', 'controls', 'runs'])
+      await tx.query(`update scheduler.${table} set job = :name::text where job = :was::text`, { was, name });
+    await tx.query(
+      `update scheduler.runs set idle = array_replace(idle, :was::text, :name::text) where :was::text = any(idle)`,
+      { was, name },
+    );
+    // The new name may have failures of its own, from when it was used before.
+    await tx.query(
+      `update scheduler.failures f set job = :name::text
+       where job = :was::text and not exists (
+         select from scheduler.failures o where o.job = :name::text and (o.tenant, o.rule, o.entity_id) = (f.tenant, f.rule, f.entity_id)
+       )`,
+      { was, name },
+    );
+    await tx.query('delete from scheduler.failures where job = :was::text', { was });
+    if (latest.some((job) => job.name === was && job.compiled !== null)) await keepJob(tx, was, null, null, by);
+  }
+}

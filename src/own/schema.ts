@@ -1,0 +1,70 @@
+/** A JSON Schema of the jobs file, for editors. */
+
+const TEXT = { type: 'string' };
+const CONDITIONS = { oneOf: [TEXT, { type: 'object', additionalProperties: TEXT }] };
+const LIST = { oneOf: [TEXT, { type: 'array', items: TEXT }] };
+
+const described = (schema: object, description: string) => ({ ...schema, description });
+
+const EVENT = {
+  oneOf: [
+    TEXT,
+    {
+      type: 'object',
+      required: ['type'],
+      additionalProperties: false,
+      properties: {
+        type: TEXT,
+        channels: described(LIST, 'NOTIFY channels; {column} is the value of a column'),
+        data: described(LIST, 'the columns that listeners read'),
+        message: described(TEXT, 'a sentence; {column} is the value of a column'),
+      },
+    },
+  ],
+};
+
+const RULE = {
+  type: 'object',
+  required: ['due'],
+  additionalProperties: false,
+  properties: {
+    due: described(
+      { oneOf: [TEXT, { type: 'object', required: ['date', 'time'], properties: { date: TEXT, time: TEXT } }] },
+      'COLUMN [± N UNIT | ± COLUMN [UNIT]] [at HH:MM], or SQL',
+    ),
+    where: described(CONDITIONS, 'one condition, or several by name'),
+    set: described(TEXT, 'COLUMN = VALUE, ...; now and due_at are the instants'),
+    repeat: described(TEXT, 'moves the due column on: 1 month'),
+    delete: { const: true },
+    once: described(TEXT, 'the column that keeps the due time it acted on'),
+    late: described(TEXT, 'with "once": a row that is later is missed'),
+    fails: described({ type: 'object', additionalProperties: TEXT }, 'a sentence and its condition'),
+    also: described(LIST, 'insert into ... select ... from changed'),
+    event: EVENT,
+  },
+};
+
+const JOB = {
+  type: 'object',
+  required: ['table', 'rules'],
+  additionalProperties: false,
+  properties: {
+    table: TEXT,
+    id: described(TEXT, 'the column that names a row'),
+    zone: described(TEXT, 'a column or the name of a time zone'),
+    where: CONDITIONS,
+    every: described(TEXT, 'one minute to one day'),
+    summary: TEXT,
+    was: described(TEXT, 'a former name'),
+    rules: { type: 'object', additionalProperties: RULE },
+  },
+};
+
+export const SCHEMA = {
+  $schema: 'https://json-schema.org/draft/2020-12/schema',
+  title: 'Jobs of scheduler',
+  type: 'object',
+  required: ['jobs'],
+  additionalProperties: false,
+  properties: { jobs: { type: 'object', additionalProperties: JOB } },
+};

@@ -1,0 +1,142 @@
+import { EXIT, OperatorError, usageError } from '../base/errors.ts';
+import type { Database, Transaction } from '../db/client.ts';
+import { ROW_HELD, sqlState } from '../db/states.ts';
+import type { Job } from '../job/define.ts';
+import type { Needed } from '../job/rights.ts';
+import type { Found } from '../job/tables.ts';
+
+/** The form in which jobs of your own are kept. */
+export const FORMAT = 1;
+
+/** A job of your own as it is kept: what the engine knows of it, and its table as it was found. */
+export interface Kept {
+  job: Job;
+  found: Found;
+  dbZone: string;
+  /** What was due before is left alone, by rule. */
+  since: Record<string, string>;
+  /** The indexes that find its rows, and whether "scheduler apply" made them. */
+  indexes: Record<string, boolean>;
+  /** Functions that its expressions name, with a hash of each and its owner. */
+  functions: Record<string, string>;
+  /** What it does with other tables. */
+  needs: Needed[];
+}
+
+/** Somebody may have written something else there, by hand. */
+export function isKept(compiled: unknown): compiled is Kept {
+  const isObject = (value: unknown) => typeof value === 'object' && value !== null && !Array.isArray(value);
+  const { job, found, dbZone, ...more } = (isObject(compiled) ? compiled : {}) as Partial<Kept>;
+  const objects = [job, job?.table, job?.table?.columns, job?.rules, found, found?.columns, found?.notNull];
+  const rules = isObject(job?.rules) ? Object.values(job!.rules) : [];
+  return (
+    [...objects, ...rules, more.since, more.indexes, more.functions].every(isObject) &&
+    [job!.name, job!.table.name, job!.table.key, found!.schema, found!.oid, dbZone].every(
+      (each) => typeof each === 'string',
+    ) &&
+    rules.every(({ due, where }) => typeof due === 'string' && isObject(where)) &&
+    Number.isInteger(job!.everyMinutes) &&
+    Array.isArray(more.needs)
+  );
+}
+
+/** The newest row of each name. */
+export const LATEST_JOBS = `
+  select distinct on (name) id, name, definition, compiled, format, scheduler.iso(at) as at, by from scheduler.jobs order by name, id desc`;
+
+/**
+ * SQL for all that a tick needs of them. A superuser would run what an ordinary role has written: then they are not run, and the
+ * answer tells who wrote them.
+ */
+export const OWN_JOBS = `(
+  select coalesce(json_agg(json_build_object('name', j.name, 'format', j.format, 'kept', j.compiled, 'powerless', case
+      when (select rolsuper from pg_roles where rolname = current_user) and not o.rolsuper then o.rolname end)
+    order by j.name), '[]')
+  from (${LATEST_JOBS}) as j cross join (
+    select r.rolname, r.rolsuper from pg_class c join pg_roles r on r.oid = c.relowner where c.oid = 'scheduler.jobs'::regclass
+  ) as o
+  where j.compiled is not null
+)`;
+
+export interface OwnAnswer {
+  name: string;
+  format: number;
+  kept: Kept;
+  powerless: string | null;
+}
+
+export interface Version<D = unknown> {
+  id: number;
+  name: string;
+  definition: D | null;
+  compiled: Kept | null;
+  format: number;
+  at: string;
+  by: string;
+}
+
+/** Whether this version of the program wrote it. */
+export const isUsable = <D>(version: Version<D> | undefined): version is Version<D> =>
+  version !== undefined && version.format === FORMAT && isKept(version.compiled);
+
+export const latestJobs = <D>(tx: Pick<Transaction, 'query'>): Promise<Version<D>[]> =>
+  tx.query<Version<D>>(
+    `select id::double precision as id, name, definition, compiled, format, at, by from (${LATEST_JOBS}) as latest`,
+  );
+
+export const versionsOf = <D>(tx: Pick<Transaction, 'query'>, name: string): Promise<Version<D>[]> =>
+  tx.query<Version<D>>(
+    `select id::double precision as id, name, definition, compiled, format, scheduler.iso(at) as at, by
+     from scheduler.jobs where name = :name::text order by id`,
+    { name },
+  );
+
+/** What to say of a name that no job has. */
+export async function unknownJob(db: Pick<Transaction, 'query'>, builtIn: Job[], name: string): Promise<Error> {
+  const own = (await latestJobs(db)).filter(({ compiled }) => compiled !== null);
+  const valid = [...builtIn, ...own].map((job) => job.name);
+  return usageError(`"${name}" is not a job; valid: ${valid.join(', ')}.`);
+}
+
+/** Two at once would drop what the other has just built. Only a role that may write the definitions can take this lock. */
+export async function exclusively<T>(db: Database, work: () => Promise<T>): Promise<T> {
+  const guard = db.another('scheduler apply');
+  const lock = 'lock table scheduler.jobs in share update exclusive mode';
+  const taken = (error: unknown) => {
+    if (sqlState(error) !== ROW_HELD) throw error;
+    throw new OperatorError(
+      EXIT.stopped,
+      'Nothing is changed: another "scheduler apply" or "scheduler jobs remove" is at work. Run this again when it has ended.',
+    );
+  };
+  try {
+    return await guard.transaction(
+      async (tx) => {
+        await tx.query(lock).catch(taken);
+        return work();
+      },
+      { idleTimeout: '0', attempts: 1 },
+    );
+  } finally {
+    await guard.close();
+  }
+}
+
+/** A new version of a job; with null for its definition, the job is removed. */
+export async function keepJob(
+  tx: Transaction,
+  name: string,
+  definition: unknown,
+  kept: Kept | null,
+  by: string,
+): Promise<void> {
+  await tx.query(
+    `insert into scheduler.jobs (name, definition, compiled, format, by)
+     values (:name::text, :definition::json, :kept::json, :format::integer, :by::text)`,
+    {
+      ...{ name, format: FORMAT, by },
+      definition: definition === null ? null : JSON.stringify(definition),
+      kept: kept && JSON.stringify(kept),
+    },
+  );
+}

@@ -1,0 +1,25 @@
+import { inFile, type Mutant } from './mutant.ts';
+
+export const OWN: Mutant[] = [
+  ...inFile('src/own/names.ts', 'own/names', [
+    ["key === 'id' ? TAKEN : [...TAKEN, 'id']", 'TAKEN'],
+    ["['due_at', 'now', 'place'", "['due_at', 'now'"],
+    ['changed + statement', 'statement'],
+  ]),
+  ...inFile('src/own/raising.ts', 'own/raising', [
+    ["exception when others then return '-infinity';", ''],
+    ['set timezone = ${quoteText(dbZone)}', ''],
+    ["and refobjid = p.oid and deptype = 'n'", 'and refobjid = p.oid and false'],
+  ]),
+  ...inFile('src/own/build.ts', 'own/raising', [
+    ['apart.push(HAS_COME);', ''],
+    ['column === making.key', 'column === null', 'own/faults'],
+    ['|| reading.returns', '', 'own/faults'],
+  ]),
+  ...inFile('src/own/sql.ts', 'own/faults', [["/e'(?:[^'\\\\]|\\\\[\\s\\S]|'')*'|", '/']]),
+  ...inFile('src/own/places.ts', 'own/faults', [
+    ['quote === "\'" && text[at] === "\'"', 'false'],
+    ['if (!isAtEnd) skip();', 'skip();'],
+    ['offset === undefined ? pair.offset : pair.from', 'pair.from'],
+  ]),
+];

@@ -1,0 +1,119 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { database } from '../support/harness.ts';
+import { applied } from '../support/own.ts';
+import { stranger } from '../support/stranger.ts';
+
+/** What the role that ticks may do, and what it may not. */
+
+const AT = '2026-03-10T12:00:00Z';
+
+test('a role with what apply grants ticks every kind of rule, and cannot write a definition', async () => {
+  await using db = await database();
+  await db.query(`create schema app; create schema log; create schema other;
+    create table app.items (id serial primary key, at timestamptz, kind text, done boolean default false, told timestamptz);
+    create table log.items (no serial primary key, item integer, at timestamptz);
+    create table other.wanted (kind text primary key);
+    create function other.is_it(text) returns boolean immutable language sql return $1 = 'set';
+    revoke execute on function other.is_it(text) from public;
+    insert into other.wanted values ('set'), ('delete'), ('once'), ('repeat')`);
+  const rule = (kind: string, what: string) =>
+    `
+      ${kind}:
+        due: at
+        where: { it is of the kind: kind = '${kind}', it is wanted: exists (select from other.wanted w where w.kind = items.kind) }
+        ${what}`.replace('items.kind', 'own_row.kind');
+  const yaml = `
+jobs:
+  items:
+    table: app.items
+    rules:${rule('delete', 'delete: true')}${rule('once', 'once: told\n        event: item.told')}${rule('repeat', 'repeat: 1 day')}
+      set:
+        due: at
+        where: { it is open: not done, it is it: other.is_it(kind) }
+        set: done = true
+        also: insert into log.items (item, at) select id, due_at from changed
+`;
+  await using ticking = await stranger(db);
+  const said = await applied(db, yaml, '--role', ticking.role);
+  for (const each of [
+    'usage on schema log',
+    'usage on sequence log.items_no_seq',
+    'insert on log.items',
+    'select on other.wanted',
+    'execute on function other.is_it(text)',
+  ])
+    assert.ok(said.includes(`granted ${each} to`), `${each} in ${said}`);
+  await db.query(
+    `insert into app.items (at, kind) select '2026-03-10Z', unnest(array['set', 'delete', 'once', 'repeat'])`,
+  );
+  const { jobs } = await db.tick(AT, { only: ['items'], url: ticking.url });
+  assert.deepEqual([jobs[0]!.error, jobs[0]!.failures], [undefined, []]);
+  assert.deepEqual(jobs[0]!.changed, { set: 1, delete: 1, once: 1, repeat: 1 });
+  assert.equal((await db.query('select from log.items')).length, 1);
+  for (const sql of [
+    "insert into scheduler.jobs (name, format, by) values ('x', 1, 'x')",
+    'update scheduler.jobs set by = by',
+    'delete from scheduler.jobs',
+  ])
+    await assert.rejects(ticking.query(sql), /permission denied/, sql);
+
+  const doctor = await db.cli(['doctor', '--json'], { env: { DATABASE_URL: ticking.url } });
+  const of = (checks: { check: string; outcome: string; message: string }[], name: string) =>
+    checks.find(({ check }) => check === name);
+  const { checks } = JSON.parse(doctor.out);
+  assert.deepEqual([of(checks, 'rights')!.outcome, of(checks, 'items')!.outcome], ['ok', 'ok'], doctor.out);
+  assert.equal(of(checks, 'own jobs'), undefined);
+  await db.query(`revoke insert on log.items from ${ticking.role}; grant insert on scheduler.jobs to ${ticking.role}`);
+  const again = JSON.parse((await db.cli(['doctor', '--json'], { env: { DATABASE_URL: ticking.url } })).out).checks;
+  assert.equal(of(again, 'rights')!.message, `${ticking.role} lacks insert on log.items`);
+  assert.match(of(again, 'own jobs')!.message, /may write the definitions of jobs/);
+});
+
+test('a superuser does not run what an ordinary role may write, and says so', async () => {
+  await using db = await database();
+  await db.query(
+    `create table holds (id serial primary key, at timestamptz, gone boolean default false); insert into holds (at) values ('2030-01-01Z')`,
+  );
+  await applied(db, `jobs: { holds: { table: holds, rules: { go: { due: at, where: not gone, set: gone = true } } } }`);
+  await using owner = await stranger(db);
+  await db.query(`alter table scheduler.jobs owner to ${owner.role}`);
+  const { jobs, skipped } = await db.tick('2030-02-01T00:00:00Z', { only: ['holds'] });
+  assert.deepEqual(
+    [jobs, skipped.map(({ why }) => why)],
+    [[], [`written by the role "${owner.role}", whose SQL a superuser does not run: tick as another role`]],
+  );
+  const status = await db.cli(['status', '--json']);
+  assert.match(status.out, new RegExp(`holds is not run: it was written by the role \\\\"${owner.role}`));
+  assert.match((await db.cli(['doctor'])).out, /is a superuser, and .* may write the definitions of jobs/);
+  assert.match((await db.cli(['jobs'])).out, /holds .* not run: written by/);
+});
+
+test('a definition that apply did not write ends a tick with 78 and what to do', async () => {
+  await using db = await database();
+  await db.query('create table holds (id serial primary key, at timestamptz, gone boolean default false)');
+  const yaml = 'jobs: { holds: { table: holds, rules: { go: { due: at, where: not gone, set: gone = true } } } }';
+  await applied(db, yaml);
+  const kept = (await db.one('select compiled from scheduler.jobs')).compiled;
+  const { found: _, ...without } = kept;
+  const cases: [unknown, number, RegExp][] = [
+    [kept, 99, /kept in format 99.*Run "scheduler apply"/],
+    ['text', 1, /not as "scheduler apply" writes it.*Run "scheduler apply"/],
+    [[], 1, /not as "scheduler apply" writes it/],
+    [without, 1, /not as "scheduler apply" writes it/],
+    [{ ...kept, job: { ...kept.job, everyMinutes: 'x' } }, 1, /not as "scheduler apply" writes it/],
+    [{ ...kept, job: { ...kept.job, rules: { go: { due: 1 } } } }, 1, /not as "scheduler apply" writes it/],
+  ];
+  for (const [compiled, format, sentence] of cases) {
+    await db.query(
+      `insert into scheduler.jobs (name, definition, compiled, format, by) values ('holds', '{}', $1, $2, 'me')`,
+      [JSON.stringify(compiled), format],
+    );
+    await assert.rejects(db.tick(AT), { exitCode: 78, message: sentence });
+  }
+  const { code, err } = await db.cli(['tick']);
+  assert.equal(code, 78, err);
+  assert.match((await db.cli(['doctor'])).out, /holds .*a form that this version does not know/);
+  await applied(db, yaml);
+  assert.equal((await db.tick(AT)).exitCode, 0);
+});

@@ -1,0 +1,205 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { database } from '../support/harness.ts';
+import { applied, apply } from '../support/own.ts';
+
+/** What the keys of a rule do, on real rows. */
+
+const AT = '2026-03-10T12:00:00Z';
+
+const TRIALS = `
+jobs:
+  trials:
+    table: app.accounts
+    zone: time_zone
+    where: deleted_at is null
+    rules:
+      remind:
+        due: trial_ends_at - 3 days at 09:00
+        where: state = 'trialing'
+        once: reminded_for
+        late: 1 day
+        event: trial.ending
+      expire:
+        due: trial_ends_at
+        where: state = 'trialing'
+        set: state = 'expired', expired_at = due_at
+        event: { type: trial.expired, channels: ["user.{owner_id}"], message: "Trial of {owner_id} is over" }
+      purge:
+        due: expired_at + 90 days
+        where: state = 'expired'
+        delete: true
+`;
+
+test('a job of your own reminds once, expires, purges, and passes by what is too late', async () => {
+  await using db = await database();
+  await db.query(`create schema app; create type app.state as enum ('trialing', 'expired');
+    create table app.accounts (
+      id uuid primary key default gen_random_uuid(), owner_id integer, state app.state not null default 'trialing',
+      trial_ends_at timestamptz, expired_at timestamp, deleted_at timestamptz, time_zone text
+    );
+    insert into app.accounts (owner_id, trial_ends_at, time_zone, deleted_at) values
+      (1, '2026-03-13 06:00Z', 'Europe/Berlin', null), (2, '2026-03-11 20:00Z', null, null), (3, '2026-03-10 11:59Z', null, null),
+      (4, '2025-11-01Z', null, null), (5, '2026-03-01Z', null, now()), (6, '2026-03-20Z', 'Mars/Base', null), (7, null, null, null)`);
+  assert.match(await applied(db, TRIALS, '--dry-run'), /\+ trials {2}on app\.accounts/);
+  assert.equal((await db.query('select from scheduler.jobs')).length, 0);
+  const refused = await apply(db, TRIALS);
+  assert.equal(refused.code, 2);
+  assert.match(refused.err, /--backlog run .* --backlog skip/);
+  assert.match(await applied(db, TRIALS, '--backlog', 'run'), /added the column app\.accounts\.reminded_for/);
+
+  const first = await db.tick(AT, { only: ['trials'] });
+  assert.deepEqual(first.jobs[0]!.changed, { 'remind (missed)': 3, remind: 1, expire: 2, purge: 1 });
+  // A zone that is none is due at once, and says so by every rule that needs it.
+  assert.deepEqual(
+    first.jobs[0]!.failures.map(({ error }) => error),
+    ["the zone 'Mars/Base' is not known"],
+  );
+  assert.deepEqual((await db.tick(AT, { only: ['trials'] })).jobs[0]!.changed, {});
+  const rows = await db.query(
+    `select owner_id, state::text as state, scheduler.iso(reminded_for) as reminded, expired_at::text as expired
+     from app.accounts order by 1`,
+  );
+  assert.deepEqual(
+    rows.map((row) => Object.values(row)),
+    [
+      [1, 'trialing', '2026-03-10T08:00:00Z', null],
+      [2, 'trialing', '2026-03-08T09:00:00Z', null],
+      [3, 'expired', '2026-03-07T09:00:00Z', '2026-03-10 11:59:00'],
+      [5, 'trialing', null, null],
+      [6, 'trialing', null, null],
+      [7, 'trialing', null, null],
+    ],
+  );
+  const events = await db.query(`select type, entity_id, channels, data from scheduler.events order by id`);
+  const types = events.map(({ type }) => type);
+  assert.deepEqual(types.filter((type) => type === 'trial.ending').length, 1);
+  assert.equal(types.filter((type) => type === 'trial.ending.missed').length, 3);
+  const expired = events.find(({ type, data }) => type === 'trial.expired' && data.message === 'Trial of 3 is over');
+  assert.deepEqual(expired!.channels, ['user.3']);
+  // A moved time is another time: it reminds again.
+  await db.query(`update app.accounts set trial_ends_at = '2026-03-13 07:00Z' where owner_id = 1`);
+  assert.deepEqual((await db.tick(AT, { only: ['trials'] })).jobs[0]!.changed, {});
+  await db.query(`update app.accounts set trial_ends_at = '2026-03-12 07:00Z' where owner_id = 1`);
+  assert.deepEqual((await db.tick(AT, { only: ['trials'] })).jobs[0]!.changed, { 'remind (missed)': 1 });
+});
+
+test('a time repeats on the wall clock, and a month keeps the day that it was given', async () => {
+  await using db = await database();
+  await db.query(`create table bills (no text primary key, next_at timestamptz, day date, hour time, seen integer default 0);
+    create table bill_log (bill text, at timestamptz, was timestamptz);
+    insert into bills values ('month', '2026-01-31 02:30Z'), ('day', '2026-01-31 02:30Z')`);
+  const yaml = (every: string, no: string) => `
+    table: bills
+    zone: Europe/Berlin
+    where: no = '${no}'
+    rules:
+      bill:
+        due: next_at
+        repeat: ${every}
+        set: seen = seen + 1
+        also: insert into bill_log (bill, at, was) select no, now, due_at from changed
+`;
+  await applied(db, `jobs:\n  monthly:${yaml('1 month', 'month')}  daily:${yaml('1 day', 'day')}`, '--backlog', 'run');
+  const times: Record<string, string[]> = { month: [], day: [] };
+  for (const at of [
+    '2026-01-31T10:00Z',
+    '2026-02-28T10:00Z',
+    '2026-03-28T10:00Z',
+    '2026-03-29T10:00Z',
+    '2026-03-31T10:00Z',
+  ]) {
+    const { jobs } = await db.tick(at, { only: ['monthly', 'daily'] });
+    assert.deepEqual(jobs.flatMap(({ error, failures }) => [error, ...failures]).filter(Boolean), [], at);
+    for (const { no, next } of await db.query('select no, scheduler.iso(next_at) as next from bills'))
+      times[no]!.push(next);
+  }
+  assert.deepEqual(times.month, [
+    ...['2026-02-28T02:30:00Z', '2026-03-31T01:30:00Z', '2026-03-31T01:30:00Z', '2026-03-31T01:30:00Z'],
+    '2026-04-30T01:30:00Z',
+  ]);
+  // 03:30 in Berlin; on 29 March at 02:00 the clock goes on to 03:00.
+  assert.deepEqual(times.day, [
+    ...['2026-02-01T02:30:00Z', '2026-03-01T02:30:00Z', '2026-03-29T01:30:00Z', '2026-03-30T01:30:00Z'],
+    '2026-04-01T01:30:00Z',
+  ]);
+  assert.equal(
+    (await db.query('select from bill_log')).length,
+    (await db.one('select sum(seen)::int as n from bills')).n,
+  );
+});
+
+test('a row that its change leaves due fails alone, and so does one whose condition raises', async () => {
+  await using db = await database();
+  await db.query(`create table posts (id serial primary key, publish_at timestamptz, state text default 'draft', meta jsonb default '{"n": 1}');
+    create function put_back() returns trigger language plpgsql as $$
+      begin if new.id = 2 then new.state := 'draft'; end if; return new; end $$;
+    create trigger put_back before update on posts for each row execute function put_back()`);
+  const yaml = `
+jobs:
+  posts:
+    table: posts
+    rules:
+      publish:
+        due: publish_at
+        where:
+          it is a draft: state = 'draft'
+          it is wanted: (meta ->> 'n')::integer > 0
+        fails: { "the id {id} is unlucky": id = 4 }
+        set: state = 'published'
+        event: post.published
+`;
+  const out = await applied(db, yaml);
+  assert.match(out, /rules\.publish\.where\.it is wanted is not part of an index, as it may fail for some values/);
+  await db.query(`insert into posts (publish_at) select '2026-03-10Z' from generate_series(1, 6);
+    update posts set meta = '{"n": "x"}' where id = 3; update posts set meta = '{"n": 0}' where id = 5`);
+  const { jobs } = await db.tick(AT, { only: ['posts'] });
+  assert.equal(jobs[0]!.error, undefined);
+  assert.deepEqual(jobs[0]!.changed, { publish: 2 });
+  assert.deepEqual(jobs[0]!.failures.map(({ id, error }) => [id, error]).sort(), [
+    ['2', 'the change left it due'],
+    ['3', 'invalid input syntax for type integer: "x"'],
+    ['4', 'the id 4 is unlucky'],
+  ]);
+  assert.deepEqual(
+    (await db.query(`select id from posts where state = 'draft' order by id`)).map(({ id }) => id),
+    [2, 3, 4, 5],
+  );
+});
+
+test('rules that feed one another are found by playing them, and nothing is applied', async () => {
+  await using db = await database();
+  await db.query(`create table lamps (id serial primary key, at timestamptz, is_on boolean default false);
+    insert into lamps (at) values ('2026-01-01Z')`);
+  const yaml = `
+jobs:
+  lamps:
+    table: lamps
+    rules:
+      on: { due: at, where: not is_on, set: is_on = true }
+      off: { due: at, where: is_on, set: is_on = false }
+`;
+  const { code, out } = await apply(db, yaml, '--backlog', 'run');
+  assert.equal(code, 1, out);
+  assert.match(out, /row 1 fails by the rule "on": one pass would change it twice/);
+  assert.equal((await db.query('select from scheduler.jobs')).length, 0);
+});
+
+test('what is due when a rule is new can be left alone for ever', async () => {
+  await using db = await database();
+  await db.query(`create table holds (id serial primary key, until timestamptz, gone boolean default false);
+    insert into holds (until) values (now() - interval '1 day')`);
+  const yaml = `
+jobs:
+  holds:
+    table: holds
+    rules:
+      release: { due: until, where: not gone, set: gone = true }
+`;
+  await applied(db, yaml, '--backlog', 'skip');
+  await db.query(`insert into holds (until) values (now() + interval '1 second')`);
+  const later = new Date(Date.now() + 60_000).toISOString();
+  assert.deepEqual((await db.tick(later, { only: ['holds'] })).jobs[0]!.changed, { release: 1 });
+  assert.match(await applied(db, yaml), /Nothing has changed/);
+  assert.deepEqual((await db.tick(later, { only: ['holds'] })).jobs[0]!.changed, {});
+});
