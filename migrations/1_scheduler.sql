@@ -336,6 +336,7 @@ declare
   days integer := extract(day from every);
   length numeric := extract(epoch from every);
   wall timestamp := at at time zone zone;
+  reached timestamp := now at time zone zone;
   n bigint;
 begin
   if months = 0 and days = 0 then
@@ -350,8 +351,10 @@ begin
     start := wall;
     n := 0;
   end if;
-  -- From a little before now, as an estimate may be a step too far.
-  n := greatest(n, n + floor(extract(epoch from now - at) / length)::bigint - 2);
+  -- From a little before now: a day of the month, or a change of the clock, makes a step more or less.
+  n := greatest(n, case when months > 0
+    then ((extract(year from reached) - extract(year from start)) * 12 + extract(month from reached) - extract(month from start))::bigint / months - 1
+    else floor(extract(epoch from reached - start) / length)::bigint - 2 end);
   loop
     n := n + 1;
     next := scheduler.instant(start + n * every, zone);

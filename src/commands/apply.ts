@@ -6,6 +6,7 @@ import { EXIT, type ExitCode, usageError } from '../base/errors.ts';
 import { print, printJson } from '../base/output.ts';
 import type { Context } from '../context.ts';
 import { quoteName } from '../job/expressions.ts';
+import { qualified } from '../job/tables.ts';
 import type { Applying, Change, Plan } from '../own/apply.ts';
 import type { Fault, Files } from '../own/definition.ts';
 import { whoami } from '../store/controls.ts';
@@ -32,7 +33,7 @@ export function applyCommand(): Command {
     ],
     exits: {
       [EXIT.rowsFailed]:
-        'the files have faults, a rule fails on rows that are there, or with --check something would change',
+        'the files have faults, a rule proves wrong on rows that are there, or with --check something would change',
     },
   })
     .argument('<file...>', 'YAML files, or folders of them: the whole set of your jobs')
@@ -89,7 +90,7 @@ async function carryOut(context: Context, options: ApplyOptions, own: Own, files
   const say = (step: string) => (options.json ? undefined : print(step));
   for (const { built } of changing) if (built) await own.addColumns(applying, built, say);
   const late = await playAll(own, applying, changing.filter(needsColumns));
-  if (late.length > 0) return tellFaulty(late);
+  if (late.length > 0) return tellFaulty(late, 'No job is applied; the new columns stay');
   await own.carryOut(applying, changing, whoami(), say);
   if (options.role !== undefined) await grant(context, options.role, say);
   if (!options.json) print(changing.length > 0 ? 'The next tick knows them.' : 'Nothing has changed.');
@@ -109,9 +110,9 @@ async function playAll(own: Own, applying: Applying, changes: Change[]): Promise
   return faults;
 }
 
-function tellFaulty(faults: string[]): ExitCode {
+function tellFaulty(faults: string[], outcome = 'Nothing is applied'): ExitCode {
   for (const fault of faults) print(fault);
-  print('Nothing is applied: played on rows that are there, a rule proves wrong.');
+  print(`${outcome}: played on rows that are there, a rule proves wrong.`);
   return EXIT.rowsFailed;
 }
 
@@ -172,9 +173,11 @@ const inJson = ({ name, what, table, differs, due, indexes, built, failing }: Ch
 });
 
 function tellSql(changes: Change[]): ExitCode {
-  for (const { table, built, indexes } of changes) {
+  for (const { built, indexes } of changes) {
     for (const [column, type] of Object.entries(built?.columns ?? {}))
-      print(`alter table ${table} add column if not exists ${quoteName(column)} ${type};`);
+      print(
+        `alter table ${qualified(built!.table.name, built!.table)} add column if not exists ${quoteName(column)} ${type};`,
+      );
     for (const statement of built?.makes ?? []) print(`${statement};`);
     for (const { statements, isThere } of indexes)
       if (!isThere) for (const statement of statements) print(`${statement};`);

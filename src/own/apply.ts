@@ -19,6 +19,7 @@ import type { Built } from './making.ts';
 import { makeFunctions } from './raising.ts';
 import { rename } from './rename.ts';
 import { knowsZone, readExpression, readStatement, seeTable, whyNoTable } from './server.ts';
+import { sharedColumns } from './shared.ts';
 
 /** From files to jobs that a tick knows: check all, play each on real rows, plan, build the indexes, switch. */
 
@@ -60,7 +61,7 @@ export interface Plan {
 /** Checks everything, and says what would change. It changes nothing. */
 export async function planOf(applying: Planning, files: Files, prune: boolean): Promise<Plan> {
   const { db } = applying;
-  const faults = [...files.faults, ...wrongNames(applying, files)];
+  const faults = [...files.faults, ...wrongNames(applying, files), ...sharedColumns(files)];
   const changes: Change[] = [];
   const latest = await latestJobs<OwnJob>(db);
   const made = await madeIndexes(db);

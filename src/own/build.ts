@@ -100,7 +100,8 @@ async function rulesOf(making: Making, name: string, rule: OwnRule): Promise<Rec
     else if (reading) fails[sentence] = reading.sql;
     checkText(telling, sentence, here, [], 'it has no place in a sentence that is logged');
   }
-  if (making.own.zone !== undefined && making.own.zone in types)
+  const usesZone = due.includes(zones.zone) || (rule.repeat ?? rule.late) !== undefined;
+  if (usesZone && making.own.zone !== undefined && making.own.zone in types)
     fails[`the zone '{${making.own.zone}}' is not known`] = `not scheduler.known_zone(${zones.zone})`;
   if (rule.once !== undefined) keepOnce(making, rule.once, rule, [...path, 'once']);
   const set = await setOf(making, rule, due, words, path);
@@ -113,13 +114,13 @@ async function rulesOf(making: Making, name: string, rule: OwnRule): Promise<Rec
   if (event) made.event = event;
   if (rule.once === undefined) return { [name]: made };
   made.where = { ...where, 'it was not done for this time': `${quoteName(rule.once)} is distinct from ${due}` };
-  if (rule.late === undefined) return { [name]: made };
+  if (rule.late === undefined || !event) return { [name]: made };
   const end = `scheduler.moved(${due}, ${quoteText(rule.late)}::interval, null, ${zones.zone})`;
   const missed: Rule = {
     ...made,
     where: { ...made.where, [`it is later than ${rule.late}`]: `now > ${end}` },
     set: { [rule.once]: 'due_at' },
-    event: { ...event!, type: `${event!.type}.missed` },
+    event: { ...event, type: `${event.type}.missed` },
   };
   made.where = { ...made.where, [`it is no later than ${rule.late}`]: `now <= ${end}` };
   return { [`${name} (missed)`]: missed, [name]: made };
@@ -188,7 +189,7 @@ async function dueSql(
   const at = instantOf(reading.sql, reading.type, zones);
   const obstacle = at ? whyNotGuarded(reading) : undefined;
   if (!at) building.fault(path, `a due time is a timestamp or a date, and this is of type ${reading.type}`);
-  else if (readsClock(reading))
+  else if (readsClock(reading, due as string))
     building.fault(path, 'a due time does not read the clock: it is a time that the row tells');
   else if (reading.isSafe) return { due: at };
   else if (obstacle) building.fault(path, obstacle);

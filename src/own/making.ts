@@ -92,7 +92,7 @@ export async function conditions(
     if (name in making.where && name !== sql)
       fault(here, `the "where" of the job has a condition "${name}": give this one another name`);
     else if (reading.type !== 'boolean') fault(here, noCondition(reading));
-    else if (readsClock(reading))
+    else if (readsClock(reading, sql))
       fault(here, 'a condition does not read the clock: what becomes true with time is a due time');
     else made.where[name] = reading.sql;
     if (reading.isSafe) continue;
@@ -104,8 +104,10 @@ export async function conditions(
 
 const CLOCKS = new Set(['now', 'clock_timestamp', 'statement_timestamp', 'transaction_timestamp', 'timeofday', 'age']);
 
-export const readsClock = ({ clock, sql, unsteady }: Reading) =>
+export const readsClock = ({ clock, sql, unsteady }: Reading, written: string) =>
   clock ||
+  // The server takes 'now' for the instant at which it reads it, where a time is wanted.
+  [...written.matchAll(/'\s*(now|today|tomorrow|yesterday)\s*'/gi)].some(([literal]) => !sql.includes(literal)) ||
   /\b(now|due_at)\b/.test(sql.replace(/'(?:[^']|'')*'|"(?:[^"]|"")+"/g, '')) ||
   unsteady.some((each) => CLOCKS.has(each.replace('pg_catalog.', '')));
 

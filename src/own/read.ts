@@ -3,7 +3,7 @@ import { nearest } from '../base/nearest.ts';
 import type { Fault, Files, OwnJob, OwnRule, Path } from './definition.ts';
 import { ALSO, SPAN } from './definition.ts';
 import { nameOf, offsetIn, offsetOf, type Parsed, parsed } from './places.ts';
-import { pairsOf, whatIsWrong } from './sql.ts';
+import { pairsOf, unquoted, whatIsWrong } from './sql.ts';
 
 /** Reads files of jobs. Every fault is kept with its place, and reading goes on. */
 
@@ -215,7 +215,7 @@ class Reader {
       this.fault(keys.late, '"late" needs an "event": a row that is too late is told of as TYPE.missed');
     const event = this.#event(keys.event);
     const [repeat, late] = [this.#span(keys.repeat, 'repeat'), this.#span(keys.late, 'late')];
-    const once = this.#text(keys.once, '"once"');
+    const once = unquoted(this.#text(keys.once, '"once"'));
     const due = this.#due(keys.due);
     if (keys.delete && !(isScalar(keys.delete) && keys.delete.value === true))
       this.fault(keys.delete, '"delete" is true, or not there');

@@ -70,3 +70,7 @@ export function pairsOf(sql: string): Assignment[] {
 /** As PostgreSQL reads a name: small letters, unless it is in quotes. */
 export const columnName = (text: string): string =>
   text.startsWith('"') ? text.slice(1, -1).replaceAll('""', '"') : text.toLowerCase();
+
+/** A column as it is called, or in quotes as in SQL. */
+export const unquoted = (name: string | undefined): string | undefined =>
+  name?.startsWith('"') ? columnName(name) : name;

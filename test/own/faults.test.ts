@@ -65,9 +65,9 @@ jobs:
         due: ends_at
         delete: true
         set: ¦name = 'b'
-      fifth: { due: ends_at, once: ¦done_for, repeat: 1 day }
+      fifth: { due: ends_at, once: ¦done_early, repeat: 1 day }
       sixth: { due: ends_at, set: name = 'a', late: ¦1 day, event: a.b }
-      seventh: { due: ends_at, once: done_for, late: ¦3 fortnights, event: a.b }
+      seventh: { due: ends_at, once: done_late, late: ¦3 fortnights, event: a.b }
       eighth: { due: ends_at, delete: ¦yes }
       ninth: { due: &when ends_at, set: name = 'a' }
       tenth: { due: ¦*when, set: name = 'a' }

@@ -203,3 +203,61 @@ jobs:
   assert.match(await applied(db, yaml), /Nothing has changed/);
   assert.deepEqual((await db.tick(later, { only: ['holds'] })).jobs[0]!.changed, {});
 });
+
+test('a month repeats from whatever year on; only rules that need the zone fail by it', async () => {
+  await using db = await database();
+  await db.query(`create table bills (id serial primary key, next_at timestamptz, zone text, told timestamptz);
+    insert into bills (next_at) select make_timestamptz(year, 11, 30, 10, 0, 0, 'UTC') from unnest(array[1, 1974, 1995, 2009, 2016]) as year;
+    create table holds (id serial primary key, until timestamptz, zone text, gone boolean default false);
+    insert into holds (until, zone) values ('2026-03-01Z', 'Mars/Base')`);
+  const yaml = `
+jobs:
+  bills:
+    table: bills
+    zone: UTC
+    rules:
+      bill: { due: next_at, repeat: 1 month }
+  holds:
+    table: holds
+    zone: zone
+    rules:
+      release: { due: until, where: not gone, set: gone = true }
+      remind: { due: until - 1 day at 09:00, where: gone, once: '"Told At"', event: hold.over }
+`;
+  await applied(db, yaml, '--backlog', 'run');
+  const { jobs } = await db.tick('2026-11-29T08:01Z', { only: ['bills', 'holds'] });
+  assert.deepEqual(await db.query('select distinct scheduler.iso(next_at) as next from bills'), [
+    { next: '2026-11-30T10:00:00Z' },
+  ]);
+  assert.deepEqual(jobs[1]!.changed, { release: 1 });
+  assert.deepEqual(
+    jobs[1]!.failures.map(({ rule, error }) => [rule, error]),
+    [['remind', "the zone 'Mars/Base' is not known"]],
+  );
+  assert.equal((await db.query('select "Told At" from holds')).length, 1);
+});
+
+test('a clock in a text, a column shared by two rules and "late" without an event are faults', async () => {
+  await using db = await database();
+  await db.query('create table "Rows" (id serial primary key, at timestamptz, told timestamptz, word text)');
+  const yaml = `
+jobs:
+  one:
+    table: '"Rows"'
+    rules:
+      a: { due: at, where: "at < 'today'", once: told }
+      b: { due: at, where: "word = 'now'", once: told }
+      c: { due: at, once: other, late: 1 day }
+`;
+  const { code, out } = await apply(db, yaml);
+  assert.equal(code, 1, out);
+  assert.match(out, /:6:\d+: a condition does not read the clock/);
+  assert.match(out, /:7:\d+: "told" keeps the times of the rule "a" of "one": each rule needs a column of its own/);
+  assert.match(out, /:8:\d+: "late" needs an "event"/);
+  assert.match(out, /3 faults/);
+  const good = yaml
+    .replace("'today'", "'2026-01-01Z'")
+    .replace('once: told }\n      c', 'once: other }\n      c')
+    .replace(', once: other, late: 1 day', ', set: word = null, where: word is not null');
+  assert.match((await apply(db, good, '--sql')).out, /alter table "public"\."Rows" add column if not exists "other"/);
+});
