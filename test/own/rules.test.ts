@@ -261,3 +261,26 @@ jobs:
     .replace(', once: other, late: 1 day', ', set: word = null, where: word is not null');
   assert.match((await apply(db, good, '--sql')).out, /alter table "public"\."Rows" add column if not exists "other"/);
 });
+
+test('a condition may ask another table for the row, by the name own_row', async () => {
+  await using db = await database();
+  await db.query(`create table trips (id serial primary key, ends_at timestamptz, is_over boolean default false);
+    create table stays (id serial primary key, trip_id integer);
+    insert into trips (ends_at) values ('2026-03-01Z'), ('2026-03-01Z'), ('2026-03-01Z');
+    insert into stays (id, trip_id) values (7, 2), (8, 3)`);
+  const yaml = `
+jobs:
+  trips:
+    table: trips
+    rules:
+      end:
+        due: ends_at
+        where:
+          it is not over: not is_over
+          somebody stayed: exists (select from stays s where s.trip_id = own_row.id)
+        set: is_over = true
+`;
+  await applied(db, yaml, '--backlog', 'run');
+  assert.deepEqual((await db.tick(AT, { only: ['trips'] })).jobs[0]!.changed, { end: 2 });
+  assert.deepEqual(await db.query('select id from trips where is_over order by id'), [{ id: 2 }, { id: 3 }]);
+});

@@ -66,7 +66,7 @@ export async function begun(db: TestDatabase): Promise<void> {
   await applied(db, STORY);
 }
 
-/** So many rows of each kind, by their numbers modulo 8, as of NOW; and two thirds as many rents, half of them due. */
+/** Adds rows of each kind, by their numbers modulo 8, as of NOW. There are two rents for every three of them, and half are due. */
 export const fill = (db: TestDatabase, each: number) =>
   db.query(`insert into accounts (no, owner, state, trial_ends_at, expired_at, deleted_at)
     select n, case n % 8 when 6 then null else case when n % 3 = 0 then 'friend' else 'user' end || n end,
