@@ -9,6 +9,7 @@ import type { Conditions, Job } from '../job/define.ts';
 import { quoteName, quoteText } from '../job/expressions.ts';
 import { qualified } from '../job/tables.ts';
 import { isUsable, type Kept, keepJob, latestJobs, type Version } from '../store/own-jobs.ts';
+import { faultsAmong } from './among-jobs.ts';
 import { build } from './build.ts';
 import type { Fault, Files, OwnJob, Path } from './definition.ts';
 import { cascades } from './deletes.ts';
@@ -19,7 +20,6 @@ import type { Built } from './making.ts';
 import { makeFunctions } from './raising.ts';
 import { rename } from './rename.ts';
 import { knowsZone, readExpression, readStatement, seeTable, whyNoTable } from './server.ts';
-import { sharedColumns } from './shared.ts';
 
 /** From files to jobs that a tick knows: check all, play each on real rows, plan, build the indexes, switch. */
 
@@ -61,7 +61,7 @@ export interface Plan {
 /** Checks everything, and says what would change. It changes nothing. */
 export async function planOf(applying: Planning, files: Files, prune: boolean): Promise<Plan> {
   const { db } = applying;
-  const faults = [...files.faults, ...wrongNames(applying, files), ...sharedColumns(files)];
+  const faults = [...files.faults, ...faultsAmong(files, applying.builtIn)];
   const changes: Change[] = [];
   const latest = await latestJobs<OwnJob>(db);
   const made = await madeIndexes(db);
@@ -97,13 +97,6 @@ export async function planOf(applying: Planning, files: Files, prune: boolean): 
     faults: faults.sort((a, b) => a.file.localeCompare(b.file) || a.line - b.line || a.column - b.column),
   };
 }
-
-const wrongNames = ({ builtIn }: Planning, { jobs, at }: Files): Fault[] =>
-  jobs.flatMap(({ name, was }) =>
-    was !== undefined && [...jobs, ...builtIn].some((job) => job.name === was)
-      ? [{ ...at(name, ['was']), message: `"was" is a former name, and a job is called "${was}" now` }]
-      : [],
-  );
 
 /** The server judges each expression as the owner of the table. Nothing is executed. */
 async function check(

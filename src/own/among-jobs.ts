@@ -1,7 +1,21 @@
+import type { Job } from '../job/define.ts';
 import type { Fault, Files } from './definition.ts';
 
+/** Faults that no job has alone. */
+export const faultsAmong = (files: Files, builtIn: Job[]): Fault[] => [
+  ...usedNames(files, builtIn),
+  ...sharedColumns(files),
+];
+
+const usedNames = ({ jobs, at }: Files, builtIn: Job[]): Fault[] =>
+  jobs.flatMap(({ name, was }) =>
+    was !== undefined && [...jobs, ...builtIn].some((job) => job.name === was)
+      ? [{ ...at(name, ['was']), message: `"was" is a former name, and a job is called "${was}" now` }]
+      : [],
+  );
+
 /** Rules that keep their times in one column would each undo what the other one keeps. */
-export function sharedColumns({ jobs, at }: Files): Fault[] {
+function sharedColumns({ jobs, at }: Files): Fault[] {
   const keepers = new Map<string, string>();
   const faults: Fault[] = [];
   for (const { name, table, rules } of jobs)
