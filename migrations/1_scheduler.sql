@@ -339,6 +339,9 @@ declare
   reached timestamp := now at time zone zone;
   n bigint;
 begin
+  if not isfinite(at) then
+    perform scheduler.refuse(format('%s has no next occurrence', at));
+  end if;
   if months = 0 and days = 0 then
     next := at + (floor(greatest(extract(epoch from now - at), 0) / length) + 1) * every;
     return;
@@ -375,6 +378,27 @@ begin
   end if;
   return name;
 end
+$$;
+
+-- What the server has read may use things of other roles, from the search path perhaps. Their owners could change what a job does.
+create function scheduler.strangers(relation oid, tree text) returns jsonb
+  language sql stable
+  set search_path = pg_catalog, pg_temp
+as $$
+  select coalesce(jsonb_agg(distinct format('%s of the role %s', used.name, pg_get_userbyid(used.owner))), '[]')
+  from (
+    select 'the function ' || p.oid::regprocedure, p.proowner
+    from regexp_matches(tree, ':(?:funcid|opfuncid|resultfuncid) (\d+)', 'g') as m join pg_proc p on p.oid = m[1]::oid
+    union all
+    select 'the operator ' || o.oid::regoperator, o.oprowner
+    from regexp_matches(tree, ':opno (\d+)', 'g') as m join pg_operator o on o.oid = m[1]::oid
+    union all
+    select 'the domain ' || t.oid::regtype, t.typowner
+    from regexp_matches(tree, ':resulttype (\d+)', 'g') as m join pg_type t on t.oid = m[1]::oid where t.typtype = 'd'
+  ) as used (name, owner)
+  join pg_roles r on r.oid = used.owner
+  where not r.rolsuper
+    and used.owner not in (select relowner from pg_class where oid = relation union select nspowner from pg_namespace where nspname = 'scheduler')
 $$;
 
 -- How the server reads an expression on the rows of a table. It is parsed as the application would write it, and answered with
@@ -433,7 +457,12 @@ begin
         ),
         'clock', action ~ '\{SQLVALUEFUNCTION',
         'subquery', action ~ '\{SUBLINK',
-        'raises', action ~ '\{(COERCEVIAIO|FUNCEXPR|ARRAYCOERCEEXPR|SUBSCRIPTINGREF|COERCETODOMAIN|ROWEXPR)',
+        'strangers', scheduler.strangers(relation, action),
+        -- An operator may be anybody's function.
+        'raises', action ~ '\{(COERCEVIAIO|FUNCEXPR|ARRAYCOERCEEXPR|SUBSCRIPTINGREF|COERCETODOMAIN|ROWEXPR)' or exists (
+          select from regexp_matches(action, ':opfuncid (\d+)', 'g') as m join pg_proc p on p.oid = m[1]::oid join pg_roles r on r.oid = p.proowner
+          where not r.rolsuper
+        ),
         -- Of the expression itself; a subquery may sum up.
         'together', 'true' in (substring(action from ':hasAggs (\w+)'), substring(action from ':hasWindowFuncs (\w+)'),
           substring(action from ':hasTargetSRFs (\w+)'))
@@ -487,6 +516,7 @@ begin
           from regexp_matches(body, ':(?:funcid|opfuncid|resultfuncid) (\d+)', 'g') as m
           join pg_proc p on p.oid = m[1]::oid where p.provolatile = 'v'
         ),
+        'strangers', scheduler.strangers(relation, body),
         'returns', body ~ ':returningList \(',
         'readsChanged', exists (
           select from pg_depend where classid = 'pg_proc'::regclass and objid = made and refobjid = 'pg_temp.changed'::regclass

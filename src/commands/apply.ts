@@ -65,6 +65,9 @@ async function apply(context: Context, options: ApplyOptions, paths: string[]): 
 }
 
 async function carryOut(context: Context, options: ApplyOptions, own: Own, files: Files): Promise<ExitCode> {
+  const { role = null } = options;
+  const [known] = await context.db.query(`select from pg_roles where rolname = :role::text`, { role });
+  if (role !== null && !known) throw usageError(`Nothing is applied: there is no role "${role}".`);
   const applying = { ...context, builtIn: context.jobs };
   const plan = await own.planOf(applying, files, options.prune ?? false);
   if (plan.faults.length > 0) return tellFaults(plan.faults, options);
@@ -81,7 +84,7 @@ async function carryOut(context: Context, options: ApplyOptions, own: Own, files
   if (faulty.length > 0) return tellFaulty(faulty);
   if (options.check) return changing.length > 0 ? EXIT.rowsFailed : EXIT.done;
   if (options.dryRun) return EXIT.done;
-  const overdue = changing.filter(({ due }) => due.some(({ rows }) => rows > 0));
+  const overdue = changing.filter(({ due }) => due.some(isOverdue));
   if (overdue.length > 0 && !options.backlog)
     throw usageError(
       `Nothing is applied: new rules would find rows overdue (${overdue.map(({ name }) => name).join(', ')}). Say --backlog run to have the next tick do them, or --backlog skip to leave them alone.`,
@@ -116,9 +119,12 @@ function tellFaulty(faults: string[], outcome = 'Nothing is applied'): ExitCode 
   return EXIT.rowsFailed;
 }
 
+/** Of a rule that is new; a tick has done what a rule found before. */
+const isOverdue = ({ rows, isNew }: Change['due'][number]) => rows > 0 && isNew;
+
 function skipping({ leavingAlone }: Own, { kept, due }: Change) {
   const now = new Date().toISOString();
-  return leavingAlone(kept!, Object.fromEntries(due.filter(({ rows }) => rows > 0).map(({ rule }) => [rule, now])));
+  return leavingAlone(kept!, Object.fromEntries(due.filter(isOverdue).map(({ rule }) => [rule, now])));
 }
 
 function sourcesIn(path: string): { file: string; text: string }[] {
@@ -196,8 +202,6 @@ async function grant({ db, settings, jobs }: Context, role: string, say: (step: 
     readStanding(tx, all(jobs), { lock: false, dbZone: settings.dbTimezone }),
   );
   const builtIn = rightsOf(standing.jobs.flatMap(({ installed }) => installed ?? []));
-  const [known] = await db.query(`select from pg_roles where rolname = :role::text`, { role });
-  if (!known) throw usageError(`There is no role "${role}": the jobs are applied, and nothing is granted.`);
   const lacking = await db.transaction((tx) =>
     lackingRights(tx, role, [...OWN_RIGHTS, ...builtIn, ...own.needs], own.functions),
   );

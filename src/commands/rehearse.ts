@@ -94,6 +94,7 @@ function compare({ timeline, stopped }: Rehearsed, file: string): ExitCode {
   let expected: Happening[];
   try {
     expected = (JSON.parse(readFileSync(file, 'utf8')) as Rehearsed).timeline;
+    if (!Array.isArray(expected)) throw new Error('it has no timeline');
   } catch (error) {
     throw usageError(`${file} cannot be read as what "scheduler rehearse --json" prints: ${(error as Error).message}.`);
   }

@@ -36,6 +36,9 @@ export class AllRefused extends Error {
 export const explainFaultOfCommand = (error: unknown) =>
   interruption('The command', error, 'Nothing was changed; try again.') ?? explainSchemaError(error);
 
+const APPLY_AGAIN =
+  'Something about its table has changed since the job was applied: "scheduler doctor" says what. Then run "scheduler apply" with your files.';
+
 export function jobError(job: Job, error: unknown): OperatorError {
   const state = sqlState(error);
   const explained = state === '42501' ? explainSchemaError(error) : error;
@@ -49,7 +52,9 @@ export function jobError(job: Job, error: unknown): OperatorError {
     );
   return (
     interruption(job.name, error) ??
-    configurationError(`The tables of ${job.name} do not fit: ${message}. ${whatFits(error)}`)
+    configurationError(
+      `The tables of ${job.name} do not fit: ${message}. ${job.table.quoted ? APPLY_AGAIN : whatFits(error)}`,
+    )
   );
 }
 

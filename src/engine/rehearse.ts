@@ -151,6 +151,7 @@ async function nextInstant(
     const seconds = job.everyMinutes * 60;
     return [`to_timestamp(ceil(extract(epoch from ${earliest}) / ${seconds}) * ${seconds})`];
   });
+  if (first.length === 0) return null;
   const [next] = await tx.query<{ at: string | null }>(
     `select scheduler.iso(at) as at from (select least(${first.join(',\n')}) as at) as next where at <= :until::timestamptz`,
     { ...parameters(settings, { now: at, tenant }), until },

@@ -1,6 +1,7 @@
 import type { Settings } from '../base/config.ts';
 import { OperatorError } from '../base/errors.ts';
 import type { Database, Transaction } from '../db/client.ts';
+import { jobError } from '../engine/faults.ts';
 import { parameters } from '../engine/run.ts';
 import type { CompiledRule, Installed } from '../job/compile.ts';
 import { readStanding, type Wanted } from '../store/runs.ts';
@@ -78,7 +79,7 @@ export async function readNext(
         for (const rule of installed.rules) {
           const obstacle = whyNotPrepared(rule, values);
           if (obstacle) held.push({ job: job.name, transition: rule.name, why: obstacle });
-          else readers.push(readerOf(tx, installed, rule, values, soonest));
+          else readers.push(readerOf(tx, installed, rule, { values, soonest, held }));
         }
       }
       await readAll(readers, found.anyFailures);
@@ -121,23 +122,34 @@ export function whyNotPrepared(rule: CompiledRule, values: Record<string, unknow
 
 type Reader = ReturnType<typeof readerOf>;
 
+interface Reading {
+  values: Record<string, unknown> & { now: string };
+  soonest: Soonest;
+  /** Gets a rule that cannot be asked. */
+  held: Outlook['held'];
+}
+
 /** Reads what one rule will do, and knows how far it has come. */
-function readerOf(
-  tx: Transaction,
-  { job, rules }: Installed,
-  rule: CompiledRule,
-  values: Record<string, unknown> & { now: string },
-  soonest: Soonest,
-) {
+function readerOf(tx: Transaction, { job, rules }: Installed, rule: CompiledRule, { values, soonest, held }: Reading) {
   let from = values.now;
+  let isBroken = false;
+  let why = '';
   const ask = (about: typeof coming, some: CompiledRule[]) =>
     tx.query<Minute>(about(some[rules.indexOf(rule)]!, some), { ...values, from, until: soonest.until() });
   const read = async (about: typeof coming): Promise<Minute[]> => {
     let found: Minute[] = [];
-    const raised = await tx.attempt(async () => {
-      found = await ask(about, rules);
-    });
-    return raised ? ask(about, rules.map(withoutRisk)) : found;
+    if (isBroken) return found;
+    for (const some of [rules, rules.map(withoutRisk)]) {
+      const raised = await tx.attempt(async () => {
+        found = await ask(about, some);
+      });
+      if (!raised) return found;
+      why = jobError(job, raised).message;
+    }
+    // A column of its table was renamed, say: that is nothing to the other rules.
+    held.push({ job: job.name, transition: rule.name, why });
+    isBroken = true;
+    return found;
   };
   const add = ({ at, rows, id, wouldFail, retry, over }: Minute, also: Partial<Coming> = {}) => {
     if (at === null || rows === 0) return;
@@ -148,8 +160,7 @@ function readerOf(
   };
   return {
     async readOverdue(): Promise<void> {
-      const [all] = await read(overdue);
-      add(all!, { overdue: true, orMore: all!.read === ROWS_READ });
+      for (const all of await read(overdue)) add(all, { overdue: true, orMore: all.read === ROWS_READ });
     },
     async readFailing(): Promise<void> {
       // A failure left over from a table with other ids is nobody's row.
@@ -159,6 +170,7 @@ function readerOf(
     },
     /** Reads on, and answers whether there may be more. */
     async readOn(): Promise<boolean> {
+      if (isBroken) return false;
       const minutes = await read(coming);
       const isFull = minutes.reduce((sum, minute) => sum + minute.read, 0) === ROWS_READ;
       for (const minute of minutes) add(minute, { orMore: isFull && minute === minutes.at(-1) });

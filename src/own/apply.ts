@@ -1,3 +1,4 @@
+import { isDeepStrictEqual } from 'node:util';
 import type { Settings } from '../base/config.ts';
 import type { Log } from '../base/log.ts';
 import { Stop } from '../base/stop.ts';
@@ -5,7 +6,7 @@ import type { Database, Transaction } from '../db/client.ts';
 import { run } from '../engine/run.ts';
 import { asOwner } from '../job/adopt.ts';
 import { STILL_DUE, TWICE } from '../job/change.ts';
-import type { Conditions, Job } from '../job/define.ts';
+import type { Conditions, Job, Rule } from '../job/define.ts';
 import { quoteName, quoteText } from '../job/expressions.ts';
 import { qualified } from '../job/tables.ts';
 import { isUsable, type Kept, keepJob, latestJobs, type Version } from '../store/own-jobs.ts';
@@ -45,8 +46,8 @@ export interface Change {
   /** Which keys of the job, and which of its rules, are not as they were. */
   differs: string[];
   indexes: IndexPlan[];
-  /** What its new rules would find. */
-  due: Due[];
+  /** What rules that are new, or ask for other rows, would find. */
+  due: (Due & { isNew: boolean })[];
   /** Rows on which it fails, of those that it was played on. */
   failing: string[];
 }
@@ -166,7 +167,8 @@ async function compare(tx: Transaction, applying: Planning, comparing: Comparing
   const { job, table } = built;
   const compiled = isUsable(before) ? before.compiled : null;
   const rulesBefore = compiled?.job.rules ?? {};
-  const stays = ([name]: [string, string]) => job.rules[name]?.due === rulesBefore[name]?.due;
+  // What was skipped is skipped for ever: also if the rule has another due time since.
+  const stays = ([name]: [string, string]) => name in job.rules;
   const found = { ...table, columns: { ...table.columns, ...built.columns } };
   const byApply = ({ place, isThere }: IndexPlan) => !isThere || made.some((each) => each.place === place);
   const kept = leavingAlone(
@@ -179,18 +181,28 @@ async function compare(tx: Transaction, applying: Planning, comparing: Comparing
   const was = compiled ? before!.definition : null;
   const ofFile = was ? differences(was, definition) : [];
   const differs = was && ofFile.length === 0 ? drift(compiled!, kept, indexes) : ofFile;
-  const newRules = Object.keys(job.rules).filter((name) => !(name in rulesBefore));
+  const isAnother = (name: string) =>
+    ['due', 'where', 'apart'].some(
+      (key) => !isDeepStrictEqual(plainOf(kept.job.rules[name])[key], plainOf(rulesBefore[name])[key]),
+    );
+  const others = Object.keys(job.rules).filter((name) => isAnother(name));
   await tx.query('savepoint looking');
   if (!onlyLooks) await makeFunctions(tx, built.makes);
-  const due = await dueNow(tx, kept, table, settings, newRules);
+  let due: Due[] = [];
+  // If a condition cannot be asked, playing the rule tells why.
+  await tx.attempt(async () => {
+    due = await dueNow(tx, kept, table, settings, others);
+  });
   await tx.query('rollback to savepoint looking');
   const isSame = was && differs.length === 0;
   return {
     ...{ name: job.name, table: `${table.schema}.${table.name}`, definition, built, kept, differs, failing: [] },
     what: isSame ? 'same' : was ? 'changed' : 'new',
-    ...{ indexes, due },
+    ...{ indexes, due: due.map((each) => ({ ...each, isNew: !(each.rule in rulesBefore) })) },
   };
 }
+
+const plainOf = (rule: Rule | undefined): Record<string, unknown> => JSON.parse(JSON.stringify(rule ?? {}));
 
 /** Rules that leave alone what was due before an instant. To name "now" keeps this out of the index. */
 export function leavingAlone(kept: Kept, since: Record<string, string>): Kept {

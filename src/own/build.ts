@@ -10,6 +10,7 @@ import {
   type Making,
   mayAct,
   noCondition,
+  ofStrangers,
   REACHING,
   read,
   readsClock,
@@ -36,6 +37,8 @@ export async function build(own: OwnJob, table: Seen, building: Building): Promi
     );
   const zones = { zone: zoneOf(own, types), dbZone: building.dbZone };
   const making: Making = { own, table, key, types, zones, building, built, where: {}, apart: [] };
+  if (table.isPartitioned && !table.unique.includes(key))
+    built.notes.push(`nothing keeps "${key}" unique in all partitions: rows that share one are changed together`);
   Object.assign(making, await conditions(making, own.where, ['where']));
   const rules: Record<string, Rule> = {};
   for (const [name, rule] of Object.entries(own.rules)) Object.assign(rules, await rulesOf(making, name, rule));
@@ -72,6 +75,9 @@ function keyOf({ id }: OwnJob, table: Seen, { fault }: Building): string {
       `the primary key of ${place} has ${primaryKey.length} columns: say with "id" which column names a row`,
     );
   else if (!(key in columns)) fault(['id'], noColumn(key, columns));
+  else if (!(key in table.notNull)) fault(['id'], `"${key}" may be null: the column that names a row is "not null"`);
+  else if (!table.isPartitioned && !table.unique.includes(key))
+    fault(['id'], `two rows may have the same "${key}": the column that names a row has a unique index of its own`);
   return key ?? 'id';
 }
 
@@ -136,6 +142,7 @@ async function alsoOf({ building, built }: Making, statements: string[], path: P
     const reading = await building.readStatement(statement);
     if ('message' in reading) fault(reading.message, reading.offset);
     else if (!reading.sql.startsWith('INSERT INTO ') || reading.returns) fault(ALSO);
+    else if (reading.strangers.length > 0) fault(ofStrangers(reading.strangers));
     else if (reading.acting.some((name) => REACHING.test(name))) fault(mayAct(reading.acting));
     else if (reading.views.includes(targetOf(reading.sql)))
       fault(`"also" inserts into a table: ${targetOf(reading.sql)} is not one`);

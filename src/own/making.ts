@@ -53,6 +53,9 @@ export const REACHING =
 export const mayAct = (names: string[]) =>
   `${names.join(', ').replaceAll('pg_catalog.', '')} may act, or answer another thing each time: an expression only reads the row`;
 
+export const ofStrangers = (things: string[]) =>
+  `${things.join(', ')}: its owner could change what the job does; a rule uses what PostgreSQL, the owner of the table or the owner of the schema "scheduler" has made`;
+
 interface Wanted {
   column?: string;
   /** Words with a meaning of their own. Default: those that are no column. */
@@ -70,7 +73,8 @@ export async function read(making: Making, sql: string, path: Path, wanted: Want
   Object.assign(built.functions, reading.functions);
   built.needs.push(...reading.tables.map((table) => ({ table, rights: ['select'] })));
   const reaching = reading.acting.filter((name) => column === null || REACHING.test(name));
-  if (reaching.length > 0) building.fault(path, mayAct(reaching));
+  if (reading.strangers.length > 0) building.fault(path, ofStrangers(reading.strangers));
+  else if (reaching.length > 0) building.fault(path, mayAct(reaching));
   else if (reading.together)
     building.fault(path, 'this is not about one row: aggregates, window functions and sets of rows have no place here');
   else return reading;

@@ -199,6 +199,8 @@ class Reader {
     if (!this.#isMap(node, `the rule "${name}" needs a map, with "due"`)) return undefined;
     if (name.length > 40 || name !== name.trim() || name === '')
       this.fault(node, `a rule's name has 1 to 40 characters`);
+    if (name === 'failed' || name.endsWith(' (missed)'))
+      this.fault(node, `"${name}" tells what became of a row: give this rule another name`);
     const valid = ['due', 'where', 'set', 'repeat', 'delete', 'once', 'late', 'fails', 'also', 'event'];
     const keys = this.#keys(node, valid, 'a rule');
     if (!keys.due) this.fault(node, `the rule "${name}" has no "due"`);

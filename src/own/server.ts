@@ -10,6 +10,9 @@ export interface Seen extends Found {
   name: string;
   /** The columns of its primary key. */
   primaryKey: string[];
+  /** Columns that no two rows share. */
+  unique: string[];
+  isPartitioned: boolean;
   /** Columns that nobody can set. */
   generated: string[];
 }
@@ -34,7 +37,12 @@ export async function seeTable(tx: Transaction, table: string): Promise<Seen | u
          select a.attname::text from pg_index i cross join unnest(i.indkey) with ordinality as k (attnum, n)
          join pg_attribute a on a.attrelid = i.indrelid and a.attnum = k.attnum
          where i.indrelid = c.oid and i.indisprimary order by k.n
-       ) as "primaryKey"
+       ) as "primaryKey",
+       array(
+         select a.attname::text from pg_index i join pg_attribute a on a.attrelid = i.indrelid and a.attnum = i.indkey[0]
+         where i.indrelid = c.oid and i.indisunique and i.indisvalid and i.indnkeyatts = 1 and i.indpred is null
+       ) as unique,
+       c.relkind = 'p' as "isPartitioned"
      from found join pg_class c on c.oid = found.oid join pg_namespace n on n.oid = c.relnamespace
      cross join lateral (
        select json_object_agg(a.attname, format_type(a.atttypid, a.atttypmod)) as columns,
@@ -58,6 +66,8 @@ export interface Reading {
   unsteady: string[];
   /** Functions that may act, or answer what they like. */
   acting: string[];
+  /** What it uses of other roles. */
+  strangers: string[];
   /** Functions that are not PostgreSQL's own, with a hash of each. */
   functions: Record<string, string>;
   /** Other tables that it reads. */
@@ -120,7 +130,8 @@ export async function readExpression(
     const message = offset === expression.length ? 'this ends before it is complete' : inWords(error, state!, table);
     return { message, offset };
   }
-  const begin = sql.indexOf('SELECT ') + 'SELECT '.length;
+  // A CASE begins on a line of its own.
+  const begin = /^\s*SELECT\s+/.exec(sql)![0].length;
   const isSafe =
     !raises &&
     !answer.subquery &&
@@ -146,6 +157,7 @@ export interface Statement {
   tables: string[];
   views: string[];
   acting: string[];
+  strangers: string[];
   returns: boolean;
   readsChanged: boolean;
 }
