@@ -14,20 +14,24 @@ const usedNames = ({ jobs, at }: Files, builtIn: Job[]): Fault[] =>
       : [],
   );
 
-/** Rules that keep their times in one column would each undo what the other one keeps. */
+/**
+ * Rules that keep their times in one column would each undo what the other one keeps. Two jobs may share it where their
+ * conditions part the rows between them: nobody can tell from outside whether they do.
+ */
 function sharedColumns({ jobs, at }: Files): Fault[] {
-  const keepers = new Map<string, string>();
+  const keepers: { job: string; rule: string; column: string; condition: string }[] = [];
   const faults: Fault[] = [];
-  for (const { name, table, rules } of jobs)
-    for (const [rule, { once }] of Object.entries(rules)) {
+  for (const { name, table, where, rules } of jobs)
+    for (const [rule, { once, where: more }] of Object.entries(rules)) {
       if (once === undefined) continue;
       const column = `${table} ${once}`;
-      const other = keepers.get(column);
-      if (other === undefined) keepers.set(column, `the rule "${rule}" of "${name}"`);
-      else {
-        const message = `"${once}" keeps the times of ${other}: each rule needs a column of its own`;
+      const condition = [...Object.values(where), ...Object.values(more)].join(' and ');
+      const isPart = (other: string) => condition !== '' && other !== '' && condition !== other;
+      const other = keepers.find((each) => each.column === column && (each.job === name || !isPart(each.condition)));
+      if (other) {
+        const message = `"${once}" keeps the times of the rule "${other.rule}" of "${other.job}": each rule needs a column of its own`;
         faults.push({ ...at(name, ['rules', rule, 'once']), message });
-      }
+      } else keepers.push({ job: name, rule, column, condition });
     }
   return faults;
 }

@@ -262,6 +262,20 @@ jobs:
   assert.match((await apply(db, good, '--sql')).out, /alter table "public"\."Rows" add column if not exists "other"/);
 });
 
+test('two jobs share a column where their conditions part the rows, and not where both take all', async () => {
+  await using db = await database();
+  await db.query('create table notes (id serial primary key, at timestamptz, told timestamptz, kind text)');
+  const yaml = (first: string, second: string) => `
+jobs:
+  mails: { table: notes, where: "${first}", rules: { a: { due: at, once: told } } }
+  calls: { table: notes, where: "${second}", rules: { a: { due: at, once: told } } }
+`;
+  assert.equal((await apply(db, yaml("kind = 'mail'", "kind = 'call'"))).code, 0);
+  const { code, out } = await apply(db, yaml("kind = 'mail'", "kind = 'mail'"));
+  assert.equal(code, 1, out);
+  assert.match(out, /:4:\d+: "told" keeps the times of the rule "a" of "mails": each rule needs a column of its own/);
+});
+
 test('a condition may ask another table for the row, by the name own_row', async () => {
   await using db = await database();
   await db.query(`create table trips (id serial primary key, ends_at timestamptz, is_over boolean default false);
