@@ -18,6 +18,7 @@ function asDefined(jobs: Job[]): Catalog {
     catalog[name] = {
       oid: '0',
       schema: 'public',
+      name,
       owner: '',
       columns: { ...known, ...Object.fromEntries(types) },
       notNull: {},

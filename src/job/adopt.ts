@@ -10,13 +10,13 @@ import {
   isRecognised,
   keyOf,
   missingFrom,
-  namesOf,
   qualified,
   readCatalog,
   tableNames,
   tablesOf,
 } from './tables.ts';
 import { hasWords } from './words.ts';
+import { namesOf } from './writing.ts';
 
 /** What PostgreSQL reads as the instant of the transaction. */
 const NOW = 'now';
@@ -55,10 +55,10 @@ export async function adopt(tx: Transaction, job: Job, zones: Zones, report: Mak
   for (const table of tablesOf(job)) {
     const found = catalog[table.name]!;
     await asOwner(tx, found, async () => {
-      for (const index of indexesOf(job, table, catalog, zones)) await ensureIndex(adopting, table, found, index);
+      for (const index of indexesOf(job, table, catalog, zones)) await ensureIndex(adopting, found, index);
     });
   }
-  const begin = job.begin?.(namesOf(job, catalog, zones.dbZone));
+  const begin = job.begin?.(namesOf(job, catalog, { dbZone: zones.dbZone }));
   if (begin) await tx.query(begin, { ...zones, tenant: await schemaHere(tx), now: NOW });
 }
 
@@ -75,7 +75,7 @@ async function adoptTable(adopting: Adopting, table: Table): Promise<boolean> {
   }
   if (await isTaken(tx, [table.name, ...(table.unless ?? [])])) return false;
   await create(adopting, table, catalog);
-  if (table.begin) await tx.query(table.begin(namesOf(job, await adopting.catalog(), zones.dbZone)));
+  if (table.begin) await tx.query(table.begin(namesOf(job, await adopting.catalog(), { dbZone: zones.dbZone })));
   return true;
 }
 
@@ -134,7 +134,7 @@ async function create(adopting: Adopting, table: Table, catalog: Catalog): Promi
     const key = (table.primaryKey ?? [keyOf(table)]).map(quoteName).join(', ');
     const lines = Object.keys(table.columns).map((column) => definition(table, column, catalog, true));
     await tx.query(`create table ${name} (${[...lines, `primary key (${key})`].join(',\n  ')})`);
-    for (const column of table.once ?? []) await ensureOnce(adopting, table, { schema }, column);
+    for (const column of table.once ?? []) await ensureOnce(adopting, table, { schema, name: table.name }, column);
   }
   report(`made the table ${schema}.${table.name}`);
   if (table.comment) await tx.query(`comment on table ${name} is ${quoteText(table.comment)}`);

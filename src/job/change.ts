@@ -1,6 +1,6 @@
 import { bounded, type Conditions, type Event, type Job, type Rule, STAMP, type Tables } from './define.ts';
 import { columnsIn, NOW, namesIn, quoteName, quoteText, reading, template } from './expressions.ts';
-import { type Found, keyOf, physical, storedName, TEXT } from './tables.ts';
+import { type Found, physical, storedKey, storedName, TEXT } from './tables.ts';
 
 interface Compiling {
   job: Job;
@@ -59,19 +59,19 @@ function write(rule: Rule, read: string[], compiling: Compiling): string {
     { columns: ['id', ...read, ...carried], quoted: table.quoted },
     { due_at: 'todo.due_at' },
   );
-  const set = Object.entries(rule.set ?? {}).map(
-    ([column, sql]) => `${quoteName(storedName(table, column))} = ${before(sql)}`,
-  );
-  const after = (column: string) => physical(table, found, column, dbZone, 't.');
-  const isIt = `t.${quoteName(keyOf(table))} = todo.id`;
-  return `
-      ${rule.delete ? `${tables[table.name]!.delete} as t using todo where ${isIt}` : `${tables[table.name]!.update} as t set ${set.join(', ')}\n      from todo where ${isIt}`}
-      returning ${[
-        ...['todo.id', 'todo.due_at', ...read.map((column) => `${after(column)} as ${quoteName(column)}`)],
-        ...carried.map((as) => `todo.${quoteName(as)}`),
-        ...(rule.also?.length ? [`${NOW} as now`] : []),
-        ...(rule.mustEnd ? [`${refusedIfStillDue(rule, compiling)} as ended`] : []),
-      ].join(', ')}`;
+  const set = Object.fromEntries(Object.entries(rule.set ?? {}).map(([column, sql]) => [column, before(sql)]));
+  const isIt = `it.${quoteName(storedKey(table))} = todo.id`;
+  const after = (column: string) => `${physical(table, found, column, dbZone, 'it.')} as ${quoteName(column)}`;
+  const returning = [
+    ...['todo.id', 'todo.due_at', ...read.map(after)],
+    ...carried.map((as) => `todo.${quoteName(as)}`),
+    ...(rule.also?.length ? [`${NOW} as now`] : []),
+    ...(rule.mustEnd ? [`${refusedIfStillDue(rule, compiling)} as ended`] : []),
+  ].join(', ');
+  const ofTable = tables[table.name]!;
+  return rule.delete
+    ? ofTable.delete(() => ({ using: 'todo', where: isIt, returning }))
+    : ofTable.update(() => ({ set, from: 'todo', where: isIt, returning }));
 }
 
 /** Faults of a rule, which are found on rows. */
@@ -80,8 +80,8 @@ export const TWICE = 'one pass would change it twice by this rule, for the same 
 
 /** Asked of the row as the change and the triggers of its table left it. */
 function refusedIfStillDue({ due, where }: Rule, { job: { table }, found, columns, dbZone }: Compiling): string {
-  const meanings = Object.fromEntries(columns.map((name) => [name, physical(table, found, name, dbZone, 't.')]));
-  const after = reading('t', { columns: [], quoted: table.quoted, meanings }, { due_at: 'todo.due_at' });
+  const meanings = Object.fromEntries(columns.map((name) => [name, physical(table, found, name, dbZone, 'it.')]));
+  const after = reading('it', { columns: [], quoted: table.quoted, meanings }, { due_at: 'todo.due_at' });
   const isDue = [`${after(due)} <= ${NOW}`, ...Object.values(where as Conditions).map((each) => `(${after(each)})`)];
   return `case when ${isDue.join(' and ')} and ${after(due)} <= todo.due_at then scheduler.refuse('${STILL_DUE}') end`;
 }
@@ -100,7 +100,10 @@ function told(event: Event, step: number, rule: string, { carry = {} }: Rule, co
     if (sql === 'now') return STAMP;
     return isInstant(sql) ? `scheduler.iso(${of(sql)})` : otherwise;
   };
-  const isText = (sql: string) => TEXT.test(found.columns[sql] ?? '') && !(sql in carry);
+  const isText = (sql: string) => {
+    const { reads, type } = job.table.columns[sql] ?? {};
+    return !(sql in carry) && TEXT.test((reads === undefined ? found.columns[storedName(job.table, sql)] : type) ?? '');
+  };
   const inData = (sql: string) => value(sql, isText(sql) ? bounded(of(sql)) : of(sql));
   const data = Object.entries(event.data ?? { id: 'id' }).map(([as, sql]) => `${quoteText(as)}, ${inData(sql)}`);
   const name = (column: string) => (quoted ? quoteName(column) : column);

@@ -5,6 +5,10 @@ export interface Column {
   type: string;
   /** Its name in the database, where that is another one. */
   is?: string;
+  /** SQL that is read instead, on the columns of the application in quotes. It cannot be written. */
+  reads?: string;
+  /** The application has nothing like it: it is a null of this type, and is not written. */
+  absent?: string;
   notNull?: boolean;
   /** SQL for the value of a row that names none. */
   default?: string;

@@ -1,7 +1,8 @@
 import { type Changing, change } from './change.ts';
 import type { Conditions, Job, Outside, Rule, Tables, Together } from './define.ts';
 import { isOfTheRow, quoteName, reading, readsOf, template } from './expressions.ts';
-import { type Catalog, columnsOf, LOCK, namesOf, type Rights } from './tables.ts';
+import { type Catalog, columnsOf, storedKey } from './tables.ts';
+import { LOCK, namesOf, type Rights } from './writing.ts';
 
 /** A job as it is in this database: its rules as SQL on the tables that were found. */
 export interface Installed {
@@ -12,6 +13,8 @@ export interface Installed {
   /** By the names that its rights have. */
   tables: Catalog;
   rights: Rights;
+  /** The columns that it writes, by table. */
+  writes: Map<string, Set<string>>;
 }
 
 /** A rule as SQL. Its row is called r. */
@@ -48,8 +51,9 @@ const SHOWN = 80;
  */
 export function install(job: Job, catalog: Catalog, dbZone: string): Installed {
   const rights: Rights = new Map();
-  const tables = namesOf(job, catalog, dbZone, rights);
-  const locked = namesOf(job, catalog, dbZone, rights, LOCK);
+  const writes = new Map<string, Set<string>>();
+  const tables = namesOf(job, catalog, { dbZone, rights, writes });
+  const locked = namesOf(job, catalog, { dbZone, rights, writes, toRead: LOCK });
   const found = catalog[job.table.name]!;
   const columns = columnsOf(job.table, found);
   const { quoted } = job.table;
@@ -69,7 +73,7 @@ export function install(job: Job, catalog: Catalog, dbZone: string): Installed {
         ...{ job: job.name, name, at, make: rule.make, mustEnd: rule.mustEnd ?? false },
         writes: set && !rule.change && !together && !outside ? Object.keys(set) : undefined,
         row: `${other ? other.from(locked) : locked[job.table.name]} r`,
-        idType: other?.idType ?? found.columns[job.table.key ?? 'id']!,
+        idType: other?.idType ?? found.columns[storedKey(job.table)]!,
         when: Object.fromEntries(Object.entries(where).filter((each) => !isApart(each))),
         apart: Object.fromEntries(Object.entries(where).filter(isApart)),
       },
@@ -89,12 +93,14 @@ export function install(job: Job, catalog: Catalog, dbZone: string): Installed {
   });
   const survey = () => job.survey?.query(tables);
   // Each piece of SQL notes the rights that it needs when it is made.
-  const allRights = () => {
-    survey();
-    for (const rule of rules) Object.values(rule);
-    return rights;
-  };
-  return withLater({ job, rules, tables: catalog }, { survey, rights: allRights });
+  const making =
+    <T>(noted: T) =>
+    () => {
+      survey();
+      for (const rule of rules) Object.values(rule);
+      return noted;
+    };
+  return withLater({ job, rules, tables: catalog }, { survey, rights: making(rights), writes: making(writes) });
 }
 
 /** The value of a function that is called once at most. */

@@ -65,6 +65,12 @@ export interface Table {
   /** It is not made where one of these is there: another program's tables come all together. */
   unless?: string[];
   comment?: string;
+  /** Which of the application's rows are there for the job. SQL on its columns, each in quotes, as in the next two. */
+  where?: string;
+  /** More values of rows that the job inserts. */
+  insert?: Record<string, string>;
+  /** More new values of rows that the job changes. */
+  set?: Record<string, string>;
   /** What is done once, right after the table was made or adopted, with the tables in its braces. */
   begin?: (tables: Tables) => string;
 }
@@ -154,23 +160,38 @@ export interface Together {
   others?: { transition: string; where: Conditions };
 }
 
+/** The columns of the row that a statement writes, as they are read. */
+// biome-ignore lint/suspicious/noExplicitAny: the names are those of the table, and each access would need a "!"
+export type Row = { readonly [column: string]: any };
+
+export interface Update {
+  set: Record<string, string>;
+  from?: string;
+  where: string;
+  returning?: string;
+}
+
+export interface Insert {
+  values: Record<string, string>;
+  /** What follows the values: "from ...". */
+  from: string;
+  onConflict?: { column: string; set: Record<string, string> };
+  returning?: string;
+}
+
 /**
  * A table in the SQL of a rule. As a text it is what stands in "from": its columns under the names of the definition, instants as
- * timestamptz. To write to it, name what is done with it.
+ * timestamptz. To write to it, make a statement: it gets the columns of the row that it writes.
  */
 export interface TableName {
   toString(): string;
-  /** "update TABLE", and so on. The columns are then those of the database. */
-  readonly update: string;
-  readonly insert: string;
-  readonly delete: string;
-  /**
-   * "insert into TABLE (...) select ...", for what stands after "select". The id is made, if it has no default, and
-   * created_at and updated_at are filled, if the table has them.
-   */
-  insertSelect(values: Record<string, string>, alias?: string): string;
-  /** The type of its rows. */
-  readonly type: string;
+  update(make: (it: Row) => Update): string;
+  delete(make: (it: Row) => { using?: string; where: string; returning?: string }): string;
+  /** The id is made, if it has no default, and created_at and updated_at are filled, if the table has them. */
+  insert(make: (it: Row) => Insert): string;
+  /** The name of a column in the database. */
+  name(column: string): string;
+  typeOf(column: string): string;
   readonly oid: string;
 }
 

@@ -4,7 +4,8 @@ import { sqlState } from '../db/states.ts';
 import { indexable } from './compile.ts';
 import { AT_ONCE, type Job, type Table } from './define.ts';
 import { quoteName, quoteText, substitute } from './expressions.ts';
-import { type Catalog, type Found, keyOf, namesOf, physical, qualified } from './tables.ts';
+import { type Catalog, type Found, physical, placeOf, qualified, storedKey } from './tables.ts';
+import { namesOf } from './writing.ts';
 
 export interface Zones {
   zone: string;
@@ -30,7 +31,7 @@ export function indexesOf(job: Job, table: Table, catalog: Catalog, zones: Zones
     const order = due === AT_ONCE ? [] : [`(${stored(due)})`];
     const kept = conditions.filter((each) => !isAlwaysTrue(each, found)).map((each) => `(${stored(each)})`);
     const where = kept.length > 0 ? ` where ${kept.join(' and ')}` : '';
-    return named(`to_${name.replaceAll(' ', '_')}`, `(${[...order, quoteName(keyOf(table))].join(', ')})${where}`);
+    return named(`to_${name.replaceAll(' ', '_')}`, `(${[...order, quoteName(storedKey(table))].join(', ')})${where}`);
   });
   return [...ofRules, ...Object.entries(table.indexes ?? {}).map(([end, sql]) => named(end, stored(sql)))];
 }
@@ -61,7 +62,7 @@ interface Waiting {
 }
 
 function waitingRows(job: Job, catalog: Catalog, { dbZone }: Zones): Waiting[] {
-  const tables = namesOf(job, catalog, dbZone);
+  const tables = namesOf(job, catalog, { dbZone });
   const ofTable = Object.entries(job.rules).filter(([, rule]) => !rule.row);
   return ofTable.map(([name, rule]) => ({ name, due: rule.due, conditions: indexable(rule, tables) }));
 }
@@ -107,7 +108,7 @@ const cannotBeBuilt = (error: unknown, on: string, of: string): unknown => {
  * "create index if not exists" that also notices a changed definition: another zone, a later version. An index of that name
  * that an operator built beforehand, concurrently say, has no comment and is left alone.
  */
-export async function ensureIndex({ tx, report }: Making, table: Table, found: Found, index: Index): Promise<void> {
+export async function ensureIndex({ tx, report }: Making, found: Found, index: Index): Promise<void> {
   const { name, definition } = index;
   const place = qualified(name, found);
   const [present] = await tx.query<{ comment: string | null; on: string | null }>(
@@ -118,7 +119,7 @@ export async function ensureIndex({ tx, report }: Making, table: Table, found: F
   if (present && present.on !== found.oid) throw nameTaken(place);
   if (present && (present.comment === null || present.comment === definition)) return;
   if (present) await tx.query(`drop index ${place}`);
-  const on = qualified(table.name, found);
+  const on = placeOf(found);
   await tx.query(`create index ${quoteName(name)} on ${on} ${definition}`).catch((error) => {
     throw cannotBeBuilt(error, on, definition);
   });
@@ -140,12 +141,12 @@ export const onceName = (table: Table, column: string): string => `${table.name}
 export async function ensureOnce(
   { tx, report }: Making,
   table: Table,
-  found: Pick<Found, 'schema'>,
+  found: Pick<Found, 'schema' | 'name'>,
   column: string,
 ): Promise<void> {
   const name = onceName(table, column);
   const place = qualified(name, found);
-  const on = qualified(table.name, found);
+  const on = placeOf(found);
   const [known] = await tx.query<{ others: boolean; ours: 'whole' | 'partial' | null; taken: boolean }>(
     `select scheduler.stored_once('', :on::text::regclass, :column::text) as others,
        (
@@ -177,7 +178,7 @@ export async function ensureOnce(
 /** An "on conflict" needs an index over all rows. Two rows with the same value end the migration: a person must choose. */
 export async function ensureUnique({ tx, report }: Making, table: Table, found: Found, column: string): Promise<void> {
   const name = `${table.name}_${column}_unique`;
-  const on = qualified(table.name, found);
+  const on = placeOf(found);
   const [known] = await tx.query<{ isUnique: boolean }>(
     `select scheduler.stored_once('', :on::text::regclass, :column::text) as "isUnique"`,
     { on, column },

@@ -1,7 +1,7 @@
 import type { Transaction } from '../db/client.ts';
 import { named } from '../db/search-path.ts';
 import type { Installed } from './compile.ts';
-import { qualified } from './tables.ts';
+import { placeOf } from './tables.ts';
 
 export interface Needed {
   table: string;
@@ -37,7 +37,7 @@ export const OWN_RIGHTS: Needed[] = [
 /** The rights on the application's tables that follow from the SQL of some jobs. */
 export function rightsOf(installed: Installed[]): Needed[] {
   const all = installed.flatMap(({ rights, tables }) =>
-    [...rights].map(([table, rights]) => ({ table, place: qualified(table, tables[table]!), rights })),
+    [...rights].map(([table, rights]) => ({ table, place: placeOf(tables[table]!), rights })),
   );
   const places = [...new Map(all.map(({ table, place }) => [place, table]))].sort();
   return places.map(([place, table]) => ({

@@ -1,12 +1,14 @@
 import type { Transaction } from '../db/client.ts';
 import { named } from '../db/search-path.ts';
-import type { Job, Table, TableName, Tables } from './define.ts';
-import { quoteName, quoteText } from './expressions.ts';
+import type { Job, Table } from './define.ts';
+import { quoteName, quoteText, substitute } from './expressions.ts';
 
 /** A table as it is in this database. */
 export interface Found {
   oid: string;
   schema: string;
+  /** Its name in the database, where the job's own is another one. */
+  name: string;
   owner: string;
   /** The type of each column. Of a domain it is the type below, as values are cast to that. */
   columns: Record<string, string>;
@@ -22,7 +24,7 @@ export const CATALOG = `(
   from unnest(:tables::text[]) as wanted (name)
   left join lateral (
     select json_build_object(
-      'oid', c.oid::text, 'schema', n.nspname, 'owner', pg_get_userbyid(c.relowner),
+      'oid', c.oid::text, 'schema', n.nspname, 'name', c.relname, 'owner', pg_get_userbyid(c.relowner),
       'columns', all_of.columns, 'notNull', coalesce(all_of.not_null, '{}')
     ) as entry
     from pg_class c join pg_namespace n on n.oid = c.relnamespace
@@ -81,106 +83,49 @@ export const misfits = ({ columns }: Table, found: Found): { column: string; typ
 export const keyOf = (table: Table): string => table.key ?? 'id';
 export const qualified = (name: string, { schema }: Pick<Found, 'schema'>): string =>
   `${quoteName(schema)}.${quoteName(name)}`;
+export const placeOf = (found: Pick<Found, 'schema' | 'name'>): string => qualified(found.name, found);
 
 /** What a column is in this database: an instant is a timestamptz and a day a date, however they are stored. */
 export function physical(table: Table, found: Found, name: string, dbZone: string, alias = ''): string {
+  const { kind, reads, absent } = table.columns[name] ?? {};
+  if (absent !== undefined) return `null::${absent}`;
+  if (reads !== undefined) return ofAlias(reads, alias);
   const stored = storedName(table, name);
   const column = `${alias}${quoteName(stored)}`;
-  const kind = table.columns[name]?.kind;
-  const type = found.columns[stored] ?? '';
-  if (!type.startsWith('timestamp') || (kind !== 'instant' && kind !== 'day')) return column;
-  const hasZone = !type.includes('without');
+  const is = found.columns[stored] ?? '';
+  if (!is.startsWith('timestamp') || (kind !== 'instant' && kind !== 'day')) return column;
+  const hasZone = !is.includes('without');
   const inZone = `${column} at time zone ${quoteText(dbZone)}`;
   if (kind === 'instant') return hasZone ? column : `(${inZone})`;
   return hasZone ? `((${inZone})::date)` : `(${column}::date)`;
 }
 
+/** An expression that somebody wrote on the columns of the table, each in quotes. */
+const ofAlias = (sql: string, alias: string) =>
+  `(${substitute(sql, (name, isQuoted) => (isQuoted ? `${alias}${quoteName(name)}` : undefined))})`;
+
 /** The name in the database of a column of the definition. */
 export const storedName = (table: Table, name: string): string => table.columns[name]?.is ?? name;
 
-/** Every column that the definition knows and the table has. */
+export const storedKey = (table: Table): string => storedName(table, keyOf(table));
+
+/** Every column that the definition knows and the table has, or has something instead. */
 export const columnsOf = (table: Table, found: Found): string[] =>
-  Object.keys(table.columns).filter((name) => storedName(table, name) in found.columns);
+  Object.keys(table.columns).filter((name) => {
+    const { reads, absent } = table.columns[name]!;
+    return (absent ?? reads) !== undefined || storedName(table, name) in found.columns;
+  });
 
 /** A table as its job sees it. The planner writes such a view into the query, so that it costs nothing. */
-function view(table: Table, found: Found, dbZone: string): string {
+export function view(table: Table, found: Found, dbZone: string): string {
   const columns = columnsOf(table, found).map((name) => {
     const column = physical(table, found, name, dbZone, 't.');
     return column === `t.${quoteName(name)}` ? column : `${column} as ${quoteName(name)}`;
   });
-  if (keyOf(table) !== 'id') columns.push(`t.${quoteName(keyOf(table))} as id`);
-  return `(select ${[...columns, 't.ctid as place'].join(', ')} from ${qualified(table.name, found)} as t)`;
+  if (keyOf(table) !== 'id') columns.push(`t.${quoteName(storedKey(table))} as id`);
+  const where = table.where === undefined ? '' : ` where ${ofAlias(table.where, 't.')}`;
+  return `(select ${[...columns, 't.ctid as place'].join(', ')} from ${placeOf(found)} as t${where})`;
 }
-
-const TIMES = ['created_at', 'updated_at', 'createdAt', 'updatedAt'];
-
-/** Values of a new row that the application makes in its own code: an id without a default, and the times of the row. */
-function valuesOfApplication(table: Table, { columns, notNull }: Found): Record<string, string> {
-  const key = keyOf(table);
-  const id = notNull[key] === false ? newId(columns[key]!) : undefined;
-  const times = TIMES.filter((name) => /^(timestamp|date)/.test(columns[name] ?? ''));
-  return { ...(id && { [key]: id }), ...Object.fromEntries(times.map((name) => [name, ':now::timestamptz'])) };
-}
-
-const UUID_LENGTH = 36;
-/** With fewer random digits than this, two ids might be the same. */
-const SHORTEST_ID = 20;
 
 /** A type of texts, with its length; that of an extension is named with its schema. */
 export const TEXT = /^(?:text|(?:.+\.)?citext|character(?: varying)?(?:\((\d+)\))?)$/;
-
-/** A random id of that type, if it can hold one. */
-function newId(type: string): string | undefined {
-  if (type === 'uuid') return 'gen_random_uuid()';
-  const [, length] = TEXT.exec(type) ?? ['', '0'];
-  if (length === undefined || Number(length) >= UUID_LENGTH) return 'gen_random_uuid()::text';
-  return Number(length) >= SHORTEST_ID ? `left(replace(gen_random_uuid()::text, '-', ''), ${length})` : undefined;
-}
-
-/** The rights that a role needs on each table, by its name. */
-export type Rights = Map<string, Set<string>>;
-
-/** To read rows, and to lock those that are read. */
-const READ = ['select'];
-export const LOCK = ['select', 'update'];
-
-/** The job's tables for its SQL; what that does with them is noted as a right that it needs. */
-export function namesOf(job: Job, catalog: Catalog, dbZone: string, rights: Rights = new Map(), toRead = READ): Tables {
-  const entry = (table: Table): TableName => {
-    const found = catalog[table.name]!;
-    const type = qualified(table.name, found);
-    const note = (more: string[]) => rights.set(table.name, new Set([...(rights.get(table.name) ?? []), ...more]));
-    // "where", "returning" and "on conflict" read what they name.
-    const write = (right: string, words = right) => {
-      note(['select', right]);
-      return `${words} ${type}`;
-    };
-    let asRead: string | undefined;
-    return {
-      toString: () => {
-        note(toRead);
-        asRead ??= view(table, found, dbZone);
-        return asRead;
-      },
-      get update() {
-        return write('update');
-      },
-      get insert() {
-        return write('insert', 'insert into');
-      },
-      get delete() {
-        return write('delete', 'delete from');
-      },
-      insertSelect: (values, alias) => {
-        const all = Object.entries({ ...valuesOfApplication(table, found), ...values });
-        const names = all.map(([name]) => quoteName(name)).join(', ');
-        const place = `${write('insert', 'insert into')}${alias ? ` as ${alias}` : ''}`;
-        return `${place} (${names}) select ${all.map(([, value]) => value).join(', ')}`;
-      },
-      type,
-      oid: found.oid,
-    };
-  };
-  const named = { [job.table.name]: job.table, ...job.tables };
-  return Object.fromEntries(Object.entries(named).map(([name, table]) => [name, entry(table)]));
-}

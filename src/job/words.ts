@@ -1,7 +1,7 @@
 import type { Transaction } from '../db/client.ts';
 import type { Job, Table } from './define.ts';
 import { quoteName, quoteText } from './expressions.ts';
-import { type Found, qualified, readCatalog, TEXT, tableNames, tablesOf } from './tables.ts';
+import { type Found, placeOf, readCatalog, TEXT, tableNames, tablesOf } from './tables.ts';
 
 /** The words of a column: an enum type or a check of the application may lack one. */
 
@@ -54,7 +54,7 @@ export async function refusedWords(tx: Transaction, job: Job): Promise<Refusing[
     if (!found) continue;
     for (const check of await tx.query<Check>(CHECKS, { oid: found.oid })) {
       const refused = await refusedBy(tx, table, found, check);
-      if (refused.length > 0) all.push(refusing(table, found, check, refused.map(quoteText).join(', ')));
+      if (refused.length > 0) all.push(refusing(found, check, refused.map(quoteText).join(', ')));
     }
   }
   return all;
@@ -73,8 +73,8 @@ async function refusedBy(tx: Transaction, table: Table, found: Found, check: Che
   return rows.map(({ word }) => word);
 }
 
-function refusing(table: Table, found: Found, { name, column, expression }: Check, words: string): Refusing {
-  const [place, check] = [qualified(table.name, found), quoteName(name)];
+function refusing(found: Found, { name, column, expression }: Check, words: string): Refusing {
+  const [place, check] = [placeOf(found), quoteName(name)];
   return {
     sentence: `the check ${check} of ${place} refuses ${words} in ${quoteName(column)}, which the job writes`,
     remedy: `alter table ${place} drop constraint ${check}, add constraint ${check} check (${expression} or ${quoteName(column)} in (${words}));`,

@@ -1,5 +1,17 @@
 import { CREATED, flag, instant, key, starting, text, words } from '../job/columns.ts';
-import { defineJob, failure, info, type Rule, STAMP, setting, type Table, type Tables, waits } from '../job/define.ts';
+import {
+  defineJob,
+  failure,
+  info,
+  type Row,
+  type Rule,
+  STAMP,
+  setting,
+  type Table,
+  type Tables,
+  waits,
+} from '../job/define.ts';
+import { NOW } from '../job/expressions.ts';
 
 const TABLE: Table = {
   name: 'customer_packages',
@@ -68,11 +80,13 @@ const lockCustomers = (t: Tables) => `
   ) as rows
   group by key having sum(needed) = 0`;
 
-const DETAILS = `c.id, c."userId" as user_id, c."packageId" as package_id, c."previousSubscriptionId" as previous,
-        scheduler.at(c."scheduledStartDate", :dbZone::text) as scheduled_start,
-        scheduler.at(c."startDate", :dbZone::text) as started`;
+const details = (it: Row) => `${it.id} as id, ${it.userId} as user_id, ${it.packageId} as package_id,
+        ${it.previousSubscriptionId} as previous, ${it.scheduledStartDate} as scheduled_start, ${it.startDate} as started`;
 
-/** Expects id and the DETAILS of the changed row, its statuses and a message. */
+const EXPIRED = { status: "'EXPIRED'", isActive: 'false', updatedAt: NOW };
+const STARTED = { status: "'ACTIVE'", isActive: 'true', startDate: NOW, updatedAt: NOW };
+
+/** Expects the details of the changed row, its statuses and a message. */
 const EVENT = `
   array_remove(array['private-subscriptions', 'private-admin-notifications', 'user.' || user_id::text], null) as channels,
   jsonb_build_object(
@@ -93,19 +107,19 @@ const activate: Rule = {
   },
   carry: { userId: '"userId"' },
   change: (t) => `
-    replaced as (
-      ${t.customer_packages.update} c
-      set status = 'EXPIRED', "isActive" = false, "updatedAt" = :now::timestamptz
-      from todo where c."userId" = todo."userId" and c.status = 'ACTIVE'
-      returning todo.id as replaced_by, todo.due_at, ${DETAILS}
-    ),
+    replaced as (${t.customer_packages.update((it: Row) => ({
+      set: EXPIRED,
+      from: 'todo',
+      where: `${it.userId} = todo."userId" and ${it.status} = 'ACTIVE'`,
+      returning: `todo.id as replaced_by, todo.due_at, ${details(it)}`,
+    }))}),
     -- The first comparison makes the old one end before the new one starts, as an index on "one ACTIVE each" demands.
-    switched as (
-      ${t.customer_packages.update} c
-      set status = 'ACTIVE', "isActive" = true, "startDate" = :now::timestamptz, "updatedAt" = :now::timestamptz
-      from todo where (select count(*) from replaced) >= 0 and c.id = todo.id
-      returning todo.due_at, ${DETAILS}
-    ),
+    switched as (${t.customer_packages.update((it: Row) => ({
+      set: STARTED,
+      from: 'todo',
+      where: `(select count(*) from replaced) >= 0 and ${it.id} = todo.id`,
+      returning: `todo.due_at, ${details(it)}`,
+    }))}),
     -- It starts after all that it replaces, however many a customer had.
     moved as (
       select case when id in (select replaced_by from replaced) then 1000000 else 1 end as step, 'activate' as transition,
@@ -141,13 +155,13 @@ const end: Rule = {
     )`,
   }),
   change: (t) => `
-    ended as (
-      ${t.customer_packages.update} c
-      set status = 'EXPIRED', "isActive" = false, "updatedAt" = :now::timestamptz
-      from todo where c.id = todo.id
-      returning todo.due_at, ${DETAILS}, 'ACTIVE' as old_status, 'EXPIRED' as new_status, null as replaced_by,
-        format('Subscription %s has ended', c.id) as message
-    ),
+    ended as (${t.customer_packages.update((it: Row) => ({
+      set: EXPIRED,
+      from: 'todo',
+      where: `${it.id} = todo.id`,
+      returning: `todo.due_at, ${details(it)}, 'ACTIVE' as old_status, 'EXPIRED' as new_status, null as replaced_by,
+        format('Subscription %s has ended', ${it.id}) as message`,
+    }))}),
     outcome as (
       select 1 as step, 'end' as transition, 'subscription.expired' as type, id::text as entity_id, due_at, ${EVENT}
       from ended

@@ -1,4 +1,15 @@
-import { AT_ONCE, defineJob, failure, info, part, type Rule, type Tables, warning } from '../../job/define.ts';
+import {
+  AT_ONCE,
+  defineJob,
+  failure,
+  info,
+  part,
+  type Row,
+  type Rule,
+  type Tables,
+  warning,
+} from '../../job/define.ts';
+import { NOW } from '../../job/expressions.ts';
 import { RADACCT } from './radius/tables.ts';
 import { RADIUS_SETTINGS } from './settings.ts';
 import { DATA_USAGE_LOGS, HOTSPOT_USERS, RADIUS_SESSIONS } from './tables.ts';
@@ -44,10 +55,10 @@ const compare = (t: Tables) => `
         greatest(r.acctinputoctets - coalesce(a.bytes_in, 0), 0) as more_in,
         greatest(r.acctoutputoctets - coalesce(a.bytes_out, 0), 0) as more_out,
         greatest(r.acctsessiontime - coalesce(a.seconds, 0), 0) as more_seconds,
-        case when s.id is not null then jsonb_populate_record(null::${t.radius_sessions.type}, jsonb_build_object(
+        case when s.id is not null then jsonb_build_object(
           'radacct_id', r.radacctid, 'ip_address', host(r.framedipaddress), 'nas_ip_address', host(r.nasipaddress),
           'mac_address', nullif(r.callingstationid, '')
-        )) end as seen
+        ) end as seen
       from todo
       left join ${t.radacct} r on r.radacctid = todo.id
       left join scheduler.accounted a on a.tenant = :tenant::text and a.id = todo.id
@@ -76,37 +87,42 @@ const addUp = (t: Tables) => `
         (array_agg(seen order by id desc))[1] as seen
       from news where session_id is not null group by session_id
     ),
-    sessions as (
-      ${t.radius_sessions.update} s
-      set bytes_in = coalesce(s.bytes_in, 0) + used.more_in, bytes_out = coalesce(s.bytes_out, 0) + used.more_out,
-        total_bytes = coalesce(s.total_bytes, 0) + used.more_in + used.more_out,
-        duration_seconds = coalesce(s.duration_seconds, 0) + used.more_seconds,
-        -- Of the newest row, whichever is counted last.
-        radacct_id = greatest((used.seen).radacct_id, s.radacct_id),
-        ip_address = case when (used.seen).radacct_id < s.radacct_id then s.ip_address else coalesce((used.seen).ip_address, s.ip_address) end,
-        nas_ip_address = case when (used.seen).radacct_id < s.radacct_id then s.nas_ip_address
-          else coalesce((used.seen).nas_ip_address, s.nas_ip_address) end,
-        mac_address = coalesce(s.mac_address, (used.seen).mac_address), updated_at = :now::timestamptz
-      from used where s.id = used.session_id
-    ),
-    users as (
-      ${t.hotspot_users.update} u
-      set data_used = coalesce(u.data_used, 0) + of_user.more, updated_at = :now::timestamptz
-      from (
+    sessions as (${t.radius_sessions.update((it: Row) => {
+      const seen = (column: string) => `(used.seen ->> '${column}')::${t.radius_sessions.typeOf(column)}`;
+      // Of the newest row, whichever is counted last.
+      const newest = (column: string) =>
+        `case when ${seen('radacct_id')} < ${it.radacct_id} then ${it[column]} else coalesce(${seen(column)}, ${it[column]}) end`;
+      const more = (column: string, by: string) => ({ [column]: `coalesce(${it[column]}, 0) + ${by}` });
+      return {
+        set: {
+          ...{ ...more('bytes_in', 'used.more_in'), ...more('bytes_out', 'used.more_out') },
+          ...more('total_bytes', 'used.more_in + used.more_out'),
+          ...more('duration_seconds', 'used.more_seconds'),
+          radacct_id: `greatest(${seen('radacct_id')}, ${it.radacct_id})`,
+          ...{ ip_address: newest('ip_address'), nas_ip_address: newest('nas_ip_address') },
+          mac_address: `coalesce(${it.mac_address}, ${seen('mac_address')})`,
+          updated_at: NOW,
+        },
+        from: 'used',
+        where: `${it.id} = used.session_id`,
+      };
+    })}),
+    users as (${t.hotspot_users.update((it: Row) => ({
+      set: { data_used: `coalesce(${it.data_used}, 0) + of_user.more`, updated_at: NOW },
+      from: `(
         select hotspot_user_id, sum(more_in + more_out) as more from news
         where hotspot_user_id is not null group by 1 having sum(more_in + more_out) > 0
-      ) as of_user
-      where u.id = of_user.hotspot_user_id
-    ),
-    logged as (
-      ${t.data_usage_logs.insertSelect({
+      ) as of_user`,
+      where: `${it.id} = of_user.hotspot_user_id`,
+    }))}),
+    logged as (${t.data_usage_logs.insert(() => ({
+      values: {
         ...{ hotspot_user_id: 'hotspot_user_id', radius_session_id: 'session_id', radacct_id: 'id' },
         ...{ bytes_in: 'more_in', bytes_out: 'more_out', total_bytes: 'more_in + more_out' },
-        recorded_at: ':now::timestamptz',
-      })}
-      from news where session_id is not null and more_in + more_out > 0
-      order by id
-    ),
+        recorded_at: NOW,
+      },
+      from: 'from news where session_id is not null and more_in + more_out > 0 order by id',
+    }))}),
     outcome as (
       select 1 as step, case when session_id is not null then 'sync' end as transition, null as type, '{}'::text[] as channels,
         id::text as entity_id, due_at, jsonb_build_object('radacct_id', id, 'session_id', session_id) as data
@@ -180,13 +196,19 @@ const closeSilent: Rule = {
     'it belongs to a hotspot user': isOurs(t),
   }),
   change: (t) => `
-    silent as (
-      ${t.radacct.update} r
-      set acctstoptime = ${LAST_HEARD}, acctterminatecause = 'Lost-Carrier',
-        acctsessiontime = greatest(r.acctsessiontime, extract(epoch from ${LAST_HEARD} - r.acctstarttime)::bigint, 0)
-      from todo where r.radacctid = todo.id and r.acctstoptime is null
-      returning r.radacctid as id, r.nasipaddress, todo.due_at
-    ),
+    silent as (${t.radacct.update((it: Row) => {
+      const lastHeard = `coalesce(${it.acctupdatetime}, ${it.acctstarttime})`;
+      const seconds = `extract(epoch from ${lastHeard} - ${it.acctstarttime})::bigint`;
+      return {
+        set: {
+          ...{ acctstoptime: lastHeard, acctterminatecause: "'Lost-Carrier'" },
+          acctsessiontime: `greatest(${it.acctsessiontime}, ${seconds}, 0)`,
+        },
+        from: 'todo',
+        where: `${it.radacctid} = todo.id and ${it.acctstoptime} is null`,
+        returning: `${it.radacctid} as id, ${it.nasipaddress} as nasipaddress, todo.due_at`,
+      };
+    })}),
     outcome as (
       select 1 as step, 'close silent' as transition, null as type, '{}'::text[] as channels, id::text as entity_id, due_at,
         jsonb_build_object('radacct_id', id, 'nas', host(nasipaddress)) as data

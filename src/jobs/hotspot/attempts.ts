@@ -1,4 +1,4 @@
-import type { Claimed, TableName, World } from '../../job/define.ts';
+import type { Claimed, Row, TableName, World } from '../../job/define.ts';
 import type { Bounds, Verdict } from '../../net/in-flight.ts';
 
 export const ATTEMPTS = 3;
@@ -29,8 +29,9 @@ export async function attemptEach<T>(
  * Joins each answer of `read` to the row it is about, one by one: the planner takes the index of rows under way for empty, and
  * would go through a whole backlog that was under way before. So an update's own guard comes last, in a case.
  */
-export const fromRead = (table: TableName, row: string, status: string, attempts: string): string => `from read
-      cross join lateral (
+export const fromRead = (table: TableName, it: Row, status: string, attempts: string) => ({
+  from: `read cross join lateral (
         select s.id from ${table} s where s.id::text = read.id and s.${status} = 'sending' offset 0
-      ) as sent
-      where ${row}.id = sent.id and case when ${row}.${status} = 'sending' then ${row}.${attempts} = read.attempt end`;
+      ) as sent`,
+  where: `${it.id} = sent.id and case when ${it[status]} = 'sending' then ${it[attempts]} = read.attempt end`,
+});

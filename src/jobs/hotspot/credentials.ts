@@ -5,10 +5,12 @@ import {
   info,
   type Line,
   type Outside,
+  type Row,
   type Rule,
   STAMP,
   warning,
 } from '../../job/define.ts';
+import { NOW } from '../../job/expressions.ts';
 import { ATTEMPTS, attemptEach, fromRead } from './attempts.ts';
 import { SMS_SETTINGS, smsGateway } from './settings.ts';
 import { HOTSPOT_CREDENTIALS } from './tables.ts';
@@ -79,22 +81,21 @@ const record: Outside['record'] = (t) => `
       from answer a
       cross join lateral jsonb_to_record(a.result) as r (kind text, attempt integer, due timestamptz, "messageId" text, reason text)
     ),
-    settled as (
-      ${t.hotspot_credentials.update} c
-      set sms_status = case
-            when kind in ('sent', 'logged', 'unknown') then kind when final then 'failed' else 'pending'
-          end,
-        -- An SMS that is left for the next run has not been tried.
-        sms_attempts = case kind when 'left' then c.sms_attempts - 1 else c.sms_attempts end,
-        sms_next_attempt_at = case when final then null when kind = 'left' then :now::timestamptz else c.sms_next_attempt_at end,
-        sms_sent_at = case kind when 'sent' then :now::timestamptz else c.sms_sent_at end,
-        sms_message_id = coalesce(read."messageId", c.sms_message_id),
-        sms_error = read.reason,
-        plain_password = case when final and kind <> 'logged' then null else c.plain_password end,
-        updated_at = :now::timestamptz
-      ${fromRead(t.hotspot_credentials, 'c', 'sms_status', 'sms_attempts')}
-      returning read.*, c.phone_number, c.sms_status::text as sms_status
-    ),
+    settled as (${t.hotspot_credentials.update((it: Row) => ({
+      set: {
+        sms_status: `case when kind in ('sent', 'logged', 'unknown') then kind when final then 'failed' else 'pending' end`,
+        // An SMS that is left for the next run has not been tried.
+        sms_attempts: `case kind when 'left' then ${it.sms_attempts} - 1 else ${it.sms_attempts} end`,
+        sms_next_attempt_at: `case when final then null when kind = 'left' then :now::timestamptz else ${it.sms_next_attempt_at} end`,
+        sms_sent_at: `case kind when 'sent' then :now::timestamptz else ${it.sms_sent_at} end`,
+        sms_message_id: `coalesce(read."messageId", ${it.sms_message_id})`,
+        sms_error: 'read.reason',
+        plain_password: `case when final and kind <> 'logged' then null else ${it.plain_password} end`,
+        updated_at: NOW,
+      },
+      ...fromRead(t.hotspot_credentials, it, 'sms_status', 'sms_attempts'),
+      returning: `read.*, ${it.phone_number} as phone_number, ${it.sms_status}::text as sms_status`,
+    }))}),
     outcome as (
       select 1 as step, case when final then sms_status when kind <> 'left' then 'try again' end as transition,
         case when final then 'CredentialsSent' end as type, array['dashboard-stats'] as channels, id as entity_id, due as due_at,
@@ -116,14 +117,17 @@ const send: Rule = {
     'the access is not over': 'coalesce(now < expires_at, true)',
   },
   change: (t) => `
-    claimed as (
-      ${t.hotspot_credentials.update} c
-      set sms_status = 'sending', sms_attempts = c.sms_attempts + 1, updated_at = :now::timestamptz,
-        sms_next_attempt_at = :now::timestamptz + case c.sms_attempts when 0 then interval '3 minutes' else interval '15 minutes' end
-      from todo where c.id = todo.id
-      returning c.id, c.username, c.plain_password, c.phone_number, c.package_name, c.sms_reference, c.sms_attempts,
-        scheduler.at(c.expires_at, :dbZone::text) as expires_at, todo.due_at
-    ),
+    claimed as (${t.hotspot_credentials.update((it: Row) => ({
+      set: {
+        ...{ sms_status: "'sending'", sms_attempts: `${it.sms_attempts} + 1`, updated_at: NOW },
+        sms_next_attempt_at: `${NOW} + case ${it.sms_attempts} when 0 then interval '3 minutes' else interval '15 minutes' end`,
+      },
+      from: 'todo',
+      where: `${it.id} = todo.id`,
+      returning: `${it.id} as id, ${it.username} as username, ${it.plain_password} as plain_password,
+        ${it.phone_number} as phone_number, ${it.package_name} as package_name, ${it.sms_reference} as sms_reference,
+        ${it.sms_attempts} as sms_attempts, ${it.expires_at} as expires_at, todo.due_at`,
+    }))}),
     outcome as (
       select 1 as step, 'send' as transition, null as type, '{}'::text[] as channels, id::text as entity_id, due_at,
         jsonb_build_object('phone_number', ${PHONE}) as data,

@@ -1,4 +1,15 @@
-import { bounded, defineJob, info, type Line, type Outside, part, type Rule, warning } from '../../job/define.ts';
+import {
+  bounded,
+  defineJob,
+  info,
+  type Line,
+  type Outside,
+  part,
+  type Row,
+  type Rule,
+  warning,
+} from '../../job/define.ts';
+import { NOW } from '../../job/expressions.ts';
 import { ATTEMPTS, attemptEach, fromRead } from './attempts.ts';
 import { NAS, RADACCT } from './radius/tables.ts';
 import { RADIUS_SETTINGS } from './settings.ts';
@@ -80,17 +91,18 @@ const record: Outside['record'] = (t) => `
       from answer a
       cross join lateral jsonb_to_record(a.result) as r (kind text, said text, attempt integer, due timestamptz)
     ),
-    settled as (
-      ${t.session_disconnections.update} d
-      set status = case when came_of_it in ('disconnected', 'failed') then came_of_it else 'pending' end,
-        attempts = case came_of_it when 'left' then d.attempts - 1 else d.attempts end,
-        next_attempt_at = case came_of_it when 'unsent' then d.next_attempt_at when 'left' then :now::timestamptz end,
-        disconnected_at = case came_of_it when 'disconnected' then :now::timestamptz end,
-        answer = coalesce(read.said, d.answer),
-        updated_at = :now::timestamptz
-      ${fromRead(t.session_disconnections, 'd', 'status', 'attempts')}
-      returning read.*, d.radius_session_id, d.nas_ip_address
-    ),
+    settled as (${t.session_disconnections.update((it: Row) => ({
+      set: {
+        status: `case when came_of_it in ('disconnected', 'failed') then came_of_it else 'pending' end`,
+        attempts: `case came_of_it when 'left' then ${it.attempts} - 1 else ${it.attempts} end`,
+        next_attempt_at: `case came_of_it when 'unsent' then ${it.next_attempt_at} when 'left' then :now::timestamptz end`,
+        disconnected_at: `case came_of_it when 'disconnected' then :now::timestamptz end`,
+        answer: `coalesce(read.said, ${it.answer})`,
+        updated_at: NOW,
+      },
+      ...fromRead(t.session_disconnections, it, 'status', 'attempts'),
+      returning: `read.*, ${it.radius_session_id} as radius_session_id, ${it.nas_ip_address} as nas_ip_address`,
+    }))}),
     outcome as (
       select 1 as step, case came_of_it when 'unsent' then 'try again' when 'left' then null else came_of_it end as transition,
         null as type, '{}'::text[] as channels, id as entity_id, due as due_at,
@@ -102,14 +114,17 @@ const send: Rule = {
   due: 'next_attempt_at',
   where: { ...WAITS, 'a try is left': `attempts < ${ATTEMPTS}` },
   change: (t) => `
-    claimed as (
-      ${t.session_disconnections.update} d
-      set status = 'sending', attempts = d.attempts + 1, next_attempt_at = :now::timestamptz + interval '3 minutes',
-        updated_at = :now::timestamptz
-      from todo where d.id = todo.id
-      returning d.id, d.radius_session_id, d.radacct_id, d.username, d.acct_session_id, d.nas_ip_address, d.framed_ip_address,
-        d.attempts, todo.due_at
-    ),
+    claimed as (${t.session_disconnections.update((it: Row) => ({
+      set: {
+        ...{ status: "'sending'", attempts: `${it.attempts} + 1`, updated_at: NOW },
+        next_attempt_at: `${NOW} + interval '3 minutes'`,
+      },
+      from: 'todo',
+      where: `${it.id} = todo.id`,
+      returning: `${it.id} as id, ${it.radius_session_id} as radius_session_id, ${it.radacct_id} as radacct_id,
+        ${it.username} as username, ${it.acct_session_id} as acct_session_id, ${it.nas_ip_address} as nas_ip_address,
+        ${it.framed_ip_address} as framed_ip_address, ${it.attempts} as attempts, todo.due_at`,
+    }))}),
     -- An address in nas is a host or a network. The narrowest one that holds the router has its secret.
     routers as (
       select nas_ip_address, case when is_wide then null else secret end as secret, case when is_wide then nasname end as wide

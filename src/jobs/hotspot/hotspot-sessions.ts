@@ -1,30 +1,36 @@
-import { bounded, defineJob, failure, info, part, type Rule, type Tables } from '../../job/define.ts';
+import { bounded, defineJob, failure, info, part, type Row, type Rule, type Tables } from '../../job/define.ts';
+import { NOW } from '../../job/expressions.ts';
 import { RADACCT, RADCHECK, RADREPLY } from './radius/tables.ts';
 import { HOTSPOT_CREDENTIALS, HOTSPOT_USERS, RADIUS_SESSIONS, SESSION_DISCONNECTIONS, SHUT_OUT } from './tables.ts';
 
 const ACTIVE = { 'it is active': "status = 'active'" };
+
+// From an array, names are looked up in the index. A join would read the whole of a table of some ten times as many rows.
+const ofNames = (it: Row) => ({ where: `${it.username} = any (array(select name from names))` });
 
 /**
  * A payment may come in at this moment, so the guard is on the user's row as it is when it is changed. A user who has paid
  * again keeps the access, and only this session is closed.
  */
 const end = (t: Tables, transition: string, at: string, reason: string) => `
-    ended as (
-      ${t.radius_sessions.update} s
-      set status = 'expired', session_end = ${at}, disconnect_reason = '${reason}', updated_at = :now::timestamptz
-      from todo where s.id = todo.id
-      returning s.id, s.hotspot_user_id, s.username, s.duration_seconds, s.total_bytes, todo.due_at
-    ),
-    over as (
-      ${t.hotspot_users.update} u
-      set has_active_subscription = false, updated_at = :now::timestamptz,
-        status = case when u.status::text in (${SHUT_OUT}) then u.status else 'expired' end
-      from (select distinct hotspot_user_id from ended) as of_session
-      where u.id = of_session.hotspot_user_id
-        and (coalesce(scheduler.at(u.subscription_expires_at, :dbZone::text) <= :now::timestamptz, true)
-          or coalesce(u.data_used >= u.data_limit, false))
-      returning u.id, u.username
-    ),
+    ended as (${t.radius_sessions.update((it: Row) => ({
+      set: { status: "'expired'", session_end: at, disconnect_reason: `'${reason}'`, updated_at: NOW },
+      from: 'todo',
+      where: `${it.id} = todo.id`,
+      returning: `${it.id} as id, ${it.hotspot_user_id} as hotspot_user_id, ${it.username} as username,
+        ${it.duration_seconds} as duration_seconds, ${it.total_bytes} as total_bytes, todo.due_at`,
+    }))}),
+    over as (${t.hotspot_users.update((it: Row) => ({
+      set: {
+        has_active_subscription: 'false',
+        updated_at: NOW,
+        status: `case when ${it.status}::text in (${SHUT_OUT}) then ${it.status} else 'expired' end`,
+      },
+      from: '(select distinct hotspot_user_id from ended) as of_session',
+      where: `${it.id} = of_session.hotspot_user_id
+        and (coalesce(${it.subscription_expires_at} <= :now::timestamptz, true) or coalesce(${it.data_used} >= ${it.data_limit}, false))`,
+      returning: `${it.id} as id, ${it.username} as username`,
+    }))}),
     barred as materialized (
       select distinct on (coalesce(over.username, ended.username))
         ended.id as session_id, over.id as user_id, coalesce(over.username, ended.username) as username
@@ -38,23 +44,21 @@ const end = (t: Tables, transition: string, at: string, reason: string) => `
       select barred.*, name from barred cross join lateral (select scheduler.radius_name(username) as name offset 0) as of_radius
       where name <> username
     ),
-    -- From an array, names are looked up in the index. A join would read the whole of a table of some ten times as many rows.
-    no_checks as (${t.radcheck.delete} c where c.username = any (array(select name from names))),
-    no_replies as (${t.radreply.delete} r where r.username = any (array(select name from names))),
-    no_passwords as (
-      ${t.hotspot_credentials.update} c
-      set plain_password = null, expires_at = least(scheduler.at(c.expires_at, :dbZone::text), :now::timestamptz)
-      where c.hotspot_user_id = any (array(select id from over)) and c.plain_password is not null
-    ),
-    disconnects as (
-      ${t.session_disconnections.insertSelect({
+    no_checks as (${t.radcheck.delete(ofNames)}),
+    no_replies as (${t.radreply.delete(ofNames)}),
+    no_passwords as (${t.hotspot_credentials.update((it: Row) => ({
+      set: { plain_password: 'null', expires_at: `least(${it.expires_at}, :now::timestamptz)` },
+      where: `${it.hotspot_user_id} = any (array(select id from over)) and ${it.plain_password} is not null`,
+    }))}),
+    disconnects as (${t.session_disconnections.insert(() => ({
+      values: {
         ...{ radius_session_id: 'names.session_id', hotspot_user_id: 'names.user_id', radacct_id: 'a.radacctid' },
         ...{ username: 'a.username', acct_session_id: 'a.acctsessionid', nas_ip_address: 'host(a.nasipaddress)' },
         ...{ framed_ip_address: 'host(a.framedipaddress)', disconnect_reason: `'${reason}'`, status: "'pending'" },
-        ...{ next_attempt_at: ':now::timestamptz' },
-      })}
-      from names join ${t.radacct} a on a.username = names.name and a.acctstoptime is null
-    ),
+        next_attempt_at: NOW,
+      },
+      from: `from names join ${t.radacct} a on a.username = names.name and a.acctstoptime is null`,
+    }))}),
     outcome as (
       select 1 as step, '${transition}' as transition, 'SessionExpired' as type,
         array_remove(array['dashboard-stats', 'user.' || hotspot_user_id::text], null) as channels, id::text as entity_id, due_at,

@@ -6,10 +6,12 @@ import {
   type Line,
   NO_NUMBER,
   part,
+  type Row,
   type Rule,
   type TableName,
   type Tables,
 } from '../../job/define.ts';
+import { NOW, quoteText } from '../../job/expressions.ts';
 import { onceName } from '../../job/indexes.ts';
 import { RADCHECK, RADREPLY } from './radius/tables.ts';
 import { newPassword, newUsername } from './secrets.ts';
@@ -30,7 +32,8 @@ const countedBefore = (t: Tables, column: string, what: string) => `
 /** Asked once a batch. If indexes guarantee it, no payment needs a look for others like it. */
 const storedOnce = (t: Tables) => {
   const once = PAYMENTS.once!.map(
-    (column) => `scheduler.stored_once('${onceName(PAYMENTS, column)}', '${t.payments.oid}'::regclass, '${column}')`,
+    (column) =>
+      `scheduler.stored_once('${onceName(PAYMENTS, column)}', '${t.payments.oid}'::regclass, ${quoteText(t.payments.name(column))})`,
   );
   return `(select ${once.join(' and ')})`;
 };
@@ -76,12 +79,14 @@ const OUR_REPLIES = `'Session-Timeout', 'Idle-Timeout', 'Acct-Interim-Interval',
  * Rows are looked up name by name: a join would read the whole of a table that PostgreSQL takes for small. The delete itself asks
  * which rows are ours: an operator may have changed one a moment ago.
  */
-const deleteOld = (table: TableName, ours: string, replaced = 'true') => `
-      ${table.delete} where (${ours}) and id = any (array(
+const deleteOld = (table: TableName, ours: (attribute: string) => string, replaced = 'true') =>
+  table.delete((it: Row) => ({
+    where: `(${ours(it.attribute)}) and ${it.id} = any (array(
         select old.id from granted g
         cross join lateral (select a.id from ${table} a where a.username = g.radius_name and (${replaced}) offset 0) as old
         where g.user_id is not null
-      ))`;
+      ))`,
+  }));
 
 // FreeRADIUS keeps Expiration, and routers keep their timeouts, in 32 bits of seconds.
 const LATEST = "'2100-01-01T00:00:00Z'::timestamptz";
@@ -140,64 +145,66 @@ const grant = (t: Tables) => `
       from bought
     )`;
 
+/** What a user has from now on, who is new or not. */
+const BOUGHT = {
+  ...{ package_id: 'g.package_id', package_name: 'g.package_name', has_active_subscription: 'true' },
+  ...{ subscription_starts_at: 'g.starts_at', subscription_expires_at: 'g.expires_at' },
+  ...{ data_limit: 'g.data_limit', data_used: 'g.data_used', status: "'active'" },
+};
+
 const writeUsers = (t: Tables) => `
-    created as (
-      ${t.hotspot_users.insertSelect({
-        ...{ username: 'username', phone_number: 'phone_number', package_id: 'package_id' },
-        ...{ package_name: 'package_name', has_active_subscription: 'true', status: "'active'" },
-        ...{ subscription_starts_at: 'starts_at', subscription_expires_at: 'expires_at' },
-        ...{ data_limit: 'data_limit', data_used: 'data_used' },
-      })}
-      from granted where user_id is null
-      returning id, phone_number
-    ),
-    renewed as (
-      ${t.hotspot_users.update} u
-      set package_id = g.package_id, package_name = g.package_name, has_active_subscription = true,
-        subscription_starts_at = g.starts_at, subscription_expires_at = g.expires_at, data_limit = g.data_limit,
-        data_used = g.data_used, status = 'active', updated_at = :now::timestamptz
-      from granted g where u.id = g.user_id
-      returning u.id, u.phone_number
-    ),
+    created as (${t.hotspot_users.insert((it: Row) => ({
+      values: { username: 'g.username', phone_number: 'g.phone_number', ...BOUGHT },
+      from: 'from granted g where g.user_id is null',
+      returning: `${it.id} as id, ${it.phone_number} as phone_number`,
+    }))}),
+    renewed as (${t.hotspot_users.update((it: Row) => ({
+      set: { ...BOUGHT, updated_at: NOW },
+      from: 'granted g',
+      where: `${it.id} = g.user_id`,
+      returning: `${it.id} as id, ${it.phone_number} as phone_number`,
+    }))}),
     owners as (select * from created union all select * from renewed),
     -- The session that ran until now goes on in the one that this payment opens.
-    replaced as (
-      ${t.radius_sessions.update} s
-      set status = 'expired', session_end = :now::timestamptz, disconnect_reason = format('extended by payment %s', g.id),
-        updated_at = :now::timestamptz
-      from granted g where g.runs and s.hotspot_user_id = g.user_id and s.status = 'active'
-    ),
-    opened as (
-      ${t.radius_sessions.insertSelect({
+    replaced as (${t.radius_sessions.update((it: Row) => ({
+      set: {
+        ...{ status: "'expired'", session_end: NOW, updated_at: NOW },
+        disconnect_reason: "format('extended by payment %s', g.id)",
+      },
+      from: 'granted g',
+      where: `g.runs and ${it.hotspot_user_id} = g.user_id and ${it.status} = 'active'`,
+    }))}),
+    opened as (${t.radius_sessions.insert(() => ({
+      values: {
         ...{ hotspot_user_id: 'o.id', payment_id: 'g.id', package_id: 'g.package_id', username: 'g.username' },
-        ...{ mac_address: 'g.mac_address', session_start: ':now::timestamptz', expected_end: 'g.expires_at' },
+        ...{ mac_address: 'g.mac_address', session_start: NOW, expected_end: 'g.expires_at' },
         ...{ data_limit: 'g.data_limit - g.data_used', status: "'active'" },
-      })}
-      from granted g join owners o on o.phone_number = g.phone_number
-    )`;
+      },
+      from: 'from granted g join owners o on o.phone_number = g.phone_number',
+    }))})`;
+
+const ATTRIBUTE = { username: 'g.radius_name', attribute: 'each.attribute', op: "':='", value: 'each.value' };
 
 const writeRadius = (t: Tables) => `
     old_checks as (${deleteOld(
       t.radcheck,
-      `attribute in (${OUR_CHECKS}) or attribute like '%-Password'`,
+      (attribute) => `${attribute} in (${OUR_CHECKS}) or ${attribute} like '%-Password'`,
       "g.new_password is not null or a.attribute not like '%-Password'",
     )}),
-    old_replies as (${deleteOld(t.radreply, `attribute in (${OUR_REPLIES})`)}),
-    checks as (
-      ${t.radcheck.insert} (username, attribute, op, value)
-      select g.radius_name, each.attribute, ':=', each.value
-      from granted g
+    old_replies as (${deleteOld(t.radreply, (attribute) => `${attribute} in (${OUR_REPLIES})`)}),
+    checks as (${t.radcheck.insert(() => ({
+      values: ATTRIBUTE,
+      from: `from granted g
       cross join lateral (values
         ('Cleartext-Password', g.new_password),
         ('Expiration', floor(extract(epoch from g.expires_at))::bigint::text),
         ('Simultaneous-Use', g.devices::text)
       ) as each (attribute, value)
-      where each.value is not null
-    ),
-    replies as (
-      ${t.radreply.insert} (username, attribute, op, value)
-      select g.radius_name, each.attribute, ':=', each.value
-      from granted g
+      where each.value is not null`,
+    }))}),
+    replies as (${t.radreply.insert(() => ({
+      values: ATTRIBUTE,
+      from: `from granted g
       cross join lateral (select g.data_limit - g.data_used as bytes) as rest
       cross join lateral (values
         ('Session-Timeout', greatest(1, floor(extract(epoch from g.expires_at - :now::timestamptz)))::bigint::text),
@@ -207,23 +214,25 @@ const writeRadius = (t: Tables) => `
         ('Mikrotik-Total-Limit', (rest.bytes & 4294967295)::text),
         ('Mikrotik-Total-Limit-Gigawords', nullif(rest.bytes >> 32, 0)::text)
       ) as each (attribute, value)
-      where each.value is not null
-    )`;
+      where each.value is not null`,
+    }))})`;
 
 /** The SMS, the mark on the payment, and the events. */
 const tell = (t: Tables) => `
-    queued as (
-      ${t.hotspot_credentials.insertSelect({
+    queued as (${t.hotspot_credentials.insert(() => ({
+      values: {
         ...{ hotspot_user_id: 'o.id', payment_id: 'g.id', package_name: 'g.package_name', expires_at: 'g.expires_at' },
         ...{ username: 'g.username', plain_password: "nullif(g.password, '')", phone_number: 'g.phone_number' },
-        ...{ sms_status: "'pending'", sms_next_attempt_at: ':now::timestamptz' },
-      })}
-      from granted g join owners o on o.phone_number = g.phone_number
-    ),
-    provisioned as (
-      ${t.payments.update} pay set provisioned_at = :now::timestamptz from granted g where pay.id = g.id
-      returning pay.id
-    ),
+        ...{ sms_status: "'pending'", sms_next_attempt_at: NOW },
+      },
+      from: 'from granted g join owners o on o.phone_number = g.phone_number',
+    }))}),
+    provisioned as (${t.payments.update((it: Row) => ({
+      set: { provisioned_at: NOW },
+      from: 'granted g',
+      where: `${it.id} = g.id`,
+      returning: `${it.id} as id`,
+    }))}),
     done as (select g.* from granted g join provisioned using (id)),
     outcome as (
       select 1 as step, case when runs then 'extend' else 'provision' end as transition, 'PaymentCompleted' as type,

@@ -5,10 +5,12 @@ import {
   info,
   type Lines,
   NO_NUMBER,
+  type Row,
   type Rule,
   STAMP,
   type Tables,
 } from '../../job/define.ts';
+import { NOW, quoteName } from '../../job/expressions.ts';
 
 // Both jobs charge with this one statement, so that their order, the number of runners and late ticks do not matter.
 // Locks come in one order: the patient, then sessions, credits and wallets, each by id. All is computed under them.
@@ -163,32 +165,40 @@ const count = (t: Tables, timeEnds: boolean) => `
         when 'insufficient_sessions' then scheduler.block_end(activated, total) end as ends
       from settled
     ),
-    changed as materialized (
-      ${t.text_sessions.update} s
-      set auto_deductions_processed = e.total, sessions_used = coalesce(s.sessions_used, 0) + e.paid,
-        status = case when e.why is null then s.status else 'ended' end,
-        ended_at = case when e.why is null then scheduler.at(s.ended_at, :dbZone::text) else e.ends end,
-        reason = coalesce(e.why, s.reason), updated_at = :now::timestamptz
-      from ending e
-      where s.id = e.id and s.status = 'active'
-        -- A comparison is estimated to hold for one row in 200; a case is not, and what follows is planned for a full batch.
-        and case when coalesce(s.auto_deductions_processed, 0) = e.processed then e.paid > 0 or e.why is not null end
-      returning s.id, s.patient_id, s.doctor_id, s.sessions_used, e.due_at, e.activated, e.paid, e.total, e.credits_left, e.why, e.ends
-    )`;
+    changed as materialized (${t.text_sessions.update((it: Row) => ({
+      set: {
+        auto_deductions_processed: 'e.total',
+        sessions_used: `coalesce(${it.sessions_used}, 0) + e.paid`,
+        status: `case when e.why is null then ${it.status} else 'ended' end`,
+        ended_at: `case when e.why is null then ${it.ended_at} else e.ends end`,
+        reason: `coalesce(e.why, ${it.reason})`,
+        updated_at: NOW,
+      },
+      from: 'ending e',
+      // A comparison is estimated to hold for one row in 200; a case is not, and what follows is planned for a full batch.
+      where: `${it.id} = e.id and ${it.status} = 'active'
+        and case when coalesce(${it.auto_deductions_processed}, 0) = e.processed then e.paid > 0 or e.why is not null end`,
+      returning: `${it.id} as id, ${it.patient_id} as patient_id, ${it.doctor_id} as doctor_id, ${it.sessions_used} as sessions_used,
+        e.due_at, e.activated, e.paid, e.total, e.credits_left, e.why, e.ends`,
+    }))})`;
+
+const paidIn = (it: Row, amount: (column: string) => string) => ({
+  balance: `coalesce(${it.balance}, 0) + ${amount('balance')}`,
+  total_earned: `coalesce(${it.total_earned}, 0) + ${amount('total_earned')}`,
+});
 
 /** The ledger, the credits, and the doctors' earnings. The ledger's key is the last guard against paying twice. */
 const pay = (t: Tables) => `
-    ledger as (
-      ${t.text_session_deductions.insert} (session_id, block, subscription_id, due_at)
-      select c.session_id, c.block, c.subscription_id, c.due
-      from charged c join changed on changed.id = c.session_id
-      returning session_id, block, subscription_id
-    ),
-    spent as (
-      ${t.subscriptions.update} u set text_sessions_remaining = u.text_sessions_remaining - used.credits
-      from (select subscription_id, count(*) as credits from ledger group by subscription_id) as used
-      where u.id = used.subscription_id
-    ),
+    ledger as (${t.text_session_deductions.insert((it: Row) => ({
+      values: { session_id: 'c.session_id', block: 'c.block', subscription_id: 'c.subscription_id', due_at: 'c.due' },
+      from: 'from charged c join changed on changed.id = c.session_id',
+      returning: `${it.session_id} as session_id, ${it.block} as block, ${it.subscription_id} as subscription_id`,
+    }))}),
+    spent as (${t.subscriptions.update((it: Row) => ({
+      set: { text_sessions_remaining: `${it.text_sessions_remaining} - used.credits` },
+      from: '(select subscription_id, count(*) as credits from ledger group by subscription_id) as used',
+      where: `${it.id} = used.subscription_id`,
+    }))}),
     wallets as materialized (
       select w.doctor_id, ${finite('w.session_rate', 'the rate of its doctor', 'coalesce(w.session_rate, :sessionRate::numeric)')} as rate
       from ${t.doctor_wallets} w
@@ -196,34 +206,34 @@ const pay = (t: Tables) => `
       order by w.doctor_id
       for no key update of w
     ),
-    earned as (
-      ${t.wallet_transactions.insertSelect({
+    earned as (${t.wallet_transactions.insert((it: Row) => ({
+      values: {
         ...{ doctor_id: 'c.doctor_id', type: "'credit'", amount: 'coalesce(w.rate, :sessionRate::numeric)' },
         description: "format('Text session %s, block %s of 10 minutes', c.id, l.block)",
         ...{ session_type: "'text'", session_id: 'c.id', session_table: "'text_sessions'", status: "'completed'" },
         metadata: "jsonb_build_object('block', l.block, 'subscription_id', l.subscription_id)",
-      })}
-      from ledger l
-      join changed c on c.id = l.session_id
-      left join wallets w on w.doctor_id = c.doctor_id
-      where coalesce(w.rate, :sessionRate::numeric) > 0 and c.doctor_id is not null
-      returning doctor_id, amount
-    ),
+      },
+      from: `from ledger l
+        join changed c on c.id = l.session_id
+        left join wallets w on w.doctor_id = c.doctor_id
+        where coalesce(w.rate, :sessionRate::numeric) > 0 and c.doctor_id is not null`,
+      returning: `${it.doctor_id} as doctor_id, ${it.amount} as amount`,
+    }))}),
     earnings as materialized (select doctor_id, sum(amount) as amount from earned group by doctor_id order by doctor_id),
-    paid_in as (
-      ${t.doctor_wallets.update} w
-      set balance = coalesce(w.balance, 0) + e.amount, total_earned = coalesce(w.total_earned, 0) + e.amount
-      from earnings e where w.doctor_id = e.doctor_id
-    ),
+    paid_in as (${t.doctor_wallets.update((it: Row) => ({
+      set: paidIn(it, () => 'e.amount'),
+      from: 'earnings e',
+      where: `${it.doctor_id} = e.doctor_id`,
+    }))}),
     -- A doctor whose wallet nobody has opened yet has earned it all the same.
-    opened as (
-      ${t.doctor_wallets.insertSelect({ doctor_id: 'e.doctor_id', balance: 'e.amount', total_earned: 'e.amount' }, 'w')}
-      from earnings e
-      where e.doctor_id not in (select doctor_id from wallets)
-      order by e.doctor_id
-      on conflict (doctor_id) do update set balance = coalesce(w.balance, 0) + excluded.balance,
-        total_earned = coalesce(w.total_earned, 0) + excluded.total_earned
-    )`;
+    opened as (${t.doctor_wallets.insert((it: Row) => ({
+      values: { doctor_id: 'e.doctor_id', balance: 'e.amount', total_earned: 'e.amount' },
+      from: 'from earnings e where e.doctor_id not in (select doctor_id from wallets) order by e.doctor_id',
+      onConflict: {
+        column: 'doctor_id',
+        set: paidIn(it, (column) => `excluded.${quoteName(t.doctor_wallets.name(column))}`),
+      },
+    }))})`;
 
 const CHANNELS = "array['private-text-sessions', 'user.' || patient_id] as channels";
 

@@ -111,10 +111,11 @@ const DEDUCTIONS: Table = {
   comment: 'One row per block of 10 minutes that was paid; no row is ever changed.',
   // From its first day on, a session's rows and its counter say the same.
   begin: (t) => `
-    ${t.text_session_deductions.insert} (session_id, block, due_at)
-    select s.id, block, scheduler.block_end(s.activated_at, block)
-    from ${t.text_sessions} s cross join generate_series(1, least(s.auto_deductions_processed, 10000)) as block
-    where s.auto_deductions_processed > 0 and s.activated_at is not null`,
+    ${t.text_session_deductions.insert(() => ({
+      values: { session_id: 's.id', block: 'block', due_at: 'scheduler.block_end(s.activated_at, block)' },
+      from: `from ${t.text_sessions} s cross join generate_series(1, least(s.auto_deductions_processed, 10000)) as block
+        where s.auto_deductions_processed > 0 and s.activated_at is not null`,
+    }))}`,
 };
 
 export const TABLES: Record<string, Table> = Object.fromEntries(
