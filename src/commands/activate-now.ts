@@ -6,6 +6,7 @@ import { readStatus, schedulerState } from '../inspect/status.ts';
 import { linesOf } from '../job/define.ts';
 import { job } from '../jobs/subscriptions.ts';
 import { whoami } from '../store/controls.ts';
+import { only } from '../store/runs.ts';
 import { command, PASS_EXITS, withDatabase } from './command.ts';
 import { type PassOptions, runPass } from './pass.ts';
 import { passOptions } from './tick.ts';
@@ -20,7 +21,11 @@ export function activateNowCommand(): Command {
 }
 
 async function activateNow(context: Context, options: PassOptions): Promise<ExitCode> {
-  const run = await runPass(context, options, { jobs: { builtIn: [job], own: [] }, by: whoami(), evenIfPaused: true });
+  const run = await runPass(context, options, {
+    jobs: only(context.jobs, [job.name]),
+    by: whoami(),
+    evenIfPaused: true,
+  });
   for (const { why } of run.skipped) {
     throw configurationError(`Subscriptions cannot be activated: ${why}. Run "scheduler migrate" once.`);
   }
@@ -32,7 +37,7 @@ async function activateNow(context: Context, options: PassOptions): Promise<Exit
   if (run.stopped) message += `, then the ${run.stopped} stopped it with work left`;
   if (run.locked) message = 'Another run is at work and activates what is due';
   if (options.json) {
-    const { jobs } = await readStatus(context.db, context.settings, { builtIn: [job], own: [] });
+    const { jobs } = await readStatus(context.db, context.settings, only(context.jobs, [job.name]));
     printJson({ message, result, scheduler: schedulerState(jobs) });
   } else {
     print(`${message}.`);

@@ -4,7 +4,7 @@ import { print, printJson, printTable } from '../base/output.ts';
 import type { Context } from '../context.ts';
 import { explainFaultOfCommand } from '../engine/faults.ts';
 import { migrate, migrationStates } from '../store/migrate.ts';
-import { readStanding } from '../store/runs.ts';
+import { all, readStanding } from '../store/runs.ts';
 import { command, type Options, withDatabase } from './command.ts';
 
 export function migrateCommand(): Command {
@@ -35,7 +35,7 @@ async function bringUpToDate({ db, settings, jobs }: Context, { json }: Options)
     throw explainFaultOfCommand(error);
   });
   const standing = await db.transaction((tx) =>
-    readStanding(tx, { builtIn: jobs, own: [] }, { lock: false, dbZone: settings.dbTimezone }),
+    readStanding(tx, all(jobs), { lock: false, dbZone: settings.dbTimezone }),
   );
   const notInstalled = standing.jobs
     .filter(({ missing }) => missing.length > 0)

@@ -3,7 +3,7 @@ import type { Installed } from '../job/compile.ts';
 import { NOW, quoteText } from '../job/expressions.ts';
 import { lastEventId } from '../store/events.ts';
 import { mayBeTried } from '../store/failures.ts';
-import { isEveryTick, type Wanted } from '../store/runs.ts';
+import { isEveryTick, only, type Wanted } from '../store/runs.ts';
 import type { Plan } from './plan.ts';
 import type { Rehearsal } from './records.ts';
 import { type Context, onePass, parameters } from './run.ts';
@@ -102,8 +102,7 @@ function whyStopped({ stop, timeoutSeconds }: Context['request'], limit: number 
 function whoseTurn(jobs: Wanted, planned: Installed[], at: string): Wanted {
   const turn = planned.filter(({ job }) => Date.parse(at) % (job.everyMinutes * 60_000) === 0 || isEveryTick(job));
   const names = turn.map(({ job }) => job.name);
-  const builtIn = jobs.builtIn.filter(({ name }) => names.includes(name));
-  return { builtIn, own: names };
+  return only(jobs.builtIn, names);
 }
 
 interface Recorded {

@@ -12,6 +12,7 @@ import {
   missingFrom,
   qualified,
   readCatalog,
+  storedName,
   tableNames,
   tablesOf,
 } from './tables.ts';
@@ -134,7 +135,7 @@ async function create(adopting: Adopting, table: Table, catalog: Catalog): Promi
     const key = (table.primaryKey ?? [keyOf(table)]).map(quoteName).join(', ');
     const lines = Object.keys(table.columns).map((column) => definition(table, column, catalog, true));
     await tx.query(`create table ${name} (${[...lines, `primary key (${key})`].join(',\n  ')})`);
-    for (const column of table.once ?? []) await ensureOnce(adopting, table, { schema, name: table.name }, column);
+    for (const column of table.once ?? []) await ensureOnce(adopting, { schema, name: table.name }, column);
   }
   report(`made the table ${schema}.${table.name}`);
   if (table.comment) await tx.query(`comment on table ${name} is ${quoteText(table.comment)}`);
@@ -161,8 +162,8 @@ async function addColumns(adopting: Adopting, table: Table, found: Found, catalo
     await comment(tx, table, name, missing);
     await beginColumns(tx, table, name, missing, zones);
   }
-  for (const column of table.once ?? []) await ensureOnce(adopting, table, found, column);
-  for (const column of table.unique ?? []) await ensureUnique(adopting, table, found, column);
+  for (const column of table.once ?? []) await ensureOnce(adopting, found, storedName(table, column));
+  for (const column of table.unique ?? []) await ensureUnique(adopting, found, storedName(table, column));
 }
 
 /** The job does nothing again that happened before it came. */

@@ -1,6 +1,7 @@
 import { type Changing, change } from './change.ts';
 import type { Conditions, Job, Outside, Rule, Tables, Together } from './define.ts';
 import { isOfTheRow, quoteName, reading, readsOf, template } from './expressions.ts';
+import { conditionsOf } from './lay.ts';
 import { type Catalog, columnsOf, storedKey } from './tables.ts';
 import { LOCK, namesOf, type Rights } from './writing.ts';
 
@@ -64,7 +65,7 @@ export function install(job: Job, catalog: Catalog, dbZone: string): Installed {
     const at = plain(rule.due);
     const withDue = once(() => reading('r', { columns: other ? [] : columns, quoted }, { due_at: `(${at})` }));
     const of = (sql: string) => (sql.includes('due_at') ? withDue() : plain)(sql);
-    const where = mapped(conditionsOf(rule, tables), of);
+    const where = mapped(conditionsOf(rule, tables, job.name), of);
     const isApart = ([condition]: [string, string]) => rule.apart?.includes(condition) ?? false;
     const wrong = once(() => fails && (typeof fails === 'function' ? of(fails(tables)) : sentences(fails, of, quoted)));
     const changing = once(() => change(name, rule, { job, tables, found, columns, dbZone, of }));
@@ -122,12 +123,6 @@ function withLater<T extends object, L extends object>(known: T, later: { [K in 
 const mapped = (all: Record<string, string>, how: (sql: string) => string) =>
   Object.fromEntries(Object.entries(all).map(([name, sql]) => [name, how(sql)]));
 
-/** The conditions of a rule, each by a name. */
-function conditionsOf({ where = {} }: Rule, tables: Tables): Conditions {
-  if (typeof where === 'function') return where(tables);
-  return typeof where === 'string' ? { [where]: where } : where;
-}
-
 function sentences(fails: Conditions, of: (sql: string) => string, quoted = false): string {
   const shown = (column: string) => of(`left(${quoted ? quoteName(column) : column}::text, ${SHOWN})`);
   const cases = Object.entries(fails).map(
@@ -142,7 +137,7 @@ const togetherOf = ({ key, lock, family, others }: Together, tables: Tables, of:
 });
 
 /** The conditions that an index over the rows that wait for a rule can hold: those that depend on the row alone. */
-export const indexable = (rule: Rule, tables: Tables): string[] =>
-  Object.entries(conditionsOf(rule, tables)).flatMap(([name, sql]) =>
+export const indexable = (rule: Rule, tables: Tables, job: string): string[] =>
+  Object.entries(conditionsOf(rule, tables, job)).flatMap(([name, sql]) =>
     isOfTheRow(sql) && !rule.apart?.includes(name) ? [sql] : [],
   );

@@ -89,7 +89,7 @@ export interface Rule {
   /** The due time; an index holds it in order. */
   due: string;
   /** What must be so besides: one condition, or several with a name each. In a subquery the row is called r. */
-  where?: string | Conditions | ((tables: Tables) => Conditions);
+  where?: string | Conditions | ((tables: Tables, job: string) => Conditions);
   /** Those conditions that may fail, or read other rows: they are asked of the rows of a batch, one by one if need be. */
   apart?: string[];
   /** Why a row cannot be acted on: sentences, each with its condition; or SQL that answers a sentence or null. */
@@ -192,7 +192,8 @@ export interface TableName {
   /** The name of a column in the database. */
   name(column: string): string;
   typeOf(column: string): string;
-  readonly oid: string;
+  /** Whether no two rows can have the same value there. */
+  storedOnce(column: string): string;
 }
 
 /** By name. A wrong one is an error of the first test that compiles the job. */

@@ -4,7 +4,7 @@ import { sqlState } from '../db/states.ts';
 import { indexable } from './compile.ts';
 import { AT_ONCE, type Job, type Table } from './define.ts';
 import { quoteName, quoteText, substitute } from './expressions.ts';
-import { type Catalog, type Found, physical, placeOf, qualified, storedKey } from './tables.ts';
+import { type Catalog, type Found, onceName, physical, placeOf, qualified, storedKey, storedName } from './tables.ts';
 import { namesOf } from './writing.ts';
 
 export interface Zones {
@@ -25,11 +25,12 @@ export function indexesOf(job: Job, table: Table, catalog: Catalog, zones: Zones
     name in table.columns && (isQuoted || !table.quoted) ? indexed(table, found, name, zones.dbZone) : undefined;
   const stored = (sql: string) =>
     substitute(sql, replacement).replaceAll(/:zone(::text)?/g, `${quoteText(zones.zone)}::text`);
-  const named = (end: string, definition: string): Index => ({ name: `${table.name}_${end}`, definition });
+  const named = (end: string, definition: string): Index => ({ name: `${found.name}_${end}`, definition });
   const waiting = table === job.table ? distinct(waitingRows(job, catalog, zones)) : [];
   const ofRules = waiting.map(({ name, due, conditions }) => {
     const order = due === AT_ONCE ? [] : [`(${stored(due)})`];
     const kept = conditions.filter((each) => !isAlwaysTrue(each, found)).map((each) => `(${stored(each)})`);
+    if (table.where !== undefined) kept.push(table.where);
     const where = kept.length > 0 ? ` where ${kept.join(' and ')}` : '';
     return named(`to_${name.replaceAll(' ', '_')}`, `(${[...order, quoteName(storedKey(table))].join(', ')})${where}`);
   });
@@ -40,10 +41,11 @@ export function indexesOf(job: Job, table: Table, catalog: Catalog, zones: Zones
  * The planner writes scheduler.at() out, so that an index with it serves a query without it. It has a form for each type of
  * instant: with it, the application can still alter the type of the column.
  */
-const indexed = (table: Table, found: Found, name: string, dbZone: string): string =>
-  table.columns[name]!.kind === 'instant'
-    ? `scheduler.at(${quoteName(name)}, ${quoteText(dbZone)}::text)`
-    : physical(table, found, name, dbZone);
+function indexed(table: Table, found: Found, name: string, dbZone: string): string {
+  const { kind, reads, absent } = table.columns[name]!;
+  if (kind !== 'instant' || (reads ?? absent) !== undefined) return physical(table, found, name, dbZone);
+  return `scheduler.at(${quoteName(storedName(table, name))}, ${quoteText(dbZone)}::text)`;
+}
 
 /**
  * From PostgreSQL 17 on, the planner drops "x is not null" of a column that is never null from a query. It then no longer
@@ -64,7 +66,7 @@ interface Waiting {
 function waitingRows(job: Job, catalog: Catalog, { dbZone }: Zones): Waiting[] {
   const tables = namesOf(job, catalog, { dbZone });
   const ofTable = Object.entries(job.rules).filter(([, rule]) => !rule.row);
-  return ofTable.map(([name, rule]) => ({ name, due: rule.due, conditions: indexable(rule, tables) }));
+  return ofTable.map(([name, rule]) => ({ name, due: rule.due, conditions: indexable(rule, tables, job.name) }));
 }
 
 /** One index serves all rules of the same due time whose conditions are no weaker than its own. */
@@ -132,19 +134,16 @@ const CANNOT_BE_UNIQUE = new Set([
   '0A000', // the table is partitioned by something else
 ]);
 
-export const onceName = (table: Table, column: string): string => `${table.name}_${column}_once`;
-
 /**
  * Two rows must not have the same value. Where the application sees to that, an index of ours would only cost. Where a table
  * has a value twice already, or cannot promise it because it is partitioned by something else, an index that finds is made.
  */
 export async function ensureOnce(
   { tx, report }: Making,
-  table: Table,
   found: Pick<Found, 'schema' | 'name'>,
   column: string,
 ): Promise<void> {
-  const name = onceName(table, column);
+  const name = onceName(found, column);
   const place = qualified(name, found);
   const on = placeOf(found);
   const [known] = await tx.query<{ others: boolean; ours: 'whole' | 'partial' | null; taken: boolean }>(
@@ -176,8 +175,8 @@ export async function ensureOnce(
 }
 
 /** An "on conflict" needs an index over all rows. Two rows with the same value end the migration: a person must choose. */
-export async function ensureUnique({ tx, report }: Making, table: Table, found: Found, column: string): Promise<void> {
-  const name = `${table.name}_${column}_unique`;
+export async function ensureUnique({ tx, report }: Making, found: Found, column: string): Promise<void> {
+  const name = `${found.name}_${column}_unique`;
   const on = placeOf(found);
   const [known] = await tx.query<{ isUnique: boolean }>(
     `select scheduler.stored_once('', :on::text::regclass, :column::text) as "isUnique"`,

@@ -49,12 +49,17 @@ export const tableNames = (jobs: Job[]): string[] => [...new Set(jobs.flatMap(ta
 
 /** The tables and columns that a job needs and this database does not have. */
 export const missingFrom = (job: Job, catalog: Catalog): string[] =>
-  tablesOf(job).flatMap(({ name, columns, needs }) => {
-    const found = catalog[name];
-    if (!found) return [name];
-    const needed = needs ?? Object.keys(columns).filter((column) => !columns[column]!.newTableOnly);
-    return needed.filter((column) => !(column in found.columns)).map((column) => `${name}.${column}`);
+  tablesOf(job).flatMap((table) => {
+    const found = catalog[table.name];
+    if (!found) return [table.name];
+    const there = columnsOf(table, found);
+    return columnsNeeded(table)
+      .filter((column) => !there.includes(column))
+      .map((column) => `${table.name}.${column}`);
   });
+
+export const columnsNeeded = ({ columns, needs }: Table): string[] =>
+  needs ?? Object.keys(columns).filter((column) => !columns[column]!.newTableOnly);
 
 export const isRecognised = (table: Table, found: Found): boolean =>
   table.recognisedBy.every((name) => name in found.columns);
@@ -69,7 +74,7 @@ const FAMILIES = [
   /^interval/,
   /^json/,
 ];
-const familyOf = (type: string) => FAMILIES.findIndex((each) => each.test(type));
+export const familyOf = (type: string) => FAMILIES.findIndex((each) => each.test(type));
 
 /** Columns whose type is of another family than the job's. A type of the application's own may do. */
 export const misfits = ({ columns }: Table, found: Found): { column: string; type: string; wanted: string }[] =>
@@ -106,6 +111,9 @@ const ofAlias = (sql: string, alias: string) =>
 
 /** The name in the database of a column of the definition. */
 export const storedName = (table: Table, name: string): string => table.columns[name]?.is ?? name;
+
+/** The name of an index that lets no two rows have the same value. */
+export const onceName = ({ name }: Pick<Found, 'name'>, column: string): string => `${name}_${column}_once`;
 
 export const storedKey = (table: Table): string => storedName(table, keyOf(table));
 

@@ -1,6 +1,17 @@
 import type { Job, Row, Table, TableName, Tables } from './define.ts';
-import { NOW, quoteName, substitute } from './expressions.ts';
-import { type Catalog, columnsOf, type Found, physical, placeOf, storedKey, storedName, TEXT, view } from './tables.ts';
+import { NOW, quoteName, quoteText, substitute } from './expressions.ts';
+import {
+  type Catalog,
+  columnsOf,
+  type Found,
+  onceName,
+  physical,
+  placeOf,
+  storedKey,
+  storedName,
+  TEXT,
+  view,
+} from './tables.ts';
 
 /** A job's tables for its SQL, and the statements that write to them. */
 
@@ -66,7 +77,10 @@ function entry(table: Table, found: Found, { dbZone, rights = new Map(), writes,
     },
     name: (column) => storedName(table, column),
     typeOf: (column) => found.columns[storedName(table, column)]!,
-    oid: found.oid,
+    storedOnce: (column) => {
+      const stored = storedName(table, column);
+      return `scheduler.stored_once(${quoteText(onceName(found, stored))}, '${found.oid}'::regclass, ${quoteText(stored)})`;
+    },
   };
 }
 
@@ -113,7 +127,8 @@ function inserted(table: Table, found: Found, given: Record<string, string>, fro
   return `(${list(all)}) select ${each.join(', ')} from (select ${made.join(', ')} ${from} offset 0) as made`;
 }
 
-const TIMES = ['created_at', 'updated_at', 'createdAt', 'updatedAt'];
+/** Most applications keep these of every row. */
+export const TIMES = ['created_at', 'updated_at', 'createdAt', 'updatedAt'];
 
 /** Values of a new row that the application makes in its own code: an id without a default, and the times of the row. */
 function valuesOfApplication(table: Table, { columns, notNull }: Found): Record<string, string> {

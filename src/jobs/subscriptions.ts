@@ -11,7 +11,7 @@ import {
   type Tables,
   waits,
 } from '../job/define.ts';
-import { NOW } from '../job/expressions.ts';
+import { NOW, quoteText } from '../job/expressions.ts';
 
 const TABLE: Table = {
   name: 'customer_packages',
@@ -142,7 +142,7 @@ const activate: Rule = {
 
 const end: Rule = {
   due: '"endDate"',
-  where: (t) => ({
+  where: (t, job) => ({
     ...ACTIVE,
     'ending is not switched off': ':endSubscriptions::boolean',
     // Otherwise this rule could take the row from a runner that is replacing it, and the replacement would wait a tick.
@@ -151,7 +151,7 @@ const end: Rule = {
       select from ${t.customer_packages} n
       where n."userId" = r."userId" and n.status = 'SCHEDULED' and n."scheduledStartDate" <= now
         and (${unanswerable(t, 'n')}) is null
-        and not ${waits("'subscriptions'", "'activate'", 'n.id')}
+        and not ${waits(quoteText(job), "'activate'", 'n.id')}
     )`,
   }),
   change: (t) => `

@@ -10,6 +10,7 @@ import type { Conditions, Job, Rule } from '../job/define.ts';
 import { quoteName, quoteText } from '../job/expressions.ts';
 import { qualified } from '../job/tables.ts';
 import { isUsable, type Kept, keepJob, latestJobs, type Version } from '../store/own-jobs.ts';
+import { only } from '../store/runs.ts';
 import { faultsAmong } from './among-jobs.ts';
 import { build } from './build.ts';
 import type { Fault, Files, OwnJob, Path } from './definition.ts';
@@ -225,10 +226,10 @@ export interface Played {
 }
 
 /** What its rules make of some real rows, rolled back: a trial that sees triggers, and rules that feed one another. */
-export async function play({ db, settings, log }: Applying, change: Change): Promise<Played> {
+export async function play({ db, settings, log, builtIn }: Applying, change: Change): Promise<Played> {
   const { name, definition, kept, built } = change;
   const result = await run(db, settings, log, {
-    ...{ jobs: { builtIn: [], own: [name] }, stop: new Stop(), timeoutSeconds: 30, batchSize: PLAYED, most: PLAYED },
+    ...{ jobs: only(builtIn, [name]), stop: new Stop(), timeoutSeconds: 30, batchSize: PLAYED, most: PLAYED },
     ...{ dryRun: true, debug: false, by: 'apply', evenIfPaused: true },
     before: async (tx) => {
       await makeFunctions(tx, built!.makes);

@@ -12,6 +12,27 @@ export interface OwnJob {
   /** A former name. */
   was?: string;
   rules: Record<string, OwnRule>;
+  /** Instead of rules: a built-in job. */
+  uses?: OwnUse;
+}
+
+export interface OwnUse {
+  job: string;
+  /** What is said of the table of the job itself. */
+  main: UsedTable;
+  /** What is said of its other tables, by the names that it gives them. */
+  tables: Record<string, UsedTable>;
+}
+
+/** How a table of a built-in job is in the application. */
+export interface UsedTable {
+  table?: string;
+  id?: string;
+  /** A column or an expression; null: there is no such thing. */
+  columns: Record<string, string | null>;
+  where: Record<string, string>;
+  insert: Record<string, string>;
+  set: Record<string, string>;
 }
 
 export interface OwnRule {

@@ -122,9 +122,12 @@ export function instantOf(sql: string, type: string, { zone, dbZone }: Zones): s
   return type === 'date' ? `scheduler.instant(scheduler.opening(${sql}, null), ${zone})` : undefined;
 }
 
+/** The column, where a text is the name of one and no more. */
+export const columnOf = (text: string): string | undefined =>
+  new RegExp(`^${COLUMN}$`).test(text) ? columnName(text) : undefined;
+
 /** The column of a due time that is a column and no more. */
 export const plainColumn = (due: OwnRule['due'], types: Types): string | undefined => {
-  const name =
-    typeof due === 'string' && new RegExp(`^${COLUMN}$`).test(due.trim()) ? columnName(due.trim()) : undefined;
+  const name = typeof due === 'string' ? columnOf(due.trim()) : undefined;
   return name !== undefined && name in types ? name : undefined;
 };

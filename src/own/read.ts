@@ -1,6 +1,6 @@
 import { isAlias, isMap, isScalar, isSeq, type Node, type Pair, type YAMLMap } from 'yaml';
 import { nearest } from '../base/nearest.ts';
-import type { Fault, Files, OwnJob, OwnRule, Path } from './definition.ts';
+import type { Fault, Files, OwnJob, OwnRule, Path, UsedTable } from './definition.ts';
 import { ALSO, SPAN } from './definition.ts';
 import { nameOf, offsetIn, offsetOf, type Parsed, parsed } from './places.ts';
 import { pairsOf, unquoted, whatIsWrong } from './sql.ts';
@@ -12,6 +12,9 @@ interface Source {
   text: string;
 }
 
+/** What a file says of a table of a built-in job. */
+const OF_TABLE = ['table', 'id', 'columns', 'where', 'insert', 'set'];
+
 const NAME = /^[a-z][a-z0-9-]{0,39}$/;
 
 export function readFiles(sources: Source[], taken: string[]): Files {
@@ -21,8 +24,11 @@ export function readFiles(sources: Source[], taken: string[]): Files {
   for (const source of sources) {
     const read = new Reader(source, faults);
     for (const { job, node } of read.jobs()) {
-      if (taken.includes(job.name))
-        read.fault(node, `"${job.name}" is the name of a built-in job: give this one another`);
+      if (taken.includes(job.name) && job.uses?.job !== job.name)
+        read.fault(
+          node,
+          `"${job.name}" is the name of a built-in job: give this one another, or say "uses: ${job.name}"`,
+        );
       else if (places.has(job.name)) read.fault(node, `there are two jobs named "${job.name}"`);
       else {
         jobs.push(job);
@@ -167,22 +173,63 @@ class Reader {
   }
 
   #job(name: string, node: YAMLMap): OwnJob | undefined {
-    const keys = this.#keys(node, ['table', 'id', 'zone', 'where', 'every', 'summary', 'was', 'rules'], 'a job');
-    for (const needed of ['table', 'rules'])
-      if (!keys[needed]) this.fault(node, `the job "${name}" has no "${needed}"`);
+    const isUse = node.has('uses');
+    const own = isUse ? ['uses', ...OF_TABLE, 'tables'] : ['table', 'id', 'where', 'zone', 'rules'];
+    const valid = [...own, 'every', 'summary', 'was'];
+    const keys = this.#keys(node, valid, isUse ? 'a job that uses a built-in one' : 'a job');
+    if (!isUse)
+      for (const needed of ['table', 'rules'])
+        if (!keys[needed]) this.fault(node, `the job "${name}" has no "${needed}"`);
     const rules = this.#map(keys.rules, '"rules"', (value, rule) => this.#rule(rule, value));
     if (keys.rules && isMap(keys.rules) && keys.rules.items.length === 0)
       this.fault(keys.rules, `the job "${name}" has no rule`);
-    const table = this.#text(keys.table, '"table"');
+    const uses = this.#text(keys.uses, '"uses"');
+    const table = this.#text(keys.table, '"table"') ?? uses;
     const texts = Object.fromEntries(
       ['id', 'zone', 'summary', 'was'].flatMap((key) => {
         const text = this.#text(keys[key], `"${key}"`);
         return text === undefined ? [] : [[key, text]];
       }),
     );
-    return table === undefined
-      ? undefined
-      : { name, table, ...texts, where: this.#conditions(keys.where), everyMinutes: this.#every(keys.every), rules };
+    if (table === undefined) return undefined;
+    const job = {
+      name,
+      table,
+      ...texts,
+      where: this.#conditions(keys.where),
+      everyMinutes: this.#every(keys.every),
+      rules,
+    };
+    if (uses === undefined) return job;
+    const tables = this.#map(keys.tables, '"tables"', (value, each) => this.#table(each, value));
+    const isNamed = keys.table !== undefined;
+    return { ...job, uses: { job: uses, main: { ...this.#used(keys), ...(isNamed && { table }) }, tables } };
+  }
+
+  #table(name: string, node: Node): UsedTable | undefined {
+    if (!this.#isMap(node, `"${name}" needs a map, such as { table: NAME }`)) return undefined;
+    return this.#used(this.#keys(node, OF_TABLE, 'a table'));
+  }
+
+  /** How a table of a built-in job is in the application. */
+  #used(keys: Record<string, Node | undefined>): UsedTable {
+    const [table, id] = [this.#text(keys.table, '"table"'), unquoted(this.#text(keys.id, '"id"'))];
+    return {
+      ...(table !== undefined && { table }),
+      ...(id !== undefined && { id }),
+      columns: this.#columns(keys.columns),
+      where: this.#conditions(keys.where),
+      ...{ insert: this.#set(keys.insert, '"insert"'), set: this.#set(keys.set, '"set"') },
+    };
+  }
+
+  #columns(node: Node | undefined): Record<string, string | null> {
+    if (!node || !this.#isMap(node, '"columns" is a map')) return {};
+    const read = this.#pairs(node).flatMap(({ name, value }) => {
+      const sql = value ? this.#sql(value, `"${name}"`) : null;
+      return sql === undefined ? [] : [[name, sql]];
+    });
+    return Object.fromEntries(read);
   }
 
   #every(node: Node | undefined): number {
@@ -244,13 +291,15 @@ class Reader {
     return undefined;
   }
 
-  #set(node: Node | undefined): Record<string, string> {
-    const sql = this.#sql(node, '"set"');
+  /** A SET list, or a map from columns to expressions. */
+  #set(node: Node | undefined, what = '"set"'): Record<string, string> {
+    if (isMap(node)) return this.#map(node, what, (value) => this.#sql(value, 'an expression'));
+    const sql = this.#sql(node, what);
     if (sql === undefined) return {};
     const set: Record<string, string> = {};
     for (const { name, sql: value, offset } of pairsOf(sql)) {
-      if (name === undefined) this.fault(node!, '"set" is a list of COLUMN = VALUE', offset);
-      else if (name in set) this.fault(node!, `"set" names the column "${name}" twice`, offset);
+      if (name === undefined) this.fault(node!, `${what} is a list of COLUMN = VALUE`, offset);
+      else if (name in set) this.fault(node!, `${what} names the column "${name}" twice`, offset);
       else if (value === '') this.fault(node!, `the column "${name}" is set to nothing`, offset);
       else set[name] = value;
     }

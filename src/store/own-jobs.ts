@@ -2,16 +2,21 @@ import { EXIT, OperatorError, usageError } from '../base/errors.ts';
 import type { Database, Transaction } from '../db/client.ts';
 import { ROW_HELD, sqlState } from '../db/states.ts';
 import type { Job } from '../job/define.ts';
+import { lay, type Use } from '../job/lay.ts';
 import type { Needed } from '../job/rights.ts';
-import type { Found } from '../job/tables.ts';
+import type { Catalog, Found } from '../job/tables.ts';
 
 /** The form in which jobs of your own are kept. */
 export const FORMAT = 1;
 
 /** A job of your own as it is kept: what the engine knows of it, and its table as it was found. */
 export interface Kept {
+  /** Of a built-in job on the application's tables, its name and cadence alone: the rest is code. */
   job: Job;
+  uses?: Use;
   found: Found;
+  /** The other tables of a built-in job, by the names that it gives them. */
+  others?: Catalog;
   dbZone: string;
   /** What was due before is left alone, by rule. */
   since: Record<string, string>;
@@ -27,7 +32,9 @@ export interface Kept {
 export function isKept(compiled: unknown): compiled is Kept {
   const isObject = (value: unknown) => typeof value === 'object' && value !== null && !Array.isArray(value);
   const { job, found, dbZone, ...more } = (isObject(compiled) ? compiled : {}) as Partial<Kept>;
-  const objects = [job, job?.table, job?.table?.columns, job?.rules, found, found?.columns, found?.notNull];
+  const { uses = { job: '', tables: {} }, others = {} } = more;
+  const objects: unknown[] = [job, job?.table, job?.table?.columns, job?.rules, uses.tables];
+  objects.push(found, found?.columns, found?.notNull, others);
   const rules = isObject(job?.rules) ? Object.values(job!.rules) : [];
   return (
     [...objects, ...rules, more.since, more.indexes, more.functions].every(isObject) &&
@@ -39,6 +46,15 @@ export function isKept(compiled: unknown): compiled is Kept {
     Array.isArray(more.needs)
   );
 }
+
+/** The job itself; undefined if it uses a built-in one that this version does not have. */
+export function jobOf({ job, uses, since }: Kept, builtIn: Job[]): Job | undefined {
+  if (!uses) return job;
+  const used = builtIn.find(({ name }) => name === uses.job);
+  return used && lay(used, job, uses, since);
+}
+
+export const catalogOf = ({ job, found, others }: Kept): Catalog => ({ ...others, [job.table.name]: found });
 
 /** The newest row of each name. */
 export const LATEST_JOBS = `

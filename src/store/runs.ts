@@ -10,7 +10,7 @@ import { ELSEWHERE, type Elsewhere } from './adopted.ts';
 import { type Control, LATEST_CONTROLS, latestControl } from './controls.ts';
 import { anyToCompare } from './failures.ts';
 import { LOCK_KEY } from './lock.ts';
-import { FORMAT, isKept, LATEST_JOBS, OWN_JOBS, type OwnAnswer } from './own-jobs.ts';
+import { catalogOf, FORMAT, isKept, jobOf, LATEST_JOBS, OWN_JOBS, type OwnAnswer } from './own-jobs.ts';
 
 /** What a job finds when a run starts. */
 export interface Standing {
@@ -69,17 +69,14 @@ export const LEVEL_FOUND = `(
   from scheduler.migrations
 )`;
 
-/** The jobs that somebody asks for: built-in ones, and of your own all, or those of these names. */
+/** The jobs that somebody asks for, of those that are built in and those of your own. */
 export interface Wanted {
   builtIn: Job[];
-  own: 'all' | string[];
+  names: 'all' | string[];
 }
 
-export const all = (builtIn: Job[]): Wanted => ({ builtIn, own: 'all' });
-export const only = (builtIn: Job[], names: string[]): Wanted => ({
-  builtIn: builtIn.filter((job) => names.includes(job.name)),
-  own: names,
-});
+export const all = (builtIn: Job[]): Wanted => ({ builtIn, names: 'all' });
+export const only = (builtIn: Job[], names: string[]): Wanted => ({ builtIn, names });
 
 /**
  * One round trip tells everything a run must know before it begins. The lock belongs to the transaction that asks: it is
@@ -87,10 +84,11 @@ export const only = (builtIn: Job[], names: string[]): Wanted => ({
  */
 export async function readStanding(
   tx: Transaction,
-  { builtIn, own }: Wanted,
+  { builtIn, names }: Wanted,
   options: { at?: string | undefined; lock: boolean; dbZone: string },
 ): Promise<Found> {
-  const seldom = builtIn.filter((job) => !isEveryTick(job));
+  const asked = builtIn.filter(({ name }) => names === 'all' || names.includes(name));
+  const seldom = asked.filter((job) => !isEveryTick(job));
   const [found] = await tx.query<Answer>(
     `with run as materialized (
        select coalesce(:at::timestamptz, now()) as now, ${options.lock ? `pg_try_advisory_xact_lock(${LOCK_KEY})` : 'true'} as locked
@@ -113,24 +111,33 @@ export async function readStanding(
        ) as taken,
        exists (select from scheduler.failures) as "anyFailures", ${anyToCompare('now')} as "anyToCompare",
        (select coalesce(json_agg(c), '[]') from (${LATEST_CONTROLS}) as c) as controls,
-       ${CATALOG} as catalog, ${own.length === 0 ? "'[]'::json" : OWN_JOBS} as own
+       ${CATALOG} as catalog, ${OWN_JOBS} as own
      from run cross join minute`,
     {
       at: options.at ?? null,
       seldom: seldom.map((job) => job.name),
       every: seldom.map((job) => job.everyMinutes),
-      tables: tableNames(builtIn),
+      tables: tableNames(asked),
     },
   );
-  const ofOwn = found!.own.filter(({ name }) => own === 'all' || own.includes(name));
+  // A built-in job that works on tables which a file names is not looked for by the names of its own.
+  const used = found!.own.map(({ kept }) => kept?.uses?.job);
+  const isWanted = (name: string, uses?: string) =>
+    names === 'all' || names.includes(name) || (uses !== undefined && names.includes(uses));
   const jobs = [
-    ...builtIn.map((job) => standingOf(job, found!, options.dbZone)),
-    ...ofOwn.map((each) => standingOfOwn(each, found!)),
+    ...asked.filter(({ name }) => !used.includes(name)).map((job) => standingOf(job, found!, options.dbZone)),
+    ...found!.own
+      .filter(({ name, kept }) => isWanted(name, kept?.uses?.job))
+      .map((each) => standingOfOwn(each, found!, builtIn)),
   ];
   return { ...found!, jobs };
 }
 
-function standingOfOwn({ name, format, kept, powerless }: OwnAnswer, { taken, controls }: Answer): Standing {
+function standingOfOwn(
+  { name, format, kept, powerless }: OwnAnswer,
+  { taken, controls }: Answer,
+  builtIn: Job[],
+): Standing {
   if (format !== FORMAT)
     throw configurationError(
       `The job "${name}" is kept in format ${format}, and this version knows format ${FORMAT}. Run "scheduler apply" with the files of your jobs once, or a newer version of the program.`,
@@ -139,9 +146,13 @@ function standingOfOwn({ name, format, kept, powerless }: OwnAnswer, { taken, co
     throw configurationError(
       `The job "${name}" is not as "scheduler apply" writes it: somebody has changed the table scheduler.jobs. Run "scheduler apply" with the files of your jobs, or "scheduler jobs remove ${name}".`,
     );
-  const { job, found, dbZone } = kept;
+  const job = jobOf(kept, builtIn);
+  if (!job)
+    throw configurationError(
+      `The job "${name}" uses "${kept.uses!.job}", which is no built-in job of this version: run "scheduler apply" with files that fit it.`,
+    );
   const standing = { job, missing: [], control: latestControl(controls, name), slotTaken: taken.includes(name) };
-  return { ...standing, powerless, installed: install(job, { [job.table.name]: found }, dbZone) };
+  return { ...standing, powerless, installed: install(job, catalogOf(kept), kept.dbZone) };
 }
 
 function standingOf(job: Job, { taken, controls, catalog }: Answer, dbZone: string): Standing {

@@ -81,7 +81,7 @@ test('a channel name beyond 63 bytes is cut as LISTEN cuts it', async () => {
     activate: { ...activate, event: { ...(activate.event as Event), channels: [channel] } },
   };
   const listener = await listening(db, channel);
-  const result = await db.tick(START, { jobs: { builtIn: [{ ...packages, rules }], own: [] } });
+  const result = await db.tick(START, { jobs: { builtIn: [{ ...packages, rules }], names: 'all' } });
   await listener.end();
   assert.equal(result.exitCode, 0, JSON.stringify(result));
   assert.equal(listener.heard.length, 1);

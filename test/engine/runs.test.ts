@@ -76,7 +76,7 @@ test('an idle tick forgets old runs and events', async () => {
 
 test('a dry run tells what a job would do, also when its slot is taken', async () => {
   await using db = await database();
-  const jobs: Wanted = { builtIn: [{ ...packages, everyMinutes: 5 }], own: [] };
+  const jobs: Wanted = { builtIn: [{ ...packages, everyMinutes: 5 }], names: 'all' };
   await db.tick(START, { jobs });
   await due(db, 1);
   assert.equal((await db.tick(later(1), { jobs })).skipped.length, 1);
@@ -91,7 +91,7 @@ test('the lock of a run may be held for longer than the run may take, and a batc
       insert into public.seen values (current_setting('idle_in_transaction_session_timeout')) returning true $$`);
   await due(db, 1);
   const rule = { due: AT_ONCE, where: { 'it is noted': 'public.note()' }, set: { updated_at: 'now' } };
-  await db.tick(START, { jobs: { builtIn: [{ ...packages, rules: { rule } }], own: [] }, timeoutSeconds: 120 });
+  await db.tick(START, { jobs: { builtIn: [{ ...packages, rules: { rule } }], names: 'all' }, timeoutSeconds: 120 });
   assert.deepEqual(
     (await db.query('select distinct timeout from seen order by 1')).map(({ timeout }) => timeout),
     ['1min', '3min'],

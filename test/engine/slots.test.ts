@@ -10,7 +10,7 @@ import { database, type TestDatabase, type TickOptions } from '../support/harnes
 
 const everyFive: Job = { ...packages, everyMinutes: 5 };
 const fiveMinutely = (db: TestDatabase, at: string, options: TickOptions = {}) =>
-  db.tick(at, { jobs: { builtIn: [everyFive], own: [] }, ...options });
+  db.tick(at, { jobs: { builtIn: [everyFive], names: 'all' }, ...options });
 
 test('a job with a cadence of five minutes runs once a slot, however cron jitters', async () => {
   await using db = await database();

@@ -1,7 +1,7 @@
 import { isZone, type Settings } from '../../base/config.ts';
 import type { Installed } from '../../job/compile.ts';
-import { indexesOf, onceName } from '../../job/indexes.ts';
-import { type Catalog, tablesOf } from '../../job/tables.ts';
+import { indexesOf } from '../../job/indexes.ts';
+import { type Catalog, onceName, tablesOf } from '../../job/tables.ts';
 import { type Exam, failed, migrate, ok, quoteName, type Result } from './finding.ts';
 
 /** The indexes that "scheduler migrate" puts beside the application's tables. */
@@ -24,7 +24,7 @@ function wantedBy({ job }: Installed, catalog: Catalog, { timezone, dbTimezone }
       ...indexesOf(job, table, catalog, { zone: timezone, dbZone: dbTimezone }).map((index) => ({
         ...{ ...index, once: null },
       })),
-      ...(table.once ?? []).map((once) => ({ name: onceName(table, once), definition: null, once })),
+      ...(table.once ?? []).map((once) => ({ name: onceName(found, once), definition: null, once })),
     ];
     return indexes.map((index) => ({ schema, on: table.name, oid, ...index }));
   });

@@ -11,8 +11,7 @@ import {
   type TableName,
   type Tables,
 } from '../../job/define.ts';
-import { NOW, quoteText } from '../../job/expressions.ts';
-import { onceName } from '../../job/indexes.ts';
+import { NOW } from '../../job/expressions.ts';
 import { RADCHECK, RADREPLY } from './radius/tables.ts';
 import { newPassword, newUsername } from './secrets.ts';
 import { RADIUS_SETTINGS } from './settings.ts';
@@ -30,13 +29,8 @@ const countedBefore = (t: Tables, column: string, what: string) => `
    order by d.provisioned_at limit 1)`;
 
 /** Asked once a batch. If indexes guarantee it, no payment needs a look for others like it. */
-const storedOnce = (t: Tables) => {
-  const once = PAYMENTS.once!.map(
-    (column) =>
-      `scheduler.stored_once('${onceName(PAYMENTS, column)}', '${t.payments.oid}'::regclass, ${quoteText(t.payments.name(column))})`,
-  );
-  return `(select ${once.join(' and ')})`;
-};
+const storedOnce = (t: Tables) =>
+  `(select ${PAYMENTS.once!.map((column) => t.payments.storedOnce(column)).join(' and ')})`;
 
 const wrong = (t: Tables) => `nullif(coalesce(
   case when coalesce(btrim(r.phone_number::text), '') = '' then 'it has no phone number' end,

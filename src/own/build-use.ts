@@ -1,0 +1,254 @@
+import { nearest } from '../base/nearest.ts';
+import { type Installed, indexable, install } from '../job/compile.ts';
+import type { Job, Table } from '../job/define.ts';
+import { namesIn, quoteText } from '../job/expressions.ts';
+import { type Laid, lay, type Use } from '../job/lay.ts';
+import { type Catalog, columnsNeeded, familyOf, keyOf, storedName, tablesOf } from '../job/tables.ts';
+import { namesOf, TIMES } from '../job/writing.ts';
+import type { OwnJob, OwnUse, Path, UsedTable } from './definition.ts';
+import { columnOf, noColumn } from './due.ts';
+import { type Building, type Built, type Making, read } from './making.ts';
+import type { Seen } from './server.ts';
+
+/** Makes of "uses" in a file a built-in job on the application's tables, and says what does not fit. */
+
+/** A table of the job, and what the file says of it. */
+export interface Place {
+  table: Table;
+  said: UsedTable;
+  path: Path;
+  seen: Seen;
+  building: Building;
+  /** Columns of the job with an expression that may fail for some values. */
+  unsafe: Set<string>;
+}
+
+const NONE: UsedTable = { columns: {}, where: {}, insert: {}, set: {} };
+
+export const isUse = (own: OwnJob): own is OwnJob & { uses: OwnUse } => own.uses !== undefined;
+
+/** What the file says of each table of the job. */
+export function saidOf(own: OwnJob & { uses: OwnUse }, builtIn: Job): { table: Table; said: UsedTable; path: Path }[] {
+  const { id, where, uses } = own;
+  return tablesOf(builtIn).map((table) =>
+    table === builtIn.table
+      ? { table, said: { ...NONE, ...uses.main, ...(id !== undefined && { id }), where, table: own.table }, path: [] }
+      : { table, said: uses.tables[table.name] ?? NONE, path: ['tables', table.name] },
+  );
+}
+
+/** How the file lays one table over the application's. Call it as the owner of that. */
+export async function layTable(own: OwnJob, place: Place, built: Making['built']): Promise<Laid> {
+  const { table, said, path, seen, building } = place;
+  const making = { own, types: seen.columns, table: seen, building, built } as Making;
+  const laid: Laid = { columns: {} };
+  if (said.id !== undefined) {
+    if (said.id in seen.columns) laid.columns[keyOf(table)] = { is: said.id };
+    else building.fault([...path, 'id'], noColumn(said.id, seen.columns));
+  }
+  for (const [name, sql] of Object.entries(said.columns)) {
+    const here = [...path, 'columns', name];
+    if (name in table.columns) laid.columns[name] = (await layColumn(making, place, name, sql, here)) ?? {};
+    else building.fault(here, noColumn(name, table.columns as never).replace('the table', `"${table.name}"`));
+  }
+  // The application keeps no such times: then nobody does.
+  for (const name of TIMES)
+    if (name in table.columns && !(name in said.columns) && !(name in seen.columns))
+      laid.columns[name] = { absent: 'timestamptz' };
+  const conditions: string[] = [];
+  for (const [name, sql] of Object.entries(said.where)) {
+    const here = [...path, 'where', ...(name === sql ? [] : [name])];
+    const reading = await read(making, sql, here);
+    if (reading && reading.type !== 'boolean') building.fault(here, 'a condition is true or false');
+    else if (reading && !reading.isSafe)
+      building.fault(here, 'it says which rows there are, in indexes too: it reads the row alone and cannot fail');
+    else if (reading) conditions.push(`(${reading.sql})`);
+  }
+  if (conditions.length > 0) laid.where = conditions.join(' and ');
+  for (const key of ['insert', 'set'] as const) {
+    const values = await valuesOf(making, said[key], [...path, key]);
+    if (Object.keys(values).length > 0) laid[key] = values;
+  }
+  return laid;
+}
+
+async function layColumn(
+  making: Making,
+  { table, seen, building, unsafe }: Place,
+  name: string,
+  sql: string | null,
+  path: Path,
+) {
+  const column = table.columns[name]!;
+  const wanted = column.kind === 'instant' ? 'timestamptz' : column.kind === 'day' ? 'date' : column.type;
+  if (sql === null) return { absent: column.like ? (seen.columns.id ?? wanted) : wanted.split(' ')[0]! };
+  const is = columnOf(sql);
+  if (is !== undefined && is in seen.columns) return { is };
+  if (is !== undefined) return void building.fault(path, noColumn(is, seen.columns));
+  const reading = await read(making, sql, path);
+  if (!reading) return undefined;
+  if (!reading.isSafe) unsafe.add(name);
+  const isTime = /^timestamp/.test(reading.type);
+  if (!fits(reading.type, wanted) && !(isTime && column.kind === 'day') && !column.like && column.kind !== 'key')
+    return void building.fault(path, `"${name}" is of type ${wanted} for the job, and this is of type ${reading.type}`);
+  const inZone = `(${reading.sql}) at time zone ${quoteText(building.dbZone)}`;
+  if (isTime && column.kind === 'day')
+    return { reads: reading.type.includes('without') ? `(${reading.sql})::date` : `(${inZone})::date` };
+  return { reads: isTime && reading.type.includes('without') && column.kind === 'instant' ? inZone : reading.sql };
+}
+
+const fits = (type: string, wanted: string) =>
+  familyOf(type) === familyOf(wanted) || familyOf(type) === -1 || familyOf(wanted) === -1;
+
+/** New values of columns that the job itself does not know. */
+async function valuesOf(making: Making, values: Record<string, string>, path: Path): Promise<Record<string, string>> {
+  const { building, table } = making;
+  const all: Record<string, string> = {};
+  for (const [column, sql] of Object.entries(values)) {
+    const here = [...path, column];
+    if (!(column in table.columns)) building.fault(here, noColumn(column, table.columns));
+    else if (table.generated.includes(column))
+      building.fault(here, `the column "${column}" is generated: nobody can set it`);
+    else {
+      const reading = await read(making, sql, here, { column, words: ['now'] });
+      if (reading) all[column] = reading.sql.replace(/\bnow\b(?!\()/g, ':now::timestamptz');
+    }
+  }
+  return all;
+}
+
+export interface Using {
+  use: Use;
+  job: Job;
+  places: Map<string, Place>;
+  /** The tables as they will be, when all is added. */
+  after: Catalog;
+}
+
+/** What does not fit of the whole: columns that are nowhere, that cannot be written, and rows that cannot be inserted. */
+export function checkFit(
+  own: OwnJob,
+  using: Using,
+  fault: (path: Path, message: string) => void,
+): Installed | undefined {
+  const { job, after, places } = using;
+  let isWhole = true;
+  const refuse = (path: Path, message: string) => {
+    isWhole = false;
+    fault(path, message);
+  };
+  const writes = writesOf(job, after);
+  for (const table of tablesOf(job)) {
+    const place = places.get(table.name);
+    if (place) checkColumns(table, place, writes.get(table.name) ?? new Set(), refuse);
+  }
+  if (!isWhole) return undefined;
+  const installed = install(job, after, '');
+  checkIndexed(own, job, using, refuse);
+  for (const [name, place] of places) {
+    const table = tablesOf(job).find((each) => each.name === name)!;
+    if (installed.rights.get(name)?.has('insert')) checkInsert(table, place, installed.writes.get(name)!, refuse);
+  }
+  return isWhole ? installed : undefined;
+}
+
+/** The columns that the job writes, as far as its SQL can be made from columns that are not all there. */
+function writesOf(job: Job, after: Catalog): Map<string, Set<string>> {
+  const whole: Catalog = {};
+  for (const table of tablesOf(job)) {
+    const types = Object.entries(table.columns).map(([name, { type }]) => [storedName(table, name), type]);
+    const found = after[table.name]!;
+    whole[table.name] = { ...found, columns: { ...Object.fromEntries(types), ...found.columns } };
+  }
+  return install(job, whole, 'UTC').writes;
+}
+
+function checkColumns(
+  table: Table,
+  { said, path, seen }: Place,
+  writes: Set<string>,
+  refuse: (path: Path, message: string) => void,
+): void {
+  const place = `${seen.schema}.${seen.name}`;
+  for (const name of columnsNeeded(table)) {
+    const { reads, absent, type, kind, like } = table.columns[name]!;
+    const here = [...path, 'columns', ...(name in said.columns ? [name] : [])];
+    const stored = storedName(table, name);
+    const is = seen.columns[stored];
+    const mustWrite = writes.has(name) && !TIMES.includes(name);
+    if (mustWrite && reads !== undefined)
+      refuse(here, `the job writes "${name}": name a column of ${place} for it, not an expression`);
+    else if (mustWrite && absent !== undefined)
+      refuse(here, `the job writes "${name}": name a column of ${place} for it, or leave it out, and it is added`);
+    else if (writes.has(name) && seen.generated.includes(stored))
+      refuse(here, `the job writes "${name}", and the column "${stored}" of ${place} is generated`);
+    else if ((reads ?? absent) !== undefined) continue;
+    else if (is === undefined && !writes.has(name) && !isKept(table, name))
+      refuse(
+        here,
+        `${place} has no column "${name}"${hint(name, seen)}: say under "columns" what it is there, ${name}: COLUMN, an expression, or null if there is no such thing`,
+      );
+    else if (
+      is !== undefined &&
+      kind !== 'key' &&
+      !like &&
+      !fits(is, type) &&
+      !(kind === 'day' && /^timestamp/.test(is))
+    )
+      refuse(
+        here,
+        `"${stored}" of ${place} is of type ${is}, and the job takes it for ${type}: write an expression, ${name}: …`,
+      );
+  }
+}
+
+const hint = (name: string, { columns }: Seen) => {
+  const meant = nearest(name, Object.keys(columns));
+  return meant ? ` ("${meant}" is near)` : '';
+};
+
+/** A column that the scheduler keeps for itself. */
+export const isKept = (table: Table, name: string): boolean =>
+  /kept by the scheduler/.test(table.columns[name]?.comment ?? '') || table.columns[name]?.safeToAdd === true;
+
+/** What an index holds must not fail: it would make the application's own insert fail. */
+function checkIndexed(own: OwnJob, job: Job, { places, after }: Using, refuse: (path: Path, message: string) => void) {
+  const { path, said, unsafe } = places.get(job.table.name)!;
+  const tables = namesOf(job, after, { dbZone: 'UTC' });
+  const indexed = Object.values(job.rules)
+    .filter(({ row }) => !row)
+    .flatMap((rule) => [rule.due, ...indexable(rule, tables, own.name)]);
+  for (const name of namesIn(indexed.join(' , '), Object.keys(said.columns))) {
+    if (unsafe.has(name))
+      refuse(
+        [...path, 'columns', name],
+        `an index is built on "${name}", and this may fail for some values, or answer another thing tomorrow: keep it in a column, a generated one for instance, and name that`,
+      );
+  }
+}
+
+/** Columns that must have a value, and get none. */
+function checkInsert(
+  table: Table,
+  { seen, path, said }: Place,
+  writes: Set<string>,
+  refuse: (path: Path, message: string) => void,
+): void {
+  const given = new Set([...writes, ...TIMES, keyOf(table)].map((name) => storedName(table, name)));
+  for (const [column, hasDefault] of Object.entries(seen.notNull))
+    if (!hasDefault && !given.has(column) && !(column in said.insert) && !seen.generated.includes(column))
+      refuse(
+        [...path, 'insert'],
+        `a row that the job inserts into ${seen.schema}.${seen.name} has no "${column}", which is not null and has no default: say under "insert" what it is, ${column}: EXPRESSION`,
+      );
+}
+
+export const builtOf = (own: OwnJob, job: Job, seen: Seen, notes: Making['built']): Built => ({
+  ...notes,
+  table: seen,
+  job: {
+    ...{ name: own.name, summary: own.summary ?? job.summary, everyMinutes: own.everyMinutes, order: job.order },
+    table: { name: job.table.name, recognisedBy: [], key: keyOf(job.table), columns: {} },
+    rules: {},
+  },
+});
