@@ -77,7 +77,7 @@ export class Database {
   }
 
   /** Everything inside happens in one transaction that is rolled back at the end. */
-  async rehearse<T>(work: () => Promise<T>): Promise<T> {
+  async rehearse<T>(work: () => Promise<T>, options: TransactionOptions = {}): Promise<T> {
     const undone = new Error('rolled back, as a dry run is');
     let result: { value: T } | undefined;
     try {
@@ -85,7 +85,7 @@ export class Database {
         this.#rehearsal = tx;
         result = { value: await work() };
         throw undone;
-      }, {});
+      }, options);
     } catch (error) {
       if (error !== undone) throw error;
     } finally {
@@ -94,7 +94,7 @@ export class Database {
     return result!.value;
   }
 
-  /** The bare client, for what is more than transactions: LISTEN, migrations. */
+  /** The bare client, for what is more than transactions: LISTEN, say. */
   async client(): Promise<pg.Client> {
     if (this.#client && !this.#broken) return this.#client;
     await this.close();

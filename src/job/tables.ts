@@ -47,12 +47,16 @@ export const tableNames = (jobs: Job[]): string[] => [...new Set(jobs.flatMap(ta
 
 /** The tables and columns that a job needs and this database does not have. */
 export const missingFrom = (job: Job, catalog: Catalog): string[] =>
-  tablesOf(job).flatMap(({ name, columns, needs }) => {
-    const found = catalog[name];
-    if (!found) return [name];
-    const needed = needs ?? Object.keys(columns).filter((column) => !columns[column]!.newTableOnly);
-    return needed.filter((column) => !(column in found.columns)).map((column) => `${name}.${column}`);
+  tablesOf(job).flatMap((table) => {
+    const found = catalog[table.name];
+    return found ? missingColumns(table, found).map((column) => `${table.name}.${column}`) : [table.name];
   });
+
+/** The columns that a job needs of a table. */
+export const missingColumns = ({ columns, needs }: Table, found: Found): string[] =>
+  (needs ?? Object.keys(columns).filter((column) => !columns[column]!.newTableOnly)).filter(
+    (column) => !(column in found.columns),
+  );
 
 export const isRecognised = (table: Table, found: Found): boolean =>
   table.recognisedBy.every((name) => name in found.columns);
