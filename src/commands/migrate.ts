@@ -90,6 +90,9 @@ function whyNot({ job, obstacles }: NotInstalled): string {
     const lacks = other.columns.length > 0 ? ` (${other.columns.join(', ')} missing)` : '';
     return `its table ${other.table} belongs to something else${lacks}, and was left alone; ${uses} your own.`;
   }
+  const rest = obstacles.flatMap(({ is, table }) => (is === 'rest' ? [table] : []));
+  if (rest.length > 0)
+    return `there is no table ${rest.join(', ')}, while others of the same program are there; load the rest of its schema, or ${uses} your own.`;
   const absent = obstacles.map(({ table }) => table);
   const present = tablesOf(job).flatMap(({ name, ours }) => (absent.includes(name) || ours ? [] : [name]));
   const beside = present.length > 0 ? ` beside ${present.join(', ')}` : '';

@@ -240,7 +240,8 @@ async function rehearsed<T>(tx: Transaction, work: (tx: Transaction) => Promise<
     await tx.query('release savepoint rehearsed');
     return result;
   } catch (error) {
-    if (sqlState(error)) await tx.query('rollback to savepoint rehearsed');
+    // Also what is no word of the server's: a real transaction would be undone by it, too.
+    if (!(error instanceof ConnectionLost)) await tx.query('rollback to savepoint rehearsed');
     throw error;
   }
 }

@@ -37,8 +37,11 @@ interface Adopting extends Making {
 /** Why a job cannot be installed. */
 export interface Obstacle {
   table: string;
-  /** "other": what has the name is something else, or lacks these columns, which are never added. */
-  is: 'absent' | 'other';
+  /**
+   * "other": what has the name is something else, or lacks these columns, which are never added. "rest": of another program's
+   * tables, which come all together, some are there and not this one.
+   */
+  is: 'absent' | 'other' | 'rest';
   columns: string[];
 }
 
@@ -84,7 +87,8 @@ async function obstaclesTo({ tx, job, catalog }: Adopting, create: boolean): Pro
       const columns = await lackingFrom(tx, job, table, found);
       if (columns) all.push({ table: name, is: 'other', columns });
     } else if (await isTaken(tx, [name])) all.push({ table: name, is: 'other', columns: [] });
-    else if (!mayMake || (await isTaken(tx, unless))) all.push({ table: name, is: 'absent', columns: [] });
+    else if (await isTaken(tx, unless)) all.push({ table: name, is: 'rest', columns: [] });
+    else if (!mayMake) all.push({ table: name, is: 'absent', columns: [] });
   }
   return all;
 }

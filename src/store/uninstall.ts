@@ -105,6 +105,7 @@ async function drop(tx: Transaction, added: Added): Promise<Pick<Step, 'does' | 
   try {
     await asOwner(tx, { owner }, async () => {
       if (what === 'table' && !comment.includes(MADE_FOR_ITSELF)) {
+        await tx.query(`lock table ${place} in access exclusive mode`);
         const [full] = await tx.query(`select from ${place} limit 1`);
         if (full) answer = { does: 'keep', note: 'it holds rows of a business' };
       }

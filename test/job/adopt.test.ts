@@ -465,8 +465,11 @@ test('a table that cannot be adopted is one sentence with table, column and what
   ] as const) {
     await db.query(spoil);
     await db.query('drop index vouchers_to_expire');
+    const dry = await db.cli(['migrate', '--dry-run']);
     const { code, err } = await db.cli(['migrate']);
     assert.deepEqual([code, err.trimEnd().split('\n').length], [said ? 78 : 0, 1], err);
+    assert.deepEqual([dry.code, dry.err], [code, err]);
+    assert.match(dry.out, /^would build the index public\.vouchers_to_expire$/m);
     if (said) assert.match(err, said);
     assert.equal((await db.query(`select from pg_class where relname = 'vouchers_to_expire'`)).length, 1);
     await db.query(mend);
