@@ -40,7 +40,8 @@ function commands(jobs: Job[]): Record<string, Record<string, Make>> {
       'activate-now': async () => (await import('./commands/activate-now.ts')).activateNowCommand(),
     },
     'Setting up and trying out:': {
-      migrate: async () => (await import('./commands/migrate.ts')).migrateCommand(),
+      migrate: async () => (await import('./commands/migrate.ts')).migrateCommand(jobs),
+      uninstall: async () => (await import('./commands/uninstall.ts')).uninstallCommand(),
       prune: async () => (await import('./commands/prune.ts')).pruneCommand(),
       embedded: async () => (await import('./commands/embedded.ts')).embeddedCommand(),
       demo: async () => (await import('./commands/demo.ts')).demoCommand(),

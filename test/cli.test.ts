@@ -10,13 +10,13 @@ import { cli, database, type Finished, finished, LAUNCHER } from './support/harn
 
 const OWN = [
   ...['tick', 'status', 'next', 'explain', 'history', 'events', 'failures', 'listen', 'start', 'stop', 'activate-now'],
-  ...['migrate', 'prune', 'embedded', 'demo', 'install', 'completion', 'man'],
+  ...['migrate', 'uninstall', 'prune', 'embedded', 'demo', 'install', 'completion', 'man'],
 ];
 /** They have nothing to do with a database that somebody names. */
 const WITHOUT_DATABASE = ['embedded', 'demo', 'install', 'completion', 'man'];
 const commands = async () => [...OWN, ...(await loadJobs()).map((job) => job.name)];
 /** What a command does not go without. */
-const NEEDED: Record<string, string[]> = { stop: ['--reason', 'x'], explain: ['packages', '1'] };
+const NEEDED: Record<string, string[]> = { stop: ['--reason', 'x'], explain: ['packages', '1'], uninstall: ['--yes'] };
 
 /** Asserts the exit code, and that what was said is sentences for an operator and nothing else. */
 function refused({ code, out, err }: Finished, expected: number, ...said: RegExp[]): void {
@@ -268,7 +268,7 @@ test('a server that refuses the role, the password or the database exits 78, and
 
 test('a schema that was never made, or is too old, is a sentence with exit code 78 for every command', async () => {
   await using db = await database({ empty: true });
-  const all = (await commands()).filter((name) => !['migrate', ...WITHOUT_DATABASE].includes(name));
+  const all = (await commands()).filter((name) => !['migrate', 'uninstall', ...WITHOUT_DATABASE].includes(name));
   const args = (name: string) => [name, ...(NEEDED[name] ?? [])];
   for (const name of all) {
     const none = /The schema "scheduler" is not in this database\. Run "scheduler migrate" once/;

@@ -39,7 +39,7 @@ export function demoCommand(): Command {
 
 async function narrate(context: Context): Promise<void> {
   const { db, settings, jobs } = context;
-  await migrate(db, settings, jobs, () => {});
+  await migrate({ db, settings, jobs, create: jobs.map(({ name }) => name), report: () => {} });
   const [clock] = await db.query('select now()::text as now');
   for (const { fill } of SAMPLES) await asApplication(db, fill, clock);
 
@@ -150,7 +150,8 @@ function printNextSteps(keep: boolean): void {
   print('\nWith a database of your own:\n');
   printCommands({
     'export DATABASE_URL=postgresql://user:password@host/db': 'saying where it is',
-    'scheduler migrate': 'making or adopting the tables',
+    'scheduler migrate --dry-run': 'what it would add to tables that it knows',
+    'scheduler migrate': 'adding it; "--create JOB" makes tables, too',
     'scheduler tick --dry-run': 'what a tick would do; nothing is kept',
     'scheduler install --cron': 'the line that a crontab needs',
   });

@@ -9,7 +9,7 @@ export function embeddedCommand(): Command {
   return command('embedded', 'a PostgreSQL server of your own, to try things out', {
     examples: [
       'scheduler embedded start',
-      'scheduler migrate --embedded',
+      'scheduler migrate --embedded --create all',
       'psql "$(scheduler embedded url)"',
       'scheduler embedded stop',
     ],
@@ -30,7 +30,7 @@ const ACTIONS = {
     const { url, dir } = await askEmbedded(({ startServer, defaultDir }) => startServer({ dir: defaultDir() }));
     print(`The embedded server runs in ${dir}.`);
     print(url);
-    print('Give --embedded to any command to use it, "scheduler migrate --embedded" first.');
+    print('Give --embedded to any command to use it, "scheduler migrate --embedded --create all" first.');
   },
 
   async stop(): Promise<void> {

@@ -1,56 +1,100 @@
-import type { Command } from 'commander';
-import { EXIT, type ExitCode } from '../base/errors.ts';
-import { print, printJson, printTable } from '../base/output.ts';
+import { type Command, Option } from 'commander';
+import { EXIT, type ExitCode, usageError } from '../base/errors.ts';
+import { nearest } from '../base/nearest.ts';
+import { print, printJson, printTable, say } from '../base/output.ts';
 import type { Context } from '../context.ts';
 import { explainFaultOfCommand } from '../engine/faults.ts';
-import { migrate, migrationStates } from '../store/migrate.ts';
-import { all, readStanding } from '../store/runs.ts';
+import type { Job } from '../job/define.ts';
+import { tablesOf } from '../job/tables.ts';
+import { migrate, migrationStates, type NotInstalled } from '../store/migrate.ts';
 import { command, type Options, withDatabase } from './command.ts';
+import { type StepOptions, telling } from './steps.ts';
 
-export function migrateCommand(): Command {
-  return command('migrate', 'make the schema "scheduler", and make or adopt the tables that the jobs work on', {
-    examples: ['scheduler migrate', 'scheduler migrate --status'],
+interface MigrateOptions extends StepOptions {
+  status?: boolean;
+  create?: string[];
+}
+
+const ALL = 'all';
+
+export function migrateCommand(jobs: Job[]): Command {
+  return command('migrate', 'make the schema "scheduler", and fit the tables that the jobs know', {
+    examples: [
+      'scheduler migrate --dry-run',
+      'scheduler migrate',
+      'scheduler migrate --create vouchers packages',
+      'scheduler migrate --create all',
+      'scheduler migrate --status',
+    ],
     exits: { [EXIT.rowsFailed]: 'with --status: migrations are missing' },
   })
+    .addOption(
+      new Option('--create <job...>', 'make the tables of these jobs, too, where there are none').argParser(
+        jobsToCreate(jobs),
+      ),
+    )
+    .option('--dry-run', 'say what it would do; change nothing')
     .option('--status', 'only show which migrations are applied')
     .option('--json', 'print the result as JSON')
     .action(
-      withDatabase<Options & { status?: boolean }>((context, options) =>
+      withDatabase<MigrateOptions>((context, options) =>
         options.status ? showStates(context, options) : bringUpToDate(context, options),
       ),
     );
 }
 
+function jobsToCreate(jobs: Job[]) {
+  const choices = [ALL, ...jobs.map(({ name }) => name)];
+  const parse = (name: string, before: string[] = []): string[] => {
+    if (choices.includes(name)) return [...before, name];
+    const near = nearest(name, choices);
+    const meant = near ? `did you mean "${near}"? Valid` : 'valid';
+    throw usageError(`"${name}" is not a built-in job; ${meant}: ${choices.join(', ')}.`);
+  };
+  return Object.assign(parse, { choices });
+}
+
 async function showStates({ db }: Context, { json }: Options): Promise<ExitCode> {
-  const states = await migrationStates(db);
+  const states = (await migrationStates(db)).map(({ file: _, ...state }) => state);
   const rows = states.map(({ id, name, applied }) => [`${id}_${name}`, applied ? 'yes' : 'no']);
   if (json) printJson(states);
   else printTable(['migration', 'applied'], rows);
   return states.every(({ applied }) => applied) ? EXIT.done : EXIT.rowsFailed;
 }
 
-async function bringUpToDate({ db, settings, jobs }: Context, { json }: Options): Promise<ExitCode> {
-  const applied: string[] = [];
-  await migrate(db, settings, jobs, (step) => applied.push(step)).catch((error) => {
-    throw explainFaultOfCommand(error);
+async function bringUpToDate({ db, settings, jobs }: Context, options: MigrateOptions): Promise<ExitCode> {
+  const asked = options.create ?? [];
+  const create = asked.includes(ALL) ? jobs.map(({ name }) => name) : asked;
+  const { steps, result } = await telling(options, async (report) => {
+    const work = () => migrate({ db, settings, jobs, create, report });
+    const left = await (options.dryRun ? db.rehearse(work, { unbounded: true }) : work()).catch((error) => {
+      throw explainFaultOfCommand(error);
+    });
+    return { notInstalled: left.map((each) => ({ job: each.job.name, why: whyNot(each) })) };
   });
-  const standing = await db.transaction((tx) =>
-    readStanding(tx, all(jobs), { lock: false, dbZone: settings.dbTimezone }),
-  );
-  const notInstalled = standing.jobs
-    .filter(({ missing }) => missing.length > 0)
-    .map(({ job, missing }) => ({ job: job.name, missing }));
-  if (json) {
-    printJson({ applied, notInstalled });
-    return EXIT.done;
+  if (!options.json) {
+    if (options.dryRun) print(steps.length > 0 ? 'Nothing is changed: this was a dry run.' : 'There is nothing to do.');
+    else
+      print(
+        steps.length > 0 ? 'The schema is up to date.' : 'The schema was up to date; tables and indexes were checked.',
+      );
+    for (const { job, why } of result.notInstalled) say(`${job} is not installed: ${why}`);
   }
-  for (const step of applied) print(step);
-  print(
-    applied.length > 0 ? 'The schema is up to date.' : 'The schema was up to date; tables and indexes were checked.',
-  );
-  for (const { job, missing } of notInstalled) {
-    const whose = `its table belongs to something else (${missing.join(', ')} missing)`;
-    print(`${job} is not installed: ${whose}, and was left alone.`);
+  return result.notInstalled.some(({ job }) => asked.includes(job)) ? EXIT.configuration : EXIT.done;
+}
+
+function whyNot({ job, obstacles }: NotInstalled): string {
+  const uses = `a jobs file with "uses: ${job.name}" names`;
+  const other = obstacles.find((each) => each.is === 'other');
+  if (other) {
+    const lacks = other.columns.length > 0 ? ` (${other.columns.join(', ')} missing)` : '';
+    return `its table ${other.table} belongs to something else${lacks}, and was left alone; ${uses} your own.`;
   }
-  return EXIT.done;
+  const rest = obstacles.flatMap(({ is, table }) => (is === 'rest' ? [table] : []));
+  if (rest.length > 0)
+    return `there is no table ${rest.join(', ')}, while others of the same program are there; load the rest of its schema, or ${uses} your own.`;
+  const absent = obstacles.map(({ table }) => table);
+  const present = tablesOf(job).flatMap(({ name, ours }) => (absent.includes(name) || ours ? [] : [name]));
+  const beside = present.length > 0 ? ` beside ${present.join(', ')}` : '';
+  return `there is no table ${absent.join(', ')}${beside}; "scheduler migrate --create ${job.name}" makes ${absent.length > 1 ? 'them' : 'it'}, and ${uses} your own.`;
 }

@@ -77,7 +77,7 @@ export class Database {
   }
 
   /** Everything inside happens in one transaction that is rolled back at the end. */
-  async rehearse<T>(work: () => Promise<T>): Promise<T> {
+  async rehearse<T>(work: () => Promise<T>, options: TransactionOptions = {}): Promise<T> {
     const undone = new Error('rolled back, as a dry run is');
     let result: { value: T } | undefined;
     try {
@@ -85,7 +85,7 @@ export class Database {
         this.#rehearsal = tx;
         result = { value: await work() };
         throw undone;
-      }, {});
+      }, options);
     } catch (error) {
       if (error !== undone) throw error;
     } finally {
@@ -94,7 +94,7 @@ export class Database {
     return result!.value;
   }
 
-  /** The bare client, for what is more than transactions: LISTEN, migrations. */
+  /** The bare client, for what is more than transactions: LISTEN, say. */
   async client(): Promise<pg.Client> {
     if (this.#client && !this.#broken) return this.#client;
     await this.close();
@@ -240,7 +240,8 @@ async function rehearsed<T>(tx: Transaction, work: (tx: Transaction) => Promise<
     await tx.query('release savepoint rehearsed');
     return result;
   } catch (error) {
-    if (sqlState(error)) await tx.query('rollback to savepoint rehearsed');
+    // Also what is no word of the server's: a real transaction would be undone by it, too.
+    if (!(error instanceof ConnectionLost)) await tx.query('rollback to savepoint rehearsed');
     throw error;
   }
 }

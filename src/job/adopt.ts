@@ -4,12 +4,13 @@ import { IS_OPENED, named, OPENED, PIN, SCHEMAS } from '../db/search-path.ts';
 import type { Job, Table } from './define.ts';
 import { quoteName, quoteText } from './expressions.ts';
 import { ensureIndex, ensureOnce, ensureUnique, indexesOf, type Making, type Zones } from './indexes.ts';
+import { ADDED, MADE, MADE_FOR_ITSELF, marked, type Report } from './steps.ts';
 import {
   type Catalog,
   type Found,
   isRecognised,
   keyOf,
-  missingFrom,
+  missingColumns,
   qualified,
   readCatalog,
   storedName,
@@ -34,22 +35,34 @@ interface Adopting extends Making {
   catalog: () => Promise<Catalog>;
 }
 
+/** Why a job cannot be installed. */
+export interface Obstacle {
+  table: string;
+  /**
+   * "other": what has the name is something else, or lacks these columns, which are never added. "rest": of another program's
+   * tables, which come all together, some are there and not this one.
+   */
+  is: 'absent' | 'other' | 'rest';
+  columns: string[];
+}
+
 /**
- * Makes the tables of a job, or makes tables of that kind fit: missing columns and indexes. A table of the name that is
- * something else is left alone. Everything happens as the owner of the table, so that what its owner put there, a trigger
- * say, gains nothing when a superuser migrates.
+ * Makes the tables of a job fit: missing columns and indexes. Tables of a business are made only if `create` says so. Where a
+ * table is not there, or is something else, nothing is put beside it, and the answer says so. Everything happens as the owner
+ * of the table, so that what its owner put there, a trigger say, gains nothing when a superuser migrates.
  */
-export async function adopt(tx: Transaction, job: Job, zones: Zones, report: Making['report']): Promise<void> {
+export async function adopt(
+  tx: Transaction,
+  job: Job,
+  { create, zones, report }: { create: boolean; zones: Zones; report: Report },
+): Promise<Obstacle[]> {
   const columns = tablesOf(job).flatMap((table) => Object.values(table.columns));
   const names = [...new Set([...tableNames([job]), ...columns.flatMap(({ like }) => like?.table ?? [])])];
   const adopting = { tx, job, zones, report, catalog: () => readCatalog(tx, names) };
-  for (const table of tablesOf(job)) {
-    const fits = await adoptTable(adopting, table);
-    // Nothing is put beside a table that is something else.
-    if (!fits && table === job.table) return;
-  }
+  const obstacles = await obstaclesTo(adopting, create);
+  if (obstacles.length > 0) return obstacles;
+  for (const table of tablesOf(job)) await adoptTable(adopting, table);
   const catalog = await adopting.catalog();
-  if (missingFrom(job, catalog).length > 0) return;
   await tx.query(REMEMBER, {
     adopted: JSON.stringify(tablesOf(job).map(({ name }) => ({ name, schema: catalog[name]!.schema }))),
   });
@@ -61,23 +74,47 @@ export async function adopt(tx: Transaction, job: Job, zones: Zones, report: Mak
   }
   const begin = job.begin?.(namesOf(job, catalog, { dbZone: zones.dbZone }));
   if (begin) await tx.query(begin, { ...zones, tenant: await schemaHere(tx), now: NOW });
+  return [];
 }
 
-/** Whether there is a table that fits afterwards, as far as it can be seen from its columns. */
-async function adoptTable(adopting: Adopting, table: Table): Promise<boolean> {
+async function obstaclesTo({ tx, job, catalog }: Adopting, create: boolean): Promise<Obstacle[]> {
+  const all: Obstacle[] = [];
+  const present = await catalog();
+  for (const table of tablesOf(job)) {
+    const { name, unless = [] } = table;
+    const found = present[name];
+    const mayMake = create || (table.ours && table !== job.table);
+    if (found) {
+      const columns = await lackingFrom(tx, job, table, found);
+      if (columns) all.push({ table: name, is: 'other', columns });
+    } else if (await isTaken(tx, [name])) all.push({ table: name, is: 'other', columns: [] });
+    else if (await isTaken(tx, unless)) all.push({ table: name, is: 'rest', columns: [] });
+    else if (!mayMake) all.push({ table: name, is: 'absent', columns: [] });
+  }
+  return all;
+}
+
+/** The columns for want of which a table does not fit; none where its words do not. Undefined: it fits. */
+async function lackingFrom(tx: Transaction, job: Job, table: Table, found: Found): Promise<string[] | undefined> {
+  const missing = missingColumns(table, found);
+  const isOurs = isRecognised(table, found) && (await hasWords(tx, table, found));
+  const never = missing.filter((column) => !isOurs || table.columns[column]!.newTableOnly);
+  // A table of another job may be something else, as long as it has what this one needs.
+  if (isOurs || table !== job.table) return never.length > 0 ? never : undefined;
+  return table.recognisedBy.filter((column) => !(column in found.columns));
+}
+
+async function adoptTable(adopting: Adopting, table: Table): Promise<void> {
   const { tx, job, zones } = adopting;
   const catalog = await adopting.catalog();
   const found = catalog[table.name];
-  if (found) {
-    if (!isRecognised(table, found) || !(await hasWords(tx, table, found))) return false;
+  if (!found) {
+    await create(adopting, table, catalog);
+    if (table.begin) await tx.query(table.begin(namesOf(job, await adopting.catalog(), { dbZone: zones.dbZone })));
+  } else if (isRecognised(table, found) && (await hasWords(tx, table, found))) {
     refuseWithoutKey(job, table, found);
     await asOwner(tx, found, () => addColumns(adopting, table, found, catalog));
-    return true;
   }
-  if (await isTaken(tx, [table.name, ...(table.unless ?? [])])) return false;
-  await create(adopting, table, catalog);
-  if (table.begin) await tx.query(table.begin(namesOf(job, await adopting.catalog(), { dbZone: zones.dbZone })));
-  return true;
 }
 
 /** Before anything is added: the job could not name a row of it. */
@@ -127,6 +164,7 @@ async function create(adopting: Adopting, table: Table, catalog: Catalog): Promi
   const { tx, report } = adopting;
   const schema = await schemaHere(tx);
   const name = qualified(table.name, { schema });
+  const before = await tablesIn(tx, schema);
   if (table.make) {
     await tx.query(`select set_config('search_path', ${quoteText(quoteName(schema))}, true)`);
     await tx.query(table.make);
@@ -135,11 +173,25 @@ async function create(adopting: Adopting, table: Table, catalog: Catalog): Promi
     const key = (table.primaryKey ?? [keyOf(table)]).map(quoteName).join(', ');
     const lines = Object.keys(table.columns).map((column) => definition(table, column, catalog, true));
     await tx.query(`create table ${name} (${[...lines, `primary key (${key})`].join(',\n  ')})`);
-    for (const column of table.once ?? []) await ensureOnce(adopting, { schema, name: table.name }, column);
   }
-  report(`made the table ${schema}.${table.name}`);
-  if (table.comment) await tx.query(`comment on table ${name} is ${quoteText(table.comment)}`);
-  await comment(tx, table, name, Object.keys(table.columns));
+  // Another program's tables come all together.
+  for (const made of await tablesIn(tx, schema)) {
+    if (before.includes(made)) continue;
+    report({ does: 'make', what: 'table', name: `${schema}.${made}` });
+    const words = marked(table.comment, table.ours ? MADE_FOR_ITSELF : MADE);
+    await tx.query(`comment on table ${qualified(made, { schema })} is ${quoteText(words)}`);
+  }
+  for (const column of Object.keys(table.columns)) await comment(tx, name, column, table.columns[column]!.comment);
+  if (!table.make) for (const column of table.once ?? []) await ensureOnce(adopting, { schema, name: table.name }, column);
+}
+
+async function tablesIn(tx: Transaction, schema: string): Promise<string[]> {
+  const rows = await tx.query<{ name: string }>(
+    `select relname::text as name from pg_class
+     where relnamespace = to_regnamespace(quote_ident(:schema::text)) and relkind in ('r', 'p') order by relname`,
+    { schema },
+  );
+  return rows.map(({ name }) => name);
 }
 
 async function schemaHere(tx: Transaction): Promise<string> {
@@ -158,8 +210,10 @@ async function addColumns(adopting: Adopting, table: Table, found: Found, catalo
   if (missing.length > 0) {
     const added = missing.map((column) => `add column ${definition(table, column, catalog, false)}`);
     await tx.query(`alter table ${name} ${added.join(', ')}`);
-    for (const column of missing) report(`added the column ${found.schema}.${table.name}.${column}`);
-    await comment(tx, table, name, missing);
+    for (const column of missing) {
+      report({ does: 'add', what: 'column', name: `${found.schema}.${table.name}.${column}` });
+      await comment(tx, name, column, marked(columns[column]!.comment, ADDED));
+    }
     await beginColumns(tx, table, name, missing, zones);
   }
   for (const column of table.once ?? []) await ensureOnce(adopting, found, storedName(table, column));
@@ -177,11 +231,8 @@ async function beginColumns(tx: Transaction, table: Table, name: string, added: 
   await tx.query(`with ${OPENED} update ${name} as t set ${set} where ${IS_OPENED} and (${has})`, { dbZone, now: NOW });
 }
 
-async function comment(tx: Transaction, table: Table, name: string, columns: string[]): Promise<void> {
-  for (const column of columns) {
-    const text = table.columns[column]!.comment;
-    if (text) await tx.query(`comment on column ${name}.${quoteName(column)} is ${quoteText(text)}`);
-  }
+async function comment(tx: Transaction, name: string, column: string, text: string | undefined): Promise<void> {
+  if (text) await tx.query(`comment on column ${name}.${quoteName(column)} is ${quoteText(text)}`);
 }
 
 /** To name functions of ours in an index its maker needs a right on our schema; to write rows nobody does. */
@@ -192,7 +243,7 @@ export async function asOwner(
 ): Promise<void> {
   const [who] = await tx.query<{ isOwner: boolean; may: boolean; mayName: boolean }>(
     `select current_user = :owner::text as "isOwner", pg_has_role(:owner::text, 'member') as may,
-       has_schema_privilege(:owner::text, 'scheduler', 'usage') as "mayName"`,
+       coalesce(has_schema_privilege(:owner::text, to_regnamespace('scheduler')::oid, 'usage'), true) as "mayName"`,
     { owner },
   );
   const { isOwner, may, mayName } = who!;

@@ -62,6 +62,8 @@ export interface Table {
   indexes?: Record<string, string>;
   /** Statements that make the table where there is none, instead of its columns. */
   make?: string;
+  /** No application has one, as only the scheduler uses it: it is made unasked, where the job's other tables are there. */
+  ours?: boolean;
   /** It is not made where one of these is there: another program's tables come all together. */
   unless?: string[];
   comment?: string;

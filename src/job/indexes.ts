@@ -4,6 +4,7 @@ import { sqlState } from '../db/states.ts';
 import { indexable } from './compile.ts';
 import { AT_ONCE, type Job, type Table } from './define.ts';
 import { quoteName, quoteText, substitute } from './expressions.ts';
+import { ADDED, builtAs, isMarked, marked, type Report } from './steps.ts';
 import { type Catalog, type Found, onceName, physical, placeOf, qualified, storedKey, storedName } from './tables.ts';
 import { namesOf } from './writing.ts';
 
@@ -81,7 +82,7 @@ function distinct(all: Waiting[]): Waiting[] {
 /** Where the indexes of a job are made, and who is told of it. */
 export interface Making {
   tx: Transaction;
-  report: (step: string) => void;
+  report: Report;
 }
 
 const nameTaken = (place: string) =>
@@ -108,7 +109,7 @@ const cannotBeBuilt = (error: unknown, on: string, of: string): unknown => {
 
 /**
  * "create index if not exists" that also notices a changed definition: another zone, a later version. An index of that name
- * that an operator built beforehand, concurrently say, has no comment and is left alone.
+ * that an operator built beforehand, concurrently say, has no mark of ours and is left alone.
  */
 export async function ensureIndex({ tx, report }: Making, found: Found, index: Index): Promise<void> {
   const { name, definition } = index;
@@ -119,14 +120,14 @@ export async function ensureIndex({ tx, report }: Making, found: Found, index: I
     { place },
   );
   if (present && present.on !== found.oid) throw nameTaken(place);
-  if (present && (present.comment === null || present.comment === definition)) return;
+  if (present && (!isMarked(present.comment) || present.comment === builtAs(definition))) return;
   if (present) await tx.query(`drop index ${place}`);
   const on = placeOf(found);
   await tx.query(`create index ${quoteName(name)} on ${on} ${definition}`).catch((error) => {
     throw cannotBeBuilt(error, on, definition);
   });
-  await tx.query(`comment on index ${place} is ${quoteText(definition)}`);
-  report(`${present ? 'rebuilt' : 'built'} the index ${found.schema}.${name}`);
+  await tx.query(`comment on index ${place} is ${quoteText(builtAs(definition))}`);
+  report({ does: present ? 'rebuild' : 'build', what: 'index', name: `${found.schema}.${name}` });
 }
 
 const CANNOT_BE_UNIQUE = new Set([
@@ -156,7 +157,11 @@ export async function ensureOnce(
     { on, place, column },
   );
   const { others, ours, taken } = known!;
-  if (others && ours === 'partial') await tx.query(`drop index ${place}`);
+  const index = { what: 'index', name: `${found.schema}.${name}` } as const;
+  if (others && ours === 'partial') {
+    await tx.query(`drop index ${place}`);
+    report({ does: 'drop', ...index });
+  }
   if (others || ours) return;
   if (taken) throw nameTaken(place);
   const c = quoteName(column);
@@ -171,7 +176,8 @@ export async function ensureOnce(
       throw cannotBeBuilt(again, on, c);
     });
   }
-  report(`built the index ${found.schema}.${name}`);
+  await tx.query(`comment on index ${place} is ${quoteText(marked(undefined, ADDED))}`);
+  report({ does: 'build', ...index });
 }
 
 /** An "on conflict" needs an index over all rows. Two rows with the same value end the migration: a person must choose. */
@@ -187,5 +193,6 @@ export async function ensureUnique({ tx, report }: Making, found: Found, column:
   await tx.query(`create unique index ${quoteName(name)} on ${on} (${c})`).catch((error) => {
     throw cannotBeBuilt(error, on, c);
   });
-  report(`built the index ${found.schema}.${name}`);
+  await tx.query(`comment on index ${qualified(name, found)} is ${quoteText(marked(undefined, ADDED))}`);
+  report({ does: 'build', what: 'index', name: `${found.schema}.${name}` });
 }

@@ -51,15 +51,17 @@ export const tableNames = (jobs: Job[]): string[] => [...new Set(jobs.flatMap(ta
 export const missingFrom = (job: Job, catalog: Catalog): string[] =>
   tablesOf(job).flatMap((table) => {
     const found = catalog[table.name];
-    if (!found) return [table.name];
-    const there = columnsOf(table, found);
-    return columnsNeeded(table)
-      .filter((column) => !there.includes(column))
-      .map((column) => `${table.name}.${column}`);
+    return found ? missingColumns(table, found).map((column) => `${table.name}.${column}`) : [table.name];
   });
 
 export const columnsNeeded = ({ columns, needs }: Table): string[] =>
   needs ?? Object.keys(columns).filter((column) => !columns[column]!.newTableOnly);
+
+/** The columns that a job needs of a table, and that it does not have. */
+export function missingColumns(table: Table, found: Found): string[] {
+  const there = columnsOf(table, found);
+  return columnsNeeded(table).filter((column) => !there.includes(column));
+}
 
 export const isRecognised = (table: Table, found: Found): boolean =>
   table.recognisedBy.every((name) => name in found.columns);

@@ -8,6 +8,7 @@ import { asOwner } from '../job/adopt.ts';
 import { STILL_DUE, TWICE } from '../job/change.ts';
 import type { Conditions, Job, Rule } from '../job/define.ts';
 import { quoteName, quoteText } from '../job/expressions.ts';
+import { ADDED_BY_APPLY, marked } from '../job/steps.ts';
 import { qualified } from '../job/tables.ts';
 import { isUsable, type Kept, keepJob, latestJobs, type Version } from '../store/own-jobs.ts';
 import { only } from '../store/runs.ts';
@@ -290,7 +291,10 @@ export async function addColumns(
   const added = missing.map(([column, type]) => `add column if not exists ${quoteName(column)} ${type}`);
   await db.transaction((tx) =>
     asOwner(tx, table, async () => {
-      await tx.query(`alter table ${qualified(table.name, table)} ${added.join(', ')}`);
+      const on = qualified(table.name, table);
+      await tx.query(`alter table ${on} ${added.join(', ')}`);
+      const words = quoteText(marked(undefined, ADDED_BY_APPLY));
+      for (const [column] of missing) await tx.query(`comment on column ${on}.${quoteName(column)} is ${words}`);
     }),
   );
   for (const [column] of missing) say(`added the column ${table.schema}.${table.name}.${column}`);

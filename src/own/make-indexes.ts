@@ -1,13 +1,16 @@
 import { configurationError } from '../base/errors.ts';
 import type { Database } from '../db/client.ts';
 import { sqlState } from '../db/states.ts';
+import { quoteText } from '../job/expressions.ts';
+import { ADDED_BY_APPLY, marked } from '../job/steps.ts';
 import { type IndexPlan, madeIndexes } from './indexes.ts';
 import { dropFunctions } from './raising.ts';
 
 /** Builds and drops indexes beside the applications' work. */
 
 export async function buildIndex(db: Database, { place, remains, statements }: IndexPlan): Promise<void> {
-  for (const statement of [...remains, ...statements])
+  const mark = `comment on index ${place} is ${quoteText(marked(undefined, ADDED_BY_APPLY))}`;
+  for (const statement of [...remains, ...statements, mark])
     await alone(db, statement).catch((error) => {
       if (!/^(22|23|42|54|P0)/.test(sqlState(error) ?? '')) throw error;
       throw configurationError(

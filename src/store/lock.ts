@@ -15,7 +15,7 @@ export interface LockHolder {
   mayTick: boolean | null;
 }
 
-export async function lockHolder(tx: Pick<Transaction, 'query'>, key = LOCK_KEY): Promise<LockHolder | undefined> {
+export async function lockHolder(tx: Pick<Transaction, 'query'>): Promise<LockHolder | undefined> {
   const [holder] = await tx.query<LockHolder>(
     `select a.pid, a.usename::text as role, extract(epoch from clock_timestamp() - a.xact_start)::double precision as seconds,
        concat_ws(', ', nullif(a.application_name, ''), 'user ' || a.usename::text, 'from ' || host(a.client_addr)) as who,
@@ -23,7 +23,7 @@ export async function lockHolder(tx: Pick<Transaction, 'query'>, key = LOCK_KEY)
      from pg_locks l join pg_stat_activity a on a.pid = l.pid
      where l.locktype = 'advisory' and l.objsubid = 1 and l.granted
        and l.database = (select oid from pg_database where datname = current_database())
-       and (l.classid::bigint << 32) | l.objid::bigint = ${key}`,
+       and (l.classid::bigint << 32) | l.objid::bigint = ${LOCK_KEY}`,
   );
   return holder;
 }

@@ -1,27 +1,22 @@
-import { readdirSync } from 'node:fs';
+import { readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import type { Settings } from '../base/config.ts';
 import { configurationError, EXIT, OperatorError } from '../base/errors.ts';
 import { ROOT } from '../base/version.ts';
-import type { Database } from '../db/client.ts';
+import type { Database, Transaction } from '../db/client.ts';
 import { ROW_HELD, sqlState } from '../db/states.ts';
-import { adopt } from '../job/adopt.ts';
+import { adopt, type Obstacle } from '../job/adopt.ts';
 import type { Job } from '../job/define.ts';
+import type { Report, Step } from '../job/steps.ts';
 import { misfits, readCatalog, tableNames, tablesOf } from '../job/tables.ts';
 import { type Refusing, refusedWords } from '../job/words.ts';
 import { readElsewhere, refuseElsewhere } from './adopted.ts';
-import { lockHolder } from './lock.ts';
 import { FORMER_EDITION, LEVEL_FOUND } from './runs.ts';
-
-type Client = Awaited<ReturnType<Database['client']>>;
 
 const FOLDER = join(ROOT, 'migrations');
 
 /** The schema that this version of the program works with: its newest migration. */
 export const LEVEL = Math.max(...readdirSync(FOLDER).map((name) => Number.parseInt(name, 10) || 0));
-
-/** The lock of postgres-migrations: two of them do not migrate at the same time. */
-const LIBRARY_LOCK = '-8525285245963000605';
 
 /** How long it waits for another one that migrates. */
 const PATIENCE_SECONDS = 10;
@@ -77,12 +72,13 @@ export function explainSchemaError(error: unknown): unknown {
 export interface MigrationState {
   id: number;
   name: string;
+  file: string;
   applied: boolean;
   /** An earlier edition has applied another one of that number. */
   former: boolean;
 }
 
-export async function migrationStates(db: Database): Promise<MigrationState[]> {
+export async function migrationStates(db: Pick<Transaction, 'query'>): Promise<MigrationState[]> {
   const [present] = await db.query<{ table: string | null }>(
     `select to_regclass('scheduler.migrations')::text as table`,
   );
@@ -91,7 +87,7 @@ export async function migrationStates(db: Database): Promise<MigrationState[]> {
     : [];
   const applied = new Map(rows.map((row) => [row.id, row.name]));
   return readdirSync(FOLDER)
-    .map((file) => ({ id: Number.parseInt(file, 10), name: file.replace(/^\d+_|\.sql$/g, '') }))
+    .map((file) => ({ id: Number.parseInt(file, 10), name: file.replace(/^\d+_|\.sql$/g, ''), file }))
     .filter(({ id }) => id > 0)
     .sort((a, b) => a.id - b.id)
     .map((migration) => {
@@ -100,73 +96,100 @@ export async function migrationStates(db: Database): Promise<MigrationState[]> {
     });
 }
 
+export interface Migrating {
+  db: Database;
+  settings: Settings;
+  jobs: Job[];
+  /** The names of the jobs whose tables are made where there are none. */
+  create: string[];
+  report: Report;
+}
+
+export interface NotInstalled {
+  job: Job;
+  obstacles: Obstacle[];
+}
+
 /**
- * Applies the missing migrations, then lets each job make or adopt its tables. The second step is repeated on every call:
- * it heals a dropped index and adopts a table that the application has got since.
+ * Applies the missing migrations, then lets each job adopt its tables, or make those that are asked for. The second step is
+ * repeated on every call: it heals a dropped index and adopts a table that the application has got since.
  */
-export async function migrate(
-  db: Database,
-  settings: Settings,
-  jobs: Job[],
-  say: (step: string) => void,
-): Promise<void> {
-  const states = await migrationStates(db);
-  if (states.some(({ former }) => former)) throw configurationError(FORMER);
-  const before = states.filter((state) => !state.applied);
-  await applyMigrations(await db.client());
-  for (const { id, name } of before) say(`applied ${id}_${name}`);
+export async function migrate({ db, settings, jobs, create, report }: Migrating): Promise<NotInstalled[]> {
+  for (const step of await applyMigrations(db)) report(step);
   refuseElsewhere(await readElsewhere(db));
 
   const zones = { zone: settings.timezone, dbZone: settings.dbTimezone };
+  const notInstalled: NotInstalled[] = [];
   let fault: unknown;
-  for (const job of jobs) {
+  // A table that one job makes may be all that another one lacks.
+  const isAsked = ({ name }: Job) => create.includes(name);
+  for (const job of [...jobs.filter(isAsked), ...jobs.filter((each) => !isAsked(each))]) {
     const adopting = db.transaction(
       async (tx) => {
         await tx.query(`select set_config('client_min_messages', 'warning', true)`);
-        await adopt(tx, job, zones, say);
-        return refusedWords(tx, job);
+        const steps: Step[] = [];
+        const obstacles = await adopt(tx, job, { create: isAsked(job), zones, report: (step) => steps.push(step) });
+        return { steps, obstacles, refused: obstacles.length > 0 ? [] : await refusedWords(tx, job) };
       },
       { unbounded: true },
     );
     // A table that cannot be adopted must not keep the others from being ready.
     const known = await adopting.then(
-      ([refusing]) => refusing && refusesWords(job.name, refusing),
+      ({ steps, obstacles, refused: [refusing] }) => {
+        for (const step of steps) report(step);
+        if (obstacles.length > 0) notInstalled.push({ job, obstacles });
+        return refusing && refusesWords(job.name, refusing);
+      },
       (error) => inTheWay(db, job, error),
     );
     fault ??= known;
   }
   if (fault) throw fault;
+  return notInstalled.sort((a, b) => a.job.order - b.job.order);
 }
 
-async function applyMigrations(client: Client): Promise<void> {
+/** All in one transaction, so that two of them do not migrate at the same time, and a failing one leaves nothing. */
+async function applyMigrations(db: Database): Promise<Step[]> {
+  const apply = () =>
+    db.transaction(
+      async (tx) => {
+        await tx.query(
+          `select set_config('lock_timeout', '${PATIENCE_SECONDS}s', true), set_config('client_min_messages', 'warning', true)`,
+        );
+        await refuseForeign(tx);
+        await tx.query('create schema if not exists scheduler');
+        await tx.query(`create table if not exists scheduler.migrations (
+          id integer primary key, name text unique not null, applied_at timestamptz not null default now())`);
+        // A role with no right to write there cannot take this lock.
+        await tx.query('lock table scheduler.migrations in share row exclusive mode');
+        const states = await migrationStates(tx);
+        if (states.some(({ former }) => former)) throw configurationError(FORMER);
+        const missing = states.filter(({ applied }) => !applied);
+        for (const { id, name, file } of missing) {
+          // A colon in it is no parameter.
+          await (await db.client()).query(readFileSync(join(FOLDER, file), 'utf8'));
+          await tx.query('insert into scheduler.migrations (id, name) values (:id::integer, :name::text)', {
+            id,
+            name,
+          });
+        }
+        return missing.map(({ id, name }): Step => ({ does: 'apply', what: 'migration', name: `${id}_${name}` }));
+      },
+      { unbounded: true },
+    );
   try {
-    await client.query('set search_path = pg_catalog, pg_temp');
-    await refuseForeign(client);
-    // The library would wait for its lock for ever, and any role can hold that one.
-    await client.query(`set lock_timeout = '${PATIENCE_SECONDS}s'`);
-    await client.query(`select pg_advisory_lock(${LIBRARY_LOCK})`);
-    // The library looks for a table called migrations in every schema, and a Laravel application has one: ours must
-    // exist, and be found first, before it is called.
-    await client.query('create schema if not exists scheduler');
-    await client.query(`create table if not exists scheduler.migrations (
-      id integer primary key, name varchar(100) unique not null, hash varchar(40) not null,
-      executed_at timestamp default current_timestamp)`);
-    await client.query('set search_path = scheduler');
-    const { migrate: apply } = await import('postgres-migrations');
-    await apply({ client }, FOLDER);
+    // Somebody else has made the schema a moment ago: it is there now.
+    return await apply().catch((error) => (sqlState(error) === '23505' ? apply() : Promise.reject(error)));
   } catch (error) {
-    throw explainMigrationError(await explainHeld(client, error));
-  } finally {
-    const undo = [`select pg_advisory_unlock(${LIBRARY_LOCK})`, 'reset search_path', 'reset lock_timeout'];
-    for (const sql of undo) await client.query(sql).catch(() => {});
+    throw explainMigrationError(error);
   }
 }
 
 /** The owner of the schema, or of something in it, decides what runs there. So the role that migrates must own all of it. */
-async function refuseForeign(client: Client): Promise<void> {
-  const { rows } = await client.query<{ what: string; owner: string; me: string }>(FOREIGN);
-  if (!rows[0]) return;
-  const { what, owner, me } = rows[0];
+export async function refuseForeign(tx: Transaction): Promise<void> {
+  const [foreign] = await tx.query<{ what: string; owner: string; me: string }>(FOREIGN);
+  if (!foreign) return;
+  const { what, owner, me } = foreign;
   throw configurationError(
     `${what} belongs to the role "${owner}", and this is "${me}". If "${owner}" made it with "scheduler migrate", run that as "${owner}" again. If not, somebody else did: look into it, then "drop schema scheduler cascade".`,
   );
@@ -185,16 +208,6 @@ const FOREIGN = `
   ) as found
   where pg_get_userbyid(owner) <> current_user
   order by n, what limit 1`;
-
-async function explainHeld(client: Client, error: unknown): Promise<unknown> {
-  if (stateOf(error) !== ROW_HELD) return error;
-  const held = await lockHolder({ query: async (sql) => (await client.query(sql)).rows }, LIBRARY_LOCK);
-  const holder = held ? `process ${held.pid} of the role "${held.role}"` : 'somebody else';
-  return new OperatorError(
-    EXIT.stopped,
-    `For ${PATIENCE_SECONDS} seconds ${holder} has held the lock that migrating needs: another "scheduler migrate", most likely. Wait for it and try again, or end it with "select pg_terminate_backend(…)".`,
-  );
-}
 
 async function inTheWay(db: Database, job: Job, error: Error): Promise<OperatorError> {
   if (error instanceof OperatorError) return error;
@@ -231,19 +244,20 @@ const notTheOwner = (error: Error) =>
     `Columns and indexes can only be added by the owner of a table: ${error.message}. Run "scheduler migrate" as that role.`,
   );
 
-/** The library wraps what the server said. */
-const stateOf = (error: unknown) => sqlState(error) ?? sqlState((error as Error).cause);
-
 function explainMigrationError(error: unknown): unknown {
-  const cause = ((error as Error).cause as Error | undefined) ?? (error as Error);
-  if (stateOf(error) === '25006') return cause;
-  if (stateOf(error) === '42501') {
-    return configurationError(
-      `Migrating needs the right to create the schema "scheduler": ${cause.message}. Run it as the owner of the database.`,
+  const state = sqlState(error);
+  const { message } = error as Error;
+  if (error instanceof OperatorError || state === undefined || /^(08|25|40|53|57)/.test(state)) return error;
+  if (state === ROW_HELD)
+    return new OperatorError(
+      EXIT.stopped,
+      `For ${PATIENCE_SECONDS} seconds somebody else has worked on the schema "scheduler": another "scheduler migrate", most likely. Nothing is changed; try again when it has ended.`,
     );
-  }
-  if (error instanceof OperatorError) return error;
+  if (state === '42501')
+    return configurationError(
+      `Migrating needs the right to create the schema "scheduler": ${message}. Run it as the owner of the database.`,
+    );
   return configurationError(
-    `The migrations could not be applied: ${cause.message.replace(/\s+/g, ' ').replace(/\.?$/, '.')} Nothing of the failing one was kept.`,
+    `The migrations could not be applied: ${message.replace(/\s+/g, ' ').replace(/\.?$/, '.')} Nothing of them was kept.`,
   );
 }

@@ -220,7 +220,7 @@ try {
   const buffers = `${Math.round(totalmem() / 4 / 2 ** 20)}MB`;
   const settings = { shared_buffers: buffers, max_wal_size: '8GB', min_wal_size: '8GB', autovacuum: 'off' };
   const server = await startServer({ dir, settings });
-  await time(LAUNCHER, ['migrate'], server.url);
+  await time(LAUNCHER, ['migrate', '--create', 'all'], server.url);
   const client = new pg.Client({ connectionString: server.url });
   await client.connect();
   try {

@@ -57,7 +57,7 @@ test('bash completes commands', async () => {
 test('bash completes the options of the command, and those of every command', async () => {
   assert.deepEqual(await offered('scheduler tick --d'), ['--dry-run', '--database-url', '--debug']);
   assert.deepEqual(await offered('scheduler stop packages --re'), ['--reason']);
-  assert.deepEqual(await offered('scheduler migrate --dry'), []);
+  assert.deepEqual(await offered('scheduler prune --dry'), []);
   assert.deepEqual(await offered('scheduler --no'), ['--no-color']);
 });
 
@@ -67,6 +67,7 @@ test('bash completes the names of jobs, actions and shells where one is wanted',
   assert.deepEqual(await offered('scheduler stop packages '), []);
   assert.deepEqual(await offered('scheduler events --job v'), ['vouchers']);
   assert.deepEqual(await offered('scheduler events --job=v'), ['vouchers']);
+  assert.deepEqual(await offered('scheduler migrate --create al'), ['all']);
   assert.deepEqual(await offered('scheduler events --job='), await jobs());
   assert.deepEqual(await offered('scheduler failures --job packages re'), ['retry']);
   assert.deepEqual(await offered('scheduler embedded '), ['start', 'stop', 'url']);

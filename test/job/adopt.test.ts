@@ -314,7 +314,7 @@ test('a Prisma schema in the URL is where the tables are', async () => {
   await db.query(`create schema app; create table packages (id serial primary key, something text);
     set search_path = app; ${PACKAGES(UUID, CHECKED)} set search_path = public`);
   const env = { DATABASE_URL: `${db.url}${db.url.includes('?') ? '&' : '?'}schema=app` };
-  assert.equal((await db.cli(['migrate'], { env })).code, 0);
+  assert.equal((await db.cli(['migrate', '--create', 'special-packages'], { env })).code, 0);
   await db.query(`insert into app.packages (tenant_id, name, type, enable_schedule, scheduled_activation_time, validity)
     values (1, 'p', 't', true, '2026-03-01 10:00', '2 days')`);
   const { code, err } = await db.cli(['tick', '--at', START], { env });
@@ -465,8 +465,11 @@ test('a table that cannot be adopted is one sentence with table, column and what
   ] as const) {
     await db.query(spoil);
     await db.query('drop index vouchers_to_expire');
+    const dry = await db.cli(['migrate', '--dry-run']);
     const { code, err } = await db.cli(['migrate']);
     assert.deepEqual([code, err.trimEnd().split('\n').length], [said ? 78 : 0, 1], err);
+    assert.deepEqual([dry.code, dry.err], [code, err]);
+    assert.match(dry.out, /^would build the index public\.vouchers_to_expire$/m);
     if (said) assert.match(err, said);
     assert.equal((await db.query(`select from pg_class where relname = 'vouchers_to_expire'`)).length, 1);
     await db.query(mend);

@@ -42,6 +42,7 @@ export const BASE: Mutant[] = [
   ]),
   ...inFile('src/db/client.ts', 'engine/stops#a connection lost', [
     ['options.attempts ?? 3', 'options.attempts ?? 1'],
+    ['!(error instanceof ConnectionLost)) await', 'sqlState(error)) await', 'job/adopt#is one sentence with table'],
     ['isTransient(error) || (options.patient', '(options.patient'],
     ["state.startsWith('28') || state === '3D000'", "state.startsWith('28')", 'cli#refuses the role'],
     [

@@ -2,7 +2,10 @@ import { harmless, inFile, type Mutant } from './mutant.ts';
 
 export const JOB: Mutant[] = [
   ...inFile('src/job/adopt.ts', 'jobs/text-sessions/adoption#nothing is put beside it', [
-    ['if (!fits && table === job.table) return;', ''],
+    ['if (obstacles.length > 0) return obstacles;', ''],
+    ['table.ours && table !== job.table', 'table.ours', 'store/uninstall#leaves an application as it was'],
+    ['if (isOurs || table !== job.table) return', 'if (isOurs) return', 'jobs/hotspot/payments#no price or duration'],
+    ['table.ours ? MADE_FOR_ITSELF : MADE)', 'MADE)', 'store/uninstall#leaves an application as it was'],
   ]),
   ...inFile('src/job/compile.ts', 'jobs/text-sessions/adoption#a Prisma database', [
     ["found.columns[job.table.key ?? 'id']!", "'bigint'"],
@@ -18,7 +21,7 @@ export const JOB: Mutant[] = [
   ]),
   ...inFile('src/job/expressions.ts', 'job/expressions', [["['now', 'due_at', 'select']", "['now', 'due_at']"]]),
   ...inFile('src/job/indexes.ts', 'job/adopt#built beforehand', [
-    ['present.comment === null || present.comment === definition', 'present.comment === definition'],
+    ['!isMarked(present.comment) || present.comment', 'present.comment'],
     ['if (others || ours) return;', 'if (ours) return;', 'job/adopt#gets no second index'],
     ["is not null and ${c}::text <> ''`", 'is not null`', 'jobs/hotspot/payments#cannot be stored twice'],
     ['if (taken) throw nameTaken(place);', '', 'strangers/migrating#of an index that is needed'],

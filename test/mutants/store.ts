@@ -87,6 +87,13 @@ export const STORE: Mutant[] = [
       'job/adopt#does not own the table',
     ],
   ]),
+  ...inFile('src/store/uninstall.ts', 'store/uninstall#on a database where nothing is', [
+    ["dropColumns || what === 'index'", 'true'],
+    ['if (full) answer =', 'if (!full) answer ='],
+    ['await refuseUsers(tx);', '', 'store/uninstall#under another name'],
+    ['sqlState(error) !== STILL_USED', 'true', 'store/uninstall#under another name'],
+    ['or strpos(d.description, :applied::text) > 0', '', 'store/uninstall#leaves an application as it was'],
+  ]),
   ...inFile('src/store/retention.ts', 'engine/runs#an idle tick forgets', [
     ['`< :now::timestamptz - make_interval', '`> :now::timestamptz - make_interval'],
     ['as oldest where occurred_at ${EXPIRED})\n  or exists', 'as oldest where false)\n  or exists'],

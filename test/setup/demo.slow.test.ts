@@ -125,7 +125,7 @@ test('--keep does not touch data that no demo put on the embedded server', async
   for (const name of await left()) await removeServer(join(place, name));
   const { out } = await cli(['embedded', 'start'], { env: env() });
   assert.match(out, /postgresql:\/\//);
-  assert.equal((await cli(['migrate', '--embedded'], { env: env() })).code, 0);
+  assert.equal((await cli(['migrate', '--embedded', '--create', 'all'], { env: env() })).code, 0);
   const { code, err } = await cli(['demo', '--keep'], { env: env() });
   assert.equal(code, 78);
   assert.match(err, /holds data that no demo put there, so it is left alone/);

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { database, type TestDatabase } from '../support/harness.ts';
+import { application, database, type TestDatabase } from '../support/harness.ts';
 import { stranger } from '../support/stranger.ts';
 
 /** The database has other roles. What they can do beforehand, or meanwhile, gains them nothing when a superuser migrates. */
@@ -90,13 +90,30 @@ for (const hardened of [false, true]) {
   });
 }
 
-test('the lock that migrating needs can be taken by anybody: then it ends and says who has it', async () => {
-  await using db = await database({ empty: true });
-  await using mallory = await stranger(db);
-  await mallory.query('select pg_advisory_lock(-8525285245963000605)');
+test('no lock of a stranger keeps "migrate" waiting; of two that migrate, the second waits for the first', async () => {
+  await using db = await database();
+  await using mallory = await stranger(db, 'usage on schema scheduler', 'select on scheduler.migrations');
+  const lock = (mode: string) => `begin; lock table scheduler.migrations in ${mode} mode`;
+  await assert.rejects(mallory.query(lock('row share')), { code: '42501' });
+  await mallory.query(`rollback; ${lock('access share')}`);
+  assert.equal((await db.cli(['migrate'])).code, 0);
+  await using other = await application(db);
+  await other.query(lock('share row exclusive'));
   const { code, err } = await db.cli(['migrate']);
   assert.equal(code, 75, err);
-  assert.match(err, new RegExp(`process \\d+ of the role "${mallory.role}"`));
+  assert.match(err, /^scheduler: For 10 seconds somebody else has worked on the schema "scheduler"/);
+});
+
+test('two that make the schema at the same time are both content', async () => {
+  await using db = await database({ empty: true });
+  const both = await Promise.all([db.cli(['migrate']), db.cli(['migrate'])]);
+  assert.deepEqual(
+    both.map(({ code, err }) => [code, err]),
+    [
+      [0, ''],
+      [0, ''],
+    ],
+  );
 });
 
 for (const [what, squat] of Object.entries({

@@ -30,7 +30,7 @@ export interface TestDatabase extends AsyncDisposable {
   tcpUrl: string;
   /**
    * The program's own way there: through the pooler, in a run of the tests that has one. What needs a session goes by
-   * `url` all the same: listen, which says LISTEN, and `migrate` here, whose library takes a lock of the session.
+   * `url` all the same: listen, which says LISTEN.
    */
   programUrl: string;
   name: string;
@@ -42,7 +42,8 @@ export interface TestDatabase extends AsyncDisposable {
   tick(at?: string, options?: TickOptions): Promise<RunResult>;
   /** The real command, as cron would start it: an empty environment but for the database. */
   cli(args: string[], options?: CliOptions): Promise<Finished>;
-  migrate(env?: Record<string, string>): Promise<void>;
+  /** Makes the tables of these jobs, too: of all of them, unless a test is about what an application has alone. */
+  migrate(env?: Record<string, string>, create?: string[]): Promise<void>;
   events(): Promise<Row[]>;
 }
 
@@ -106,12 +107,12 @@ export async function makeTemplate(url: string): Promise<void> {
   await migrateAt(within(url, TEMPLATE));
 }
 
-async function migrateAt(url: string, env: Record<string, string> = {}): Promise<void> {
+async function migrateAt(url: string, env: Record<string, string> = {}, create?: string[]): Promise<void> {
   const jobs = await loadJobs();
   const settings = readSettings(env, jobVariables(jobs), { databaseUrl: url });
   const db = new Database(settings, new Log('silent'));
   try {
-    await migrate(db, settings, jobs, () => {});
+    await migrate({ db, settings, jobs, create: create ?? jobs.map(({ name }) => name), report: () => {} });
   } finally {
     await db.close();
   }
@@ -188,7 +189,7 @@ export async function database(options: DatabaseOptions = {}): Promise<TestDatab
     },
     tick: (at, { env = {}, only, url: way = programUrl, ...request } = {}) => tickAt(way, at, env, only, request),
     cli: (args, options) => cli(args, { ...options, env: { DATABASE_URL: programUrl, ...options?.env } }),
-    migrate: (env) => migrateAt(url, env),
+    migrate: (env, create) => migrateAt(programUrl, env, create),
     events: () => query('select * from scheduler.events order by id'),
     async [Symbol.asyncDispose]() {
       await client?.end();

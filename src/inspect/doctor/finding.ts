@@ -66,14 +66,14 @@ export const warning = result('warning');
 export const failed = result('failed');
 export const skipped = result('skipped');
 
-/** "scheduler migrate", by the role that may. */
-export function migrate({ program, server, settings }: Exam): string[] {
-  const { owner, address, database, mayMigrate, pooled } = server;
-  const direct = pooled ? ['# Over a direct connection, not through the pooler:'] : [];
-  if (mayMigrate) return [...direct, program.command('migrate')];
+/** "scheduler migrate", by the role that may; with the name of a job it makes tables, too. */
+export function migrate({ program, server, settings }: Exam, create?: string): string[] {
+  const { owner, address, database, mayMigrate } = server;
+  const command = create === undefined ? 'migrate' : `migrate --create ${create}`;
+  if (mayMigrate) return [program.command(command)];
   const options = /[?].*/.exec(withoutPassword(settings.connection.url ?? ''))?.[0] ?? '';
   const url = `postgresql://${encodeURIComponent(owner)}@${address}/${encodeURIComponent(database)}${options}`;
-  return [...direct, `# As ${owner}, whose password is in PGPASSWORD or .pgpass:`, program.command('migrate', url)];
+  return [`# As ${owner}, whose password is in PGPASSWORD or .pgpass:`, program.command(command, url)];
 }
 
 /** A name as SQL reads it, for what an operator copies. */

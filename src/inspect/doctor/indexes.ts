@@ -1,6 +1,7 @@
 import { isZone, type Settings } from '../../base/config.ts';
 import type { Installed } from '../../job/compile.ts';
 import { indexesOf } from '../../job/indexes.ts';
+import { builtAs, isMarked } from '../../job/steps.ts';
 import { type Catalog, onceName, tablesOf } from '../../job/tables.ts';
 import { type Exam, failed, migrate, ok, quoteName, type Result } from './finding.ts';
 
@@ -33,7 +34,7 @@ function wantedBy({ job }: Installed, catalog: Catalog, { timezone, dbTimezone }
 interface Index extends Omit<Wanted, 'oid'> {
   present: boolean;
   valid: boolean | null;
-  /** The definition that it was built from; null for one that an operator built. */
+  /** What it was built from, in its comment; "migrate" leaves one of an operator alone. */
   built: string | null;
 }
 
@@ -56,7 +57,9 @@ export async function checkIndexes(exam: Exam, installed: Installed[], catalog: 
   const indexes = await db.query<Index>(INDEXES, { wanted: JSON.stringify(wanted) });
   const broken = indexes.filter(({ valid }) => !valid);
   if (broken.length > 0) return brokenOnes(exam, broken);
-  const strange = indexes.filter(({ definition, built }) => definition && built && built !== definition);
+  const strange = indexes.filter(
+    ({ definition, built }) => definition && isMarked(built) && built !== builtAs(definition),
+  );
   if (strange.length > 0) return strangeOnes(exam, strange);
   return ok(`all ${indexes.length} ${indexes.length === 1 ? 'index' : 'indexes'} in place`);
 }

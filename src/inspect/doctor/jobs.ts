@@ -73,7 +73,7 @@ async function notInstalled(
         ),
         ...(isLost ? [`# If ${job.name} is not wanted here any more:`, exam.program.command(stop)] : []),
       ]
-    : ['# It makes missing tables, and adds missing columns, without the values that others had.', ...migrate(exam)];
+    : toInstall(exam, job, catalog);
   return isLost
     ? failed(`was installed and ran until ${readable(status!.lastTick)}, and is no more: ${names} missing`, [
         ...elsewhere,
@@ -81,6 +81,17 @@ async function notInstalled(
         ...remedy,
       ])
     : warning(`not installed: ${names} missing`, [...elsewhere, ...remedy]);
+}
+
+/** A table of a business is made only if somebody asks for it. */
+function toInstall(exam: Exam, job: Job, catalog: Catalog): string[] {
+  const absent = tablesOf(job).some(({ name, ours }) => !catalog[name] && !ours);
+  return absent
+    ? [
+        `# It makes the missing tables, empty; a jobs file with "uses: ${job.name}" names tables of your own instead.`,
+        ...migrate(exam, job.name),
+      ]
+    : ['# It adds missing columns, without the values that others had.', ...migrate(exam)];
 }
 
 /** Schemas beyond the search path that have a table of a name that is missing. */

@@ -144,6 +144,7 @@ export const RADIUS_SESSIONS: Table = {
 
 export const HOTSPOT_CREDENTIALS: Table = {
   name: 'hotspot_credentials',
+  ours: true,
   recognisedBy: ['hotspot_user_id', 'username', 'phone_number', 'sms_status'],
   columns: {
     id: key(),
@@ -171,6 +172,7 @@ export const HOTSPOT_CREDENTIALS: Table = {
 
 export const SESSION_DISCONNECTIONS: Table = {
   name: 'session_disconnections',
+  ours: true,
   recognisedBy: ['radius_session_id', 'hotspot_user_id', 'disconnect_reason'],
   columns: {
     id: key(),

@@ -98,6 +98,7 @@ const WALLET_TRANSACTIONS: Table = {
 /** Which credit paid for which ten minutes. It lies beside the sessions, because it is the application's business. */
 const DEDUCTIONS: Table = {
   name: 'text_session_deductions',
+  ours: true,
   recognisedBy: ['session_id', 'block', 'subscription_id', 'due_at'],
   columns: {
     session_id: like('text_sessions', 'id', { notNull: true }),

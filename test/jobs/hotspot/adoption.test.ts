@@ -28,7 +28,7 @@ test("where somebody has loaded a part of FreeRADIUS's schema, nothing is added 
   assert.equal(columns.length, 4);
   const { skipped } = await db.tick(NOW, { only: ['payments', 'accounting', 'disconnects'] });
   const reasons = Object.fromEntries(skipped.map(({ job, why }) => [job, why]));
-  assert.match(reasons.payments!, /^not installed: radcheck\.op, radreply/);
+  assert.match(reasons.payments!, /^not installed: .*radcheck\.op, radreply/);
   assert.match(reasons.accounting!, /^not installed: radacct/);
   assert.match(reasons.disconnects!, /^not installed: radacct, nas/);
 });
