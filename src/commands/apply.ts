@@ -73,7 +73,7 @@ async function carryOut(context: Context, options: ApplyOptions, own: Own, files
   if (plan.faults.length > 0) return tellFaults(plan.faults, options);
   const changing = plan.changes.filter(({ what }) => what === 'new' || what === 'changed' || what === 'removed');
   if (options.sql) return tellSql(changing);
-  const needsColumns = ({ built }: Change) => Object.keys(built?.columns ?? {}).length > 0;
+  const needsColumns = ({ built, adds }: Change) => Object.keys(built?.columns ?? {}).length + adds.length > 0;
   const faulty = await playAll(
     own,
     applying,
@@ -91,7 +91,7 @@ async function carryOut(context: Context, options: ApplyOptions, own: Own, files
     );
   if (options.backlog === 'skip') for (const change of overdue) change.kept = skipping(own, change);
   const say = (step: string) => (options.json ? undefined : print(step));
-  for (const { built } of changing) if (built) await own.addColumns(applying, built, say);
+  for (const change of changing) if (change.built) await own.addColumns(applying, change, say);
   const late = await playAll(own, applying, changing.filter(needsColumns));
   if (late.length > 0) return tellFaulty(late, 'No job is applied; the new columns stay');
   await own.carryOut(applying, changing, whoami(), say);
@@ -122,9 +122,9 @@ function tellFaulty(faults: string[], outcome = 'Nothing is applied'): ExitCode 
 /** Of a rule that is new; a tick has done what a rule found before. */
 const isOverdue = ({ rows, isNew }: Change['due'][number]) => rows > 0 && isNew;
 
-function skipping({ leavingAlone }: Own, { kept, due }: Change) {
+function skipping({ skipped }: Own, { kept, due }: Change) {
   const now = new Date().toISOString();
-  return leavingAlone(kept!, Object.fromEntries(due.filter(isOverdue).map(({ rule }) => [rule, now])));
+  return skipped(kept!, Object.fromEntries(due.filter(isOverdue).map(({ rule }) => [rule, now])));
 }
 
 function sourcesIn(path: string): { file: string; text: string }[] {
@@ -154,7 +154,7 @@ const SIGNS = { new: '+', changed: '~', same: '=', kept: '!', removed: '-' };
 
 function tellPlan({ changes, drops }: Plan): void {
   const width = Math.max(...changes.map(({ name }) => name.length));
-  for (const { name, what, table, differs, built, due, indexes, failing } of changes) {
+  for (const { name, what, table, differs, built, adds, due, indexes, failing } of changes) {
     const remark = what === 'kept' ? 'not in these files: kept (--prune removes it)' : `on ${table}`;
     print(`${SIGNS[what]} ${name.padEnd(width)}  ${remark}`);
     if (what === 'same' || what === 'kept') continue;
@@ -166,6 +166,7 @@ function tellPlan({ changes, drops }: Plan): void {
         );
     for (const [column, type] of Object.entries(built?.columns ?? {}))
       print(`    the column ${column} (${type}) is added`);
+    for (const { words } of adds) print(`    ${words}`);
     for (const { place, definition, isThere } of indexes) if (!isThere) print(`    index ${place} on ${definition}`);
     for (const row of failing.slice(0, FAILING_SHOWN)) print(`    ${row}`);
     for (const note of built?.notes ?? []) print(`    ${note}`);
@@ -179,7 +180,8 @@ const inJson = ({ name, what, table, differs, due, indexes, built, failing }: Ch
 });
 
 function tellSql(changes: Change[]): ExitCode {
-  for (const { built, indexes } of changes) {
+  for (const { built, adds, indexes } of changes) {
+    for (const { sql } of adds) print(`${sql};`);
     for (const [column, type] of Object.entries(built?.columns ?? {}))
       print(
         `alter table ${qualified(built!.table.name, built!.table)} add column if not exists ${quoteName(column)} ${type};`,
@@ -197,7 +199,7 @@ async function grant({ db, settings, jobs }: Context, role: string, say: (step: 
     import('../job/rights.ts'),
     import('../own/doctor.ts'),
   ]);
-  const own = await needs({ db });
+  const own = await needs({ db, jobs });
   const standing = await db.transaction((tx) =>
     readStanding(tx, all(jobs), { lock: false, dbZone: settings.dbTimezone }),
   );

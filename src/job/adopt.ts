@@ -1,10 +1,11 @@
 import { configurationError } from '../base/errors.ts';
 import type { Transaction } from '../db/client.ts';
-import { IS_OPENED, named, OPENED, PIN, SCHEMAS } from '../db/search-path.ts';
+import { named, PIN, SCHEMAS } from '../db/search-path.ts';
+import { addColumns, columnsToAdd, comment, definition, NOW } from './add-columns.ts';
 import type { Job, Table } from './define.ts';
 import { quoteName, quoteText } from './expressions.ts';
 import { ensureIndex, ensureOnce, ensureUnique, indexesOf, type Making, type Zones } from './indexes.ts';
-import { ADDED, MADE, MADE_FOR_ITSELF, marked, type Report } from './steps.ts';
+import { MADE, MADE_FOR_ITSELF, marked, type Report } from './steps.ts';
 import {
   type Catalog,
   type Found,
@@ -20,9 +21,6 @@ import {
 import { hasWords } from './words.ts';
 import { namesOf } from './writing.ts';
 
-/** What PostgreSQL reads as the instant of the transaction. */
-const NOW = 'now';
-
 const REMEMBER = `
   insert into scheduler.adopted as a (name, schema)
   select name, schema from json_to_recordset(:adopted::json) as found (name name, schema name)
@@ -33,6 +31,8 @@ interface Adopting extends Making {
   zones: Zones;
   /** The tables of the job and those whose columns they refer to, as they are by now. */
   catalog: () => Promise<Catalog>;
+  /** A file says which tables they are: "apply" has checked that they fit, and builds the indexes. */
+  isLaid: boolean;
 }
 
 /** Why a job cannot be installed. */
@@ -54,15 +54,24 @@ export interface Obstacle {
 export async function adopt(
   tx: Transaction,
   job: Job,
-  { create, zones, report }: { create: boolean; zones: Zones; report: Report },
+  { create, zones, report, laid }: { create: boolean; zones: Zones; report: Report; laid?: Catalog },
 ): Promise<Obstacle[]> {
   const columns = tablesOf(job).flatMap((table) => Object.values(table.columns));
   const names = [...new Set([...tableNames([job]), ...columns.flatMap(({ like }) => like?.table ?? [])])];
-  const adopting = { tx, job, zones, report, catalog: () => readCatalog(tx, names) };
-  const obstacles = await obstaclesTo(adopting, create);
+  const adopting = { tx, job, zones, report, catalog: () => readCatalog(tx, names, laid), isLaid: laid !== undefined };
+  const obstacles = laid ? [] : await obstaclesTo(adopting, create);
   if (obstacles.length > 0) return obstacles;
   for (const table of tablesOf(job)) await adoptTable(adopting, table);
   const catalog = await adopting.catalog();
+  if (!laid) await rememberPlaces(adopting, catalog);
+  const begin = job.begin?.(namesOf(job, catalog, { dbZone: zones.dbZone }));
+  if (begin) await tx.query(begin, { ...zones, tenant: await schemaHere(tx), now: NOW });
+  return [];
+}
+
+/** Where they are, and their indexes. */
+async function rememberPlaces(adopting: Adopting, catalog: Catalog): Promise<void> {
+  const { tx, job, zones } = adopting;
   await tx.query(REMEMBER, {
     adopted: JSON.stringify(tablesOf(job).map(({ name }) => ({ name, schema: catalog[name]!.schema }))),
   });
@@ -72,9 +81,6 @@ export async function adopt(
       for (const index of indexesOf(job, table, catalog, zones)) await ensureIndex(adopting, found, index);
     });
   }
-  const begin = job.begin?.(namesOf(job, catalog, { dbZone: zones.dbZone }));
-  if (begin) await tx.query(begin, { ...zones, tenant: await schemaHere(tx), now: NOW });
-  return [];
 }
 
 async function obstaclesTo({ tx, job, catalog }: Adopting, create: boolean): Promise<Obstacle[]> {
@@ -105,15 +111,19 @@ async function lackingFrom(tx: Transaction, job: Job, table: Table, found: Found
 }
 
 async function adoptTable(adopting: Adopting, table: Table): Promise<void> {
-  const { tx, job, zones } = adopting;
+  const { tx, job, zones, isLaid } = adopting;
   const catalog = await adopting.catalog();
   const found = catalog[table.name];
   if (!found) {
     await create(adopting, table, catalog);
     if (table.begin) await tx.query(table.begin(namesOf(job, await adopting.catalog(), { dbZone: zones.dbZone })));
-  } else if (isRecognised(table, found) && (await hasWords(tx, table, found))) {
+  } else if (isLaid || (isRecognised(table, found) && (await hasWords(tx, table, found)))) {
     refuseWithoutKey(job, table, found);
-    await asOwner(tx, found, () => addColumns(adopting, table, found, catalog));
+    await asOwner(tx, found, async () => {
+      await addColumns(adopting, table, found, catalog, columnsToAdd(table, found, isLaid));
+      for (const column of table.once ?? []) await ensureOnce(adopting, found, storedName(table, column));
+      for (const column of table.unique ?? []) await ensureUnique(adopting, found, storedName(table, column));
+    });
   }
 }
 
@@ -136,30 +146,6 @@ async function isTaken(tx: Transaction, names: string[]): Promise<boolean> {
   return row!.taken;
 }
 
-/** The type of a column: that of the column it is like, or of the instants that the table has already. */
-function typeOf({ name, columns }: Table, column: string, catalog: Catalog): string {
-  const { kind, type, like } = columns[column]!;
-  if (like) return catalog[like.table]?.columns[like.column] ?? type;
-  if (kind !== 'instant') return type;
-  const instants = Object.keys(columns).filter((each) => columns[each]!.kind === 'instant');
-  const found = instants.map((each) => catalog[name]?.columns[each]);
-  return found.find((each) => each?.startsWith('timestamp')) ?? type;
-}
-
-function definition(table: Table, name: string, catalog: Catalog, isNew: boolean): string {
-  const column = table.columns[name]!;
-  const isPlain = !isNew && !column.safeToAdd;
-  const parts = [
-    quoteName(name),
-    typeOf(table, name, catalog),
-    column.notNull && !isPlain && 'not null',
-    column.default !== undefined && !isPlain && `default ${column.default}`,
-    column.unique && isNew && 'unique',
-    column.check && isNew && `check (${column.check})`,
-  ];
-  return parts.filter(Boolean).join(' ');
-}
-
 async function create(adopting: Adopting, table: Table, catalog: Catalog): Promise<void> {
   const { tx, report } = adopting;
   const schema = await schemaHere(tx);
@@ -171,7 +157,7 @@ async function create(adopting: Adopting, table: Table, catalog: Catalog): Promi
     await tx.query(PIN);
   } else {
     const key = (table.primaryKey ?? [keyOf(table)]).map(quoteName).join(', ');
-    const lines = Object.keys(table.columns).map((column) => definition(table, column, catalog, true));
+    const lines = Object.keys(table.columns).map((column) => definition(adopting.job, table, column, catalog, true));
     await tx.query(`create table ${name} (${[...lines, `primary key (${key})`].join(',\n  ')})`);
   }
   // Another program's tables come all together.
@@ -182,7 +168,8 @@ async function create(adopting: Adopting, table: Table, catalog: Catalog): Promi
     await tx.query(`comment on table ${qualified(made, { schema })} is ${quoteText(words)}`);
   }
   for (const column of Object.keys(table.columns)) await comment(tx, name, column, table.columns[column]!.comment);
-  if (!table.make) for (const column of table.once ?? []) await ensureOnce(adopting, { schema, name: table.name }, column);
+  if (!table.make)
+    for (const column of table.once ?? []) await ensureOnce(adopting, { schema, name: table.name }, column);
 }
 
 async function tablesIn(tx: Transaction, schema: string): Promise<string[]> {
@@ -198,41 +185,6 @@ async function schemaHere(tx: Transaction): Promise<string> {
   const [here] = await tx.query<{ schema: string | null }>(`select (${SCHEMAS})[1] as schema`);
   if (here!.schema) return here!.schema;
   throw configurationError('The search path of this connection names no schema in which a table could be made.');
-}
-
-async function addColumns(adopting: Adopting, table: Table, found: Found, catalog: Catalog): Promise<void> {
-  const { tx, zones, report } = adopting;
-  const { columns } = table;
-  const name = qualified(table.name, found);
-  const missing = Object.keys(columns).filter(
-    (column) => !(column in found.columns) && !columns[column]!.newTableOnly && columns[column]!.kind !== 'key',
-  );
-  if (missing.length > 0) {
-    const added = missing.map((column) => `add column ${definition(table, column, catalog, false)}`);
-    await tx.query(`alter table ${name} ${added.join(', ')}`);
-    for (const column of missing) {
-      report({ does: 'add', what: 'column', name: `${found.schema}.${table.name}.${column}` });
-      await comment(tx, name, column, marked(columns[column]!.comment, ADDED));
-    }
-    await beginColumns(tx, table, name, missing, zones);
-  }
-  for (const column of table.once ?? []) await ensureOnce(adopting, found, storedName(table, column));
-  for (const column of table.unique ?? []) await ensureUnique(adopting, found, storedName(table, column));
-}
-
-/** The job does nothing again that happened before it came. */
-async function beginColumns(tx: Transaction, table: Table, name: string, added: string[], { dbZone }: Zones) {
-  const began = added.flatMap((column) => {
-    const sql = table.columns[column]!.began;
-    return sql ? [{ set: `${quoteName(column)} = ${sql}`, has: `(${sql}) is not null` }] : [];
-  });
-  if (began.length === 0) return;
-  const [set, has] = [began.map((each) => each.set).join(', '), began.map((each) => each.has).join(' or ')];
-  await tx.query(`with ${OPENED} update ${name} as t set ${set} where ${IS_OPENED} and (${has})`, { dbZone, now: NOW });
-}
-
-async function comment(tx: Transaction, name: string, column: string, text: string | undefined): Promise<void> {
-  if (text) await tx.query(`comment on column ${name}.${quoteName(column)} is ${quoteText(text)}`);
 }
 
 /** To name functions of ours in an index its maker needs a right on our schema; to write rows nobody does. */

@@ -18,10 +18,10 @@ export interface Found {
 
 export type Catalog = Record<string, Found | null>;
 
-/** SQL from `:tables` (names) to the catalog of those that the search path finds, as JSON. */
+/** SQL from `:tables` (names) to the catalog of those that the search path finds, or that have these `:oids`, as JSON. */
 export const CATALOG = `(
   select coalesce(json_object_agg(wanted.name, found.entry), '{}')
-  from unnest(:tables::text[]) as wanted (name)
+  from unnest(:tables::text[], :oids::oid[]) as wanted (name, oid)
   left join lateral (
     select json_build_object(
       'oid', c.oid::text, 'schema', n.nspname, 'name', c.relname, 'owner', pg_get_userbyid(c.relowner),
@@ -35,12 +35,14 @@ export const CATALOG = `(
       from pg_attribute a join pg_type t on t.oid = a.atttypid
       where a.attrelid = c.oid and a.attnum > 0 and not a.attisdropped
     ) as all_of
-    where c.oid = ${named('wanted.name')} and c.relkind in ('r', 'p')
+    where c.oid = case when wanted.oid is null then ${named('wanted.name')} else wanted.oid end and c.relkind in ('r', 'p')
   ) as found on true
 )`;
 
-export async function readCatalog(tx: Transaction, tables: string[]): Promise<Catalog> {
-  const [row] = await tx.query<{ catalog: Catalog }>(`select ${CATALOG} as catalog`, { tables });
+/** Those that a file lays a job over are where it says. */
+export async function readCatalog(tx: Transaction, tables: string[], laid: Catalog = {}): Promise<Catalog> {
+  const oids = tables.map((name) => laid[name]?.oid ?? null);
+  const [row] = await tx.query<{ catalog: Catalog }>(`select ${CATALOG} as catalog`, { tables, oids });
   return row!.catalog;
 }
 

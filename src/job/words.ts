@@ -1,13 +1,23 @@
 import type { Transaction } from '../db/client.ts';
 import type { Job, Table } from './define.ts';
 import { quoteName, quoteText } from './expressions.ts';
-import { type Found, placeOf, readCatalog, TEXT, tableNames, tablesOf } from './tables.ts';
+import {
+  type Catalog,
+  columnsNeeded,
+  type Found,
+  placeOf,
+  readCatalog,
+  storedName,
+  TEXT,
+  tableNames,
+  tablesOf,
+} from './tables.ts';
 
 /** The words of a column: an enum type or a check of the application may lack one. */
 
 export async function hasWords(tx: Transaction, table: Table, { oid }: Found): Promise<boolean> {
-  const wanted = Object.entries(table.columns).flatMap(([name, { words = [] }]) =>
-    words.map((word) => ({ name, word })),
+  const wanted = Object.entries(table.columns).flatMap(([name, { words = [], reads }]) =>
+    reads === undefined ? words.map((word) => ({ name: storedName(table, name), word })) : [],
   );
   const [row] = await tx.query<{ lacking: boolean }>(
     `select exists (
@@ -46,8 +56,8 @@ const CHECKS = `
     )
   order by c.conname`;
 
-export async function refusedWords(tx: Transaction, job: Job): Promise<Refusing[]> {
-  const catalog = await readCatalog(tx, tableNames([job]));
+export async function refusedWords(tx: Transaction, job: Job, laid?: Catalog): Promise<Refusing[]> {
+  const catalog = await readCatalog(tx, tableNames([job]), laid);
   const all: Refusing[] = [];
   for (const table of tablesOf(job)) {
     const found = catalog[table.name];
@@ -62,9 +72,10 @@ export async function refusedWords(tx: Transaction, job: Job): Promise<Refusing[
 
 async function refusedBy(tx: Transaction, table: Table, found: Found, check: Check): Promise<string[]> {
   const { column, expression } = check;
-  const { words, writes = words } = table.columns[column] ?? {};
+  const name = Object.keys(table.columns).find((each) => storedName(table, each) === column);
+  const { words, writes = words } = (name !== undefined && table.columns[name]) || {};
   const type = found.columns[column]!;
-  if (!writes || !TEXT.test(type) || !(table.needs ?? [column]).includes(column)) return [];
+  if (!writes || !TEXT.test(type) || !columnsNeeded(table).includes(name!)) return [];
   const rows = await tx.query<{ word: string }>(
     `select word from unnest(:writes::text[]) as given (word)
      where (select not (${expression}) from (select word::${type} as ${quoteName(column)}) as t)`,

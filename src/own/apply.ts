@@ -6,23 +6,26 @@ import type { Database, Transaction } from '../db/client.ts';
 import { run } from '../engine/run.ts';
 import { asOwner } from '../job/adopt.ts';
 import { STILL_DUE, TWICE } from '../job/change.ts';
-import type { Conditions, Job, Rule } from '../job/define.ts';
+import type { Job, Rule } from '../job/define.ts';
 import { quoteName, quoteText } from '../job/expressions.ts';
-import { ADDED_BY_APPLY, marked } from '../job/steps.ts';
+import { leavingAlone } from '../job/lay.ts';
+import { ADDED_BY_APPLY, marked, sentenceOf } from '../job/steps.ts';
 import { qualified } from '../job/tables.ts';
 import { isUsable, type Kept, keepJob, latestJobs, type Version } from '../store/own-jobs.ts';
 import { only } from '../store/runs.ts';
 import { faultsAmong } from './among-jobs.ts';
 import { build } from './build.ts';
+import type { Using } from './build-use.ts';
 import type { Fault, Files, OwnJob, Path } from './definition.ts';
 import { cascades } from './deletes.ts';
 import { differences, drift } from './differences.ts';
-import { type Due, dueNow, type IndexPlan, type Made, madeIndexes, planIndexes } from './indexes.ts';
+import { asYetOf, type Due, dueNow, type IndexPlan, type Made, madeIndexes, planIndexes } from './indexes.ts';
 import { buildIndex, dropUnused } from './make-indexes.ts';
 import type { Built } from './making.ts';
 import { makeFunctions } from './raising.ts';
 import { rename } from './rename.ts';
 import { knowsZone, readExpression, readStatement, seeTable, whyNoTable } from './server.ts';
+import { type Addition, adoptUse, asYet, planUse, type UsePlan } from './use.ts';
 
 /** From files to jobs that a tick knows: check all, play each on real rows, plan, build the indexes, switch. */
 
@@ -48,6 +51,9 @@ export interface Change {
   /** Which keys of the job, and which of its rules, are not as they were. */
   differs: string[];
   indexes: IndexPlan[];
+  /** Of a built-in job: its tables, and what they lack. */
+  using?: Using;
+  adds: Addition[];
   /** What rules that are new, or ask for other rows, would find. */
   due: (Due & { isNew: boolean })[];
   /** Rows on which it fails, of those that it was played on. */
@@ -90,7 +96,7 @@ export async function planOf(applying: Planning, files: Files, prune: boolean): 
     const what = prune ? 'removed' : 'kept';
     changes.push({
       ...{ name, what, table: definition?.table ?? '?', definition, built: undefined, kept: compiled },
-      ...{ differs: [], indexes: [], due: [], failing: [] },
+      ...{ differs: [], indexes: [], adds: [], due: [], failing: [] },
     });
   }
   const used = changes.flatMap(({ what, kept }) => (what === 'removed' ? [] : Object.keys(kept?.indexes ?? {})));
@@ -101,17 +107,20 @@ export async function planOf(applying: Planning, files: Files, prune: boolean): 
   };
 }
 
+type Checked = Pick<UsePlan, 'built' | 'indexes'> & Partial<UsePlan>;
+
 /** The server judges each expression as the owner of the table. Nothing is executed. */
 async function check(
   tx: Transaction,
-  { settings, onlyLooks }: Planning,
+  { settings, onlyLooks, builtIn }: Planning,
   files: Files,
   own: OwnJob,
   faults: Fault[],
-): Promise<{ built: Built; indexes: IndexPlan[] } | undefined> {
+): Promise<Checked | undefined> {
   const before = faults.length;
   const fault = (path: Path, message: string, offset?: number) =>
     void faults.push({ ...files.at(own.name, path, offset), message });
+  if (own.uses) return planUse(tx, { settings, builtIn }, own, fault);
   const table = await seeTable(tx, own.table);
   if (!table) {
     fault(['table'], await whyNoTable(tx, own.table));
@@ -155,27 +164,35 @@ async function checkDeletes(
   }
 }
 
-interface Comparing {
+interface Comparing extends Checked {
   definition: OwnJob;
-  built: Built;
-  indexes: IndexPlan[];
   before: Version<OwnJob> | undefined;
   made: Made[];
 }
 
 async function compare(tx: Transaction, applying: Planning, comparing: Comparing): Promise<Change> {
   const { settings, onlyLooks } = applying;
-  const { definition, built, indexes, before, made } = comparing;
+  const { definition, built, indexes, before, made, using, adds = [] } = comparing;
   const { job, table } = built;
   const compiled = isUsable(before) ? before.compiled : null;
-  const rulesBefore = compiled?.job.rules ?? {};
+  const rules = using?.job.rules ?? job.rules;
+  const rulesBefore = compiled?.uses && using ? rules : (compiled?.job.rules ?? {});
   // What was skipped is skipped for ever: also if the rule has another due time since.
-  const stays = ([name]: [string, string]) => name in job.rules;
+  const stays = ([name]: [string, string]) => name in rules;
   const found = { ...table, columns: { ...table.columns, ...built.columns } };
+  const { [job.table.name]: main, ...others } = using?.after ?? {};
   const byApply = ({ place, isThere }: IndexPlan) => !isThere || made.some((each) => each.place === place);
-  const kept = leavingAlone(
+  const kept = skipped(
     {
-      ...{ job, found, dbZone: settings.dbTimezone, since: {}, functions: built.functions, needs: built.needs },
+      ...{
+        job,
+        found: main ?? found,
+        dbZone: settings.dbTimezone,
+        since: {},
+        functions: built.functions,
+        needs: built.needs,
+      },
+      ...(using && { uses: using.use, others }),
       indexes: Object.fromEntries(indexes.map((index) => [index.place, byApply(index)])),
     },
     Object.fromEntries(Object.entries(compiled?.since ?? {}).filter(stays)),
@@ -184,36 +201,40 @@ async function compare(tx: Transaction, applying: Planning, comparing: Comparing
   const ofFile = was ? differences(was, definition) : [];
   const differs = was && ofFile.length === 0 ? drift(compiled!, kept, indexes) : ofFile;
   const isAnother = (name: string) =>
-    ['due', 'where', 'apart'].some(
-      (key) => !isDeepStrictEqual(plainOf(kept.job.rules[name])[key], plainOf(rulesBefore[name])[key]),
-    );
-  const others = Object.keys(job.rules).filter((name) => isAnother(name));
+    using
+      ? !isDeepStrictEqual(compiled?.uses, using.use)
+      : ['due', 'where', 'apart'].some(
+          (key) => !isDeepStrictEqual(plainOf(kept.job.rules[name])[key], plainOf(rulesBefore[name])[key]),
+        );
+  const changed = Object.keys(rules).filter((name) => isAnother(name));
   await tx.query('savepoint looking');
   if (!onlyLooks) await makeFunctions(tx, built.makes);
   let due: Due[] = [];
   // If a condition cannot be asked, playing the rule tells why.
   await tx.attempt(async () => {
-    due = await dueNow(tx, kept, table, settings, others);
+    const installed = using ? asYet(using, kept.dbZone) : asYetOf(kept, table);
+    due = await dueNow(tx, installed, settings, changed, table.schema);
   });
   await tx.query('rollback to savepoint looking');
   const isSame = was && differs.length === 0;
   return {
     ...{ name: job.name, table: `${table.schema}.${table.name}`, definition, built, kept, differs, failing: [] },
     what: isSame ? 'same' : was ? 'changed' : 'new',
-    ...{ indexes, due: due.map((each) => ({ ...each, isNew: !(each.rule in rulesBefore) })) },
+    ...{
+      indexes,
+      adds,
+      ...(using && { using }),
+      due: due.map((each) => ({ ...each, isNew: !(each.rule in rulesBefore) })),
+    },
   };
 }
 
 const plainOf = (rule: Rule | undefined): Record<string, unknown> => JSON.parse(JSON.stringify(rule ?? {}));
 
-/** Rules that leave alone what was due before an instant. To name "now" keeps this out of the index. */
-export function leavingAlone(kept: Kept, since: Record<string, string>): Kept {
-  const rules = { ...kept.job.rules };
-  for (const [name, instant] of Object.entries(since)) {
-    const rule = rules[name]!;
-    const condition = `least(${rule.due}, now) >= ${quoteText(instant)}::timestamptz`;
-    rules[name] = { ...rule, where: { ...(rule.where as Conditions), [`it is due since ${instant}`]: condition } };
-  }
+/** What was due before these instants is left alone. */
+export function skipped(kept: Kept, since: Record<string, string>): Kept {
+  // Those of a built-in job are code: they are changed when it is laid over its tables.
+  const rules = leavingAlone(kept.job.rules, since);
   return { ...kept, job: { ...kept.job, rules }, since: { ...kept.since, ...since } };
 }
 
@@ -281,11 +302,25 @@ export async function carryOut(
   await dropUnused(db, say);
 }
 
+/** What the tables of a job lack, before its rules can be played. */
 export async function addColumns(
-  { db }: Applying,
-  { table, columns }: Built,
+  { db, settings }: Applying,
+  change: Change,
   say: (step: string) => void,
 ): Promise<void> {
+  const { built, using, kept } = change;
+  if (using) {
+    const catalog = await db.transaction(
+      (tx) => adoptUse(tx, using, settings, (step) => say(sentenceOf(step, false))),
+      {
+        unbounded: true,
+      },
+    );
+    const { [using.job.table.name]: found, ...others } = catalog;
+    change.kept = { ...kept!, found: found!, others };
+    return;
+  }
+  const { table, columns } = built!;
   const missing = Object.entries(columns);
   if (missing.length === 0) return;
   const added = missing.map(([column, type]) => `add column if not exists ${quoteName(column)} ${type}`);

@@ -2,12 +2,12 @@ import { nearest } from '../base/nearest.ts';
 import { type Installed, indexable, install } from '../job/compile.ts';
 import type { Job, Table } from '../job/define.ts';
 import { namesIn, quoteText } from '../job/expressions.ts';
-import { type Laid, lay, type Use } from '../job/lay.ts';
+import type { Laid, Use } from '../job/lay.ts';
 import { type Catalog, columnsNeeded, familyOf, keyOf, storedName, tablesOf } from '../job/tables.ts';
 import { namesOf, TIMES } from '../job/writing.ts';
 import type { OwnJob, OwnUse, Path, UsedTable } from './definition.ts';
 import { columnOf, noColumn } from './due.ts';
-import { type Building, type Built, type Making, read } from './making.ts';
+import { type Building, type Making, read } from './making.ts';
 import type { Seen } from './server.ts';
 
 /** Makes of "uses" in a file a built-in job on the application's tables, and says what does not fit. */
@@ -242,13 +242,3 @@ function checkInsert(
         `a row that the job inserts into ${seen.schema}.${seen.name} has no "${column}", which is not null and has no default: say under "insert" what it is, ${column}: EXPRESSION`,
       );
 }
-
-export const builtOf = (own: OwnJob, job: Job, seen: Seen, notes: Making['built']): Built => ({
-  ...notes,
-  table: seen,
-  job: {
-    ...{ name: own.name, summary: own.summary ?? job.summary, everyMinutes: own.everyMinutes, order: job.order },
-    table: { name: job.table.name, recognisedBy: [], key: keyOf(job.table), columns: {} },
-    rules: {},
-  },
-});

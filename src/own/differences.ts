@@ -1,12 +1,13 @@
 import { isDeepStrictEqual } from 'node:util';
-import type { Kept } from '../store/own-jobs.ts';
+import type { Found } from '../job/tables.ts';
+import { catalogOf, type Kept } from '../store/own-jobs.ts';
 import type { OwnJob } from './definition.ts';
 import type { IndexPlan } from './indexes.ts';
 
 /** What is not as it was, in sentences. */
 
 export function differences(was: OwnJob, is: OwnJob): string[] {
-  const keys = ['name', 'table', 'id', 'zone', 'where', 'everyMinutes', 'summary'] as const;
+  const keys = ['name', 'table', 'id', 'zone', 'where', 'everyMinutes', 'summary', 'uses'] as const;
   const ofJob = keys.filter((key) => !isDeepStrictEqual(was[key], is[key])).map((key) => `"${key}"`);
   const rules = [...new Set([...Object.keys(was.rules), ...Object.keys(is.rules)])];
   const ofRules = rules
@@ -42,7 +43,12 @@ export function drift(was: Kept, is: Kept, indexes: IndexPlan[]): string[] {
 
 const plain = (value: unknown) => JSON.parse(JSON.stringify(value));
 
-function columnsThatDiffer({ found: was }: Kept, { found: is }: Kept): string[] {
+function columnsThatDiffer(was: Kept, is: Kept): string[] {
+  const tables = Object.entries(catalogOf(is));
+  return tables.flatMap(([name, found]) => columnsOfTable(catalogOf(was)[name] ?? found!, found!));
+}
+
+function columnsOfTable(was: Found, is: Found): string[] {
   const names = [...new Set([...Object.keys(was.columns), ...Object.keys(is.columns)])];
   return names.flatMap((name) => {
     if (!(name in is.columns)) return [`the column "${name}" is gone`];

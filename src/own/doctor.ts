@@ -2,7 +2,7 @@ import { readable } from '../base/calendar.ts';
 import { type Exam, failed, ok, type Result, warning } from '../inspect/doctor/finding.ts';
 import { install } from '../job/compile.ts';
 import { type Needed, rightsOf } from '../job/rights.ts';
-import { isUsable, latestJobs } from '../store/own-jobs.ts';
+import { catalogOf, isUsable, jobOf, latestJobs } from '../store/own-jobs.ts';
 import { planOf } from './apply.ts';
 import type { Files, OwnJob } from './definition.ts';
 
@@ -71,13 +71,19 @@ async function checkWriters({ db, program }: Exam, hasJobs: boolean): Promise<Re
 }
 
 /** What the jobs need of this database. */
-export async function needs({ db }: Pick<Exam, 'db'>): Promise<{ needs: Needed[]; functions: string[] }> {
+export async function needs({
+  db,
+  jobs,
+}: Pick<Exam, 'db' | 'jobs'>): Promise<{ needs: Needed[]; functions: string[] }> {
   const [row] = await db.query<{ may: boolean | null }>(
     `select has_schema_privilege(n.oid, 'usage') and has_table_privilege(c.oid, 'select') as may
      from pg_class c join pg_namespace n on n.oid = c.relnamespace where n.nspname = 'scheduler' and c.relname = 'jobs'`,
   );
   const kept = row?.may ? (await latestJobs(db)).filter(isUsable).map(({ compiled }) => compiled!) : [];
-  const installed = kept.map(({ job, found, dbZone }) => install(job, { [job.table.name]: found }, dbZone));
+  const installed = kept.flatMap((each) => {
+    const job = jobOf(each, jobs);
+    return job ? [install(job, catalogOf(each), each.dbZone)] : [];
+  });
   return {
     needs: [...rightsOf(installed), ...kept.flatMap((each) => each.needs)],
     functions: kept.flatMap(({ functions }) => Object.keys(functions)),

@@ -3,11 +3,11 @@ import type { Settings } from '../base/config.ts';
 import type { Transaction } from '../db/client.ts';
 import { sqlState } from '../db/states.ts';
 import { backlogOf } from '../engine/statements.ts';
-import { install } from '../job/compile.ts';
-import type { Conditions } from '../job/define.ts';
+import { type Installed, install } from '../job/compile.ts';
+import type { Conditions, Table } from '../job/define.ts';
 import { quoteName, substitute } from '../job/expressions.ts';
 import { indexesOf } from '../job/indexes.ts';
-import { qualified, storedName } from '../job/tables.ts';
+import { type Catalog, qualified, storedName } from '../job/tables.ts';
 import { type Kept, LATEST_JOBS } from '../store/own-jobs.ts';
 import type { Built } from './making.ts';
 import type { Seen } from './server.ts';
@@ -31,13 +31,18 @@ export interface IndexPlan {
 /** `refused` hears of each that cannot be. It changes nothing; call it as the owner of the table. */
 export async function planIndexes(
   tx: Transaction,
-  { job, table, columns }: Pick<Built, 'job' | 'table' | 'columns'>,
+  {
+    job,
+    table,
+    columns,
+    described = job.table,
+    catalog = { [described.name]: { ...table, columns: { ...table.columns, ...columns } } },
+  }: Pick<Built, 'job' | 'table' | 'columns'> & { described?: Table; catalog?: Catalog },
   settings: Settings,
   refused: (rule: string, why: string) => void,
 ): Promise<IndexPlan[]> {
   const zones = { zone: settings.timezone, dbZone: settings.dbTimezone };
-  const found = { ...table, columns: { ...table.columns, ...columns } };
-  const wanted = indexesOf(job, job.table, { [table.name]: found }, zones);
+  const wanted = indexesOf(job, described, catalog, zones);
   const said = await asTheServerSays(
     tx,
     table,
@@ -46,8 +51,8 @@ export async function planIndexes(
   );
   const [present, tree] = [await presentOn(tx, table.oid), await partsOf(tx, table.oid)];
   return wanted.flatMap(({ name, definition }, n) => {
-    const ending = name.slice(`${table.name}_to_`.length);
-    const rule = Object.keys(job.rules).find((each) => each.replaceAll(' ', '_') === ending)!;
+    const ending = name.slice(`${table.name}_`.length).replace(/^to_/, '');
+    const rule = Object.keys(job.rules).find((each) => each.replaceAll(' ', '_') === ending) ?? ending;
     const saying = said[n]!;
     if ('refusal' in saying) {
       refused(rule, saying.refusal);
@@ -179,14 +184,8 @@ export interface Due {
   oldest: string | null;
 }
 
-/** What rules that are new would find at once. Columns that are not there yet hold nothing. */
-export async function dueNow(
-  tx: Transaction,
-  { job, dbZone }: Kept,
-  table: Seen,
-  settings: Settings,
-  names: string[],
-): Promise<Due[]> {
+/** A job of your own before all its columns are there: they hold nothing yet. */
+export function asYetOf({ job, dbZone }: Kept, table: Seen): Installed {
   const nulls = (sql: string) =>
     substitute(sql, (name, isQuoted) =>
       isQuoted && name in job.table.columns && !(storedName(job.table, name) in table.columns) ? 'null' : undefined,
@@ -198,11 +197,22 @@ export async function dueNow(
       where: Object.fromEntries(Object.entries(rule.where as Conditions).map(([each, sql]) => [each, nulls(sql)])),
     },
   ]);
-  const { rules } = install({ ...job, rules: Object.fromEntries(asYet) }, { [job.table.name]: table }, dbZone);
+  return install({ ...job, rules: Object.fromEntries(asYet) }, { [job.table.name]: table }, dbZone);
+}
+
+/** What these rules would find at once. */
+export async function dueNow(
+  tx: Transaction,
+  { job, rules }: Installed,
+  settings: Settings,
+  names: string[],
+  tenant: string,
+): Promise<Due[]> {
   const all: Due[] = [];
   for (const rule of rules.filter(({ name }) => names.includes(name))) {
     const [counted] = await tx.query<Omit<Due, 'rule'>>(backlogOf(rule), {
-      ...{ now: new Date().toISOString(), zone: settings.timezone, dbZone, tenant: table.schema },
+      ...{ ...settings.job, now: new Date().toISOString(), tenant, job: job.name },
+      ...{ zone: settings.timezone, dbZone: settings.dbTimezone },
     });
     all.push({ rule: rule.name, ...counted! });
   }

@@ -117,7 +117,7 @@ export async function readStanding(
       at: options.at ?? null,
       seldom: seldom.map((job) => job.name),
       every: seldom.map((job) => job.everyMinutes),
-      tables: tableNames(asked),
+      ...{ tables: tableNames(asked), oids: [] },
     },
   );
   // A built-in job that works on tables which a file names is not looked for by the names of its own.
