@@ -167,12 +167,15 @@ function tellPlan({ changes, drops }: Plan): void {
     for (const [column, type] of Object.entries(built?.columns ?? {}))
       print(`    the column ${column} (${type}) is added`);
     for (const { words } of adds) print(`    ${words}`);
-    for (const { place, definition, isThere } of indexes) if (!isThere) print(`    index ${place} on ${definition}`);
+    for (const { place, definition, isThere } of indexes) if (!isThere) print(`    index ${place} on ${cut(definition)}`);
     for (const row of failing.slice(0, FAILING_SHOWN)) print(`    ${row}`);
     for (const note of built?.notes ?? []) print(`    ${note}`);
   }
   for (const place of drops) print(`- index ${place}: no job needs it any more`);
 }
+
+const SHOWN = 100;
+const cut = (text: string) => (text.length > SHOWN ? `${text.slice(0, SHOWN)}…` : text);
 
 const inJson = ({ name, what, table, differs, due, indexes, built, failing }: Change) => ({
   ...{ name, what, table, differs, due, failing, notes: built?.notes ?? [], columns: built?.columns ?? {} },

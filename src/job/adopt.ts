@@ -118,7 +118,7 @@ async function adoptTable(adopting: Adopting, table: Table): Promise<void> {
     await create(adopting, table, catalog);
     if (table.begin) await tx.query(table.begin(namesOf(job, await adopting.catalog(), { dbZone: zones.dbZone })));
   } else if (isLaid || (isRecognised(table, found) && (await hasWords(tx, table, found)))) {
-    refuseWithoutKey(job, table, found);
+    if (!isLaid) refuseWithoutKey(job, table, found);
     await asOwner(tx, found, async () => {
       await addColumns(adopting, table, found, catalog, columnsToAdd(table, found, isLaid));
       for (const column of table.once ?? []) await ensureOnce(adopting, found, storedName(table, column));

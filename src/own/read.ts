@@ -188,7 +188,7 @@ class Reader {
     const texts = Object.fromEntries(
       ['id', 'zone', 'summary', 'was'].flatMap((key) => {
         const text = this.#text(keys[key], `"${key}"`);
-        return text === undefined ? [] : [[key, text]];
+        return text === undefined ? [] : [[key, key === 'id' ? unquoted(text) : text]];
       }),
     );
     if (table === undefined) return undefined;

@@ -55,7 +55,8 @@ export const PACKAGES: Table = {
     ...alike(instant(), 'scheduled_activation_time', 'scheduled_deactivation_time'),
     validity: text(),
     repeats: text({ check: "repeats in ('daily', 'weekly', 'monthly')" }),
-    ...alike(starting(flag, 'false'), 'hide_from_client', 'is_active'),
+    hide_from_client: flag({ notNull: true, default: 'false', ...NEW_TABLE }),
+    is_active: starting(flag, 'false'),
     status: words(['active', 'inactive'], {
       ...{ notNull: true, default: "'inactive'", safeToAdd: true, check: "status in ('active', 'inactive')" },
     }),
