@@ -167,7 +167,8 @@ function tellPlan({ changes, drops }: Plan): void {
     for (const [column, type] of Object.entries(built?.columns ?? {}))
       print(`    the column ${column} (${type}) is added`);
     for (const { words } of adds) print(`    ${words}`);
-    for (const { place, definition, isThere } of indexes) if (!isThere) print(`    index ${place} on ${cut(definition)}`);
+    for (const { place, definition, isThere } of indexes)
+      if (!isThere) print(`    index ${place} on ${cut(definition)}`);
     for (const row of failing.slice(0, FAILING_SHOWN)) print(`    ${row}`);
     for (const note of built?.notes ?? []) print(`    ${note}`);
   }

@@ -13,7 +13,7 @@ function nameOf(token: string): string | undefined {
 
 // Texts, types and parameters, what stands behind a dot or "as"; then bare names but those of functions, tables and arguments.
 const PIECE =
-  /'(?:[^']|'')*'|::?\s*[a-z_]\w*|\.\s*(?:"(?:[^"]|"")+"|[a-z_]\w*)|\bas\s+(?:"(?:[^"]|"")+"|[a-z_]\w*)|("(?:[^"]|"")+"|(?<!\w)[a-z_]\w*)(?!\w|\s*(?:\(|\.|=>))|"(?:[^"]|"")+"/gi;
+  /'(?:[^']|'')*'|::?\s*[a-z_]\w*|\.\s*(?:"(?:[^"]|"")+"|[a-z_]\w*)|\bas\s+(?:"(?:[^"]|"")+"|[a-z_]\w*)|("(?:[^"]|"")+"(?!")|(?<!\w)[a-z_]\w*)(?!\w|\s*(?:\(|\.|=>))|"(?:[^"]|"")+"/gi;
 
 /** Puts something else in place of each bare name for which there is a replacement. */
 export const substitute = (sql: string, replacement: (name: string, isQuoted: boolean) => string | undefined): string =>

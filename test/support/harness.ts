@@ -13,6 +13,7 @@ import { loadJobs } from '../../src/jobs/index.ts';
 import { LOCK_KEY } from '../../src/store/lock.ts';
 import { migrate } from '../../src/store/migrate.ts';
 import { all, only } from '../../src/store/runs.ts';
+import { layEverything } from './laid.ts';
 
 /** Everything a test needs: a database of its own on a real server, rows to put in, ticks at any time, the real command. */
 
@@ -105,6 +106,7 @@ export async function makeTemplate(url: string): Promise<void> {
   await admin(`drop database if exists ${TEMPLATE} with (force)`, url);
   await admin(`create database ${TEMPLATE}`, url);
   await migrateAt(within(url, TEMPLATE));
+  if (process.env.TEST_LAID) await layEverything(within(url, TEMPLATE), await loadJobs());
 }
 
 async function migrateAt(url: string, env: Record<string, string> = {}, create?: string[]): Promise<void> {

@@ -1,4 +1,4 @@
-import { instant, text } from '../../../job/columns.ts';
+import { instant, text, whole } from '../../../job/columns.ts';
 import type { Table } from '../../../job/define.ts';
 
 /** FreeRADIUS's own tables: made where nobody has loaded its schema, and never given a column of ours. */
@@ -51,12 +51,13 @@ const STOCK_SCHEMA = `
 
 const INSTANTS = ['acctstarttime', 'acctupdatetime', 'acctstoptime'];
 
-/** Only instants need to be told apart. The other types are FreeRADIUS's own. */
+const NUMBERS = ['id', 'radacctid', 'acctinterval', 'acctsessiontime', 'acctinputoctets', 'acctoutputoctets'];
+const make = (column: string) => (INSTANTS.includes(column) ? instant : NUMBERS.includes(column) ? whole : text);
+
+/** The types are FreeRADIUS's own; these tell which columns fit. */
 const stock = (name: string, columns: string[], more: Omit<Table, 'name' | 'columns'>): Table => ({
   name,
-  columns: Object.fromEntries(
-    columns.map((column) => [column, (INSTANTS.includes(column) ? instant : text)({ newTableOnly: true })]),
-  ),
+  columns: Object.fromEntries(columns.map((column) => [column, make(column)({ newTableOnly: true })])),
   needs: columns,
   make: STOCK_SCHEMA,
   unless: ['radacct', 'radcheck'],
