@@ -83,11 +83,13 @@ async function layColumn(
   const wanted = column.kind === 'instant' ? 'timestamptz' : column.kind === 'day' ? 'date' : column.type;
   if (sql === null) return { absent: column.like ? (seen.columns.id ?? wanted) : wanted.split(' ')[0]! };
   const is = columnOf(sql);
-  if (is !== undefined && is in seen.columns) return { is };
-  if (is !== undefined) return void building.fault(path, noColumn(is, seen.columns));
+  if (is !== undefined && !(is in seen.columns)) return void building.fault(path, noColumn(is, seen.columns));
+  if (is !== undefined && !(column.kind === 'instant' && seen.columns[is] === 'date')) return { is };
   const reading = await read(making, sql, path);
   if (!reading) return undefined;
   if (!reading.isSafe) unsafe.add(name);
+  if (reading.type === 'date' && column.kind === 'instant')
+    return { reads: `scheduler.instant(scheduler.opening(${reading.sql}, null), :zone::text)` };
   const isTime = /^timestamp/.test(reading.type);
   if (!fits(reading.type, wanted) && !(isTime && column.kind === 'day') && !column.like && column.kind !== 'key')
     return void building.fault(path, `"${name}" is of type ${wanted} for the job, and this is of type ${reading.type}`);
@@ -125,53 +127,40 @@ export interface Using {
   after: Catalog;
 }
 
+type Refuse = (path: Path, message: string) => void;
+
 /** What does not fit of the whole: columns that are nowhere, that cannot be written, and rows that cannot be inserted. */
-export function checkFit(
-  own: OwnJob,
-  using: Using,
-  fault: (path: Path, message: string) => void,
-): Installed | undefined {
+export function checkFit(own: OwnJob, using: Using, refuse: Refuse): void {
   const { job, after, places } = using;
-  let isWhole = true;
-  const refuse = (path: Path, message: string) => {
-    isWhole = false;
-    fault(path, message);
-  };
-  const writes = writesOf(job, after);
+  const { writes, rights } = asIfWhole(job, after);
   for (const table of tablesOf(job)) {
     const place = places.get(table.name);
-    if (place) checkColumns(table, place, writes.get(table.name) ?? new Set(), refuse);
+    if (!place) continue;
+    const written = writes.get(table.name) ?? new Set();
+    checkColumns(job, table, place, written, refuse);
+    checkReferences(job, table, place, after, refuse);
+    if (rights.get(table.name)?.has('insert')) checkInsert(table, place, written, refuse);
   }
-  if (!isWhole) return undefined;
-  const installed = install(job, after, '');
   checkIndexed(own, job, using, refuse);
-  for (const [name, place] of places) {
-    const table = tablesOf(job).find((each) => each.name === name)!;
-    if (installed.rights.get(name)?.has('insert')) checkInsert(table, place, installed.writes.get(name)!, refuse);
-  }
-  return isWhole ? installed : undefined;
 }
 
-/** The columns that the job writes, as far as its SQL can be made from columns that are not all there. */
-function writesOf(job: Job, after: Catalog): Map<string, Set<string>> {
+/** The job on tables that have all columns: what it does with them can be told before they are there. */
+function asIfWhole(job: Job, after: Catalog): Installed {
   const whole: Catalog = {};
   for (const table of tablesOf(job)) {
     const types = Object.entries(table.columns).map(([name, { type }]) => [storedName(table, name), type]);
     const found = after[table.name]!;
     whole[table.name] = { ...found, columns: { ...Object.fromEntries(types), ...found.columns } };
   }
-  return install(job, whole, 'UTC').writes;
+  return install(job, whole, 'UTC');
 }
 
-function checkColumns(
-  table: Table,
-  { said, path, seen }: Place,
-  writes: Set<string>,
-  refuse: (path: Path, message: string) => void,
-): void {
+function checkColumns(job: Job, table: Table, { said, path, seen }: Place, writes: Set<string>, refuse: Refuse): void {
   const place = `${seen.schema}.${seen.name}`;
+  const dues = table === job.table ? Object.values(job.rules).map(({ due }) => due) : [];
+  const awaited = namesIn(dues.join(' , '), Object.keys(table.columns));
   for (const name of columnsNeeded(table)) {
-    const { reads, absent, type, kind, like } = table.columns[name]!;
+    const { reads, absent, type, kind, like, notNull } = table.columns[name]!;
     const here = [...path, 'columns', ...(name in said.columns ? [name] : [])];
     const stored = storedName(table, name);
     const is = seen.columns[stored];
@@ -182,6 +171,11 @@ function checkColumns(
       refuse(here, `the job writes "${name}": name a column of ${place} for it, or leave it out, and it is added`);
     else if (writes.has(name) && seen.generated.includes(stored))
       refuse(here, `the job writes "${name}", and the column "${stored}" of ${place} is generated`);
+    else if (mustWrite && awaited.includes(name) && !notNull && stored in seen.notNull)
+      refuse(
+        here,
+        `"${stored}" of ${place} is "not null", and the job sets "${name}" to null when nothing more is to be done`,
+      );
     else if ((reads ?? absent) !== undefined) continue;
     else if (is === undefined && !writes.has(name) && !isKept(table, name))
       refuse(
@@ -202,6 +196,23 @@ function checkColumns(
   }
 }
 
+/** A column that holds ids of another table has their type, or no row would be found by it. */
+function checkReferences(job: Job, table: Table, { path, said, seen }: Place, after: Catalog, refuse: Refuse): void {
+  for (const name of columnsNeeded(table)) {
+    const { like, reads, absent } = table.columns[name]!;
+    const other = like && tablesOf(job).find((each) => each.name === like.table);
+    const is = seen.columns[storedName(table, name)];
+    if (!other || is === undefined || (reads ?? absent) !== undefined) continue;
+    const there = after[other.name]!;
+    const wanted = there.columns[storedName(other, like.column)]!;
+    if (is === wanted || (familyOf(is) === familyOf(wanted) && familyOf(is) !== -1)) continue;
+    refuse(
+      [...path, 'columns', ...(name in said.columns ? [name] : [])],
+      `"${storedName(table, name)}" of ${seen.schema}.${seen.name} is of type ${is}, and "${storedName(other, like.column)}" of ${there.schema}.${there.name}, which it refers to, of type ${wanted}`,
+    );
+  }
+}
+
 const hint = (name: string, { columns }: Seen) => {
   const meant = nearest(name, Object.keys(columns));
   return meant ? ` ("${meant}" is near)` : '';
@@ -212,7 +223,7 @@ export const isKept = (table: Table, name: string): boolean =>
   /kept by the scheduler/.test(table.columns[name]?.comment ?? '') || table.columns[name]?.safeToAdd === true;
 
 /** What an index holds must not fail: it would make the application's own insert fail. */
-function checkIndexed(own: OwnJob, job: Job, { places, after }: Using, refuse: (path: Path, message: string) => void) {
+function checkIndexed(own: OwnJob, job: Job, { places, after }: Using, refuse: Refuse) {
   const { path, said, unsafe } = places.get(job.table.name)!;
   const tables = namesOf(job, after, { dbZone: 'UTC' });
   const indexed = Object.values(job.rules)
@@ -228,12 +239,7 @@ function checkIndexed(own: OwnJob, job: Job, { places, after }: Using, refuse: (
 }
 
 /** Columns that must have a value, and get none. */
-function checkInsert(
-  table: Table,
-  { seen, path, said }: Place,
-  writes: Set<string>,
-  refuse: (path: Path, message: string) => void,
-): void {
+function checkInsert(table: Table, { seen, path, said }: Place, writes: Set<string>, refuse: Refuse): void {
   const given = new Set([...writes, ...TIMES, keyOf(table)].map((name) => storedName(table, name)));
   for (const [column, hasDefault] of Object.entries(seen.notNull))
     if (!hasDefault && !given.has(column) && !(column in said.insert) && !seen.generated.includes(column))

@@ -97,8 +97,9 @@ export async function planUse(
   const job = lay(used, identity, { job: used.name, tables: laid });
   const before = await readCatalog(tx, tableNames([job]), foundAt(places));
   const using = { use: { job: used.name, tables: laid }, job, places, after: whole(job, before) };
-  if (!checkFit(own, using, refuse)) return undefined;
+  checkFit(own, using, refuse);
   await checkWords(tx, using, refuse);
+  if (!isSound) return undefined;
   const indexes = await indexesOf(tx, using, settings, refuse);
   if (!isSound) return undefined;
   const main = places.get(job.table.name)!;

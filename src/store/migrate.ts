@@ -11,6 +11,7 @@ import type { Report, Step } from '../job/steps.ts';
 import { misfits, readCatalog, tableNames, tablesOf } from '../job/tables.ts';
 import { type Refusing, refusedWords } from '../job/words.ts';
 import { readElsewhere, refuseElsewhere } from './adopted.ts';
+import { withoutUsed } from './own-jobs.ts';
 import { FORMER_EDITION, LEVEL_FOUND } from './runs.ts';
 
 const FOLDER = join(ROOT, 'migrations');
@@ -114,9 +115,10 @@ export interface NotInstalled {
  * Applies the missing migrations, then lets each job adopt its tables, or make those that are asked for. The second step is
  * repeated on every call: it heals a dropped index and adopts a table that the application has got since.
  */
-export async function migrate({ db, settings, jobs, create, report }: Migrating): Promise<NotInstalled[]> {
+export async function migrate({ db, settings, jobs: builtIn, create, report }: Migrating): Promise<NotInstalled[]> {
   for (const step of await applyMigrations(db)) report(step);
   refuseElsewhere(await readElsewhere(db));
+  const jobs = await withoutUsed(db, builtIn);
 
   const zones = { zone: settings.timezone, dbZone: settings.dbTimezone };
   const notInstalled: NotInstalled[] = [];

@@ -15,6 +15,7 @@ import {
   tablesOf,
 } from '../../job/tables.ts';
 import { refusedWords } from '../../job/words.ts';
+import { withoutUsed } from '../../store/own-jobs.ts';
 import type { Standing } from '../../store/runs.ts';
 import { anyValues, wholeBatch } from '../outlook.ts';
 import type { JobStatus } from '../status.ts';
@@ -24,7 +25,9 @@ import { type Exam, failed, migrate, ok, quoteName, type Result, warning } from 
 type Seen = Pick<Standing, 'job' | 'missing' | 'installed'>;
 
 /** From the catalog, which every role may read. */
-export async function seeJobs({ db, jobs, settings }: Exam): Promise<{ catalog: Catalog; jobs: Seen[] }> {
+export async function seeJobs({ db, jobs: builtIn, settings }: Exam): Promise<{ catalog: Catalog; jobs: Seen[] }> {
+  // Before there is a schema, no job is laid over other tables.
+  const jobs = await withoutUsed(db, builtIn).catch(() => builtIn);
   const catalog = await db.transaction((tx) => readCatalog(tx, tableNames(jobs)));
   const seen = jobs.map((job) => {
     const missing = missingFrom(job, catalog);
