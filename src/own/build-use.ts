@@ -3,6 +3,7 @@ import { type Installed, indexable, install } from '../job/compile.ts';
 import type { Job, Table } from '../job/define.ts';
 import { namesIn, quoteText } from '../job/expressions.ts';
 import type { Laid, Use } from '../job/lay.ts';
+import { unfilled } from '../job/refusing.ts';
 import { type Catalog, columnsNeeded, familyOf, keyOf, storedName, tablesOf } from '../job/tables.ts';
 import { namesOf, TIMES } from '../job/writing.ts';
 import type { OwnJob, OwnUse, Path, UsedTable } from './definition.ts';
@@ -238,11 +239,9 @@ function checkIndexed(own: OwnJob, job: Job, { places, after }: Using, refuse: R
   }
 }
 
-/** Columns that must have a value, and get none. */
 function checkInsert(table: Table, { seen, path, said }: Place, writes: Set<string>, refuse: Refuse): void {
-  const given = new Set([...writes, ...TIMES, keyOf(table)].map((name) => storedName(table, name)));
-  for (const [column, hasDefault] of Object.entries(seen.notNull))
-    if (!hasDefault && !given.has(column) && !(column in said.insert) && !seen.generated.includes(column))
+  for (const column of unfilled(table, seen, writes))
+    if (!(column in said.insert))
       refuse(
         [...path, 'insert'],
         `a row that the job inserts into ${seen.schema}.${seen.name} has no "${column}", which is not null and has no default: say under "insert" what it is, ${column}: EXPRESSION`,
