@@ -19,7 +19,8 @@ const appliesTo = ({ apart }: CompiledRule): string | undefined =>
 
 const columns = (rule: CompiledRule) => {
   const applies = appliesTo(rule);
-  const twice = `when concat(r.id, ' ', ${rule.at}) = any(array(select json_array_elements_text(:seen::json))) then ${quoteText(TWICE)}`;
+  // Mostly nothing was seen before: the planner then leaves this out.
+  const twice = `when json_array_length(:seen::json) > 0 and concat(r.id, ' ', ${rule.at}) = any(array(select json_array_elements_text(:seen::json))) then ${quoteText(TWICE)}`;
   // Nothing is wrong with a row that the rule is not for.
   const ofRow = rule.wrong && applies ? `case when ${applies} then ${rule.wrong} end` : `(${rule.wrong ?? 'null'})`;
   const wrong = rule.mustEnd ? `case ${twice} else ${ofRow} end` : ofRow;
