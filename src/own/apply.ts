@@ -241,9 +241,12 @@ export async function play({ db, settings, log }: Applying, change: Change): Pro
     why,
     sentence: `row ${id} fails by the rule "${rule}": ${why}`,
   }));
+  const sentences = (some: typeof rows) => some.map(({ sentence }) => sentence);
+  // What ends by itself may need more runs than one: that is worth knowing, and no fault.
+  const [faults, remarks] = job.workLeft ? [[], [job.error ?? []].flat()] : [[job.error ?? []].flat(), []];
   return {
-    faults: [...(job.error ? [job.error] : []), ...rows.filter(isOfRule).map(({ sentence }) => sentence)],
-    rows: rows.filter((each) => !isOfRule(each)).map(({ sentence }) => sentence),
+    faults: [...faults, ...sentences(rows.filter(isOfRule))],
+    rows: [...remarks, ...sentences(rows.filter((each) => !isOfRule(each)))],
   };
 }
 
