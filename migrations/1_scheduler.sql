@@ -70,12 +70,13 @@ create table scheduler.failures (
   -- 'infinity' once quarantined: the one comparison that skips waiting rows skips these too.
   next_attempt_at timestamptz not null,
   quarantined_at timestamptz,
-  -- A hash of what the rule read of the row, and when it was last compared: a row in quarantine that was mended is tried again.
+  -- A hash of what the rule read of the row, and when it was last compared: a row in quarantine that was mended is tried again,
+  -- and one that is gone is forgotten.
   seen bigint,
   compared_at timestamptz,
   primary key (tenant, job, rule, entity_id)
 );
-create index failures_to_compare on scheduler.failures (compared_at) where quarantined_at is not null;
+create index failures_to_compare on scheduler.failures (compared_at);
 comment on table scheduler.failures is 'Rows that failed, until they succeed or an operator drops them.';
 
 create table scheduler.controls (

@@ -39,7 +39,9 @@ async function act(context: Context, options: Options, [action, name]: string[])
   const newest = versions.at(-1);
   if (!newest) throw usageError(`"${name}" is not a job of your own; "scheduler jobs" lists them.`);
   if (action === 'history') {
-    const lines = versions.map(({ at, by, definition }) => [readable(at), by, definition ? 'applied' : 'removed']);
+    const what = (version: OwnJob | null) =>
+      version ? `applied${version.name === name ? '' : ` as ${version.name}`}` : 'removed';
+    const lines = versions.map(({ at, by, definition }) => [readable(at), by, what(definition)]);
     if (options.json) printJson(versions.map(({ at, by, definition }) => ({ at, by, definition })));
     else printTable(['at', 'by', 'what'], lines);
     return;

@@ -9,7 +9,7 @@ import { Stop } from '../base/stop.ts';
 import type { Context } from '../context.ts';
 import type { Happening, Rehearsed } from '../engine/rehearse.ts';
 import { all, only } from '../store/runs.ts';
-import { command, instantOf, type Options, seconds, wholeNumber, withSchema } from './command.ts';
+import { command, instantOf, knownJob, type Options, seconds, wholeNumber, withSchema } from './command.ts';
 
 interface RehearseOptions extends Options {
   until: string;
@@ -61,6 +61,7 @@ async function resolve(context: Context, options: RehearseOptions): Promise<void
 async function act(context: Context, options: RehearseOptions): Promise<ExitCode> {
   const { rehearse } = await import('../engine/rehearse.ts');
   const { from, until, limit, timeout, job, row } = options;
+  await knownJob(context, job);
   const jobs = job === undefined ? all(context.jobs) : only(context.jobs, [job]);
   const request = {
     ...{ jobs, dryRun: true, debug: false, between: true, timeoutSeconds: timeout, stop: new Stop() },

@@ -273,11 +273,11 @@ export async function carryOut(
     const renamed = changes.flatMap(({ name, definition, what }) =>
       definition?.was !== undefined && what !== 'removed' ? [{ was: definition.was, name }] : [],
     );
+    await rename(tx, renamed);
     for (const { name, what, definition, kept } of changes) {
       if (what === 'removed') await keepJob(tx, name, null, null, by);
       if (what === 'new' || what === 'changed') await keepJob(tx, name, definition, kept, by);
     }
-    await rename(tx, renamed, by);
   });
   await dropUnused(db, say);
 }

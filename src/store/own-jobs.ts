@@ -122,7 +122,7 @@ export async function exclusively<T>(db: Database, work: () => Promise<T>): Prom
   }
 }
 
-/** A new version of a job; with null for its definition, the job is removed. */
+/** A new version of a job; with null for its definition, the job is removed. The failures of a rule that is gone could never clear. */
 export async function keepJob(
   tx: Transaction,
   name: string,
@@ -139,4 +139,9 @@ export async function keepJob(
       kept: kept && JSON.stringify(kept),
     },
   );
+  const rules = Object.keys(kept?.job.rules ?? {});
+  await tx.query('delete from scheduler.failures where job = :name::text and rule <> all(:rules::text[])', {
+    name,
+    rules,
+  });
 }
