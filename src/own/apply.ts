@@ -1,4 +1,5 @@
 import { isDeepStrictEqual } from 'node:util';
+import { readable } from '../base/calendar.ts';
 import type { Settings } from '../base/config.ts';
 import type { Log } from '../base/log.ts';
 import { Stop } from '../base/stop.ts';
@@ -210,7 +211,8 @@ export function leavingAlone(kept: Kept, since: Record<string, string>): Kept {
   for (const [name, instant] of Object.entries(since)) {
     const rule = rules[name]!;
     const condition = `least(${rule.due}, now) >= ${quoteText(instant)}::timestamptz`;
-    rules[name] = { ...rule, where: { ...(rule.where as Conditions), [`it is due since ${instant}`]: condition } };
+    const skipped = `it came due after older rows were left alone (--backlog skip) at ${readable(instant)}`;
+    rules[name] = { ...rule, where: { ...(rule.where as Conditions), [skipped]: condition } };
   }
   return { ...kept, job: { ...kept.job, rules }, since: { ...kept.since, ...since } };
 }

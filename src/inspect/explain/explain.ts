@@ -9,7 +9,7 @@ import { type Event, findEvents } from '../../store/events.ts';
 import { type Failure, listFailures } from '../../store/failures.ts';
 import { readLastRuns } from '../../store/last-runs.ts';
 import { unknownJob } from '../../store/own-jobs.ts';
-import { type Found, isEveryTick, only, readStanding, type Standing } from '../../store/runs.ts';
+import { earliestOf, only, readStanding } from '../../store/runs.ts';
 import { whyNotPrepared } from '../next.ts';
 import { decides } from '../outlook.ts';
 import { type JobStatus, jobStatus } from '../status.ts';
@@ -103,13 +103,6 @@ async function readRow(tx: Transaction, { settings, jobs, name, id: typed, at }:
     run: await otherRun(tx),
     events: await eventsOf(tx, [...jobs, job], job, id),
   };
-}
-
-/** The beginning of the next slot, if this one is done. */
-function earliestOf({ job, slotTaken }: Standing, { minute }: Found, now: string): string {
-  if (!slotTaken || isEveryTick(job)) return now;
-  const slot = Math.floor(Number(minute) / job.everyMinutes);
-  return new Date((slot + 1) * job.everyMinutes * 60_000).toISOString().replace('.000Z', 'Z');
 }
 
 /** The id as failures and events know it, whichever way it was typed. */
