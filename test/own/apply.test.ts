@@ -1,6 +1,9 @@
 import assert from 'node:assert/strict';
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { test } from 'node:test';
-import { application, database } from '../support/harness.ts';
+import { application, cli, database } from '../support/harness.ts';
 import { applied, apply } from '../support/own.ts';
 
 /** What apply builds, drops, refuses and moves. */
@@ -117,4 +120,24 @@ test('pauses, failures and history move along to a new name; only one apply is a
   assert.deepEqual([of('two').state, of('two').failing, of('two').lastRun !== null], ['paused', 1, true]);
   const wrong = await apply(db, file(job('two', 'items'), job('three', 'items', 'not gone', '    was: two\n')));
   assert.match(wrong.out, /"was" is a former name, and a job is called "two" now/);
+});
+
+test('a plan speaks the words of the file; of two jobs of one name it says where the other one is', async () => {
+  await using db = await database();
+  await db.query(`create table items (${ITEMS})`);
+  await applied(db, file(job('one', 'items')));
+  const hourly = file(job('one', 'items', 'not gone', '    every: 1 hour\n'));
+  assert.match(await applied(db, hourly, '--dry-run'), /~ one .*\n +"every" is another\n/);
+  const folder = mkdtempSync(join(tmpdir(), 'jobs-'));
+  try {
+    for (const name of ['a.yaml', 'b.yaml']) writeFileSync(join(folder, name), file(job('one', 'items')));
+    const { out } = await db.cli(['apply', folder]);
+    assert.ok(
+      out.includes(`b.yaml:3:5: there are two jobs named "one": the other one is at ${folder}/a.yaml:3:5`),
+      out,
+    );
+  } finally {
+    rmSync(folder, { recursive: true });
+  }
+  assert.match((await cli(['next', '--help'])).out, /so far ahead: 90m, 24h, 7d \(default: 24h\)\n/);
 });

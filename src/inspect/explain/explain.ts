@@ -12,7 +12,7 @@ import { unknownJob } from '../../store/own-jobs.ts';
 import { earliestOf, only, readStanding } from '../../store/runs.ts';
 import { whyNotPrepared } from '../next.ts';
 import { decides } from '../outlook.ts';
-import { type JobStatus, jobStatus } from '../status.ts';
+import { isOn, type JobStatus, jobStatus } from '../status.ts';
 import { describeHolder, isLocked, lockedTable, lockInTheWay, otherRun } from './locks.ts';
 import { attempt, type Look, values } from './seen.ts';
 import { explainRules, type Prospect, type TransitionExplained, type Verdict } from './transitions.ts';
@@ -147,7 +147,8 @@ function whyHeld({ view, state, readOnly }: Read, { rule, failure }: Prospect): 
   const { job, id, now } = view;
   if (failure?.quarantined_at)
     return `it is in quarantine since ${readable(failure.quarantined_at)}, after ${failure.attempts} attempts (${failure.error}), until somebody mends it or runs "scheduler failures retry --job ${job.name} --id ${id}"`;
-  if (state.state === 'paused' || state.state === 'switched off') return `${job.name} is ${state.state}: ${state.why}`;
+  // Here, "not installed" is a job that this role does not run.
+  if (!isOn(state)) return `${job.name} is ${state.state.replace('installed', 'run')}: ${state.why}`;
   const unprepared = whyNotPrepared(rule, values(view, rule, now))?.replace(/\.$/, '');
   return unprepared ?? (readOnly ? `the database takes no changes: ${readOnly}` : undefined);
 }
