@@ -181,7 +181,7 @@ async function compare(tx: Transaction, applying: Planning, comparing: Comparing
   );
   const was = compiled ? before!.definition : null;
   const ofFile = was ? differences(was, definition) : [];
-  const differs = was && ofFile.length === 0 ? drift(compiled!, kept, indexes) : ofFile;
+  const differs = was && ofFile.length === 0 ? drift(compiled!, { ...kept, found: table }, indexes) : ofFile;
   const isAnother = (name: string) =>
     ['due', 'where', 'apart'].some(
       (key) => !isDeepStrictEqual(plainOf(kept.job.rules[name])[key], plainOf(rulesBefore[name])[key]),
@@ -239,21 +239,16 @@ export async function play({ db, settings, log }: Applying, change: Change): Pro
   });
   const [job] = result.jobs;
   if (!job) return { faults: result.skipped.map(({ why }) => why), rows: [] };
-  const rows = job.failures.map(({ id, rule, error: why }) => ({
-    why,
-    sentence: `row ${id} fails by the rule "${rule}": ${why}`,
+  const told = job.failures.map(({ id, rule, error }) => ({
+    // Not the row, but the rule is wrong.
+    isFault: [STILL_DUE, TWICE].includes(error),
+    sentence: `row ${id} fails by the rule "${rule}": ${error}`,
   }));
-  const sentences = (some: typeof rows) => some.map(({ sentence }) => sentence);
   // What ends by itself may need more runs than one: that is worth knowing, and no fault.
-  const [faults, remarks] = job.workLeft ? [[], [job.error ?? []].flat()] : [[job.error ?? []].flat(), []];
-  return {
-    faults: [...faults, ...sentences(rows.filter(isOfRule))],
-    rows: [...remarks, ...sentences(rows.filter((each) => !isOfRule(each)))],
-  };
+  if (job.error) told.unshift({ isFault: !job.workLeft, sentence: job.error });
+  const sentences = (isFault: boolean) => told.flatMap((each) => (each.isFault === isFault ? each.sentence : []));
+  return { faults: sentences(true), rows: sentences(false) };
 }
-
-/** Not the row, but the rule is wrong. */
-const isOfRule = ({ why }: { why: string }) => [STILL_DUE, TWICE].includes(why);
 
 /** Builds the indexes, switches all definitions at once, and drops the indexes that nothing uses any more. */
 export async function carryOut(
