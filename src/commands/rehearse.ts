@@ -69,16 +69,19 @@ async function act(context: Context, options: RehearseOptions): Promise<ExitCode
   };
   // The timeline tells of all that a tick would have logged.
   const log = new Log('silent');
-  const played = await rehearse({ ...context, log, request }, { from: from!, until, limit });
-  if (row !== undefined) played.timeline = played.timeline.filter(({ id }) => id === row);
+  const played = await rehearse({ ...context, log, request }, { from: from!, until, limit, row });
   if (options.expect !== undefined) return compare(played, options.expect);
   if (options.json) printJson(played);
-  else tell(played, job);
+  else tell(played, options);
   return EXIT.done;
 }
 
-function tell({ timeline, from, until, stopped, assumed, skipped }: Rehearsed, only?: string): void {
-  if (timeline.length === 0) print(`Nothing happens from ${readable(from)} to ${readable(until)}.`);
+function tell(
+  { timeline, from, until, stopped, assumed, skipped }: Rehearsed,
+  { job: only, row }: RehearseOptions,
+): void {
+  const what = row === undefined ? 'Nothing happens' : `Nothing happens to the row ${row}`;
+  if (timeline.length === 0) print(`${what} from ${readable(from)} to ${readable(stopped?.at ?? until)}.`);
   else printTable(['at', 'job', 'transition', 'row', 'event'], timeline.map(line));
   if (assumed.length > 0) print(`\nTaken for done: ${assumed.join(', ')}.`);
   // Most applications have tables for a few of the built-in jobs.
