@@ -474,6 +474,8 @@ begin
     when sqlstate 'SCH00' then
       get stacked diagnostics message = message_text;
       return message::jsonb;
+    when read_only_sql_transaction then
+      raise;
     when others then
       get stacked diagnostics message = message_text, hint = pg_exception_hint;
       return jsonb_build_object('error', concat_ws('; ', message, nullif(hint, '')), 'state', sqlstate);
@@ -529,6 +531,8 @@ begin
     when sqlstate 'SCH00' then
       get stacked diagnostics message = message_text;
       return message::jsonb;
+    when read_only_sql_transaction then
+      raise;
     when others then
       get stacked diagnostics message = message_text;
       return jsonb_build_object('error', message, 'state', sqlstate);

@@ -28,12 +28,15 @@ export function jobsCommand(): Command {
     )
     .argument('[name]', 'a job of your own')
     .option('--json', 'print the result as JSON')
-    .action(withSchema<Options>(async (...given) => void (await act(...given))));
+    .action(async (action, ...given) => (action === 'schema' ? schema() : withJobs(action, ...given)));
 }
+
+const schema = async () => printJson((await import('../own/schema.ts')).SCHEMA);
+
+const withJobs = withSchema<Options>(async (...given) => void (await act(...given)));
 
 async function act(context: Context, options: Options, [action, name]: string[]): Promise<void> {
   if (action === 'list') return list(context, options);
-  if (action === 'schema') return printJson((await import('../own/schema.ts')).SCHEMA);
   if (name === undefined) throw usageError(`jobs ${action} needs the name of a job of your own.`);
   const versions = await versionsOf<OwnJob>(context.db, name);
   const newest = versions.at(-1);

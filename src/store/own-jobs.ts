@@ -98,11 +98,19 @@ export async function unknownJob(db: Pick<Transaction, 'query'>, builtIn: Job[],
   return usageError(`"${name}" is not a job; valid: ${valid.join(', ')}.`);
 }
 
+/** What PostgreSQL says of such a lock on a standby. */
+const ON_A_STANDBY = '55000';
+
 /** Two at once would drop what the other has just built. Only a role that may write the definitions can take this lock. */
 export async function exclusively<T>(db: Database, work: () => Promise<T>): Promise<T> {
   const guard = db.another('scheduler apply');
   const lock = 'lock table scheduler.jobs in share update exclusive mode';
   const taken = (error: unknown) => {
+    if (sqlState(error) === ON_A_STANDBY)
+      throw new OperatorError(
+        EXIT.stopped,
+        'Nothing is changed: this database is a standby, which takes no changes. Name its primary, and run this again.',
+      );
     if (sqlState(error) !== ROW_HELD) throw error;
     throw new OperatorError(
       EXIT.stopped,
