@@ -30,7 +30,7 @@ const LEFT = `
       where c.relname in ('items', 'parts', 'part_1') and not i.indisprimary) as indexes`;
 
 // An odd number, so that both what is sent and what is answered are among the steps.
-const SOME = 11;
+const SOME = 31;
 
 test('an apply that is killed at any step leaves nothing half, and the next one ends it', async (t) => {
   await using db = await database();
