@@ -70,12 +70,13 @@ create table scheduler.failures (
   -- 'infinity' once quarantined: the one comparison that skips waiting rows skips these too.
   next_attempt_at timestamptz not null,
   quarantined_at timestamptz,
-  -- A hash of what the rule read of the row, and when it was last compared: a row in quarantine that was mended is tried again.
+  -- A hash of what the rule read of the row, and when it was last compared: a row in quarantine that was mended is tried again,
+  -- and one that is gone is forgotten.
   seen bigint,
   compared_at timestamptz,
   primary key (tenant, job, rule, entity_id)
 );
-create index failures_to_compare on scheduler.failures (compared_at) where quarantined_at is not null;
+create index failures_to_compare on scheduler.failures (compared_at);
 comment on table scheduler.failures is 'Rows that failed, until they succeed or an operator drops them.';
 
 create table scheduler.controls (
@@ -468,6 +469,8 @@ begin
     when sqlstate 'SCH00' then
       get stacked diagnostics message = message_text;
       return message::jsonb;
+    when read_only_sql_transaction then
+      raise;
     when others then
       get stacked diagnostics message = message_text, hint = pg_exception_hint;
       return jsonb_build_object('error', concat_ws('; ', message, nullif(hint, '')), 'state', sqlstate);
@@ -523,6 +526,8 @@ begin
     when sqlstate 'SCH00' then
       get stacked diagnostics message = message_text;
       return message::jsonb;
+    when read_only_sql_transaction then
+      raise;
     when others then
       get stacked diagnostics message = message_text;
       return jsonb_build_object('error', message, 'state', sqlstate);

@@ -199,7 +199,7 @@ function tellSql(changes: Change[]): ExitCode {
 
 /** All that a tick needs, in this database. */
 async function grant({ db, settings, jobs }: Context, role: string, say: (step: string) => void): Promise<void> {
-  const [{ lackingRights, OWN_RIGHTS, rightsOf }, { needs }] = await Promise.all([
+  const [{ hiddenFrom, lackingRights, OWN_RIGHTS, rightsOf }, { needs }] = await Promise.all([
     import('../job/rights.ts'),
     import('../own/doctor.ts'),
   ]);
@@ -208,11 +208,13 @@ async function grant({ db, settings, jobs }: Context, role: string, say: (step: 
     readStanding(tx, all(jobs), { lock: false, dbZone: settings.dbTimezone }),
   );
   const builtIn = rightsOf(standing.jobs.flatMap(({ installed }) => installed ?? []));
-  const lacking = await db.transaction((tx) =>
-    lackingRights(tx, role, [...OWN_RIGHTS, ...builtIn, ...own.needs], own.functions),
-  );
+  const wanted = [...OWN_RIGHTS, ...builtIn, ...own.needs];
+  const lacking = await db.transaction((tx) => lackingRights(tx, role, wanted, own.functions));
   for (const { rights, object } of lacking) {
     await db.query(`grant ${rights} on ${object} to ${quoteName(role)}`);
     say(`granted ${rights} on ${object} to ${role}`);
   }
+  const hidden = await db.transaction((tx) => hiddenFrom(tx, role, wanted));
+  if (hidden)
+    say(`${hidden.sentence}, and a tick as ${role} would end with an error. As a superuser: ${hidden.remedy}`);
 }

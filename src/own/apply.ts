@@ -199,7 +199,7 @@ async function compare(tx: Transaction, applying: Planning, comparing: Comparing
   );
   const was = compiled ? before!.definition : null;
   const ofFile = was ? differences(was, definition) : [];
-  const differs = was && ofFile.length === 0 ? drift(compiled!, kept, indexes) : ofFile;
+  const differs = was && ofFile.length === 0 ? drift(compiled!, { ...kept, found: table }, indexes) : ofFile;
   const isAnother = (name: string) =>
     using
       ? !isDeepStrictEqual(compiled?.uses, using.use)
@@ -260,18 +260,16 @@ export async function play({ db, settings, log, builtIn }: Applying, change: Cha
   });
   const [job] = result.jobs;
   if (!job) return { faults: result.skipped.map(({ why }) => why), rows: [] };
-  const rows = job.failures.map(({ id, rule, error: why }) => ({
-    why,
-    sentence: `row ${id} fails by the rule "${rule}": ${why}`,
+  const told = job.failures.map(({ id, rule, error }) => ({
+    // Not the row, but the rule is wrong.
+    isFault: [STILL_DUE, TWICE].includes(error),
+    sentence: `row ${id} fails by the rule "${rule}": ${error}`,
   }));
-  return {
-    faults: [...(job.error ? [job.error] : []), ...rows.filter(isOfRule).map(({ sentence }) => sentence)],
-    rows: rows.filter((each) => !isOfRule(each)).map(({ sentence }) => sentence),
-  };
+  // What ends by itself may need more runs than one: that is worth knowing, and no fault.
+  if (job.error) told.unshift({ isFault: !job.workLeft, sentence: job.error });
+  const sentences = (isFault: boolean) => told.flatMap((each) => (each.isFault === isFault ? each.sentence : []));
+  return { faults: sentences(true), rows: sentences(false) };
 }
-
-/** Not the row, but the rule is wrong. */
-const isOfRule = ({ why }: { why: string }) => [STILL_DUE, TWICE].includes(why);
 
 /** Builds the indexes, switches all definitions at once, and drops the indexes that nothing uses any more. */
 export async function carryOut(
@@ -293,11 +291,11 @@ export async function carryOut(
     const renamed = changes.flatMap(({ name, definition, what }) =>
       definition?.was !== undefined && what !== 'removed' ? [{ was: definition.was, name }] : [],
     );
+    await rename(tx, renamed);
     for (const { name, what, definition, kept } of changes) {
       if (what === 'removed') await keepJob(tx, name, null, null, by);
       if (what === 'new' || what === 'changed') await keepJob(tx, name, definition, kept, by);
     }
-    await rename(tx, renamed, by);
   });
   await dropUnused(db, say);
 }

@@ -24,13 +24,16 @@ export function readFiles(sources: Source[], taken: string[]): Files {
   for (const source of sources) {
     const read = new Reader(source, faults);
     for (const { job, node } of read.jobs()) {
+      const other = places.get(job.name);
       if (taken.includes(job.name) && job.uses?.job !== job.name)
         read.fault(
           node,
           `"${job.name}" is the name of a built-in job: give this one another, or say "uses: ${job.name}"`,
         );
-      else if (places.has(job.name)) read.fault(node, `there are two jobs named "${job.name}"`);
-      else {
+      else if (other) {
+        const { file, line, column } = other([]);
+        read.fault(node, `there are two jobs named "${job.name}": the other one is at ${file}:${line}:${column}`);
+      } else {
         jobs.push(job);
         places.set(job.name, (path, offset) => read.place(node, path, offset));
       }
