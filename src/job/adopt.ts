@@ -219,7 +219,7 @@ async function addColumns(adopting: Adopting, table: Table, found: Found, catalo
   for (const column of table.unique ?? []) await ensureUnique(adopting, table, found, column);
 }
 
-/** The job does nothing again that happened before it came. */
+/** The job does nothing again that happened before it came. To the application no row has changed, so its triggers are not asked. */
 async function beginColumns(tx: Transaction, table: Table, name: string, added: string[], { dbZone }: Zones) {
   const began = added.flatMap((column) => {
     const sql = table.columns[column]!.began;
@@ -227,7 +227,14 @@ async function beginColumns(tx: Transaction, table: Table, name: string, added: 
   });
   if (began.length === 0) return;
   const [set, has] = [began.map((each) => each.set).join(', '), began.map((each) => each.has).join(' or ')];
+  const triggers = await tx.query<{ off: string; on: string }>(
+    `select format('disable trigger %I', tgname) as off, format('enable %s trigger %I', case tgenabled when 'A' then 'always' end, tgname) as on
+     from pg_trigger where tgrelid = :name::text::regclass and not tgisinternal and tgenabled in ('O', 'A')`,
+    { name },
+  );
+  for (const { off } of triggers) await tx.query(`alter table ${name} ${off}`);
   await tx.query(`with ${OPENED} update ${name} as t set ${set} where ${IS_OPENED} and (${has})`, { dbZone, now: NOW });
+  for (const { on } of triggers) await tx.query(`alter table ${name} ${on}`);
 }
 
 async function comment(tx: Transaction, name: string, column: string, text: string | undefined): Promise<void> {

@@ -345,7 +345,7 @@ test('a standby is found', async () => {
     chmodSync(home, 0o711); // the servers' user passes through
     const primary = await startServer({ dir: join(home, 'p'), ...POSTGRES });
     const env = { DATABASE_URL: primary.url };
-    assert.equal((await cli(['migrate'], { env })).code, 0);
+    assert.equal((await cli(['migrate', '--create', 'all'], { env })).code, 0);
     assert.equal((await cli(['tick'], { env })).code, 0);
     await stopServer(join(home, 'p'));
     cpSync(join(home, 'p', 'data'), join(home, 's', 'data'), { recursive: true });
@@ -481,7 +481,7 @@ test('a half-full notification queue is found, and who keeps it', async (t) => {
     // Pages of 8 kB.
     const server = await startServer({ dir, ...POSTGRES, settings: { max_notify_queue_pages: '64' } });
     const env = { DATABASE_URL: server.url };
-    assert.equal((await cli(['migrate'], { env })).code, 0);
+    assert.equal((await cli(['migrate', '--create', 'all'], { env })).code, 0);
     assert.equal((await cli(['tick'], { env })).code, 0);
     const [listener, notifier] = [new pg.Client(server.url), new pg.Client(server.url)];
     try {
