@@ -192,6 +192,23 @@ test('of a job with several tables, where some are there, nothing is touched unt
   assert.ok(whole.includes('added the column public.text_sessions.doctor_response_deadline'));
 });
 
+test('a table that has another owner since keeps its columns; what calls our functions goes with them', async () => {
+  await using db = await database({ empty: true });
+  await using owner = await stranger(db, 'create on schema public', `create on database ${db.name}`);
+  await owner.query(PACKAGES);
+  await done(db, 'migrate', '--database-url', owner.url);
+  await db.query('alter table packages owner to postgres');
+  const gone = await done(db, 'uninstall', '--yes', '--drop-columns', '--database-url', owner.url);
+  assert.deepEqual(
+    gone.filter((line) => /opened_start|packages_to_activate|schema/.test(line)),
+    [
+      'kept the column public.packages.opened_start: it belongs to the role "postgres"',
+      'dropped the index public.packages_to_activate',
+      'dropped the schema scheduler',
+    ],
+  );
+});
+
 test('what was added is found under another name, in a table of another role; what is used, or is not ours to take, stays', async () => {
   await using db = await database({ empty: true });
   await using owner = await stranger(db, 'create on schema public');
