@@ -276,6 +276,7 @@ test('tables in a schema beyond the search path are pointed at', async () => {
   await db.query('create schema shop; alter table vouchers set schema shop');
   const { remedy } = (await doctor(db)).of('vouchers');
   assert.match(remedy![0]!, /There is a table vouchers in schema shop: add "\?schema=shop"/);
+  assert.equal(remedy!.at(-1), 'scheduler migrate --create vouchers');
 });
 
 test('a statement that does not fit the tables is found before anything is due', async () => {
