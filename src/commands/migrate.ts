@@ -55,7 +55,7 @@ function jobsToCreate(jobs: Job[]) {
 }
 
 async function showStates({ db }: Context, { json }: Options): Promise<ExitCode> {
-  const states = (await migrationStates(db)).map(({ file: _, ...state }) => state);
+  const states = await migrationStates(db);
   const rows = states.map(({ id, name, applied }) => [`${id}_${name}`, applied ? 'yes' : 'no']);
   if (json) printJson(states);
   else printTable(['migration', 'applied'], rows);
