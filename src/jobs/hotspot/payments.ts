@@ -51,6 +51,7 @@ const wrong = (t: Tables) => `nullif(coalesce(
        then format('the upload speed %L of package %s is not a number with k, M or G', left(p.upload_speed, 80), p.id)
      when scheduler.speed(p.download_speed) is null
        then format('the download speed %L of package %s is not a number with k, M or G', left(p.download_speed, 80), p.id)
+     when p.data_limit < 0 then format('the data limit of package %s is less than nothing, or cannot be read', p.id)
      else ''
    end from ${t.packages} p where p.id = r.package_id),
   format('its package %s does not exist', r.package_id)
