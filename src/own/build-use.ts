@@ -82,7 +82,7 @@ async function layColumn(
   const column = table.columns[name]!;
   const wanted = column.kind === 'instant' ? 'timestamptz' : column.kind === 'day' ? 'date' : column.type;
   if (sql === null) return { absent: column.like ? (seen.columns.id ?? wanted) : wanted.split(' ')[0]! };
-  const is = columnOf(sql);
+  const is = /^(true|false)$/i.test(sql) ? undefined : columnOf(sql);
   if (is !== undefined && is in seen.columns) return { is };
   if (is !== undefined) return void building.fault(path, noColumn(is, seen.columns));
   const reading = await read(making, sql, path);
@@ -129,6 +129,7 @@ export interface Using {
 export function checkFit(
   own: OwnJob,
   using: Using,
+  builtIn: Job[],
   fault: (path: Path, message: string) => void,
 ): Installed | undefined {
   const { job, after, places } = using;
@@ -137,10 +138,11 @@ export function checkFit(
     isWhole = false;
     fault(path, message);
   };
-  const writes = writesOf(job, after);
+  const [writes, kept] = [writesOf(job, after), builtIn.map((each) => writesOf(each, {}))];
   for (const table of tablesOf(job)) {
     const place = places.get(table.name);
-    if (place) checkColumns(table, place, writes.get(table.name) ?? new Set(), refuse);
+    const ofOthers = new Set(kept.flatMap((each) => [...(each.get(table.name) ?? [])]));
+    if (place) checkColumns(table, place, { writes: writes.get(table.name) ?? new Set(), ofOthers }, refuse);
   }
   if (!isWhole) return undefined;
   const installed = install(job, after, '');
@@ -148,6 +150,7 @@ export function checkFit(
   for (const [name, place] of places) {
     const table = tablesOf(job).find((each) => each.name === name)!;
     if (installed.rights.get(name)?.has('insert')) checkInsert(table, place, installed.writes.get(name)!, refuse);
+    checkValues(table, place, installed.writes.get(name) ?? new Set(), refuse);
   }
   return isWhole ? installed : undefined;
 }
@@ -157,7 +160,7 @@ function writesOf(job: Job, after: Catalog): Map<string, Set<string>> {
   const whole: Catalog = {};
   for (const table of tablesOf(job)) {
     const types = Object.entries(table.columns).map(([name, { type }]) => [storedName(table, name), type]);
-    const found = after[table.name]!;
+    const found = after[table.name] ?? { oid: '0', schema: '', name: table.name, owner: '', columns: {}, notNull: {} };
     whole[table.name] = { ...found, columns: { ...Object.fromEntries(types), ...found.columns } };
   }
   return install(job, whole, 'UTC').writes;
@@ -166,10 +169,14 @@ function writesOf(job: Job, after: Catalog): Map<string, Set<string>> {
 function checkColumns(
   table: Table,
   { said, path, seen }: Place,
-  writes: Set<string>,
+  { writes, ofOthers }: { writes: Set<string>; ofOthers: Set<string> },
   refuse: (path: Path, message: string) => void,
 ): void {
   const place = `${seen.schema}.${seen.name}`;
+  // The job, or another one, fills a column that it adds. But what tells the table from others is there by some name.
+  const mayAdd = (name: string) =>
+    isKept(table, name) ||
+    ((writes.has(name) || ofOthers.has(name)) && (table.ours || !table.recognisedBy.includes(name)));
   for (const name of columnsNeeded(table)) {
     const { reads, absent, type, kind, like } = table.columns[name]!;
     const here = [...path, 'columns', ...(name in said.columns ? [name] : [])];
@@ -183,7 +190,7 @@ function checkColumns(
     else if (writes.has(name) && seen.generated.includes(stored))
       refuse(here, `the job writes "${name}", and the column "${stored}" of ${place} is generated`);
     else if ((reads ?? absent) !== undefined) continue;
-    else if (is === undefined && !writes.has(name) && !isKept(table, name))
+    else if (is === undefined && !mayAdd(name))
       refuse(
         here,
         `${place} has no column "${name}"${hint(name, seen)}: say under "columns" what it is there, ${name}: COLUMN, an expression, or null if there is no such thing`,
@@ -241,4 +248,21 @@ function checkInsert(
         [...path, 'insert'],
         `a row that the job inserts into ${seen.schema}.${seen.name} has no "${column}", which is not null and has no default: say under "insert" what it is, ${column}: EXPRESSION`,
       );
+}
+
+/** Where the job itself writes, what it writes to other tables would say something else: a login's name, for instance. */
+function checkValues(
+  table: Table,
+  { path, said }: Place,
+  writes: Set<string>,
+  refuse: (path: Path, message: string) => void,
+): void {
+  const written = new Map([...writes].map((name) => [storedName(table, name), name]));
+  for (const key of ['insert', 'set'] as const)
+    for (const column of Object.keys(said[key]))
+      if (written.has(column) && !TIMES.includes(written.get(column)!))
+        refuse(
+          [...path, key, column],
+          `the job itself writes "${column}"${column === written.get(column) ? '' : `, as "${written.get(column)}"`}: leave it out here`,
+        );
 }

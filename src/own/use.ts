@@ -97,7 +97,7 @@ export async function planUse(
   const job = lay(used, identity, { job: used.name, tables: laid });
   const before = await readCatalog(tx, tableNames([job]), foundAt(places));
   const using = { use: { job: used.name, tables: laid }, job, places, after: whole(job, before) };
-  if (!checkFit(own, using, refuse)) return undefined;
+  if (!checkFit(own, using, builtIn, refuse)) return undefined;
   await checkWords(tx, using, refuse);
   const indexes = await indexesOf(tx, using, settings, refuse);
   if (!isSound) return undefined;
