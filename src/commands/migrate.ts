@@ -70,7 +70,16 @@ async function bringUpToDate({ db, settings, jobs }: Context, options: MigrateOp
     const left = await (options.dryRun ? db.rehearse(work, { unbounded: true }) : work()).catch((error) => {
       throw explainFaultOfCommand(error);
     });
-    return { notInstalled: left.map((each) => ({ job: each.job.name, why: whyNot(each) })) };
+    const notInstalled = left.map((each) => ({ job: each.job.name, why: whyNot(each) }));
+    const isLeft = (name: string) => left.some(({ job }) => job.name === name);
+    const harm = jobs.flatMap(({ name, beside }) =>
+      beside && isLeft(beside.job) && !isLeft(name)
+        ? [
+            `${name} is installed without ${beside.job}: ${beside.or}. "scheduler stop ${name}" holds it back until then.`,
+          ]
+        : [],
+    );
+    return { notInstalled, harm };
   });
   if (!options.json) {
     if (options.dryRun) print(steps.length > 0 ? 'Nothing is changed: this was a dry run.' : 'There is nothing to do.');
@@ -79,6 +88,7 @@ async function bringUpToDate({ db, settings, jobs }: Context, options: MigrateOp
         steps.length > 0 ? 'The schema is up to date.' : 'The schema was up to date; tables and indexes were checked.',
       );
     for (const { job, why } of result.notInstalled) say(`${job} is not installed: ${why}`);
+    for (const each of result.harm) say(each);
   }
   return result.notInstalled.some(({ job }) => asked.includes(job)) ? EXIT.configuration : EXIT.done;
 }

@@ -76,14 +76,14 @@ export async function addColumns(
   await beginColumns(tx, table, found, missing, zones.dbZone);
 }
 
-/** SQL over the columns of a table, for what a new column begins with. */
-export const beginOf = (table: Table, found: Found, column: string, dbZone: string): string | undefined => {
-  const { began } = table.columns[column]!;
+/** SQL over the columns of a table, for what a new column begins with. Others that are new hold nothing then. */
+export function beginOf(table: Table, found: Found, column: string, dbZone: string): string | undefined {
   const there = columnsOf(table, found);
-  return (
-    began && substitute(began, (name) => (there.includes(name) ? physical(table, found, name, dbZone) : undefined))
-  );
-};
+  const value = (name: string) =>
+    there.includes(name) ? physical(table, found, name, dbZone) : `null::${table.columns[name]!.type}`;
+  const { began } = table.columns[column]!;
+  return began && substitute(began, (name) => (name in table.columns ? value(name) : undefined));
+}
 
 /** The job does nothing again that happened before it came. */
 async function beginColumns(tx: Transaction, table: Table, found: Found, added: string[], dbZone: string) {

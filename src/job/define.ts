@@ -34,6 +34,8 @@ export interface Job {
   /** The setting, if any, that can switch the job off in `tick`. */
   switch?: string;
   rules: Record<string, Rule>;
+  /** Another job without which this one does harm, and which. */
+  beside?: { job: string; or: string };
   /** All that the job watches, due or not: for --debug only, as it costs what the table holds. */
   survey?: { query: (tables: Tables) => string; line(row: Record<string, unknown>): Line };
   /** A statement of every migrate, once the tables are there. The second time it must do nothing. It may name :now and :tenant. */

@@ -97,7 +97,14 @@ function rowOf(table: Table, found: Found, dbZone: string) {
     `(${substitute(sql, (name, isQuoted) => (isQuoted ? (changed[name] ?? `it.${quoteName(name)}`) : undefined))})`;
   const assignments = (set: Record<string, string>) => {
     const ours = Object.entries(set).flatMap(([name, value]) =>
-      table.columns[name]?.absent === undefined ? [[storedName(table, name), value] as const] : [],
+      table.columns[name]?.absent === undefined
+        ? [
+            [
+              storedName(table, name),
+              neverNull(table, found, name, value, `it.${quoteName(storedName(table, name))}`),
+            ] as const,
+          ]
+        : [],
     );
     // An expression of the application is on the row as the change leaves it.
     const changed = Object.fromEntries(ours.map(([name, value]) => [name, `(${value})::${found.columns[name]}`]));
@@ -107,11 +114,20 @@ function rowOf(table: Table, found: Found, dbZone: string) {
   return { columns, of, assignments };
 }
 
+/** A column that the application requires keeps its value, or becomes an empty text, where the job would set it to null. */
+function neverNull(table: Table, found: Found, name: string, value: string, before?: string): string {
+  const stored = storedName(table, name);
+  if (table.columns[name]?.notNull || !(stored in found.notNull)) return value;
+  const other = TEXT.test(found.columns[stored]!) ? "''" : before;
+  return other === undefined ? value : `coalesce(${value}, ${other})`;
+}
+
 /** What stands behind "insert into TABLE". */
 function inserted(table: Table, found: Found, given: Record<string, string>, from: string): string {
   const values: Record<string, string> = valuesOfApplication(table, found);
   for (const [name, value] of Object.entries(given))
-    if (table.columns[name]?.absent === undefined) values[storedName(table, name)] = value;
+    if (table.columns[name]?.absent === undefined)
+      values[storedName(table, name)] = neverNull(table, found, name, value);
   const names = Object.keys(values);
   const list = (all: string[]) => all.map(quoteName).join(', ');
   if (!table.insert) return `(${list(names)}) select ${Object.values(values).join(', ')} ${from}`;

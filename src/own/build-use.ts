@@ -3,6 +3,7 @@ import { type Installed, indexable, install } from '../job/compile.ts';
 import type { Job, Table } from '../job/define.ts';
 import { namesIn, quoteText } from '../job/expressions.ts';
 import type { Laid, Use } from '../job/lay.ts';
+import { unfilled } from '../job/refusing.ts';
 import { type Catalog, columnsNeeded, familyOf, keyOf, storedName, tablesOf } from '../job/tables.ts';
 import { namesOf, TIMES } from '../job/writing.ts';
 import type { OwnJob, OwnUse, Path, UsedTable } from './definition.ts';
@@ -21,6 +22,8 @@ export interface Place {
   building: Building;
   /** Columns of the job with an expression that may fail for some values. */
   unsafe: Set<string>;
+  /** Columns that some built-in job fills: where they are missing, they are added. */
+  filled: Set<string>;
 }
 
 const NONE: UsedTable = { columns: {}, where: {}, insert: {}, set: {} };
@@ -83,11 +86,13 @@ async function layColumn(
   const wanted = column.kind === 'instant' ? 'timestamptz' : column.kind === 'day' ? 'date' : column.type;
   if (sql === null) return { absent: column.like ? (seen.columns.id ?? wanted) : wanted.split(' ')[0]! };
   const is = /^(true|false)$/i.test(sql) ? undefined : columnOf(sql);
-  if (is !== undefined && is in seen.columns) return { is };
-  if (is !== undefined) return void building.fault(path, noColumn(is, seen.columns));
+  if (is !== undefined && !(is in seen.columns)) return void building.fault(path, noColumn(is, seen.columns));
+  if (is !== undefined && !(column.kind === 'instant' && seen.columns[is] === 'date')) return { is };
   const reading = await read(making, sql, path);
   if (!reading) return undefined;
   if (!reading.isSafe) unsafe.add(name);
+  if (reading.type === 'date' && column.kind === 'instant')
+    return { reads: `scheduler.instant(scheduler.opening(${reading.sql}, null), :zone::text)` };
   const isTime = /^timestamp/.test(reading.type);
   if (!fits(reading.type, wanted) && !(isTime && column.kind === 'day') && !column.like && column.kind !== 'key')
     return void building.fault(path, `"${name}" is of type ${wanted} for the job, and this is of type ${reading.type}`);
@@ -125,60 +130,53 @@ export interface Using {
   after: Catalog;
 }
 
+type Refuse = (path: Path, message: string) => void;
+
 /** What does not fit of the whole: columns that are nowhere, that cannot be written, and rows that cannot be inserted. */
-export function checkFit(
-  own: OwnJob,
-  using: Using,
-  builtIn: Job[],
-  fault: (path: Path, message: string) => void,
-): Installed | undefined {
+export function checkFit(own: OwnJob, using: Using, refuse: Refuse): void {
   const { job, after, places } = using;
-  let isWhole = true;
-  const refuse = (path: Path, message: string) => {
-    isWhole = false;
-    fault(path, message);
-  };
-  const [writes, kept] = [writesOf(job, after), builtIn.map((each) => writesOf(each, {}))];
+  const { writes, rights } = asIfWhole(job, after);
   for (const table of tablesOf(job)) {
     const place = places.get(table.name);
-    const ofOthers = new Set(kept.flatMap((each) => [...(each.get(table.name) ?? [])]));
-    if (place) checkColumns(table, place, { writes: writes.get(table.name) ?? new Set(), ofOthers }, refuse);
+    if (!place) continue;
+    const written = writes.get(table.name) ?? new Set();
+    checkColumns(job, table, place, written, refuse);
+    checkReferences(job, table, place, after, refuse);
+    if (rights.get(table.name)?.has('insert')) checkInsert(table, place, written, refuse);
+    checkValues(table, place, written, refuse);
   }
-  if (!isWhole) return undefined;
-  const installed = install(job, after, '');
   checkIndexed(own, job, using, refuse);
-  for (const [name, place] of places) {
-    const table = tablesOf(job).find((each) => each.name === name)!;
-    if (installed.rights.get(name)?.has('insert')) checkInsert(table, place, installed.writes.get(name)!, refuse);
-    checkValues(table, place, installed.writes.get(name) ?? new Set(), refuse);
-  }
-  return isWhole ? installed : undefined;
 }
 
-/** The columns that the job writes, as far as its SQL can be made from columns that are not all there. */
-function writesOf(job: Job, after: Catalog): Map<string, Set<string>> {
+/** The job on tables that have all columns: what it does with them can be told before they are there. */
+function asIfWhole(job: Job, after: Catalog): Installed {
   const whole: Catalog = {};
   for (const table of tablesOf(job)) {
     const types = Object.entries(table.columns).map(([name, { type }]) => [storedName(table, name), type]);
     const found = after[table.name] ?? { oid: '0', schema: '', name: table.name, owner: '', columns: {}, notNull: {} };
     whole[table.name] = { ...found, columns: { ...Object.fromEntries(types), ...found.columns } };
   }
-  return install(job, whole, 'UTC').writes;
+  return install(job, whole, 'UTC');
 }
 
+export const filledBy = (builtIn: Job[], table: string): Set<string> =>
+  new Set(builtIn.flatMap((job) => [...(asIfWhole(job, {}).writes.get(table) ?? [])]));
+
 function checkColumns(
+  job: Job,
   table: Table,
-  { said, path, seen }: Place,
-  { writes, ofOthers }: { writes: Set<string>; ofOthers: Set<string> },
-  refuse: (path: Path, message: string) => void,
+  { said, path, seen, filled }: Place,
+  writes: Set<string>,
+  refuse: Refuse,
 ): void {
   const place = `${seen.schema}.${seen.name}`;
-  // The job, or another one, fills a column that it adds. But what tells the table from others is there by some name.
+  // What tells the table from others is there by some name: an empty column beside it would mean that nobody has any.
   const mayAdd = (name: string) =>
-    isKept(table, name) ||
-    ((writes.has(name) || ofOthers.has(name)) && (table.ours || !table.recognisedBy.includes(name)));
+    isKept(table, name) || (filled.has(name) && (table.ours || !table.recognisedBy.includes(name)));
+  const dues = table === job.table ? Object.values(job.rules).map(({ due }) => due) : [];
+  const awaited = namesIn(dues.join(' , '), Object.keys(table.columns));
   for (const name of columnsNeeded(table)) {
-    const { reads, absent, type, kind, like } = table.columns[name]!;
+    const { reads, absent, type, kind, like, notNull } = table.columns[name]!;
     const here = [...path, 'columns', ...(name in said.columns ? [name] : [])];
     const stored = storedName(table, name);
     const is = seen.columns[stored];
@@ -189,6 +187,11 @@ function checkColumns(
       refuse(here, `the job writes "${name}": name a column of ${place} for it, or leave it out, and it is added`);
     else if (writes.has(name) && seen.generated.includes(stored))
       refuse(here, `the job writes "${name}", and the column "${stored}" of ${place} is generated`);
+    else if (mustWrite && awaited.includes(name) && !notNull && stored in seen.notNull)
+      refuse(
+        here,
+        `"${stored}" of ${place} is "not null", and the job sets "${name}" to null when nothing more is to be done`,
+      );
     else if ((reads ?? absent) !== undefined) continue;
     else if (is === undefined && !mayAdd(name))
       refuse(
@@ -209,6 +212,23 @@ function checkColumns(
   }
 }
 
+/** A column that holds ids of another table has their type, or no row would be found by it. */
+function checkReferences(job: Job, table: Table, { path, said, seen }: Place, after: Catalog, refuse: Refuse): void {
+  for (const name of columnsNeeded(table)) {
+    const { like, reads, absent } = table.columns[name]!;
+    const other = like && tablesOf(job).find((each) => each.name === like.table);
+    const is = seen.columns[storedName(table, name)];
+    if (!other || is === undefined || (reads ?? absent) !== undefined) continue;
+    const there = after[other.name]!;
+    const wanted = there.columns[storedName(other, like.column)]!;
+    if (is === wanted || (familyOf(is) === familyOf(wanted) && familyOf(is) !== -1)) continue;
+    refuse(
+      [...path, 'columns', ...(name in said.columns ? [name] : [])],
+      `"${storedName(table, name)}" of ${seen.schema}.${seen.name} is of type ${is}, and "${storedName(other, like.column)}" of ${there.schema}.${there.name}, which it refers to, of type ${wanted}`,
+    );
+  }
+}
+
 const hint = (name: string, { columns }: Seen) => {
   const meant = nearest(name, Object.keys(columns));
   return meant ? ` ("${meant}" is near)` : '';
@@ -219,7 +239,7 @@ export const isKept = (table: Table, name: string): boolean =>
   /kept by the scheduler/.test(table.columns[name]?.comment ?? '') || table.columns[name]?.safeToAdd === true;
 
 /** What an index holds must not fail: it would make the application's own insert fail. */
-function checkIndexed(own: OwnJob, job: Job, { places, after }: Using, refuse: (path: Path, message: string) => void) {
+function checkIndexed(own: OwnJob, job: Job, { places, after }: Using, refuse: Refuse) {
   const { path, said, unsafe } = places.get(job.table.name)!;
   const tables = namesOf(job, after, { dbZone: 'UTC' });
   const indexed = Object.values(job.rules)
@@ -234,16 +254,9 @@ function checkIndexed(own: OwnJob, job: Job, { places, after }: Using, refuse: (
   }
 }
 
-/** Columns that must have a value, and get none. */
-function checkInsert(
-  table: Table,
-  { seen, path, said }: Place,
-  writes: Set<string>,
-  refuse: (path: Path, message: string) => void,
-): void {
-  const given = new Set([...writes, ...TIMES, keyOf(table)].map((name) => storedName(table, name)));
-  for (const [column, hasDefault] of Object.entries(seen.notNull))
-    if (!hasDefault && !given.has(column) && !(column in said.insert) && !seen.generated.includes(column))
+function checkInsert(table: Table, { seen, path, said }: Place, writes: Set<string>, refuse: Refuse): void {
+  for (const column of unfilled(table, seen, writes))
+    if (!(column in said.insert))
       refuse(
         [...path, 'insert'],
         `a row that the job inserts into ${seen.schema}.${seen.name} has no "${column}", which is not null and has no default: say under "insert" what it is, ${column}: EXPRESSION`,
@@ -251,12 +264,7 @@ function checkInsert(
 }
 
 /** Where the job itself writes, what it writes to other tables would say something else: a login's name, for instance. */
-function checkValues(
-  table: Table,
-  { path, said }: Place,
-  writes: Set<string>,
-  refuse: (path: Path, message: string) => void,
-): void {
+function checkValues(table: Table, { path, said }: Place, writes: Set<string>, refuse: Refuse): void {
   const written = new Map([...writes].map((name) => [storedName(table, name), name]));
   for (const key of ['insert', 'set'] as const)
     for (const column of Object.keys(said[key]))

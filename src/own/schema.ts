@@ -44,7 +44,13 @@ const RULE = {
   },
 };
 
-const JOB = {
+const OF_JOB = {
+  every: described(TEXT, 'one minute to one day'),
+  summary: TEXT,
+  was: described(TEXT, 'a former name'),
+};
+
+const OWN = {
   type: 'object',
   required: ['table', 'rules'],
   additionalProperties: false,
@@ -53,12 +59,39 @@ const JOB = {
     id: described(TEXT, 'the column that names a row'),
     zone: described(TEXT, 'a column or the name of a time zone'),
     where: CONDITIONS,
-    every: described(TEXT, 'one minute to one day'),
-    summary: TEXT,
-    was: described(TEXT, 'a former name'),
+    ...OF_JOB,
     rules: { type: 'object', additionalProperties: RULE },
   },
 };
+
+const ASSIGNMENTS = { oneOf: [TEXT, { type: 'object', additionalProperties: TEXT }] };
+const COLUMNS = { type: 'object', additionalProperties: { type: ['string', 'null'] } };
+
+const OF_TABLE = {
+  table: TEXT,
+  id: described(TEXT, 'the column that names a row'),
+  columns: described(COLUMNS, 'of the job: a column, an expression to read, or null: there is no such thing'),
+  where: described(CONDITIONS, 'which rows there are for the job'),
+  insert: described(ASSIGNMENTS, 'what rows that the job inserts need besides'),
+  set: described(ASSIGNMENTS, 'what else to set when the job changes a row'),
+};
+
+const USE = {
+  type: 'object',
+  required: ['uses'],
+  additionalProperties: false,
+  properties: {
+    uses: described(TEXT, 'a built-in job, on tables of the application'),
+    ...OF_TABLE,
+    ...OF_JOB,
+    tables: {
+      type: 'object',
+      additionalProperties: { type: 'object', additionalProperties: false, properties: OF_TABLE },
+    },
+  },
+};
+
+const JOB = { oneOf: [OWN, USE] };
 
 export const SCHEMA = {
   $schema: 'https://json-schema.org/draft/2020-12/schema',

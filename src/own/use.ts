@@ -18,7 +18,7 @@ import {
   tablesOf,
 } from '../job/tables.ts';
 import { hasWords, refusedWords } from '../job/words.ts';
-import { checkFit, isUse, layTable, type Place, saidOf, type Using } from './build-use.ts';
+import { checkFit, filledBy, isUse, layTable, type Place, saidOf, type Using } from './build-use.ts';
 import type { OwnJob, Path } from './definition.ts';
 import { type IndexPlan, planIndexes } from './indexes.ts';
 import type { Built } from './making.ts';
@@ -82,7 +82,8 @@ export async function planUse(
       knowsZone: (zone: string) => knowsZone(tx, zone),
       ...{ fault: refuse, dbZone: settings.dbTimezone },
     };
-    const place: Place = { table, said, path, seen, building, unsafe: new Set() };
+    const filled = filledBy(builtIn, table.name);
+    const place: Place = { table, said, path, seen, building, unsafe: new Set(), filled };
     await asOwner(tx, seen, async () => {
       laid[table.name] = await layTable(own, place, notes);
     });
@@ -97,8 +98,9 @@ export async function planUse(
   const job = lay(used, identity, { job: used.name, tables: laid });
   const before = await readCatalog(tx, tableNames([job]), foundAt(places));
   const using = { use: { job: used.name, tables: laid }, job, places, after: whole(job, before) };
-  if (!checkFit(own, using, builtIn, refuse)) return undefined;
+  checkFit(own, using, refuse);
   await checkWords(tx, using, refuse);
+  if (!isSound) return undefined;
   const indexes = await indexesOf(tx, using, settings, refuse);
   if (!isSound) return undefined;
   const main = places.get(job.table.name)!;

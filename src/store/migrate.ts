@@ -7,10 +7,11 @@ import type { Database, Transaction } from '../db/client.ts';
 import { ROW_HELD, sqlState } from '../db/states.ts';
 import { adopt, type Obstacle } from '../job/adopt.ts';
 import type { Job } from '../job/define.ts';
+import { type Refusal, refusals } from '../job/refusing.ts';
 import type { Report, Step } from '../job/steps.ts';
 import { misfits, readCatalog, tableNames, tablesOf } from '../job/tables.ts';
-import { type Refusing, refusedWords } from '../job/words.ts';
 import { readElsewhere, refuseElsewhere } from './adopted.ts';
+import { withoutUsed } from './own-jobs.ts';
 import { FORMER_EDITION, LEVEL_FOUND } from './runs.ts';
 
 const FOLDER = join(ROOT, 'migrations');
@@ -114,9 +115,10 @@ export interface NotInstalled {
  * Applies the missing migrations, then lets each job adopt its tables, or make those that are asked for. The second step is
  * repeated on every call: it heals a dropped index and adopts a table that the application has got since.
  */
-export async function migrate({ db, settings, jobs, create, report }: Migrating): Promise<NotInstalled[]> {
+export async function migrate({ db, settings, jobs: builtIn, create, report }: Migrating): Promise<NotInstalled[]> {
   for (const step of await applyMigrations(db)) report(step);
   refuseElsewhere(await readElsewhere(db));
+  const jobs = await withoutUsed(db, builtIn);
 
   const zones = { zone: settings.timezone, dbZone: settings.dbTimezone };
   const notInstalled: NotInstalled[] = [];
@@ -129,7 +131,7 @@ export async function migrate({ db, settings, jobs, create, report }: Migrating)
         await tx.query(`select set_config('client_min_messages', 'warning', true)`);
         const steps: Step[] = [];
         const obstacles = await adopt(tx, job, { create: isAsked(job), zones, report: (step) => steps.push(step) });
-        return { steps, obstacles, refused: obstacles.length > 0 ? [] : await refusedWords(tx, job) };
+        return { steps, obstacles, refused: obstacles.length > 0 ? [] : await refusals(tx, job) };
       },
       { unbounded: true },
     );
@@ -138,7 +140,7 @@ export async function migrate({ db, settings, jobs, create, report }: Migrating)
       ({ steps, obstacles, refused: [refusing] }) => {
         for (const step of steps) report(step);
         if (obstacles.length > 0) notInstalled.push({ job, obstacles });
-        return refusing && refusesWords(job.name, refusing);
+        return refusing && wouldFail(job.name, refusing);
       },
       (error) => inTheWay(db, job, error),
     );
@@ -216,10 +218,8 @@ async function inTheWay(db: Database, job: Job, error: Error): Promise<OperatorE
   return sqlState(error) === '42501' ? notTheOwner(error) : notFitting(db, job, error);
 }
 
-const refusesWords = (job: string, { sentence, remedy }: Refusing) =>
-  configurationError(
-    `The tables of ${job} are ready, but its rows would fail: ${sentence}. Let the check allow that, for instance: ${remedy}`,
-  );
+const wouldFail = (job: string, { sentence, advice }: Refusal) =>
+  configurationError(`The tables of ${job} are ready, but its rows would fail: ${sentence}. ${advice}`);
 
 async function notFitting(db: Database, job: Job, error: Error): Promise<OperatorError> {
   const catalog = await db.transaction((tx) => readCatalog(tx, tableNames([job])));

@@ -100,6 +100,12 @@ export const latestJobs = <D>(tx: Pick<Transaction, 'query'>): Promise<Version<D
     `select id::double precision as id, name, definition, compiled, format, at, by from (${LATEST_JOBS}) as latest`,
   );
 
+/** The built-in jobs that work on tables which a file names: they are not looked for by the names of their own. */
+export async function withoutUsed(db: Pick<Transaction, 'query'>, builtIn: Job[]): Promise<Job[]> {
+  const used = (await latestJobs(db)).map(({ compiled }) => compiled?.uses?.job);
+  return builtIn.filter(({ name }) => !used.includes(name));
+}
+
 export const versionsOf = <D>(tx: Pick<Transaction, 'query'>, name: string): Promise<Version<D>[]> =>
   tx.query<Version<D>>(
     `select id::double precision as id, name, definition, compiled, format, scheduler.iso(at) as at, by

@@ -5,6 +5,7 @@ import { parameters } from '../../engine/run.ts';
 import { claimByKey, recordAnswers } from '../../engine/statements.ts';
 import { type Installed, install } from '../../job/compile.ts';
 import type { Job } from '../../job/define.ts';
+import { refusals } from '../../job/refusing.ts';
 import {
   type Catalog,
   isRecognised,
@@ -14,7 +15,7 @@ import {
   tableNames,
   tablesOf,
 } from '../../job/tables.ts';
-import { refusedWords } from '../../job/words.ts';
+import { withoutUsed } from '../../store/own-jobs.ts';
 import type { Standing } from '../../store/runs.ts';
 import { anyValues, wholeBatch } from '../outlook.ts';
 import type { JobStatus } from '../status.ts';
@@ -24,7 +25,9 @@ import { type Exam, failed, migrate, ok, quoteName, type Result, warning } from 
 type Seen = Pick<Standing, 'job' | 'missing' | 'installed'>;
 
 /** From the catalog, which every role may read. */
-export async function seeJobs({ db, jobs, settings }: Exam): Promise<{ catalog: Catalog; jobs: Seen[] }> {
+export async function seeJobs({ db, jobs: builtIn, settings }: Exam): Promise<{ catalog: Catalog; jobs: Seen[] }> {
+  // Before there is a schema, no job is laid over other tables.
+  const jobs = await withoutUsed(db, builtIn).catch(() => builtIn);
   const catalog = await db.transaction((tx) => readCatalog(tx, tableNames(jobs)));
   const seen = jobs.map((job) => {
     const missing = missingFrom(job, catalog);
@@ -39,7 +42,16 @@ export async function checkJob(
   status: JobStatus | undefined,
   catalog: Catalog,
 ): Promise<Result> {
-  if (!installed) return notInstalled(exam, { job, missing }, status, catalog);
+  if (!installed) {
+    const seller = exam.jobs.find(({ beside }) => beside?.job === job.name);
+    const result = await notInstalled(exam, { job, missing }, status, catalog);
+    if (!seller || missingFrom(seller, catalog).length > 0) return result;
+    const stop = exam.program.command(`stop ${seller.name} --reason "${job.name} is not installed"`);
+    return failed(`${result.message}; ${seller.name} is installed without it: ${seller.beside!.or}`, [
+      ...(result.remedy ?? []),
+      ...['# Until then:', stop],
+    ]);
+  }
   if (status?.state === 'switched off') return warning(`installed, and switched off ${status.why}`);
   if (status?.state === 'paused')
     return warning(`installed, and paused: ${status.why}`, [exam.program.command(`start ${job.name}`)]);
@@ -144,11 +156,11 @@ async function fits(exam: Exam, { job, rules }: Installed, catalog: Catalog): Pr
       }
     }
   }
-  const refusing = await exam.db.transaction((tx) => refusedWords(tx, job));
+  const refusing = await exam.db.transaction((tx) => refusals(tx, job));
   if (refusing.length > 0)
     return failed(
       refusing.map(({ sentence }) => sentence).join('; '),
-      refusing.map(({ remedy }) => remedy),
+      refusing.flatMap(({ remedy }) => remedy),
     );
   return ok(`installed: ${tableNames([job]).join(', ')}`);
 }

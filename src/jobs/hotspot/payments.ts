@@ -276,6 +276,7 @@ export const job = defineJob({
   summary: 'give those who have paid their access',
   everyMinutes: 1,
   order: 60,
+  beside: { job: 'hotspot-sessions', or: 'access is sold, and nothing ends it' },
   table: part(PAYMENTS, ...Object.keys(PAYMENTS.columns)),
   tables: {
     packages: part(

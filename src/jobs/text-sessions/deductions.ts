@@ -16,6 +16,7 @@ export const job = defineJob({
   summary: 'charge text sessions a credit per full 10 minutes, and end those whose credit has run out',
   everyMinutes: 1,
   order: 40,
+  beside: { job: 'session-endings', or: 'sessions whose time is over stay open' },
   table: TEXT_SESSIONS,
   tables: TABLES,
   settings: SETTINGS,
