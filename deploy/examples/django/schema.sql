@@ -107,19 +107,23 @@ insert into auth_user (password, is_superuser, username, first_name, last_name, 
 select '!', false, name, '', '', name || '@example.com', false, true, '2025-09-01 08:00Z'
 from unnest(array['ann', 'bob', 'dr-cem', 'dr-dora']) as name;
 insert into care_creditplan (credits_left, is_active, status, start_date, end_date, created_at, owner_id) values
-  -- Ann's plan of last year is over, one is not yet paid, and one counts.
-  (9, true, 1, '2025-03-01Z', '2026-03-01Z', '2025-03-01Z', 1),
-  (9, true, 0, '2026-03-01Z', '2027-03-01Z', '2026-03-01Z', 1),
-  (5, true, 1, '2026-03-02Z', '2027-03-02Z', '2026-03-02Z', 1),
+  -- Ann's first plan is over, the second is not yet paid, and the third counts.
+  (9, true, 1, now() - interval '400 days', now() - interval '35 days', now() - interval '400 days', 1),
+  (9, true, 0, now() - interval '3 days', now() + interval '362 days', now() - interval '3 days', 1),
+  (5, true, 1, now() - interval '2 days', now() + interval '363 days', now() - interval '2 days', 1),
   -- Bob has one credit left.
-  (1, true, 1, '2026-03-02Z', '2027-03-02Z', '2026-03-02Z', 2);
+  (1, true, 1, now() - interval '2 days', now() + interval '363 days', now() - interval '2 days', 2);
 insert into care_textsession (status, reason, end_reason, activated_at, respond_by, sessions_used, blocks_allowed, created_at, updated_at, doctor_id, patient_id) values
-  ('active', 'a rash', '', '2026-03-06 14:35Z', null, 0, null, '2026-03-06 14:30Z', '2026-03-06 14:35Z', 3, 1),
-  ('active', 'a cough', '', '2026-03-06 14:45Z', null, 0, null, '2026-03-06 14:40Z', '2026-03-06 14:45Z', 4, 2),
-  ('waiting_for_doctor', 'a fever', '', null, '2026-03-06 14:59Z', 0, null, '2026-03-06 14:54Z', '2026-03-06 14:54Z', 4, 2),
-  ('waiting_for_doctor', 'a question', '', null, '2026-03-06 15:04Z', 0, null, '2026-03-06 14:59Z', '2026-03-06 14:59Z', 3, 2);
+  ('active', 'a rash', '', now() - interval '22 minutes', null, 0, null, now() - interval '25 minutes', now() - interval '22 minutes', 3, 1),
+  ('active', 'a cough', '', now() - interval '12 minutes', null, 0, null, now() - interval '15 minutes', now() - interval '12 minutes', 4, 2),
+  ('waiting_for_doctor', 'a fever', '', null, now() - interval '1 minute', 0, null, now() - interval '6 minutes', now() - interval '6 minutes', 4, 2),
+  ('waiting_for_doctor', 'a question', '', null, now() + interval '1 hour', 0, null, now(), now(), 3, 2);
 -- Dr Dora has no wallet yet.
-insert into care_wallet (balance, total_earned, currency, created_at, updated_at, doctor_id) values (1000, 1000, 'KES', '2025-11-03Z', '2025-11-03Z', 3);
-insert into care_specialpackage (title, starts_on, starts_at, valid_until, waits, is_active, created_at, updated_at) values
-  ('Women''s week', '2026-03-06', '17:30', '2026-03-08 21:00Z', true, false, '2026-02-20Z', '2026-02-20Z'),
-  ('February', '2026-02-01', '08:00', '2026-02-28 12:00Z', false, true, '2026-01-20Z', '2026-01-20Z');
+insert into care_wallet (balance, total_earned, currency, created_at, updated_at, doctor_id) values
+  (1000, 1000, 'KES', now() - interval '90 days', now() - interval '90 days', 3);
+insert into care_specialpackage (title, starts_on, starts_at, valid_until, waits, is_active, created_at, updated_at)
+select title, opens::date, opens::time, closes, waits, not waits, now() - interval '9 days', now() - interval '9 days'
+from (values
+  ('Women''s week', (now() - interval '1 minute') at time zone 'Africa/Nairobi', now() + interval '2 days', true),
+  ('Last week', (now() - interval '9 days') at time zone 'Africa/Nairobi', now() - interval '2 days', false)
+) as rows (title, opens, closes, waits);

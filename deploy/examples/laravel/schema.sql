@@ -1,4 +1,7 @@
 -- The operator of a WiFi hotspot, as Laravel's migrations make the tables on PostgreSQL. Times are in app.timezone, Africa/Nairobi.
+-- For the rows below: the time of the application's clock, so long ago.
+create function pg_temp.ago(span interval) returns timestamp(0) language sql return (now() at time zone 'Africa/Nairobi') - span;
+
 create table migrations (id serial primary key, migration varchar(255) not null, batch integer not null);
 insert into migrations (migration, batch) values
   ('0001_01_01_000000_create_users_table', 1), ('2025_04_02_081500_create_packages_table', 1),
@@ -195,28 +198,30 @@ create table nas (
 );
 
 insert into packages (name, price, validity, data_limit, speed, status, is_active, starts_at, ends_at, created_at, updated_at, deleted_at) values
-  ('1 Hour', 20, '1 hour', 'unlimited', '5M/5M', 'active', true, null, null, '2026-01-05 09:00', '2026-01-05 09:00', null),
-  ('Weekend', 100, '2 days', '5 GB', '10M/10M', 'inactive', false, '2026-03-06 18:00', '2026-03-08 23:00', '2026-02-20 09:00', '2026-02-20 09:00', null),
-  ('Unlimited', 500, '1 month', '-1', '10M/20M', 'active', true, null, '2026-03-06 18:00', '2026-01-05 09:00', '2026-01-05 09:00', null),
-  ('Ramadan', 50, '1 day', '500MB', '5M/5M', 'draft', false, '2026-03-01 06:00', null, '2026-02-01 09:00', '2026-02-01 09:00', null),
-  ('Old', 10, '30 minutes', null, '1M/1M', 'inactive', false, '2026-03-01 06:00', null, '2025-05-01 09:00', '2025-05-01 09:00', '2025-06-01 09:00');
+  ('1 Hour', 20, '1 hour', 'unlimited', '5M/5M', 'active', true, null, null, pg_temp.ago('60 days'), pg_temp.ago('60 days'), null),
+  ('Weekend', 100, '2 days', '5 GB', '10M/20M', 'inactive', false, pg_temp.ago('1 minute'), pg_temp.ago('-2 days'), pg_temp.ago('9 days'), pg_temp.ago('9 days'), null),
+  ('Unlimited', 500, '1 month', '-1', '10M/20M', 'active', true, null, pg_temp.ago('1 minute'), pg_temp.ago('60 days'), pg_temp.ago('60 days'), null),
+  ('Holiday', 50, '1 day', '500MB', '5M/5M', 'draft', false, pg_temp.ago('5 days'), null, pg_temp.ago('30 days'), pg_temp.ago('30 days'), null),
+  ('Old', 10, '30 minutes', null, '1M/1M', 'inactive', false, pg_temp.ago('5 days'), null, pg_temp.ago('300 days'), pg_temp.ago('200 days'), pg_temp.ago('200 days'));
 
+-- A customer whose hour is over, and who is still connected.
 insert into customers (id, phone, package_id, package_name, subscribed, starts_at, expires_at, status, created_at, updated_at) values
-  ('7d0c2f0e-3c5e-4b8e-9a59-3f6f6f0b1a01', '254700000001', 1, '1 Hour', true, '2026-03-06 17:00', '2026-03-06 18:00', 'active', '2026-03-06 17:00', '2026-03-06 17:00');
+  ('7d0c2f0e-3c5e-4b8e-9a59-3f6f6f0b1a01', '254700000001', 1, '1 Hour', true, pg_temp.ago('62 minutes'), pg_temp.ago('2 minutes'), 'active', pg_temp.ago('62 minutes'), pg_temp.ago('62 minutes'));
 insert into payments (package_id, phone, mac, amount, reference, mpesa_receipt, status, created_at, updated_at) values
-  (1, '254700000001', 'AA:BB:CC:00:00:01', 20, 'ws_CO_0603170001', 'TC6A1B2C3D', 'completed', '2026-03-06 17:00', '2026-03-06 17:00');
+  (1, '254700000001', 'AA:BB:CC:00:00:01', 20, 'ws_CO_0603170001', 'TC6A1B2C3D', 'completed', pg_temp.ago('62 minutes'), pg_temp.ago('62 minutes'));
 insert into hotspot_sessions (customer_id, payment_id, package_id, username, mac, started_at, expires_at, created_at, updated_at) values
-  ('7d0c2f0e-3c5e-4b8e-9a59-3f6f6f0b1a01', 1, 1, '254700000001', 'AA:BB:CC:00:00:01', '2026-03-06 17:00', '2026-03-06 18:00', '2026-03-06 17:00', '2026-03-06 17:00');
+  ('7d0c2f0e-3c5e-4b8e-9a59-3f6f6f0b1a01', 1, 1, '254700000001', 'AA:BB:CC:00:00:01', pg_temp.ago('62 minutes'), pg_temp.ago('2 minutes'), pg_temp.ago('62 minutes'), pg_temp.ago('62 minutes'));
 insert into credentials (customer_id, payment_id, username, plain_password, phone, sms_sent, sms_sent_at, created_at, updated_at) values
-  ('7d0c2f0e-3c5e-4b8e-9a59-3f6f6f0b1a01', 1, '254700000001', 'k7x9m2', '254700000001', true, '2026-03-06 17:00', '2026-03-06 17:00', '2026-03-06 17:00');
+  ('7d0c2f0e-3c5e-4b8e-9a59-3f6f6f0b1a01', 1, '254700000001', 'k7x9m2', '254700000001', true, pg_temp.ago('62 minutes'), pg_temp.ago('62 minutes'), pg_temp.ago('62 minutes'));
 insert into radcheck (username, attribute, op, value) values
   ('254700000001', 'Cleartext-Password', ':=', 'k7x9m2'), ('254700000001', 'Simultaneous-Use', ':=', '1');
 insert into radacct (acctsessionid, acctuniqueid, username, nasipaddress, acctstarttime, acctupdatetime, acctinterval, acctsessiontime,
   acctinputoctets, acctoutputoctets, callingstationid, framedipaddress) values
-  ('80a00001', '0123456789abcdef0123456789abcdef', '254700000001', '10.5.0.1', '2026-03-06 17:02', '2026-03-06 17:57', 300, 3300,
+  ('80a00001', '0123456789abcdef0123456789abcdef', '254700000001', '127.0.0.1', pg_temp.ago('60 minutes'), pg_temp.ago('0 minutes'), 300, 3600,
    1000000, 9000000, 'AA-BB-CC-00-00-01', '10.5.0.77');
-insert into nas (nasname, shortname, secret) values ('10.5.0.1', 'gate', 'a-secret-of-the-router');
+insert into nas (nasname, shortname, secret) values ('127.0.0.1', 'gate', 'a-secret-of-the-router');
 insert into vouchers (id, package_id, code, status, valid_until, created_at, updated_at, deleted_at) values
-  ('0b54e1c0-1d3f-4c1a-8f0e-0a7f35f20001', 1, 'WIFI-7K2P', 'unused', '2026-03-06 17:30', '2026-02-01 09:00', '2026-02-01 09:00', null),
-  ('0b54e1c0-1d3f-4c1a-8f0e-0a7f35f20002', 1, 'WIFI-9M4Q', 'used', '2026-03-06 17:30', '2026-02-01 09:00', '2026-03-01 09:00', null),
-  ('0b54e1c0-1d3f-4c1a-8f0e-0a7f35f20003', 1, 'WIFI-3T8R', 'unused', '2026-03-06 17:30', '2026-02-01 09:00', '2026-02-01 09:00', '2026-02-02 09:00');
+  ('0b54e1c0-1d3f-4c1a-8f0e-0a7f35f20001', 1, 'WIFI-7K2P', 'unused', pg_temp.ago('30 minutes'), pg_temp.ago('30 days'), pg_temp.ago('30 days'), null),
+  ('0b54e1c0-1d3f-4c1a-8f0e-0a7f35f20002', 1, 'WIFI-9M4Q', 'used', pg_temp.ago('30 minutes'), pg_temp.ago('30 days'), pg_temp.ago('3 days'), null),
+  ('0b54e1c0-1d3f-4c1a-8f0e-0a7f35f20003', 1, 'WIFI-3T8R', 'unused', pg_temp.ago('30 minutes'), pg_temp.ago('30 days'), pg_temp.ago('30 days'), pg_temp.ago('20 days'));
+drop function pg_temp.ago;

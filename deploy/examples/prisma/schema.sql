@@ -1,5 +1,8 @@
 -- Plans that customers buy ahead, as "prisma migrate" makes the tables: camel case, ids that the client makes (cuid), enum types,
 -- times in UTC without zone, "updatedAt" without a default.
+-- For the rows below: the time in UTC, so long ago.
+create function pg_temp.ago(span interval) returns timestamp(3) language sql return (now() at time zone 'UTC') - span;
+
 create table "_prisma_migrations" (
   id varchar(36) primary key not null,
   checksum varchar(64) not null,
@@ -71,18 +74,17 @@ alter table "Invitation" add constraint "Invitation_invitedById_fkey" foreign ke
   on delete restrict on update cascade;
 
 insert into "User" ("id", "email", "name", "updatedAt") values
-  ('cm6a0000000001ann', 'ann@example.com', 'Ann', '2026-02-01'), ('cm6a0000000002bob', 'bob@example.com', 'Bob', '2026-02-01'),
-  ('cm6a0000000003cem', 'cem@example.com', 'Cem', '2026-02-01');
+  ('cm6a0000000001ann', 'ann@example.com', 'Ann', pg_temp.ago('30 days')), ('cm6a0000000002bob', 'bob@example.com', 'Bob', pg_temp.ago('30 days'));
 insert into "Plan" ("id", "name", "priceInCents") values ('cm6b00000000basic', 'Basic', 900), ('cm6b00000000team', 'Team', 4900);
 insert into "Subscription" ("id", "userId", "planId", "status", "isActive", "startsAt", "endsAt", "scheduledFor", "replacesId", "updatedAt") values
-  -- Ann has bought Team ahead.
-  ('cm6c000000000ann1', 'cm6a0000000001ann', 'cm6b00000000basic', 'ACTIVE', true, '2026-02-06 15:00', '2026-03-10 15:00', null, null, '2026-02-06 15:00'),
-  ('cm6c000000000ann2', 'cm6a0000000001ann', 'cm6b00000000team', 'SCHEDULED', false, '2026-03-06 15:00', '2026-04-06 15:00', '2026-03-06 15:00', 'cm6c000000000ann1', '2026-02-20 15:00'),
-  -- A purchase of hers is pending at the bank: ACTIVE, and not active.
-  ('cm6c000000000ann3', 'cm6a0000000001ann', 'cm6b00000000team', 'ACTIVE', false, '2026-03-06 14:58', null, null, null, '2026-03-06 14:58'),
-  -- Bob's plan ends, Cem's goes on.
-  ('cm6c000000000bob1', 'cm6a0000000002bob', 'cm6b00000000basic', 'ACTIVE', true, '2026-02-06 14:00', '2026-03-06 14:00', null, null, '2026-02-06 14:00'),
-  ('cm6c000000000cem1', 'cm6a0000000003cem', 'cm6b00000000basic', 'ACTIVE', true, '2026-03-01 14:00', '2026-04-01 14:00', null, null, '2026-03-01 14:00');
+  -- Ann has bought Team ahead. Another purchase of hers is pending at the bank: ACTIVE, and not active.
+  ('cm6c000000000ann1', 'cm6a0000000001ann', 'cm6b00000000basic', 'ACTIVE', true, pg_temp.ago('28 days'), pg_temp.ago('-4 days'), null, null, pg_temp.ago('28 days')),
+  ('cm6c000000000ann2', 'cm6a0000000001ann', 'cm6b00000000team', 'SCHEDULED', false, pg_temp.ago('1 minute'), pg_temp.ago('-31 days'), pg_temp.ago('1 minute'), 'cm6c000000000ann1', pg_temp.ago('9 days')),
+  ('cm6c000000000ann3', 'cm6a0000000001ann', 'cm6b00000000team', 'ACTIVE', false, pg_temp.ago('2 minutes'), null, null, null, pg_temp.ago('2 minutes')),
+  -- A plan of Bob's is over, and one that he bought ahead waits.
+  ('cm6c000000000bob1', 'cm6a0000000002bob', 'cm6b00000000basic', 'ACTIVE', true, pg_temp.ago('31 days'), pg_temp.ago('1 hour'), null, null, pg_temp.ago('31 days')),
+  ('cm6c000000000bob2', 'cm6a0000000002bob', 'cm6b00000000team', 'SCHEDULED', false, pg_temp.ago('-2 days'), pg_temp.ago('-33 days'), pg_temp.ago('-2 days'), null, pg_temp.ago('9 days'));
 insert into "Invitation" ("id", "email", "invitedById", "sentAt", "updatedAt") values
-  ('cm6d0000000000001', 'dora@example.com', 'cm6a0000000001ann', '2026-02-27 15:00', '2026-02-27 15:00'),
-  ('cm6d0000000000002', 'emil@example.com', 'cm6a0000000001ann', '2026-03-05 15:00', '2026-03-05 15:00');
+  ('cm6d0000000000001', 'dora@example.com', 'cm6a0000000001ann', pg_temp.ago('8 days'), pg_temp.ago('8 days')),
+  ('cm6d0000000000002', 'emil@example.com', 'cm6a0000000001ann', pg_temp.ago('1 day'), pg_temp.ago('1 day'));
+drop function pg_temp.ago;
