@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
-import { copyFileSync, existsSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { copyFileSync, existsSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { dirname, join, normalize } from 'node:path';
 import { test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -100,9 +100,9 @@ test('README.md', async () => {
 
 test('adopting.md, with the hotspot in Laravel', async () => {
   await using db = await database({ empty: true });
-  const example = join(ROOT, 'deploy/examples/laravel');
-  copyFileSync(join(example, 'schema.sql'), join(folder, 'dump.sql'));
-  copyFileSync(join(example, 'scheduler.yaml'), join(folder, 'scheduler.yaml'));
+  const files = { 'dump.sql': 'schema.sql', 'scheduler.yaml': 'scheduler.yaml' };
+  for (const [name, example] of Object.entries(files))
+    copyFileSync(join(ROOT, 'deploy/examples/laravel', example), join(folder, name));
   try {
     const zones = { SCHEDULER_DB_TIMEZONE: 'Africa/Nairobi', SCHEDULER_TIMEZONE: 'Africa/Nairobi' };
     await story('docs/adopting.md', db, zones).all();
@@ -114,6 +114,7 @@ test('adopting.md, with the hotspot in Laravel', async () => {
       assert.deepEqual(can, { update: true, delete: false });
     }
   } finally {
+    for (const name of Object.keys(files)) rmSync(join(folder, name));
     await db.query(`do $$ begin if exists (select from pg_roles where rolname = 'scheduler_tick') then
       drop owned by scheduler_tick; drop role scheduler_tick; end if; end $$`);
   }
