@@ -70,12 +70,13 @@ create table scheduler.failures (
   -- 'infinity' once quarantined: the one comparison that skips waiting rows skips these too.
   next_attempt_at timestamptz not null,
   quarantined_at timestamptz,
-  -- A hash of what the rule read of the row, and when it was last compared: a row in quarantine that was mended is tried again.
+  -- A hash of what the rule read of the row, and when it was last compared: a row in quarantine that was mended is tried again,
+  -- and one that is gone is forgotten.
   seen bigint,
   compared_at timestamptz,
   primary key (tenant, job, rule, entity_id)
 );
-create index failures_to_compare on scheduler.failures (compared_at) where quarantined_at is not null;
+create index failures_to_compare on scheduler.failures (compared_at);
 comment on table scheduler.failures is 'Rows that failed, until they succeed or an operator drops them.';
 
 create table scheduler.controls (
@@ -366,19 +367,14 @@ begin
 end
 $$;
 
--- A channel's name is never cut: it would be somebody else's channel.
+-- A channel's name is never cut: it would be somebody else's channel. The planner writes this out, as it is asked of each event.
 create function scheduler.channel(name text) returns text
-  language plpgsql immutable strict
-  set search_path = pg_catalog, pg_temp
-as $$
-begin
-  if octet_length(name) > 63 or name ~ '[[:cntrl:]]' or name = '' then
-    perform scheduler.refuse(format('the channel "%s" is empty, longer than 63 bytes, or has control characters',
-      left(regexp_replace(name, '[[:cntrl:]]', '?', 'g'), 80)));
-  end if;
-  return name;
-end
-$$;
+  language sql volatile parallel restricted
+  return case
+    when name is null or octet_length(name) between 1 and 63 and name !~ '[[:cntrl:]]' then name
+    else scheduler.refuse(format('the channel "%s" is empty, longer than 63 bytes, or has control characters',
+      left(regexp_replace(name, '[[:cntrl:]]', '?', 'g'), 80)))
+  end;
 
 -- What the server has read may use things of other roles, from the search path perhaps. Their owners could change what a job does.
 create function scheduler.strangers(relation oid, tree text) returns jsonb
@@ -473,6 +469,8 @@ begin
     when sqlstate 'SCH00' then
       get stacked diagnostics message = message_text;
       return message::jsonb;
+    when read_only_sql_transaction then
+      raise;
     when others then
       get stacked diagnostics message = message_text, hint = pg_exception_hint;
       return jsonb_build_object('error', concat_ws('; ', message, nullif(hint, '')), 'state', sqlstate);
@@ -528,6 +526,8 @@ begin
     when sqlstate 'SCH00' then
       get stacked diagnostics message = message_text;
       return message::jsonb;
+    when read_only_sql_transaction then
+      raise;
     when others then
       get stacked diagnostics message = message_text;
       return jsonb_build_object('error', message, 'state', sqlstate);

@@ -7,8 +7,8 @@ import { print, printJson } from '../base/output.ts';
 import type { Context } from '../context.ts';
 import { quoteName } from '../job/expressions.ts';
 import { qualified } from '../job/tables.ts';
-import type { Applying, Change, Plan } from '../own/apply.ts';
 import type { Fault, Files } from '../own/definition.ts';
+import type { Applying, Change, Plan } from '../own/plan.ts';
 import { whoami } from '../store/controls.ts';
 import { exclusively } from '../store/own-jobs.ts';
 import { all, readStanding } from '../store/runs.ts';
@@ -50,7 +50,8 @@ export function applyCommand(): Command {
 }
 
 async function apply(context: Context, options: ApplyOptions, paths: string[]): Promise<ExitCode> {
-  const [{ readFiles }, own] = await Promise.all([import('../own/read.ts'), import('../own/apply.ts')]);
+  const { readFiles } = await import('../own/read.ts');
+  const own = { ...(await import('../own/plan.ts')), ...(await import('../own/apply.ts')) };
   const work = () =>
     carryOut(
       context,
@@ -100,7 +101,7 @@ async function carryOut(context: Context, options: ApplyOptions, own: Own, files
   return EXIT.done;
 }
 
-type Own = typeof import('../own/apply.ts');
+type Own = typeof import('../own/plan.ts') & typeof import('../own/apply.ts');
 
 /** Answers what is wrong with the jobs; what would fail of the rows is only said. */
 async function playAll(own: Own, applying: Applying, changes: Change[]): Promise<string[]> {
@@ -199,7 +200,7 @@ function tellSql(changes: Change[]): ExitCode {
 
 /** All that a tick needs, in this database. */
 async function grant({ db, settings, jobs }: Context, role: string, say: (step: string) => void): Promise<void> {
-  const [{ lackingRights, OWN_RIGHTS, rightsOf }, { needs }] = await Promise.all([
+  const [{ hiddenFrom, lackingRights, OWN_RIGHTS, rightsOf }, { needs }] = await Promise.all([
     import('../job/rights.ts'),
     import('../own/doctor.ts'),
   ]);
@@ -208,11 +209,13 @@ async function grant({ db, settings, jobs }: Context, role: string, say: (step: 
     readStanding(tx, all(jobs), { lock: false, dbZone: settings.dbTimezone }),
   );
   const builtIn = rightsOf(standing.jobs.flatMap(({ installed }) => installed ?? []));
-  const lacking = await db.transaction((tx) =>
-    lackingRights(tx, role, [...OWN_RIGHTS, ...builtIn, ...own.needs], own.functions),
-  );
+  const wanted = [...OWN_RIGHTS, ...builtIn, ...own.needs];
+  const lacking = await db.transaction((tx) => lackingRights(tx, role, wanted, own.functions));
   for (const { rights, object } of lacking) {
     await db.query(`grant ${rights} on ${object} to ${quoteName(role)}`);
     say(`granted ${rights} on ${object} to ${role}`);
   }
+  const hidden = await db.transaction((tx) => hiddenFrom(tx, role, wanted));
+  if (hidden)
+    say(`${hidden.sentence}, and a tick as ${role} would end with an error. As a superuser: ${hidden.remedy}`);
 }

@@ -62,7 +62,7 @@ export function withSchema<O extends CommonOptions>(
     await check(context, options, args);
     try {
       await requireLevel(context.db);
-      await knownJob(context, (options as { job?: string }).job);
+      await knownJob(context, (options as { job?: string }).job, true);
       return await work(context, options, args);
     } catch (error) {
       throw explainFaultOfCommand(error);
@@ -104,11 +104,12 @@ export const jobName = (jobs: Job[]) => {
   return Object.assign(parse, { choices });
 };
 
-/** Ends the command if there is no such job. */
-export async function knownJob({ db, jobs }: Context, name: string | undefined): Promise<void> {
+/** Ends the command if there is no such job. What is past may be that of a job which was removed. */
+export async function knownJob({ db, jobs }: Context, name: string | undefined, orRemoved = false): Promise<void> {
   if (name === undefined || jobs.some((job) => job.name === name)) return;
   const own = await latestJobs(db);
-  if (!own.some((job) => job.name === name && job.compiled !== null)) throw await unknownJob(db, jobs, name);
+  if (!own.some((job) => job.name === name && (orRemoved || job.compiled !== null)))
+    throw await unknownJob(db, jobs, name);
 }
 
 export interface SpanOptions extends Options {

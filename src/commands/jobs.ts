@@ -28,18 +28,23 @@ export function jobsCommand(): Command {
     )
     .argument('[name]', 'a job of your own')
     .option('--json', 'print the result as JSON')
-    .action(withSchema<Options>(async (...given) => void (await act(...given))));
+    .action(async (action, ...given) => (action === 'schema' ? schema() : withJobs(action, ...given)));
 }
+
+const schema = async () => printJson((await import('../own/schema.ts')).SCHEMA);
+
+const withJobs = withSchema<Options>(async (...given) => void (await act(...given)));
 
 async function act(context: Context, options: Options, [action, name]: string[]): Promise<void> {
   if (action === 'list') return list(context, options);
-  if (action === 'schema') return printJson((await import('../own/schema.ts')).SCHEMA);
   if (name === undefined) throw usageError(`jobs ${action} needs the name of a job of your own.`);
   const versions = await versionsOf<OwnJob>(context.db, name);
   const newest = versions.at(-1);
   if (!newest) throw usageError(`"${name}" is not a job of your own; "scheduler jobs" lists them.`);
   if (action === 'history') {
-    const lines = versions.map(({ at, by, definition }) => [readable(at), by, definition ? 'applied' : 'removed']);
+    const what = (version: OwnJob | null) =>
+      version ? `applied${version.name === name ? '' : ` as ${version.name}`}` : 'removed';
+    const lines = versions.map(({ at, by, definition }) => [readable(at), by, what(definition)]);
     if (options.json) printJson(versions.map(({ at, by, definition }) => ({ at, by, definition })));
     else printTable(['at', 'by', 'what'], lines);
     return;

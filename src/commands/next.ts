@@ -1,4 +1,4 @@
-import type { Command } from 'commander';
+import { type Command, Option } from 'commander';
 import { parseSpan, readable, relative } from '../base/calendar.ts';
 import { print, printJson, printTable, say } from '../base/output.ts';
 import { type Coming, type Outlook, readNext } from '../inspect/next.ts';
@@ -13,7 +13,11 @@ export function nextCommand(jobs: Job[]): Command {
     examples: ['scheduler next', 'scheduler next --within 7d', 'scheduler next packages --within "2 hours" --json'],
   })
     .argument('[job]', 'only of this job', jobName(jobs))
-    .option('--within <span>', 'so far ahead: 90m, 24h, 7d (default: 24h)', (text) => parseSpan(text, '--within'), DAY)
+    .addOption(
+      new Option('--within <span>', 'so far ahead: 90m, 24h, 7d')
+        .argParser((text) => parseSpan(text, '--within'))
+        .default(DAY, '24h'),
+    )
     .option('--limit <count>', 'the soonest so many lines', wholeNumber(1, 10_000), 50)
     .option('--json', 'print the result as JSON')
     .action(

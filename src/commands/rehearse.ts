@@ -9,7 +9,7 @@ import { Stop } from '../base/stop.ts';
 import type { Context } from '../context.ts';
 import type { Happening, Rehearsed } from '../engine/rehearse.ts';
 import { all, only } from '../store/runs.ts';
-import { command, instantOf, type Options, seconds, wholeNumber, withSchema } from './command.ts';
+import { command, instantOf, knownJob, type Options, seconds, wholeNumber, withSchema } from './command.ts';
 
 interface RehearseOptions extends Options {
   until: string;
@@ -61,6 +61,7 @@ async function resolve(context: Context, options: RehearseOptions): Promise<void
 async function act(context: Context, options: RehearseOptions): Promise<ExitCode> {
   const { rehearse } = await import('../engine/rehearse.ts');
   const { from, until, limit, timeout, job, row } = options;
+  await knownJob(context, job);
   const jobs = job === undefined ? all(context.jobs) : only(context.jobs, [job]);
   const request = {
     ...{ jobs, dryRun: true, debug: false, between: true, timeoutSeconds: timeout, stop: new Stop() },
@@ -68,16 +69,19 @@ async function act(context: Context, options: RehearseOptions): Promise<ExitCode
   };
   // The timeline tells of all that a tick would have logged.
   const log = new Log('silent');
-  const played = await rehearse({ ...context, log, request }, { from: from!, until, limit });
-  if (row !== undefined) played.timeline = played.timeline.filter(({ id }) => id === row);
+  const played = await rehearse({ ...context, log, request }, { from: from!, until, limit, row });
   if (options.expect !== undefined) return compare(played, options.expect);
   if (options.json) printJson(played);
-  else tell(played, job);
+  else tell(played, options);
   return EXIT.done;
 }
 
-function tell({ timeline, from, until, stopped, assumed, skipped }: Rehearsed, only?: string): void {
-  if (timeline.length === 0) print(`Nothing happens from ${readable(from)} to ${readable(until)}.`);
+function tell(
+  { timeline, from, until, stopped, assumed, skipped }: Rehearsed,
+  { job: only, row }: RehearseOptions,
+): void {
+  const what = row === undefined ? 'Nothing happens' : `Nothing happens to the row ${row}`;
+  if (timeline.length === 0) print(`${what} from ${readable(from)} to ${readable(stopped?.at ?? until)}.`);
   else printTable(['at', 'job', 'transition', 'row', 'event'], timeline.map(line));
   if (assumed.length > 0) print(`\nTaken for done: ${assumed.join(', ')}.`);
   // Most applications have tables for a few of the built-in jobs.

@@ -35,6 +35,7 @@ const MEANINGS = {
   IntervalStyle: 'postgres',
   timezone_abbreviations: 'Default',
   extra_float_digits: '1',
+  bytea_output: 'hex',
   standard_conforming_strings: 'on',
   transform_null_equals: 'off',
   array_nulls: 'on',

@@ -32,6 +32,11 @@ export class AllRefused extends Error {
   }
 }
 
+export const endless = (job: string, rule: string) =>
+  configurationError(
+    `The rule "${rule}" of ${job} was left while rows are due: in one run, what it changed made others due again and again. Most likely "also", another rule or a trigger adds rows that are due at once: give them a later time. The next run goes on.`,
+  );
+
 /** The same for a command that somebody gave, and has to give again. */
 export const explainFaultOfCommand = (error: unknown) =>
   interruption('The command', error, 'Nothing was changed; try again.') ?? explainSchemaError(error);

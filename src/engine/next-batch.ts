@@ -76,9 +76,10 @@ export function nextBatch(db: Database, sweep: Sweep): Promise<Batch> {
   });
 }
 
-function valuesOf({ run, rule, record, cursor, part, again }: Sweep): Values {
+function valuesOf({ run, rule, record, cursor, end, part, again }: Sweep): Values {
   return {
     ...{ ...run.values, ...(!rule.together && rule.make?.(run.batchSize)), ...cursor },
+    ...{ endFrom: end?.from, endAfter: end?.after },
     ...{ part: part?.number, parts: part?.of, job: rule.job, rule: rule.name, run: record.run },
     ...(rule.mustEnd && { seen: JSON.stringify(again ?? []) }),
     // Of more rows than this in a batch, it is only counted what happened to them; null: it is told of each.

@@ -2,15 +2,21 @@ import type { CompiledRule, Installed } from '../job/compile.ts';
 import { type Job, linesOf } from '../job/define.ts';
 import { emptyResult, FINISH_RUN, finished, type JobResult, RECORD_STOPPED } from '../store/runs.ts';
 import { type Due, isOfOneJob, type Question, whatIsDue, whatIsDueApart } from './ask.ts';
-import { AllRefused, isForAllJobs, jobError } from './faults.ts';
+import { AllRefused, endless, isForAllJobs, jobError } from './faults.ts';
 import type { JobRecord, Run } from './records.ts';
 import { sweep } from './sweep.ts';
 
 /** The one question about all jobs failed, by the fault of one of them perhaps. */
 export class QuestionFailed extends Error {}
 
-/** Rules that keep each other busy must not keep the run. */
+/**
+ * Rules that keep each other busy must not keep the run. A rule may sweep so often; from its second sweep on, each batch counts
+ * as one, as rows that make two others due are soon a million.
+ */
 const MOST_SWEEPS = 100;
+
+/** Instead of the sweeps that are left to a rule: its due rows cannot be changed now. */
+const GIVEN_UP = -1;
 
 // Nobody reads more rows than this in a day.
 const SURVEYED = 10_000;
@@ -24,7 +30,7 @@ export class Pass {
   readonly #jobs: Installed[];
   readonly #recordsIdle: boolean;
   readonly #records = new Map<string, JobRecord>();
-  /** How often a rule may still be swept: no more if its due rows could not be changed, because somebody holds them, say. */
+  /** How often a rule may still be swept; or GIVEN_UP, because somebody holds its rows, say. */
   readonly #sweepsLeft = new Map<CompiledRule, number>();
   readonly #idle = new Set<string>();
   #anyFailures: boolean;
@@ -76,7 +82,8 @@ export class Pass {
     });
     if (worked) worked.isOpen = false;
     this.expired ||= expired;
-    return rules.filter((rule) => this.#sweepsLeft.get(rule) !== 0 && !this.#isStopped(rule.job));
+    for (const rule of rules) if (this.#sweepsLeft.get(rule) === 0) await this.#stopEndless(rule);
+    return rules.filter((rule) => this.#sweepsLeft.get(rule) !== GIVEN_UP && !this.#isStopped(rule.job));
   }
 
   async #due(question: Question): Promise<Due> {
@@ -87,6 +94,13 @@ export class Pass {
     } catch (error) {
       throw isOfOneJob(error) ? new QuestionFailed('', { cause: error }) : error;
     }
+  }
+
+  async #stopEndless({ job: name, name: rule }: CompiledRule): Promise<void> {
+    const record = this.#records.get(name)!;
+    record.result.workLeft = true;
+    record.isOpen = record.run !== null;
+    await this.#stop(this.#jobs.find(({ job }) => job.name === name)!.job, endless(name, rule));
   }
 
   #isStopped(name: string): boolean {
@@ -101,14 +115,19 @@ export class Pass {
       record.surveyed ??= await this.#survey(installed);
       let fault: AllRefused | undefined;
       for (const rule of rules) {
-        const changed = await sweep(this.#run, rule, record).catch((error) => {
+        const count = await sweep(this.#run, rule, record).catch((error) => {
           if (!(error instanceof AllRefused)) throw error;
           fault ??= error;
-          return false;
+          return 0;
         });
         // A row that a gateway gave back unanswered is due at once, and must not be tried again and again.
-        const isGivenUp = !changed || rule.outside;
-        this.#sweepsLeft.set(rule, isGivenUp ? 0 : (this.#sweepsLeft.get(rule) ?? MOST_SWEEPS) - 1);
+        const isGivenUp = count === 0 || rule.outside;
+        const left = this.#sweepsLeft.get(rule);
+        const batches = Math.ceil(count / this.#run.batchSize);
+        this.#sweepsLeft.set(
+          rule,
+          isGivenUp ? GIVEN_UP : left === undefined ? MOST_SWEEPS - 1 : Math.max(0, left - batches),
+        );
         if (this.#run.stop.reason) break;
       }
       // One rule's broken trigger must not hide the others.

@@ -1,3 +1,4 @@
+import { usageError } from '../base/errors.ts';
 import type { Transaction } from '../db/client.ts';
 import type { Installed } from '../job/compile.ts';
 import { NOW, quoteText } from '../job/expressions.ts';
@@ -40,6 +41,8 @@ interface Span {
   until: string;
   /** It stops after so many transitions. */
   limit: number;
+  /** Only what happens to this row is told. */
+  row?: string | undefined;
 }
 
 const BATCH = 1000;
@@ -54,9 +57,11 @@ export async function rehearse(context: Context, span: Span): Promise<Rehearsed>
   }
 }
 
-async function play({ request, ...context }: Context, { from, until, limit }: Span): Promise<Rehearsed> {
+async function play({ request, ...context }: Context, { limit, row, ...given }: Span): Promise<Rehearsed> {
   const { db } = context;
   const assumed = new Set<string>();
+  const iso = 'select scheduler.iso(:from::timestamptz) as from, scheduler.iso(:until::timestamptz) as until';
+  const [{ from, until }] = (await db.query(iso, { from: given.from, until: given.until })) as [Span];
   const rehearsed: Rehearsed = { from, until, stopped: null, timeline: [], assumed: [], skipped: [] };
   const { timeline } = rehearsed;
   let last = await lastEventId(db);
@@ -90,7 +95,33 @@ async function play({ request, ...context }: Context, { from, until, limit }: Sp
       ? null
       : await db.transaction((tx) => nextInstant(tx, context, planned, { at, until, tenant: found.tenant }));
   }
+  if (row !== undefined) rehearsed.timeline = await ofRow(context, first!, timeline, row);
   return { ...rehearsed, skipped: first!.result.skipped, assumed: [...assumed] };
+}
+
+/** A row that is nowhere is most likely a slip of the keyboard. */
+async function ofRow(
+  { db, settings }: Omit<Context, 'request'>,
+  { found, planned }: Awaited<ReturnType<typeof onePass>>,
+  timeline: Happening[],
+  id: string,
+): Promise<Happening[]> {
+  const told = timeline.filter((each) => each.id === id);
+  const values = parameters(settings, found);
+  const isThere = async (tx: Transaction) => {
+    for (const { row, idType } of planned.flatMap(({ rules }) => rules)) {
+      let rows: object[] = [];
+      // It may be no id of that type.
+      await tx.attempt(async () => {
+        rows = await tx.query(`select from ${row} where r.id = :id::text::${idType}`, { ...values, id });
+      });
+      if (rows.length > 0) return true;
+    }
+    return false;
+  };
+  if (told.length > 0 || planned.length === 0 || (await db.transaction(isThere))) return told;
+  const tables = [...new Set(planned.map(({ job }) => job.table.name))];
+  throw usageError(`There is no row with the id ${id} in ${tables.join(', ')}.`);
 }
 
 function whyStopped({ stop, timeoutSeconds }: Context['request'], limit: number | false): string | undefined {

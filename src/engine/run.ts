@@ -14,6 +14,7 @@ import { explainFault } from './faults.ts';
 import { Pass, QuestionFailed } from './pass.ts';
 import { type Asked, type Plan, plan } from './plan.ts';
 import type { Rehearsal, Run } from './records.ts';
+import { asInBatch, isReached } from './statements.ts';
 
 /** What somebody wants done. */
 export interface Request extends Asked {
@@ -192,7 +193,8 @@ function prepare({ db, settings, log, request }: Context, found: Found) {
 /** Before it is asked what is due, and apart from the lock's transaction: that would hold what a batch changes. */
 async function releaseAllMended({ db, log, values }: Run, jobs: Installed[]): Promise<void> {
   for (const rule of jobs.flatMap(({ rules }) => rules)) {
-    const count = await releaseMended(db, rule, values);
+    const released = (isDue: string) => releaseMended(db, rule, values, isDue);
+    const count = (await released(asInBatch(rule, [isReached(rule)]))) ?? (await released(isReached(rule))) ?? 0;
     if (count > 0) log.info(`${rule.job}: rows in quarantine were mended and are tried again`, { count });
   }
 }

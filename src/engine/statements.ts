@@ -19,7 +19,8 @@ const appliesTo = ({ apart }: CompiledRule): string | undefined =>
 
 const columns = (rule: CompiledRule) => {
   const applies = appliesTo(rule);
-  const twice = `when concat(r.id, ' ', ${rule.at}) = any(array(select json_array_elements_text(:seen::json))) then ${quoteText(TWICE)}`;
+  // Mostly nothing was seen before: the planner then leaves this out.
+  const twice = `when json_array_length(:seen::json) > 0 and concat(r.id, ' ', ${rule.at}) = any(array(select json_array_elements_text(:seen::json))) then ${quoteText(TWICE)}`;
   // Nothing is wrong with a row that the rule is not for.
   const ofRow = rule.wrong && applies ? `case when ${applies} then ${rule.wrong} end` : `(${rule.wrong ?? 'null'})`;
   const wrong = rule.mustEnd ? `case ${twice} else ${ofRow} end` : ofRow;
@@ -36,7 +37,7 @@ export function asInBatch(rule: CompiledRule, conditions: string[]): string {
   return applies ? `${all} and case when ${all} then ${applies} end` : all;
 }
 
-const isReached = (rule: CompiledRule) => [...conditions(rule), `${rule.at} <= ${NOW}`].join('\n      and ');
+export const isReached = (rule: CompiledRule) => [...conditions(rule), `${rule.at} <= ${NOW}`].join('\n      and ');
 
 export const isDue = (rule: CompiledRule) => `${isReached(rule)}\n      and ${mayBeTried(rule)}`;
 
@@ -55,24 +56,36 @@ export interface Cursor {
 export interface Share {
   /** Those beyond it. */
   cursor?: Cursor | undefined;
+  /** None beyond the last row that was due when the sweep began: it may make others due itself. */
+  end?: Cursor | undefined;
   /** One part of several: rows of a key are all in the same one, and so are keys that want the same hold. */
   part?: { number: number; of: number };
   /** Those of other keys. */
   passedBy?: Set<string>;
 }
 
-function within(rule: CompiledRule, { cursor, part, passedBy }: Share): string {
+function within(rule: CompiledRule, { cursor, end, part, passedBy }: Share): string {
   const key = `(${rule.together?.key ?? 'r.id'})::text`;
   const after = `:after::text::${rule.idType}`;
   // Of rows that all are due at once, an index holds the ids alone.
   const beyond = rule.at === AT_ONCE ? `r.id > ${after}` : `(${rule.at}, r.id) > (:from::timestamptz, ${after})`;
   // A case is not estimated, so that the planner goes on expecting a full batch.
+  const upToEnd = `case when (${rule.at}, r.id) <= (:endFrom::timestamptz, :endAfter::text::${rule.idType}) then true end`;
   const mine = `case when (hashtext(${key}) & 1023) % :parts::integer = :part::integer then true end`;
-  const chosen = [cursor && beyond, part && mine, passedBy?.size && `not ${key} = any(:passedBy::text[])`];
+  const chosen = [
+    cursor && beyond,
+    end && upToEnd,
+    part && mine,
+    passedBy?.size && `not ${key} = any(:passedBy::text[])`,
+  ];
   return [isDue(rule), ...chosen.filter(Boolean)].join('\n      and ');
 }
 
 const inOrder = (rule: CompiledRule) => `order by ${rule.at}, r.id`;
+
+/** The last of the due rows. */
+export const lastDue = (rule: CompiledRule): string =>
+  `select ${rule.at}::text as from, r.id::text as after from ${rule.row} where ${isReached(rule)} order by ${rule.at} desc, r.id desc limit 1`;
 
 /** The due rows, oldest first, locked: what an index must answer without reading any other row. */
 export const claim = (rule: CompiledRule, share: Share = {}): string => `

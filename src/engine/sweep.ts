@@ -1,10 +1,11 @@
 import { setTimeout as sleep } from 'node:timers/promises';
-import type { Database } from '../db/client.ts';
+import type { Database, Transaction } from '../db/client.ts';
 import type { CompiledRule } from '../job/compile.ts';
 import { addUp, type Batch, DETAIL, sum, total } from './batch.ts';
 import { nextBatch } from './next-batch.ts';
 import { workOutside } from './outside.ts';
 import type { JobRecord, Run, Sweep } from './records.ts';
+import { type Cursor, lastDue } from './statements.ts';
 
 // Somebody else, another runner most often, lets go in a moment: its rows are looked at again before the run ends.
 const LOOKS = 3;
@@ -14,20 +15,23 @@ const PAUSE_MS = 100;
 const MANY_KEYS = 10_000;
 
 /**
- * All due rows of one rule; answers whether any of them changed. Those of a backlog are shared by several connections, as a server
+ * All due rows of one rule; answers how many of them changed. Those of a backlog are shared by several connections, as a server
  * has more than one processor. These are to each other as runners without the lock: they can do no harm, but they can wait
  * for one another, where a trigger counts in a row of its own, say. So whatever goes wrong is left to one that goes on alone.
  */
-export async function sweep(run: Run, rule: CompiledRule, record: JobRecord): Promise<boolean> {
+export async function sweep(run: Run, rule: CompiledRule, record: JobRecord): Promise<number> {
   if (!run.rehearsal) rule.outside?.prepare?.(run.values);
   const before = total(record.result.changed);
   const seen = record.seen.get(rule);
   const again = seen && [...seen];
   const alone: Sweep = { run, rule, record, cursor: undefined, careful: false, passedBy: new Set(), changes: 0, again };
   const mayShare = run.connections > 1 && !rule.outside && !run.dryRun;
-  const done = (await advance(run.db, alone, 'a backlog')) || (mayShare && (await share(alone)));
-  if (!done) await advance(run.db, alone, 'the end');
-  return total(record.result.changed) > before;
+  if (!(await advance(run.db, alone, 'a backlog'))) {
+    const last = (tx: Transaction) => tx.query<Cursor>(lastDue(rule), run.values);
+    if (!rule.together) [alone.end] = await run.db.transaction(last, { inIndexOrder: true });
+    if (!(mayShare && (await share(alone)))) await advance(run.db, alone, 'the end');
+  }
+  return total(record.result.changed) - before;
 }
 
 /** Whether several connections have done everything from here on. */

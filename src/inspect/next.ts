@@ -4,7 +4,7 @@ import type { Database, Transaction } from '../db/client.ts';
 import { jobError } from '../engine/faults.ts';
 import { parameters } from '../engine/run.ts';
 import type { CompiledRule, Installed } from '../job/compile.ts';
-import { readStanding, type Wanted } from '../store/runs.ts';
+import { earliestOf, readStanding, type Wanted } from '../store/runs.ts';
 import { coming, overdue, triedAgain, withoutRisk } from './outlook.ts';
 import { isOn, readStatus } from './status.ts';
 
@@ -73,9 +73,13 @@ export async function readNext(
       );
       const soonest = soonestOf(limit, span!.until);
       const readers: Reader[] = [];
-      for (const { job, installed } of found.jobs) {
+      for (const standing of found.jobs) {
+        const { job, installed } = standing;
         if (!installed || held.some((each) => each.job === job.name)) continue;
-        const values = { ...parameters(settings, { ...found, now: span!.now }), job: job.name, most: ROWS_READ };
+        const values = {
+          ...{ ...parameters(settings, { ...found, now: span!.now }), job: job.name, most: ROWS_READ },
+          ...{ earliest: earliestOf(standing, found, span!.now), until: span!.until },
+        };
         for (const rule of installed.rules) {
           const obstacle = whyNotPrepared(rule, values);
           if (obstacle) held.push({ job: job.name, transition: rule.name, why: obstacle });
@@ -123,7 +127,7 @@ export function whyNotPrepared(rule: CompiledRule, values: Record<string, unknow
 type Reader = ReturnType<typeof readerOf>;
 
 interface Reading {
-  values: Record<string, unknown> & { now: string };
+  values: Record<string, unknown> & Record<'now' | 'earliest' | 'until', string>;
   soonest: Soonest;
   /** Gets a rule that cannot be asked. */
   held: Outlook['held'];
@@ -134,8 +138,13 @@ function readerOf(tx: Transaction, { job, rules }: Installed, rule: CompiledRule
   let from = values.now;
   let isBroken = false;
   let why = '';
+  const { now, earliest } = values;
   const ask = (about: typeof coming, some: CompiledRule[]) =>
-    tx.query<Minute>(about(some[rules.indexOf(rule)]!, some), { ...values, from, until: soonest.until() });
+    tx.query<Minute>(about(some[rules.indexOf(rule)]!, { rules: some, everyMinutes: job.everyMinutes }), {
+      ...values,
+      from,
+      until: soonest.until(),
+    });
   const read = async (about: typeof coming): Promise<Minute[]> => {
     let found: Minute[] = [];
     if (isBroken) return found;
@@ -160,7 +169,12 @@ function readerOf(tx: Transaction, { job, rules }: Installed, rule: CompiledRule
   };
   return {
     async readOverdue(): Promise<void> {
-      for (const all of await read(overdue)) add(all, { overdue: true, orMore: all.read === ROWS_READ });
+      for (const all of await read(overdue)) {
+        const orMore = all.read === ROWS_READ;
+        // Of a job that has done its slot, they wait for the next one.
+        if (earliest === now) add(all, { overdue: true, orMore });
+        else if (moment(earliest) <= moment(values.until)) add({ ...all, at: all.at && earliest }, { orMore });
+      }
     },
     async readFailing(): Promise<void> {
       // A failure left over from a table with other ids is nobody's row.

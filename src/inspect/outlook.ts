@@ -55,20 +55,38 @@ export function decides(first: CompiledRule, { at, when, apart, wrong = '' }: Co
   return first.writes?.some((column) => read.includes(column)) ?? true;
 }
 
+/** The rules of a job, and how often a tick looks at its rows: not before `:earliest`, if it has done so in this slot. */
+export interface Paced {
+  rules: CompiledRule[];
+  everyMinutes: number;
+}
+
+/** When a tick acts on a row that is due at a moment: with a longer cadence than the tick's, when the next slot begins. */
+function turnOf(moment: string, { everyMinutes }: Paced): string {
+  if (everyMinutes === 1) return moment;
+  const seconds = everyMinutes * 60;
+  return `case when ${moment} <= :earliest::timestamptz then :earliest::timestamptz
+    else to_timestamp(ceil(extract(epoch from ${moment}) / ${seconds}) * ${seconds}) end`;
+}
+
 /** Whether another rule of the job acts on the row before this one does, and so may leave it nothing to do. */
-function preceded(rule: CompiledRule, rules: CompiledRule[], base: string): string {
+function preceded(rule: CompiledRule, paced: Paced, base: string): string {
+  const { rules } = paced;
   const others = rules.filter((other) => other !== rule && other.row === rule.row && decides(other, rule));
+  const own = turnOf(momentOf(rule, base), paced);
   const comesFirst = others.map((other) => {
-    const moment = momentOf(other, base);
+    const moment = turnOf(momentOf(other, NOW), paced);
     const order = rules.indexOf(other) < rules.indexOf(rule) ? '<=' : '<';
-    return `(${other.at} is not null and ${moment} ${order} ${momentOf(rule, base)} and ${asInBatch(other, conditionsAt(other, moment))})`;
+    // If it has failed on the row, it does not act before its next attempt.
+    const mayAct = mayBeTried(other).replaceAll(NOW, `(${own})`);
+    return `(${other.at} is not null and ${moment} ${order} ${own} and ${mayAct} and ${asInBatch(other, conditionsAt(other, moment))})`;
   });
   return `coalesce(${comesFirst.join(' or ') || 'false'}, false)`;
 }
 
-const expected = (rule: CompiledRule, rules: CompiledRule[], base: string) =>
-  `r.id::text as id, ${momentOf(rule, base)} as moment, ${rule.at} as due_at,
-    ${wrongOf(rule)}::text as wrong, ${preceded(rule, rules, base)} as preceded`;
+const expected = (rule: CompiledRule, paced: Paced, base: string) =>
+  `r.id::text as id, ${turnOf(momentOf(rule, base), paced)} as moment, ${rule.at} as due_at,
+    ${wrongOf(rule)}::text as wrong, ${preceded(rule, paced, base)} as preceded`;
 
 /** The next row of the same key that the rule acts on, and which it will change: what then becomes of this one. */
 export function nextBeside(rule: CompiledRule): string {
@@ -83,48 +101,55 @@ const OWN = 'filter (where not preceded)';
 const first = (column: string) => `(array_agg(${column} order by due_at, length(id), id) ${OWN})[1]`;
 
 /** Rows are read before it is asked what precedes them: then their number bounds the work. */
-const summed = (rows: string, time: string) => `
+const summed = (rows: string, time: string, { everyMinutes }: Paced) => `
   with rows as materialized (${rows})
   select scheduler.iso(min(${time}) ${OWN}) as at, count(*)::integer as read, (count(*) ${OWN})::integer as rows,
     (count(wrong) ${OWN})::integer as "wouldFail", ${first('id')} as id, ${first('reason')} as retry,
-    (date_trunc('minute', max(${time}), 'UTC') + interval '1 minute' - interval '1 microsecond')::text as over
+    ${everyMinutes === 1 ? `(date_trunc('minute', max(${time}), 'UTC') + interval '1 minute' - interval '1 microsecond')` : 'max(moment)'}::text as over
   from rows`;
 
-const byMinute = (rows: string) => `${summed(rows, 'moment')}
+const byMinute = (rows: string, paced: Paced) => `${summed(rows, 'moment', paced)}
   group by date_trunc('minute', moment, 'UTC') order by date_trunc('minute', moment, 'UTC')`;
 
 /** What a tick would do now: up to so many rows, as one. */
-export const overdue = (rule: CompiledRule, rules: CompiledRule[]): string =>
+export const overdue = (rule: CompiledRule, paced: Paced): string =>
   summed(
-    `select ${expected(rule, rules, NOW)}, null as reason from ${rule.row}
+    `select ${expected(rule, paced, NOW)}, null as reason from ${rule.row}
     where ${asInBatch(rule, [isDue(rule)])}
     ${inOrder(rule)}`,
     'due_at',
+    paced,
   );
 
 /** What comes due in a span, minute by minute, up to so many rows. */
-export const coming = (rule: CompiledRule, rules: CompiledRule[]): string =>
-  byMinute(`
-    select ${expected(rule, rules, NOW)}, null as reason from ${rule.row}
-    where ${asInBatch(rule, [
-      ...conditionsAt(rule, rule.at),
-      ...[`${rule.at} > :from::timestamptz`, `${rule.at} <= :until::timestamptz`, mayBeTried(rule)],
-    ])}
-    ${inOrder(rule)}`);
+export function coming(rule: CompiledRule, paced: Paced): string {
+  const turn = turnOf(rule.at, paced);
+  const inTime = [`${rule.at} > :from::timestamptz`, `${rule.at} <= :until::timestamptz`];
+  return byMinute(
+    `
+    select ${expected(rule, paced, NOW)}, null as reason from ${rule.row}
+    where ${asInBatch(rule, [...conditionsAt(rule, turn), ...inTime, `${turn} <= :until::timestamptz`, mayBeTried(rule)])}
+    ${inOrder(rule)}`,
+    paced,
+  );
+}
 
 /** The same for rows that failed: their time is that of the next attempt. */
-export function triedAgain(rule: CompiledRule, rules: CompiledRule[]): string {
+export function triedAgain(rule: CompiledRule, paced: Paced): string {
   const base = 'failing.next_attempt_at';
-  return byMinute(`
+  return byMinute(
+    `
     select due.*, failing.error as reason
     from scheduler.failures failing
     cross join lateral (
-      select ${expected(rule, rules, base)} from ${rule.row}
+      select ${expected(rule, paced, base)} from ${rule.row}
       where r.id = failing.entity_id::${rule.idType} and ${rule.at} is not null
-        and ${asInBatch(rule, conditionsAt(rule, momentOf(rule, base)))}
+        and ${asInBatch(rule, conditionsAt(rule, turnOf(momentOf(rule, base), paced)))}
       offset 0
     ) as due
     where failing.tenant = :tenant::text and failing.job = :job::text and failing.rule = ${quoteText(rule.name)}
       and failing.next_attempt_at > :now::timestamptz and failing.quarantined_at is null and due.moment <= :until::timestamptz
-    order by due.moment, failing.entity_id limit :most::integer`);
+    order by due.moment, failing.entity_id limit :most::integer`,
+    paced,
+  );
 }

@@ -1,3 +1,4 @@
+import { readable } from '../base/calendar.ts';
 import type { Column } from './columns.ts';
 import type { Conditions, Job, Rule, Table, Tables } from './define.ts';
 import { quoteText } from './expressions.ts';
@@ -46,7 +47,8 @@ export function leavingAlone(all: Record<string, Rule>, since: Record<string, st
   const rules = Object.entries(all).map(([name, rule]) => {
     const instant = since[name];
     if (instant === undefined) return [name, rule];
-    const more = { [`it is due since ${instant}`]: `least(${rule.due}, now) >= ${quoteText(instant)}::timestamptz` };
+    const skipped = `it came due after older rows were left alone (--backlog skip) at ${readable(instant)}`;
+    const more = { [skipped]: `least(${rule.due}, now) >= ${quoteText(instant)}::timestamptz` };
     const where = (tables: Tables, job: string): Conditions => ({ ...conditionsOf(rule, tables, job), ...more });
     return [name, { ...rule, where: typeof rule.where === 'object' ? { ...rule.where, ...more } : where }];
   });

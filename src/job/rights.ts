@@ -1,6 +1,7 @@
 import type { Transaction } from '../db/client.ts';
 import { named } from '../db/search-path.ts';
 import type { Installed } from './compile.ts';
+import { quoteName } from './expressions.ts';
 import { placeOf } from './tables.ts';
 
 export interface Needed {
@@ -55,7 +56,7 @@ export interface Lack {
 
 // Reading takes the whole table, as rows are named by their place in it. To write, some columns may do: planning each job's
 // statements shows whether those were the right ones.
-const LACKING = `
+const NEEDED = `
   with needed as (
     select n.nspname, c.relname, c.oid, c.relowner, want.rights
     from jsonb_to_recordset(:wanted::jsonb) as want ("table" text, place text, rights text[])
@@ -64,7 +65,9 @@ const LACKING = `
       when 1 then ${named('parts[1]')}
       else (select p.oid from pg_class p join pg_namespace pn on pn.oid = p.relnamespace where pn.nspname = parts[1] and p.relname = parts[2]) end
     join pg_namespace n on n.oid = c.relnamespace
-  ),
+  )`;
+
+const LACKING = `${NEEDED},
   tables as (
     select string_agg(distinct r.name, ', ') as rights, format('%I.%I', nspname, relname) as object, relowner as owner
     from needed cross join unnest(rights) as r (name)
@@ -117,3 +120,21 @@ export const lackingRights = (
   wanted: Needed[],
   functions: string[] = [],
 ): Promise<Lack[]> => tx.query<Lack>(LACKING, { wanted: JSON.stringify(wanted), role, functions });
+
+/** The tables of which row-level security hides rows from a role. A transaction of ours then meets an error. */
+const HIDDEN = `${NEEDED}
+  select distinct format('%I.%I', needed.nspname, needed.relname) as place
+  from needed join pg_class c on c.oid = needed.oid join pg_roles me on me.rolname = :role::text
+  where c.relrowsecurity and not (me.rolsuper or me.rolbypassrls) and (c.relforcerowsecurity or not pg_has_role(me.oid, c.relowner, 'usage'))
+  order by place`;
+
+export async function hiddenFrom(
+  tx: Pick<Transaction, 'query'>,
+  role: string,
+  wanted: Needed[],
+): Promise<{ sentence: string; remedy: string } | undefined> {
+  const hidden = await tx.query<{ place: string }>(HIDDEN, { wanted: JSON.stringify(wanted), role });
+  if (hidden.length === 0) return undefined;
+  const sentence = `row-level security hides rows of ${hidden.map(({ place }) => place).join(', ')} from ${role}`;
+  return { sentence, remedy: `alter role ${quoteName(role)} bypassrls;` };
+}

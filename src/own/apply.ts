@@ -1,242 +1,19 @@
-import { isDeepStrictEqual } from 'node:util';
-import type { Settings } from '../base/config.ts';
-import type { Log } from '../base/log.ts';
 import { Stop } from '../base/stop.ts';
-import type { Database, Transaction } from '../db/client.ts';
 import { run } from '../engine/run.ts';
 import { asOwner } from '../job/adopt.ts';
 import { STILL_DUE, TWICE } from '../job/change.ts';
-import type { Job, Rule } from '../job/define.ts';
 import { quoteName, quoteText } from '../job/expressions.ts';
-import { leavingAlone } from '../job/lay.ts';
 import { ADDED_BY_APPLY, marked, sentenceOf } from '../job/steps.ts';
 import { qualified } from '../job/tables.ts';
-import { isUsable, type Kept, keepJob, latestJobs, type Version } from '../store/own-jobs.ts';
+import { keepJob } from '../store/own-jobs.ts';
 import { only } from '../store/runs.ts';
-import { faultsAmong } from './among-jobs.ts';
-import { build } from './build.ts';
-import type { Using } from './build-use.ts';
-import type { Fault, Files, OwnJob, Path } from './definition.ts';
-import { cascades } from './deletes.ts';
-import { differences, drift } from './differences.ts';
-import { asYetOf, type Due, dueNow, type IndexPlan, type Made, madeIndexes, planIndexes } from './indexes.ts';
 import { buildIndex, dropUnused } from './make-indexes.ts';
-import type { Built } from './making.ts';
+import type { Applying, Change } from './plan.ts';
 import { makeFunctions } from './raising.ts';
 import { rename } from './rename.ts';
-import { knowsZone, readExpression, readStatement, seeTable, whyNoTable } from './server.ts';
-import { type Addition, adoptUse, asYet, planUse, type UsePlan } from './use.ts';
+import { adoptUse } from './use.ts';
 
-/** From files to jobs that a tick knows: check all, play each on real rows, plan, build the indexes, switch. */
-
-export interface Applying {
-  db: Database;
-  settings: Settings;
-  log: Log;
-  builtIn: Job[];
-  /** It may not make anything, not even to undo it: the role that ticks has no right to. */
-  onlyLooks?: boolean;
-}
-
-type Planning = Omit<Applying, 'log'>;
-
-export interface Change {
-  name: string;
-  /** "kept": not in the files. */
-  what: 'new' | 'changed' | 'same' | 'kept' | 'removed';
-  table: string;
-  definition: OwnJob | null;
-  built: Built | undefined;
-  kept: Kept | null;
-  /** Which keys of the job, and which of its rules, are not as they were. */
-  differs: string[];
-  indexes: IndexPlan[];
-  /** Of a built-in job: its tables, and what they lack. */
-  using?: Using;
-  adds: Addition[];
-  /** What rules that are new, or ask for other rows, would find. */
-  due: (Due & { isNew: boolean })[];
-  /** Rows on which it fails, of those that it was played on. */
-  failing: string[];
-}
-
-export interface Plan {
-  changes: Change[];
-  /** Indexes that apply built, and that no job will need. */
-  drops: string[];
-  faults: Fault[];
-}
-
-/** Checks everything, and says what would change. It changes nothing. */
-export async function planOf(applying: Planning, files: Files, prune: boolean): Promise<Plan> {
-  const { db } = applying;
-  const faults = [...files.faults, ...faultsAmong(files, applying.builtIn)];
-  const changes: Change[] = [];
-  const latest = await latestJobs<OwnJob>(db);
-  const made = await madeIndexes(db);
-  const planned = new Map<string, IndexPlan>();
-  for (const definition of files.jobs) {
-    const checked = await db.transaction((tx) => check(tx, applying, files, definition, faults));
-    if (!checked) continue;
-    // Two jobs may need the same one.
-    for (const index of checked.indexes) {
-      const same = planned.get(index.meaning);
-      if (same) Object.assign(index, same);
-      else planned.set(index.meaning, index);
-    }
-    const versions = [definition.name, definition.was].flatMap(
-      (name) => latest.find((each) => each.name === name) ?? [],
-    );
-    const before = versions.find(isUsable) ?? versions[0];
-    changes.push(await db.transaction((tx) => compare(tx, applying, { definition, before, made, ...checked })));
-  }
-  for (const { name, definition, compiled } of latest) {
-    const isNamed = files.jobs.some((job) => job.name === name || job.was === name);
-    if (compiled === null || isNamed || files.faults.length > 0) continue;
-    const what = prune ? 'removed' : 'kept';
-    changes.push({
-      ...{ name, what, table: definition?.table ?? '?', definition, built: undefined, kept: compiled },
-      ...{ differs: [], indexes: [], adds: [], due: [], failing: [] },
-    });
-  }
-  const used = changes.flatMap(({ what, kept }) => (what === 'removed' ? [] : Object.keys(kept?.indexes ?? {})));
-  return {
-    changes,
-    drops: made.flatMap(({ place }) => (used.includes(place) ? [] : [place])),
-    faults: faults.sort((a, b) => a.file.localeCompare(b.file) || a.line - b.line || a.column - b.column),
-  };
-}
-
-type Checked = Pick<UsePlan, 'built' | 'indexes'> & Partial<UsePlan>;
-
-/** The server judges each expression as the owner of the table. Nothing is executed. */
-async function check(
-  tx: Transaction,
-  { settings, onlyLooks, builtIn }: Planning,
-  files: Files,
-  own: OwnJob,
-  faults: Fault[],
-): Promise<Checked | undefined> {
-  const before = faults.length;
-  const fault = (path: Path, message: string, offset?: number) =>
-    void faults.push({ ...files.at(own.name, path, offset), message });
-  if (own.uses) return planUse(tx, { settings, builtIn }, own, fault);
-  const table = await seeTable(tx, own.table);
-  if (!table) {
-    fault(['table'], await whyNoTable(tx, own.table));
-    return undefined;
-  }
-  let built: Built | undefined;
-  await asOwner(tx, table, async () => {
-    built = await build(own, table, {
-      read: (...asked) => readExpression(tx, table, ...asked),
-      readStatement: (sql) => readStatement(tx, table, sql),
-      knowsZone: (zone) => knowsZone(tx, zone),
-      ...{ fault, dbZone: settings.dbTimezone },
-    });
-  });
-  await checkDeletes(tx, own, built!, fault);
-  if (faults.length > before) return undefined;
-  let indexes: IndexPlan[] = [];
-  const refused = (rule: string, why: string) =>
-    fault(['rules', rule.replace(/ \(missed\)$/, ''), 'due'], `no index can find its rows: ${why}`);
-  await tx.query('savepoint trying');
-  if (!onlyLooks) await makeFunctions(tx, built!.makes);
-  await asOwner(tx, table, async () => {
-    indexes = await planIndexes(tx, built!, settings, refused);
-  });
-  await tx.query('rollback to savepoint trying');
-  return faults.length > before ? undefined : { built: built!, indexes };
-}
-
-async function checkDeletes(
-  tx: Transaction,
-  { rules }: OwnJob,
-  { table, notes }: Built,
-  fault: (path: Path, message: string) => void,
-): Promise<void> {
-  const deleting = Object.keys(rules).filter((name) => rules[name]!.delete);
-  if (deleting.length === 0) return;
-  const found = await cascades(tx, table.oid);
-  for (const name of deleting) {
-    for (const each of found.faults) fault(['rules', name, 'delete'], each);
-    notes.push(...found.notes.map((each) => `${name}: ${each}`));
-  }
-}
-
-interface Comparing extends Checked {
-  definition: OwnJob;
-  before: Version<OwnJob> | undefined;
-  made: Made[];
-}
-
-async function compare(tx: Transaction, applying: Planning, comparing: Comparing): Promise<Change> {
-  const { settings, onlyLooks } = applying;
-  const { definition, built, indexes, before, made, using, adds = [] } = comparing;
-  const { job, table } = built;
-  const compiled = isUsable(before) ? before.compiled : null;
-  const rules = using?.job.rules ?? job.rules;
-  const rulesBefore = compiled?.uses && using ? rules : (compiled?.job.rules ?? {});
-  // What was skipped is skipped for ever: also if the rule has another due time since.
-  const stays = ([name]: [string, string]) => name in rules;
-  const found = { ...table, columns: { ...table.columns, ...built.columns } };
-  const { [job.table.name]: main, ...others } = using?.after ?? {};
-  const byApply = ({ place, isThere }: IndexPlan) => !isThere || made.some((each) => each.place === place);
-  const kept = skipped(
-    {
-      ...{
-        job,
-        found: main ?? found,
-        dbZone: settings.dbTimezone,
-        since: {},
-        functions: built.functions,
-        needs: built.needs,
-      },
-      ...(using && { uses: using.use, others }),
-      indexes: Object.fromEntries(indexes.map((index) => [index.place, byApply(index)])),
-    },
-    Object.fromEntries(Object.entries(compiled?.since ?? {}).filter(stays)),
-  );
-  const was = compiled ? before!.definition : null;
-  const ofFile = was ? differences(was, definition) : [];
-  const differs = was && ofFile.length === 0 ? drift(compiled!, kept, indexes) : ofFile;
-  const isAnother = (name: string) =>
-    using
-      ? !isDeepStrictEqual(compiled?.uses, using.use)
-      : ['due', 'where', 'apart'].some(
-          (key) => !isDeepStrictEqual(plainOf(kept.job.rules[name])[key], plainOf(rulesBefore[name])[key]),
-        );
-  const changed = Object.keys(rules).filter((name) => isAnother(name));
-  await tx.query('savepoint looking');
-  if (!onlyLooks) await makeFunctions(tx, built.makes);
-  let due: Due[] = [];
-  // If a condition cannot be asked, playing the rule tells why.
-  await tx.attempt(async () => {
-    const installed = using ? asYet(using, kept.dbZone) : asYetOf(kept, table);
-    due = await dueNow(tx, installed, settings, changed, table.schema);
-  });
-  await tx.query('rollback to savepoint looking');
-  const isSame = was && differs.length === 0;
-  return {
-    ...{ name: job.name, table: `${table.schema}.${table.name}`, definition, built, kept, differs, failing: [] },
-    what: isSame ? 'same' : was ? 'changed' : 'new',
-    ...{
-      indexes,
-      adds,
-      ...(using && { using }),
-      due: due.map((each) => ({ ...each, isNew: !(each.rule in rulesBefore) })),
-    },
-  };
-}
-
-const plainOf = (rule: Rule | undefined): Record<string, unknown> => JSON.parse(JSON.stringify(rule ?? {}));
-
-/** What was due before these instants is left alone. */
-export function skipped(kept: Kept, since: Record<string, string>): Kept {
-  // Those of a built-in job are code: they are changed when it is laid over its tables.
-  const rules = leavingAlone(kept.job.rules, since);
-  return { ...kept, job: { ...kept.job, rules }, since: { ...kept.since, ...since } };
-}
+/** Plays a plan on real rows, and carries it out: builds the indexes, switches the definitions, drops what nothing uses. */
 
 const PLAYED = 100;
 
@@ -260,18 +37,16 @@ export async function play({ db, settings, log, builtIn }: Applying, change: Cha
   });
   const [job] = result.jobs;
   if (!job) return { faults: result.skipped.map(({ why }) => why), rows: [] };
-  const rows = job.failures.map(({ id, rule, error: why }) => ({
-    why,
-    sentence: `row ${id} fails by the rule "${rule}": ${why}`,
+  const told = job.failures.map(({ id, rule, error }) => ({
+    // Not the row, but the rule is wrong.
+    isFault: [STILL_DUE, TWICE].includes(error),
+    sentence: `row ${id} fails by the rule "${rule}": ${error}`,
   }));
-  return {
-    faults: [...(job.error ? [job.error] : []), ...rows.filter(isOfRule).map(({ sentence }) => sentence)],
-    rows: rows.filter((each) => !isOfRule(each)).map(({ sentence }) => sentence),
-  };
+  // What ends by itself may need more runs than one: that is worth knowing, and no fault.
+  if (job.error) told.unshift({ isFault: !job.workLeft, sentence: job.error });
+  const sentences = (isFault: boolean) => told.flatMap((each) => (each.isFault === isFault ? each.sentence : []));
+  return { faults: sentences(true), rows: sentences(false) };
 }
-
-/** Not the row, but the rule is wrong. */
-const isOfRule = ({ why }: { why: string }) => [STILL_DUE, TWICE].includes(why);
 
 /** Builds the indexes, switches all definitions at once, and drops the indexes that nothing uses any more. */
 export async function carryOut(
@@ -293,11 +68,11 @@ export async function carryOut(
     const renamed = changes.flatMap(({ name, definition, what }) =>
       definition?.was !== undefined && what !== 'removed' ? [{ was: definition.was, name }] : [],
     );
+    await rename(tx, renamed);
     for (const { name, what, definition, kept } of changes) {
       if (what === 'removed') await keepJob(tx, name, null, null, by);
       if (what === 'new' || what === 'changed') await keepJob(tx, name, definition, kept, by);
     }
-    await rename(tx, renamed, by);
   });
   await dropUnused(db, say);
 }

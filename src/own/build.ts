@@ -97,6 +97,7 @@ async function rulesOf(making: Making, name: string, rule: OwnRule): Promise<Rec
   const telling: Telling = {
     key: making.key,
     types: { ...types, ...making.built.columns },
+    zones,
     fault: making.building.fault,
   };
   for (const [sentence, sql] of Object.entries(rule.fails)) {
@@ -113,7 +114,10 @@ async function rulesOf(making: Making, name: string, rule: OwnRule): Promise<Rec
   const set = await setOf(making, rule, due, words, path);
   const made: Rule = { due, where, apart, mustEnd: !rule.delete, ...(Object.keys(fails).length > 0 && { fails }) };
   Object.assign(telling.types, making.built.columns);
-  const event = eventOf(telling, rule, Object.keys(set), [...path, 'event']);
+  // What "repeat" keeps for itself is nothing to listeners.
+  const kept = rule.repeat === undefined ? undefined : firstOf(plainColumn(rule.due, types));
+  const columns = Object.keys(set).filter((column) => column !== kept);
+  const event = eventOf(telling, rule, columns, [...path, 'event']);
   if (rule.delete) Object.assign(made, { delete: true });
   else made.set = set;
   if (rule.also.length > 0) made.also = await alsoOf(making, rule.also, [...path, 'also']);
@@ -238,15 +242,19 @@ async function setOf(
     return set;
   }
   if (column in set) building.fault([...path, 'set', column], `"repeat" sets "${column}": leave it out of "set"`);
-  // A name has 63 bytes at most; PostgreSQL would cut a longer one without a word.
-  let short = column;
-  while (Buffer.byteLength(short) > 57) short = [...short].slice(0, -1).join('');
-  const first = `${short}_first`;
+  const first = firstOf(column);
   if (!(first in types)) built.columns[first] = 'timestamp without time zone';
   const next = `scheduler.repeated(${due}, ${quoteName(first)}, ${quoteText(rule.repeat)}::interval, ${zones.zone}, now)`;
   set[column] = stored(`(${next}).next`, types[column]!, zones);
   set[first] = `(${next}).start`;
   return set;
+}
+
+/** The column that keeps the wall clock of the first time. A name has 63 bytes; PostgreSQL would cut a longer one without a word. */
+function firstOf(column = ''): string {
+  let short = column;
+  while (Buffer.byteLength(short) > 57) short = [...short].slice(0, -1).join('');
+  return `${short}_first`;
 }
 
 /** An instant, as a column of that type holds it. */

@@ -8,7 +8,9 @@ import type { IndexPlan } from './indexes.ts';
 
 export function differences(was: OwnJob, is: OwnJob): string[] {
   const keys = ['name', 'table', 'id', 'zone', 'where', 'everyMinutes', 'summary', 'uses'] as const;
-  const ofJob = keys.filter((key) => !isDeepStrictEqual(was[key], is[key])).map((key) => `"${key}"`);
+  const ofJob = keys
+    .filter((key) => !isDeepStrictEqual(was[key], is[key]))
+    .map((key) => `"${key === 'everyMinutes' ? 'every' : key}"`);
   const rules = [...new Set([...Object.keys(was.rules), ...Object.keys(is.rules)])];
   const ofRules = rules
     .filter((name) => !isDeepStrictEqual(was.rules[name], is.rules[name]))

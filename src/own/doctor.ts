@@ -3,8 +3,8 @@ import { type Exam, failed, ok, type Result, warning } from '../inspect/doctor/f
 import { install } from '../job/compile.ts';
 import { type Needed, rightsOf } from '../job/rights.ts';
 import { catalogOf, isUsable, jobOf, latestJobs } from '../store/own-jobs.ts';
-import { planOf } from './apply.ts';
 import type { Files, OwnJob } from './definition.ts';
+import { planOf } from './plan.ts';
 
 /** Compiles the kept definitions again: what has changed since is found before a tick meets it. */
 

@@ -31,21 +31,25 @@ export class NotATime extends Error {
   }
 }
 
-const UNKNOWN_UNIT = new RegExp(
-  String.raw`^${COLUMN}\s*[+-]\s*(?:\d+|${COLUMN})\s+(?!at\s)([A-Za-z]\w*)\s*(?:at\s.*)?$`,
+const MOVED = new RegExp(
+  String.raw`^${COLUMN}\s*[+-]\s*(\d[\d.,]*|${COLUMN})\s+(?!at\s)([A-Za-z]\w*)\s*(?:at\s.*)?$`,
   'di',
 );
-const NO_TIME = /\sat\s+(\d[\d:.]*)$/di;
+const AT = /\sat\s+(\d\S*)$/di;
+const VALID = {
+  count: [/^([A-Za-z_"].*|\d{1,6})$/, 'is not a count: that is a whole number, such as 36 for 36 hours'],
+  unit: [new RegExp(`^${UNIT}$`, 'i'), 'is not a unit; valid: second, minute, hour, day, week, month, year'],
+  time: [/^([01]?\d|2[0-3]):[0-5]\d$/, 'is not a time of the day, from 00:00 to 23:59'],
+} as const;
 
 /** What looks like one of the forms, and is none of them. */
 function refuse(due: string): void {
-  const [unit, time] = [UNKNOWN_UNIT.exec(due)?.indices?.[3], NO_TIME.exec(due)?.indices?.[1]];
-  if (unit)
-    throw new NotATime(
-      `"${due.slice(...unit)}" is not a unit; valid: second, minute, hour, day, week, month, year`,
-      unit[0],
-    );
-  if (time) throw new NotATime(`"${due.slice(...time)}" is not a time of the day, from 00:00 to 23:59`, time[0]);
+  const [, , count, , unit] = MOVED.exec(due)?.indices ?? [];
+  for (const [name, place] of Object.entries({ count, unit, time: AT.exec(due)?.indices?.[1] })) {
+    const [valid, sentence] = VALID[name as keyof typeof VALID];
+    const part = place && due.slice(...place);
+    if (part && !valid.test(part)) throw new NotATime(`"${part}" ${sentence}`, place[0]);
+  }
 }
 
 /** SQL for the zone of a row. */

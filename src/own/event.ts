@@ -1,19 +1,21 @@
 import type { Event } from '../job/define.ts';
 import { columnsIn, quoteName } from '../job/expressions.ts';
 import type { OwnRule, Path } from './definition.ts';
-import { noColumn, type Types } from './due.ts';
+import { instantOf, noColumn, type Types, type Zones } from './due.ts';
 
 /** What a rule tells of a row. */
 
 export interface Telling {
   key: string;
   types: Types;
+  zones: Zones;
   fault(path: Path, message: string): void;
 }
 
 const SECRET = /passw(or)?d|secret|token|api_?key|private_?key|(^|_)(pin|otp)$/i;
 const AS_IS = /^(smallint|integer|bigint|numeric|real|double|boolean|date)/;
 const LONGEST = 200;
+const LONGEST_JSON = 2000;
 const LONGEST_CHANNEL = 63;
 
 const TELLS = 'name it in "data" if listeners may read it';
@@ -32,7 +34,7 @@ function checkColumn({ types, fault }: Telling, column: string, path: Path, name
 /** Of "set" are the columns that the rule sets. */
 export function eventOf(telling: Telling, rule: OwnRule, set: string[], path: Path): Event | undefined {
   if (!rule.event) return undefined;
-  const { key, types, fault } = telling;
+  const { key, types, zones, fault } = telling;
   const { type, channels, message, data: named } = rule.event;
   const ofDue = Object.keys(types).filter((column) =>
     typeof rule.due !== 'string'
@@ -49,12 +51,16 @@ export function eventOf(telling: Telling, rule: OwnRule, set: string[], path: Pa
       fault(here, `a channel has up to ${LONGEST_CHANNEL} bytes, and "${channel}" has more`);
   }
   checkText(telling, message ?? '', [...path, 'message'], named);
-  const data = Object.fromEntries(columns.map((column) => [column, told(column, types[column] ?? 'text')]));
+  const data = Object.fromEntries(columns.map((column) => [column, told(column, types[column] ?? 'text', zones)]));
   return { type, channels, data: { id: quoteName(key), ...data }, ...(message !== undefined && { message }) };
 }
 
-function told(column: string, type: string): string {
+function told(column: string, type: string, zones: Zones): string {
   const name = quoteName(column);
-  if (/^timestamp.* with time zone/.test(type)) return `scheduler.iso(${name})`;
-  return AS_IS.test(type) ? name : `left(${name}::text, ${LONGEST})`;
+  if (/^timestamp/.test(type)) return `scheduler.iso(${instantOf(name, type, zones)})`;
+  const text = `left(${name}::text, ${LONGEST})`;
+  // Cut in its middle, it would be no JSON any more.
+  if (/^jsonb?$/.test(type))
+    return `case when length(${name}::text) <= ${LONGEST_JSON} then to_jsonb(${name}) else to_jsonb(${text}) end`;
+  return AS_IS.test(type) ? name : text;
 }

@@ -1,16 +1,10 @@
-import { isAlias, isMap, isScalar, isSeq, type Node, type Pair, type YAMLMap } from 'yaml';
-import { nearest } from '../base/nearest.ts';
+import { isMap, isScalar, type Node, type YAMLMap } from 'yaml';
 import type { Fault, Files, OwnJob, OwnRule, Path, UsedTable } from './definition.ts';
 import { ALSO, SPAN } from './definition.ts';
-import { nameOf, offsetIn, offsetOf, type Parsed, parsed } from './places.ts';
-import { pairsOf, unquoted, whatIsWrong } from './sql.ts';
+import { Nodes, type Source } from './nodes.ts';
+import { pairsOf, unquoted } from './sql.ts';
 
-/** Reads files of jobs. Every fault is kept with its place, and reading goes on. */
-
-interface Source {
-  file: string;
-  text: string;
-}
+/** Reads files of jobs. */
 
 /** What a file says of a table of a built-in job. */
 const OF_TABLE = ['table', 'id', 'columns', 'where', 'insert', 'set'];
@@ -24,13 +18,16 @@ export function readFiles(sources: Source[], taken: string[]): Files {
   for (const source of sources) {
     const read = new Reader(source, faults);
     for (const { job, node } of read.jobs()) {
+      const other = places.get(job.name);
       if (taken.includes(job.name) && job.uses?.job !== job.name)
         read.fault(
           node,
           `"${job.name}" is the name of a built-in job: give this one another, or say "uses: ${job.name}"`,
         );
-      else if (places.has(job.name)) read.fault(node, `there are two jobs named "${job.name}"`);
-      else {
+      else if (other) {
+        const { file, line, column } = other([]);
+        read.fault(node, `there are two jobs named "${job.name}": the other one is at ${file}:${line}:${column}`);
+      } else {
         jobs.push(job);
         places.set(job.name, (path, offset) => read.place(node, path, offset));
       }
@@ -39,155 +36,44 @@ export function readFiles(sources: Source[], taken: string[]): Files {
   return { jobs, faults, at: (job, path, offset) => places.get(job)!(path, offset) };
 }
 
-class Reader {
-  readonly #source: Source;
-  readonly #faults: Fault[];
-  readonly #parsed: Parsed;
-
-  constructor(source: Source, faults: Fault[]) {
-    this.#source = source;
-    this.#faults = faults;
-    this.#parsed = parsed(source.text);
-  }
-
+class Reader extends Nodes {
   jobs(): { job: OwnJob; node: Node }[] {
-    const { root, problems } = this.#parsed;
-    for (const { at, message } of problems) this.#add(at, message);
+    const { root, problems } = this.parsed;
+    for (const { at, message } of problems) this.add(at, message);
     if (root === undefined) return [];
     const nothing = 'a file of jobs begins with "jobs:", and below it each job has a name and a map';
-    if (!root) this.#add(0, nothing);
-    if (!root || !this.#isMap(root, nothing)) return [];
-    const { jobs } = this.#keys(root, ['jobs'], 'a file of jobs');
-    if (!jobs || !this.#isMap(jobs, nothing)) return [];
-    return this.#pairs(jobs).flatMap(({ name, key, value }) => {
+    if (!root) this.add(0, nothing);
+    if (!root || !this.isMap(root, nothing)) return [];
+    const { jobs } = this.keys(root, ['jobs'], 'a file of jobs');
+    if (!jobs || !this.isMap(jobs, nothing)) return [];
+    return this.pairs(jobs).flatMap(({ name, key, value }) => {
       if (!NAME.test(name))
         this.fault(
           key,
           `"${name}" is not a name for a job: up to 40 small letters, digits and "-", the first a letter`,
         );
-      if (!this.#isMap(value ?? key, `the job "${name}" needs a map, with "table" and "rules"`)) return [];
+      if (!this.isMap(value ?? key, `the job "${name}" needs a map, with "table" and "rules"`)) return [];
       const job = this.#job(name, value as YAMLMap);
       return job ? [{ job, node: value! }] : [];
     });
-  }
-
-  fault(node: Node, message: string, offset = 0): void {
-    const isOne = isAlias(node);
-    const said = isOne ? `an alias such as *${node.source} is not read: write the value out` : message;
-    this.#add(offsetIn(this.#source.text, node, isOne ? 0 : offset), said);
-  }
-
-  place(node: Node, path: Path, offset?: number): Omit<Fault, 'message'> {
-    return this.#placeOf(offsetOf(this.#source.text, node, path, offset));
-  }
-
-  #placeOf(offset: number): Omit<Fault, 'message'> {
-    const { line, col } = this.#parsed.lines.linePos(offset);
-    return { file: this.#source.file, line, column: col };
-  }
-
-  #add(offset: number, message: string): void {
-    this.#faults.push({ ...this.#placeOf(offset), message });
-  }
-
-  #isMap(node: Node, otherwise: string): node is YAMLMap {
-    if (isMap(node)) return true;
-    this.fault(node, otherwise);
-    return false;
-  }
-
-  /** What a map holds, by name. If a name is there twice, the first one counts. */
-  #pairs(map: YAMLMap): { name: string; key: Node; value: Node | undefined }[] {
-    const names = new Set<string>();
-    return (map.items as Pair<Node, Node | null>[]).flatMap(({ key, value }) => {
-      const name = nameOf(key);
-      if (!isScalar(key)) this.fault(key, 'a key is a word');
-      else if (names.has(name)) this.fault(key, `"${name}" is there twice`);
-      else {
-        names.add(name);
-        return { name, key, value: value && !(isScalar(value) && value.value === null) ? value : undefined };
-      }
-      return [];
-    });
-  }
-
-  /** The values of a map by their keys. A key that is none of those is a fault. */
-  #keys(map: YAMLMap, valid: string[], what: string): Record<string, Node | undefined> {
-    const found: Record<string, Node> = {};
-    for (const { name, key, value } of this.#pairs(map)) {
-      if (valid.includes(name) && value) found[name] = value;
-      else if (valid.includes(name)) this.fault(key, `"${name}" has no value`);
-      else {
-        const meant = nearest(name, valid);
-        const hint = meant ? `did you mean "${meant}"?` : `valid: ${valid.join(', ')}`;
-        this.fault(key, `"${name}" is not a key of ${what}; ${hint}`);
-      }
-    }
-    return found;
-  }
-
-  #text(node: Node | undefined, what: string): string | undefined {
-    if (!node) return undefined;
-    if (isScalar(node) && ['string', 'number', 'boolean'].includes(typeof node.value)) {
-      const text = String(node.source ?? node.value);
-      const value = typeof node.value === 'string' ? node.value.trim() : text;
-      if (value !== '') return value;
-    }
-    this.fault(node, `${what} is a text, and not ${isMap(node) ? 'a map' : isSeq(node) ? 'a list' : 'empty'}`);
-    return undefined;
-  }
-
-  /** SQL that is one expression. */
-  #sql(node: Node | undefined, what: string): string | undefined {
-    const sql = this.#text(node, what);
-    const wrong = sql === undefined ? undefined : whatIsWrong(sql);
-    if (!wrong) return sql;
-    this.fault(node!, `${what}: ${wrong.message}`, wrong.offset);
-    return undefined;
-  }
-
-  #map<T>(node: Node | undefined, what: string, read: (node: Node, key: string) => T | undefined): Record<string, T> {
-    if (!node || !this.#isMap(node, `${what} is a map`)) return {};
-    const all: Record<string, T> = {};
-    for (const { name, key, value } of this.#pairs(node)) {
-      if (!value) this.fault(key, `"${name}" has no value`);
-      else {
-        const made = read(value, name);
-        if (made !== undefined) all[name] = made;
-      }
-    }
-    return all;
-  }
-
-  #list<T>(node: Node | undefined, read: (node: Node) => T | undefined): T[] {
-    if (!node) return [];
-    const items = isSeq(node) ? (node.items as Node[]) : [node];
-    return items.flatMap((item) => read(item) ?? []);
-  }
-
-  #conditions(node: Node | undefined): Record<string, string> {
-    if (!node) return {};
-    if (isMap(node)) return this.#map(node, '"where"', (value) => this.#sql(value, 'a condition'));
-    const sql = this.#sql(node, '"where"');
-    return sql === undefined ? {} : { [sql]: sql };
   }
 
   #job(name: string, node: YAMLMap): OwnJob | undefined {
     const isUse = node.has('uses');
     const own = isUse ? ['uses', ...OF_TABLE, 'tables'] : ['table', 'id', 'where', 'zone', 'rules'];
     const valid = [...own, 'every', 'summary', 'was'];
-    const keys = this.#keys(node, valid, isUse ? 'a job that uses a built-in one' : 'a job');
+    const keys = this.keys(node, valid, isUse ? 'a job that uses a built-in one' : 'a job');
     if (!isUse)
       for (const needed of ['table', 'rules'])
         if (!keys[needed]) this.fault(node, `the job "${name}" has no "${needed}"`);
-    const rules = this.#map(keys.rules, '"rules"', (value, rule) => this.#rule(rule, value));
+    const rules = this.map(keys.rules, '"rules"', (value, rule) => this.#rule(rule, value));
     if (keys.rules && isMap(keys.rules) && keys.rules.items.length === 0)
       this.fault(keys.rules, `the job "${name}" has no rule`);
-    const uses = this.#text(keys.uses, '"uses"');
-    const table = this.#text(keys.table, '"table"') ?? uses;
+    const uses = this.text(keys.uses, '"uses"');
+    const table = this.text(keys.table, '"table"') ?? uses;
     const texts = Object.fromEntries(
       ['id', 'zone', 'summary', 'was'].flatMap((key) => {
-        const text = this.#text(keys[key], `"${key}"`);
+        const text = this.text(keys[key], `"${key}"`);
         return text === undefined ? [] : [[key, key === 'id' ? unquoted(text) : text]];
       }),
     );
@@ -196,44 +82,44 @@ class Reader {
       name,
       table,
       ...texts,
-      where: this.#conditions(keys.where),
+      where: this.conditions(keys.where),
       everyMinutes: this.#every(keys.every),
       rules,
     };
     if (uses === undefined) return job;
-    const tables = this.#map(keys.tables, '"tables"', (value, each) => this.#table(each, value));
+    const tables = this.map(keys.tables, '"tables"', (value, each) => this.#table(each, value));
     const isNamed = keys.table !== undefined;
     return { ...job, uses: { job: uses, main: { ...this.#used(keys), ...(isNamed && { table }) }, tables } };
   }
 
   #table(name: string, node: Node): UsedTable | undefined {
-    if (!this.#isMap(node, `"${name}" needs a map, such as { table: NAME }`)) return undefined;
-    return this.#used(this.#keys(node, OF_TABLE, 'a table'));
+    if (!this.isMap(node, `"${name}" needs a map, such as { table: NAME }`)) return undefined;
+    return this.#used(this.keys(node, OF_TABLE, 'a table'));
   }
 
   /** How a table of a built-in job is in the application. */
   #used(keys: Record<string, Node | undefined>): UsedTable {
-    const [table, id] = [this.#text(keys.table, '"table"'), unquoted(this.#text(keys.id, '"id"'))];
+    const [table, id] = [this.text(keys.table, '"table"'), unquoted(this.text(keys.id, '"id"'))];
     return {
       ...(table !== undefined && { table }),
       ...(id !== undefined && { id }),
       columns: this.#columns(keys.columns),
-      where: this.#conditions(keys.where),
+      where: this.conditions(keys.where),
       ...{ insert: this.#set(keys.insert, '"insert"'), set: this.#set(keys.set, '"set"') },
     };
   }
 
   #columns(node: Node | undefined): Record<string, string | null> {
-    if (!node || !this.#isMap(node, '"columns" is a map')) return {};
-    const read = this.#pairs(node).flatMap(({ name, value }) => {
-      const sql = value ? this.#sql(value, `"${name}"`) : null;
+    if (!node || !this.isMap(node, '"columns" is a map')) return {};
+    const read = this.pairs(node).flatMap(({ name, value }) => {
+      const sql = value ? this.sql(value, `"${name}"`) : null;
       return sql === undefined ? [] : [[name, sql]];
     });
     return Object.fromEntries(read);
   }
 
   #every(node: Node | undefined): number {
-    const text = this.#text(node, '"every"');
+    const text = this.text(node, '"every"');
     if (text === undefined) return 1;
     const [, count, unit] = /^(\d+)?\s*(minute|hour|day)s?$/i.exec(text) ?? [];
     const minutes = Number(count ?? 1) * { minute: 1, hour: 60, day: 1440 }[(unit ?? 'minute').toLowerCase()]!;
@@ -243,13 +129,13 @@ class Reader {
   }
 
   #rule(name: string, node: Node): OwnRule | undefined {
-    if (!this.#isMap(node, `the rule "${name}" needs a map, with "due"`)) return undefined;
+    if (!this.isMap(node, `the rule "${name}" needs a map, with "due"`)) return undefined;
     if (name.length > 40 || name !== name.trim() || name === '')
       this.fault(node, `a rule's name has 1 to 40 characters`);
     if (name === 'failed' || name.endsWith(' (missed)'))
       this.fault(node, `"${name}" tells what became of a row: give this rule another name`);
     const valid = ['due', 'where', 'set', 'repeat', 'delete', 'once', 'late', 'fails', 'also', 'event'];
-    const keys = this.#keys(node, valid, 'a rule');
+    const keys = this.keys(node, valid, 'a rule');
     if (!keys.due) this.fault(node, `the rule "${name}" has no "due"`);
     if (!['set', 'repeat', 'delete', 'once'].some((key) => keys[key]))
       this.fault(
@@ -264,16 +150,16 @@ class Reader {
       this.fault(keys.late, '"late" needs an "event": a row that is too late is told of as TYPE.missed');
     const event = this.#event(keys.event);
     const [repeat, late] = [this.#span(keys.repeat, 'repeat'), this.#span(keys.late, 'late')];
-    const once = unquoted(this.#text(keys.once, '"once"'));
+    const once = unquoted(this.text(keys.once, '"once"'));
     const due = this.#due(keys.due);
     if (keys.delete && !(isScalar(keys.delete) && keys.delete.value === true))
       this.fault(keys.delete, '"delete" is true, or not there');
     return due === undefined
       ? undefined
       : {
-          ...{ due, where: this.#conditions(keys.where), set: this.#set(keys.set) },
-          fails: this.#map(keys.fails, '"fails"', (value) => this.#sql(value, 'a condition')),
-          also: this.#list(keys.also, (each) => this.#also(each)),
+          ...{ due, where: this.conditions(keys.where), set: this.#set(keys.set) },
+          fails: this.map(keys.fails, '"fails"', (value) => this.sql(value, 'a condition')),
+          also: this.list(keys.also, (each) => this.#also(each)),
           ...(keys.delete && { delete: true as const }),
           ...(repeat && { repeat }),
           ...(once && { once }),
@@ -283,9 +169,9 @@ class Reader {
   }
 
   #due(node: Node | undefined): OwnRule['due'] | undefined {
-    if (!node || !isMap(node)) return this.#sql(node, '"due"');
-    const keys = this.#keys(node, ['date', 'time'], '"due"');
-    const [date, time] = [this.#text(keys.date, '"date"'), this.#text(keys.time, '"time"')];
+    if (!node || !isMap(node)) return this.sql(node, '"due"');
+    const keys = this.keys(node, ['date', 'time'], '"due"');
+    const [date, time] = [this.text(keys.date, '"date"'), this.text(keys.time, '"time"')];
     if (date !== undefined && time !== undefined) return { date, time };
     this.fault(node, '"due" as a map has "date" and "time", a column each');
     return undefined;
@@ -293,8 +179,8 @@ class Reader {
 
   /** A SET list, or a map from columns to expressions. */
   #set(node: Node | undefined, what = '"set"'): Record<string, string> {
-    if (isMap(node)) return this.#map(node, what, (value) => this.#sql(value, 'an expression'));
-    const sql = this.#sql(node, what);
+    if (isMap(node)) return this.map(node, what, (value) => this.sql(value, 'an expression'));
+    const sql = this.sql(node, what);
     if (sql === undefined) return {};
     const set: Record<string, string> = {};
     for (const { name, sql: value, offset } of pairsOf(sql)) {
@@ -307,7 +193,7 @@ class Reader {
   }
 
   #span(node: Node | undefined, key: string): string | undefined {
-    const text = this.#text(node, `"${key}"`);
+    const text = this.text(node, `"${key}"`);
     if (text === undefined) return undefined;
     const [, count] = SPAN.exec(text) ?? [];
     if (count && Number(count) >= 1 && Number(count) <= 10_000) return text;
@@ -316,7 +202,7 @@ class Reader {
   }
 
   #also(node: Node): string | undefined {
-    const sql = this.#sql(node, '"also"');
+    const sql = this.sql(node, '"also"');
     if (sql === undefined || /^insert\s+into\s[\s\S]*\sselect\s/i.test(sql)) return sql;
     this.fault(node, ALSO);
     return undefined;
@@ -328,17 +214,17 @@ class Reader {
       const type = this.#type(node);
       return type === undefined ? undefined : { type, channels: [] };
     }
-    const keys = this.#keys(node, ['type', 'channels', 'data', 'message'], '"event"');
+    const keys = this.keys(node, ['type', 'channels', 'data', 'message'], '"event"');
     if (!keys.type) this.fault(node, '"event" has no "type"');
     const type = this.#type(keys.type);
-    const channels = this.#list(keys.channels, (each) => this.#text(each, 'a channel'));
-    const data = keys.data && this.#list(keys.data, (each) => this.#text(each, 'a column'));
-    const message = this.#text(keys.message, '"message"');
+    const channels = this.list(keys.channels, (each) => this.text(each, 'a channel'));
+    const data = keys.data && this.list(keys.data, (each) => this.text(each, 'a column'));
+    const message = this.text(keys.message, '"message"');
     return type === undefined ? undefined : { type, channels, ...(data && { data }), ...(message && { message }) };
   }
 
   #type(node: Node | undefined): string | undefined {
-    const type = this.#text(node, 'the type of an event');
+    const type = this.text(node, 'the type of an event');
     if (type === undefined || /^[\w.:-]{1,100}$/.test(type)) return type;
     this.fault(node!, `"${type}" is not a type of event: letters, digits, ".", ":", "_" and "-"`);
     return undefined;

@@ -1,13 +1,12 @@
 import type { Transaction } from '../db/client.ts';
 import { LOCK_KEY } from '../store/lock.ts';
-import { keepJob, latestJobs } from '../store/own-jobs.ts';
 
 /** Pauses, failures and history move along to the new name of a job. A run that is at work would write under the old one. */
-export async function rename(tx: Transaction, renamed: { was: string; name: string }[], by: string): Promise<void> {
+export async function rename(tx: Transaction, renamed: { was: string; name: string }[]): Promise<void> {
   if (renamed.length === 0) return;
   await tx.query(`select pg_advisory_xact_lock(${LOCK_KEY}), set_config('statement_timeout', '0', true)`);
-  const latest = await latestJobs(tx);
   for (const { was, name } of renamed) {
+    await tx.query('update scheduler.jobs set name = :name::text where name = :was::text', { was, name });
     for (const table of ['events', 'controls', 'runs'])
       await tx.query(`update scheduler.${table} set job = :name::text where job = :was::text`, { was, name });
     await tx.query(
@@ -23,6 +22,5 @@ export async function rename(tx: Transaction, renamed: { was: string; name: stri
       { was, name },
     );
     await tx.query('delete from scheduler.failures where job = :was::text', { was });
-    if (latest.some((job) => job.name === was && job.compiled !== null)) await keepJob(tx, was, null, null, by);
   }
 }

@@ -53,33 +53,47 @@ export const CLEAR_SUCCEEDED = `
 
 const RELEASED = "next_attempt_at = '-infinity', quarantined_at = null, attempts = 0";
 
-/** Whether a row in quarantine is to be looked at: that costs something, so not in every tick. */
-const toCompare = (now: string) => `quarantined_at is not null and compared_at <= ${now} - interval '5 minutes'`;
+/** Whether a row that failed is to be looked at: that costs something, so not in every tick. */
+const toCompare = (now: string) => `compared_at <= ${now} - interval '5 minutes'`;
 export const anyToCompare = (now: string) => `exists (select from scheduler.failures where ${toCompare(now)})`;
 
-/** Releases the rows in quarantine of which the rule now reads something else, and answers how many. */
-export async function releaseMended(db: Database, rule: CompiledRule, values: Values): Promise<number> {
+/**
+ * Forgets the failures of rows that are gone, or that the rule is not for any more; releases the rows in quarantine of which it now
+ * reads something else, and answers how many. Undefined: it could not be asked, as `isDue` raised on some row, say.
+ */
+export async function releaseMended(
+  db: Database,
+  rule: CompiledRule,
+  values: Values,
+  isDue: string,
+): Promise<number | undefined> {
   const ofRule = 'f.tenant = :tenant::text and f.job = :job::text and f.rule = :rule::text';
-  const released = await db
-    .query(
+  const { family } = rule.together ?? {};
+  // One of a family changes, and so fails, along with another one that is due.
+  const [released] = await db
+    .query<{ rows: number }>(
       `with looked as materialized (
-         select entity_id as id, ${seenNow(rule, 'f.entity_id')} <> seen as mended from scheduler.failures f
-         where ${ofRule} and ${toCompare(NOW)}
+         select entity_id as id, quarantined_at is not null and ${seenNow(rule, 'f.entity_id')} <> seen as mended,
+           exists (select from ${rule.row} where r.id = f.entity_id::${rule.idType} and ${family ? 'true' : isDue}) as stands
+         from scheduler.failures f where ${ofRule} and ${toCompare(NOW)}
        ),
+       gone as (delete from scheduler.failures f using looked where ${ofRule} and f.entity_id = looked.id and not stands),
        kept as (
          update scheduler.failures f set compared_at = ${NOW} from looked
-         where ${ofRule} and f.entity_id = looked.id and looked.mended is not true
+         where ${ofRule} and f.entity_id = looked.id and stands and mended is not true
+       ),
+       released as (
+         update scheduler.failures f set ${RELEASED} from looked where ${ofRule} and f.entity_id = looked.id and stands and mended
+         returning 1
        )
-       update scheduler.failures f set ${RELEASED} from looked
-       where ${ofRule} and f.entity_id = looked.id and looked.mended returning 1`,
+       select count(*)::integer as rows from released`,
       { ...values, job: rule.job, rule: rule.name },
     )
     .catch((error) => {
-      // A table is locked, or has other ids since: nobody's row is mended.
       if (!blamesRow(error)) throw error;
       return [];
     });
-  return released.length;
+  return released?.rows;
 }
 
 export interface Refusal {

@@ -63,7 +63,7 @@ export function explainSchemaError(error: unknown): unknown {
       );
     case '42501': // insufficient privilege
       return configurationError(
-        `The role of this connection lacks a right: ${(error as Error).message}. Grant it; deploy/roles.sql lists all that are needed. Where row-level security hides rows from it: "alter role … bypassrls".`,
+        `The role of this connection lacks a right: ${(error as Error).message}. Grant it, or have a superuser "alter role" it "bypassrls" where row-level security hides rows from it: "scheduler doctor" says which, and deploy/roles.sql lists all rights that are needed.`,
       );
     default:
       return error;

@@ -120,11 +120,19 @@ export async function unknownJob(db: Pick<Transaction, 'query'>, builtIn: Job[],
   return usageError(`"${name}" is not a job; valid: ${valid.join(', ')}.`);
 }
 
+/** What PostgreSQL says of such a lock on a standby. */
+const ON_A_STANDBY = '55000';
+
 /** Two at once would drop what the other has just built. Only a role that may write the definitions can take this lock. */
 export async function exclusively<T>(db: Database, work: () => Promise<T>): Promise<T> {
   const guard = db.another('scheduler apply');
   const lock = 'lock table scheduler.jobs in share update exclusive mode';
   const taken = (error: unknown) => {
+    if (sqlState(error) === ON_A_STANDBY)
+      throw new OperatorError(
+        EXIT.stopped,
+        'Nothing is changed: this database is a standby, which takes no changes. Name its primary, and run this again.',
+      );
     if (sqlState(error) !== ROW_HELD) throw error;
     throw new OperatorError(
       EXIT.stopped,
@@ -144,7 +152,7 @@ export async function exclusively<T>(db: Database, work: () => Promise<T>): Prom
   }
 }
 
-/** A new version of a job; with null for its definition, the job is removed. */
+/** A new version of a job; with null for its definition, the job is removed. The failures of a rule that is gone could never clear. */
 export async function keepJob(
   tx: Transaction,
   name: string,
@@ -161,4 +169,9 @@ export async function keepJob(
       kept: kept && JSON.stringify(kept),
     },
   );
+  const rules = Object.keys(kept?.job.rules ?? {});
+  await tx.query('delete from scheduler.failures where job = :name::text and rule <> all(:rules::text[])', {
+    name,
+    rules,
+  });
 }

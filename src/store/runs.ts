@@ -166,6 +166,13 @@ function standingOf(job: Job, { taken, controls, catalog }: Answer, dbZone: stri
 /** The shortest cadence is the tick's own: whoever ticks twice in a minute means it, and the second look is cheap. */
 export const isEveryTick = (job: Job) => job.everyMinutes === 1;
 
+/** When a tick looks at the rows of a job again: now, or when the next slot begins, if this one is done. */
+export function earliestOf({ job, slotTaken }: Standing, { minute }: Found, now: string): string {
+  if (!slotTaken || isEveryTick(job)) return now;
+  const slot = Math.floor(Number(minute) / job.everyMinutes);
+  return new Date((slot + 1) * job.everyMinutes * 60_000).toISOString().replace('.000Z', 'Z');
+}
+
 export const IDENTITY = { host: hostname(), version: VERSION };
 
 /** The record of a job's run begins with its first batch, in the same transaction. */

@@ -20,6 +20,8 @@ test('rows that a policy hides from the role are an error of the job that doctor
     const doctor = await db.cli(['doctor'], { env });
     assert.equal(doctor.code, 1);
     assert.match(doctor.out, /^failed +packages .*row-level security/m);
+    assert.match(doctor.out, /^failed +rights +row-level security hides rows of public\.packages from /m);
+    assert.match(doctor.out, new RegExp(`^-- As a superuser:\nalter role "${role}" bypassrls;$`, 'm'));
     await db.query(`alter role ${role} bypassrls`);
     assert.equal((await db.cli(['tick', '--at', START], { env })).code, 0);
     assert.equal(await active(db), 3);

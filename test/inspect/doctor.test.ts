@@ -466,7 +466,7 @@ test('rows that are late, fail or sit in quarantine are counted', async () => {
   assert.equal(code, 0);
   assert.deepEqual(warnings, ['backlog', 'failures']);
   assert.match(of('backlog').message, /^packages: 1 row due, the oldest for 5 min/);
-  assert.ok(of('backlog').remedy!.includes('scheduler packages --debug'));
+  assert.ok(of('backlog').remedy!.includes('scheduler run packages --debug'));
   assert.equal(of('failures').message, 'packages: 1 row in quarantine; packages: 1 row tried again by themselves');
 });
 

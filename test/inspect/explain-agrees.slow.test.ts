@@ -3,12 +3,12 @@ import { describe, test } from 'node:test';
 import pg from 'pg';
 import { total } from '../../src/engine/batch.ts';
 import type { Explanation } from '../../src/inspect/explain/explain.ts';
-import type { Job } from '../../src/job/define.ts';
 import { loadJobs } from '../../src/jobs/index.ts';
 import { ownServer } from '../faults/server.ts';
 import { CLEAR, DUE_ROWS, NOW } from '../support/due-rows.ts';
 import { database, type TestDatabase } from '../support/harness.ts';
 import { explained } from '../support/looking.ts';
+import { applied } from '../support/own.ts';
 
 // Of every transition of every job, and of everything that may be in its way: what "explain" says, and what the tick then
 // does. Each must be the other.
@@ -73,7 +73,55 @@ async function agreed(db: TestDatabase, job: string, what: string): Promise<Said
   return said;
 }
 
-const tableOf = (job: Job, rule: string) => (rule === 'sync closed' ? 'scheduler.accounted' : job.table.name);
+/** A job, for each of its rules what makes a row 1 of that table due, and what comes before the first. */
+interface Subject {
+  name: string;
+  rules: Record<string, { make: string; table: string }>;
+  begin?(db: TestDatabase): Promise<unknown>;
+}
+
+async function builtIn(): Promise<Subject[]> {
+  const jobs = await loadJobs();
+  const tableOf = (name: string) => jobs.find((job) => job.name === name)!.table.name;
+  return Object.entries(DUE_ROWS).map(([name, rules]) => ({
+    name,
+    rules: Object.fromEntries(
+      Object.entries(rules).map(([rule, { make }]) => [
+        rule,
+        { make, table: rule === 'sync closed' ? 'scheduler.accounted' : tableOf(name) },
+      ]),
+    ),
+  }));
+}
+
+const KINDS = {
+  set: "set: kind = 'done'",
+  delete: 'delete: true',
+  once: 'once: told, event: item.told',
+  repeat: 'repeat: 1 month',
+  also: `set: kind = 'done', also: "insert into logs select id, due_at from changed"`,
+};
+
+const OWN: Subject = {
+  name: 'items',
+  rules: Object.fromEntries(
+    Object.keys(KINDS).map((kind) => [
+      kind,
+      {
+        table: 'items',
+        make: `truncate items restart identity cascade;
+          insert into items (at, kind) values (timestamptz '${NOW}' - interval '5 minutes', '${kind}')`,
+      },
+    ]),
+  ),
+  begin: async (db) => {
+    await db.query(`create table items (id serial primary key, at timestamptz, kind text, told timestamptz);
+      create table logs (id integer, at timestamptz)`);
+    const rules = Object.entries(KINDS).map(([kind, does]) => `${kind}: { due: at, where: kind = '${kind}', ${does} }`);
+    await applied(db, `jobs:\n  items:\n    table: items\n    rules:\n      ${rules.join('\n      ')}\n`);
+  },
+};
+
 const where = (table: string, id = '1') => `${table === 'radacct' ? 'radacctid' : 'id'} = '${id}'`;
 
 /** Ways to hold a row. */
@@ -142,17 +190,18 @@ const BESIDE: [job: string, make: string, held: string, kind: string, said: RegE
   ['payments', TWO_PAYMENTS, 'payments where id = 1', 'held', /its row is locked/],
 ];
 
+const SUBJECTS = await builtIn();
+
 // Most of the time they wait for locks.
 describe('explain and tick', { concurrency: 6 }, () => {
-  for (const [name, rules] of Object.entries(DUE_ROWS)) {
+  for (const { name, rules, begin } of [...SUBJECTS, OWN]) {
     test(`${name}: whoever holds a row or its table, explain and tick agree, and it says who it is`, async () => {
-      const job = (await loadJobs()).find((each) => each.name === name)!;
       await using db = await database();
-      for (const rule of Object.keys(job.rules)) {
-        const table = tableOf(job, rule);
+      await begin?.(db);
+      for (const [rule, { table, make }] of Object.entries(rules)) {
         const prepare = async () => {
           await db.query(CLEAR);
-          await db.query(rules[rule]!.make);
+          await db.query(make);
           return new Application(db);
         };
         const isOurs = table.includes('.');
@@ -179,23 +228,23 @@ describe('explain and tick', { concurrency: 6 }, () => {
     });
 
     test(`${name}: a failure, a quarantine and a stop are told as the tick takes them`, async () => {
-      const job = (await loadJobs()).find((each) => each.name === name)!;
       await using db = await database();
-      for (const rule of Object.keys(job.rules)) {
+      await begin?.(db);
+      for (const [rule, { make }] of Object.entries(rules)) {
         for (const [next, quarantined] of [
           ["timestamptz '2026-03-01T12:05:00Z'", 'null'],
           ["timestamptz '2026-03-01T12:00:00Z'", 'null'],
           ["'infinity'", "timestamptz '2026-03-01T11:00:00Z'"],
         ]) {
           await db.query(CLEAR);
-          await db.query(rules[rule]!.make);
+          await db.query(make);
           await db.query(`insert into scheduler.failures
           (tenant, job, entity_id, rule, attempts, error, first_failed_at, last_failed_at, next_attempt_at, quarantined_at)
           values ('public', '${name}', '1', '${rule}', 2, 'so it is', '2026-03-01T11:00:00Z', '2026-03-01T11:00:00Z', ${next}, ${quarantined})`);
           await agreed(db, name, `${rule}, next attempt ${next}`);
         }
         await db.query(CLEAR);
-        await db.query(rules[rule]!.make);
+        await db.query(make);
         await db.query(
           `insert into scheduler.controls (job, action, by, reason) values ('${name}', 'stop', 'ann', 'so it is')`,
         );

@@ -20,6 +20,11 @@ export const ENGINE: Mutant[] = [
   ]),
   ...inFile('src/engine/pass.ts', 'engine/runs#stopped before it begins', [
     ['if (stop.reason) this.#leave(due);', ''],
+    [
+      '    record.result.workLeft = true;\n    record.isOpen = record.run !== null;\n    await',
+      '    await',
+      'own/endless',
+    ],
     ['if (run === null)\n', 'if (run !== null)\n', 'inspect/status#a job was stopped by an error'],
   ]),
   ...inFile('src/engine/plan.ts', 'jobs/subscriptions#switches the job off', [

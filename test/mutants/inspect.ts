@@ -11,7 +11,13 @@ export const INSPECT: Mutant[] = [
     ],
   ]),
   ...inFile('src/inspect/outlook.ts', 'inspect/next#begins with the soonest', [
-    ["'moment')}\n  group by date_trunc('minute'", "'moment')}\n  group by date_trunc('hour'"],
+    ["'moment', paced)}\n  group by date_trunc('minute'", "'moment', paced)}\n  group by date_trunc('hour'"],
+    ['and ${mayAct} and', 'and', 'own/next#heeds how often'],
+    [
+      '[...conditionsAt(rule, turn), ...inTime, `${turn} <=',
+      '[...conditionsAt(rule, turn), ...inTime, `${rule.at} <=',
+      'own/next#heeds how often',
+    ],
   ]),
   ...inFile('src/inspect/status.ts', 'inspect/status#leaves a fresh pause', [
     ['> PAUSED_TOO_LONG_SECONDS * 1000', '> PAUSED_TOO_LONG_SECONDS'],

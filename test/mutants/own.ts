@@ -16,6 +16,10 @@ export const OWN: Mutant[] = [
     ['column === making.key', 'column === null', 'own/faults'],
     ['|| reading.returns', '', 'own/faults'],
   ]),
+  ...inFile('src/own/event.ts', 'own/events', [['length(${name}::text) <= ${LONGEST_JSON}', 'true']]),
+  ...inFile('src/own/rename.ts', 'own/failures', [
+    ["'update scheduler.jobs set name = :name::text where name = :was::text'", "'select :name::text, :was::text'"],
+  ]),
   ...inFile('src/own/sql.ts', 'own/faults', [["/e'(?:[^'\\\\]|\\\\[\\s\\S]|'')*'|", '/']]),
   ...inFile('src/own/places.ts', 'own/faults', [
     ['quote === "\'" && text[at] === "\'"', 'false'],

@@ -37,6 +37,8 @@ export const STORE: Mutant[] = [
   ]),
   ...inFile('src/store/failures.ts', 'engine/bad-rows#is retried after 5 minutes', [
     ["interval '30 minutes'", "interval '3 minutes'"],
+    ['f.entity_id = looked.id and not stands)', 'f.entity_id = looked.id and false)', 'own/failures'],
+    ['::${rule.idType} and ${family', '::${rule.idType} and not ${family', 'own/failures'],
     ['const ATTEMPTS = 3;', 'const ATTEMPTS = 4;'],
     ['error = excluded.error,', '', 'engine/same-ids#the error of a failure'],
     [

@@ -1,7 +1,11 @@
 import assert from 'node:assert/strict';
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { test } from 'node:test';
-import { application, database } from '../support/harness.ts';
+import { application, cli, database } from '../support/harness.ts';
 import { applied, apply } from '../support/own.ts';
+import { until } from '../support/until.ts';
 
 /** What apply builds, drops, refuses and moves. */
 
@@ -117,4 +121,51 @@ test('pauses, failures and history move along to a new name; only one apply is a
   assert.deepEqual([of('two').state, of('two').failing, of('two').lastRun !== null], ['paused', 1, true]);
   const wrong = await apply(db, file(job('two', 'items'), job('three', 'items', 'not gone', '    was: two\n')));
   assert.match(wrong.out, /"was" is a former name, and a job is called "two" now/);
+});
+
+test('a plan speaks the words of the file; of two jobs of one name it says where the other one is', async () => {
+  await using db = await database();
+  await db.query(`create table items (${ITEMS})`);
+  await applied(db, file(job('one', 'items')));
+  const hourly = file(job('one', 'items', 'not gone', '    every: 1 hour\n'));
+  assert.match(await applied(db, hourly, '--dry-run'), /~ one .*\n +"every" is another\n/);
+  const folder = mkdtempSync(join(tmpdir(), 'jobs-'));
+  try {
+    for (const name of ['a.yaml', 'b.yaml']) writeFileSync(join(folder, name), file(job('one', 'items')));
+    const { out } = await db.cli(['apply', folder]);
+    assert.ok(
+      out.includes(`b.yaml:3:5: there are two jobs named "one": the other one is at ${folder}/a.yaml:3:5`),
+      out,
+    );
+  } finally {
+    rmSync(folder, { recursive: true });
+  }
+  assert.match((await cli(['next', '--help'])).out, /so far ahead: 90m, 24h, 7d \(default: 24h\)\n/);
+});
+
+test('apply waits for a tick that is at work, and the next tick does what it says', async () => {
+  await using db = await database();
+  await db.query(`create table items (${ITEMS}, told timestamptz);
+    create function waits() returns trigger language plpgsql as $$ begin perform pg_advisory_xact_lock(42); return new; end $$;
+    create trigger waits before update on items for each row execute function waits()`);
+  await applied(db, file(job('one', 'items')));
+  await db.query(`insert into items (at) values ('2026-01-01Z'); select pg_advisory_lock(42)`);
+  const waiting = (type: string) => async () =>
+    (await db.query('select from pg_locks where locktype = $1 and not granted', [type])).length > 0;
+  const ticking = db.tick('2026-03-10T12:00:00Z', { only: ['one'] });
+  await until('the tick works on its row', waiting('advisory'));
+  const applying = apply(db, file(job('two', 'items', 'not gone and told is null', '    was: one\n')));
+  await until('apply waits for it', waiting('virtualxid'));
+  await db.query('select pg_advisory_unlock(42)');
+  const [{ jobs }, { code, err }] = await Promise.all([ticking, applying]);
+  assert.deepEqual([jobs[0]!.error, jobs[0]!.changed, code], [undefined, { go: 1 }, 0], err);
+  assert.equal((await db.one(`select count(*)::integer as n from scheduler.runs where job = 'two'`)).n, 1);
+  await db.query(
+    `insert into items (at) values ('2026-01-01Z'); insert into items (at, told) values ('2026-01-01Z', now())`,
+  );
+  const next = await db.tick('2026-03-10T12:01:00Z', { only: ['one', 'two'] });
+  assert.deepEqual(
+    next.jobs.map(({ job, changed }) => [job, changed]),
+    [['two', { go: 1 }]],
+  );
 });

@@ -11,7 +11,7 @@ test('doctor finds what has changed under a job before a tick meets it, and its 
 jobs:
   items:
     table: items
-    rules: { go: { due: at, where: { it is there: not gone, it is wanted: wanted(n) }, set: gone = true } }
+    rules: { go: { due: at, where: { it is there: not gone, it is wanted: wanted(n) }, set: gone = true, once: told } }
 `;
   await applied(db, yaml);
   const found = async () => {
@@ -37,6 +37,7 @@ jobs:
     'alter table items alter n type integer',
   );
   await finds('alter table items alter spare type varchar(9)', /"spare" is of type character varying\(9\) now/);
+  await finds('alter table items drop told', /the column "told" is gone/);
   await finds('alter table items drop spare', /the column "spare" is gone/);
   await finds(
     'create or replace function wanted(integer) returns boolean immutable language sql return $1 > 1',
@@ -50,4 +51,11 @@ jobs:
   );
   const { name } = await db.one(`select indexname as name from pg_indexes where indexname like 'items_items%'`);
   await finds(`drop index "${name}"`, /the index .* is missing or invalid/);
+
+  await db.tick();
+  await db.query(`insert into items (at, n) values (now() - interval '1 hour', 2)`);
+  const { checks } = JSON.parse((await db.cli(['doctor', '--json'])).out);
+  const backlog = checks.find(({ check }: { check: string }) => check === 'backlog');
+  assert.match(backlog.remedy[1], /^scheduler run items --debug/);
+  assert.match((await db.cli(['run', 'items', '--debug'])).out, /go +1/);
 });

@@ -15,6 +15,28 @@ const TYPES = {
   n: 'integer',
 };
 
+test('what looks like one of the forms and is none gets a sentence at its place', () => {
+  const refused = (due: string) => {
+    try {
+      return dueOf(due, TYPES, { zone: 'zone', dbZone: 'UTC' });
+    } catch (error) {
+      const { offset, message } = error as { offset: number; message: string };
+      return `${offset}: ${message}`;
+    }
+  };
+  for (const [due, sentence] of [
+    ['at at 25:00', /^6: "25:00" is not a time of the day, from 00:00 to 23:59$/],
+    ['at - 1 day at 9am', /^14: "9am" is not a time of the day/],
+    ['at + 1 fortnight', /^7: "fortnight" is not a unit; valid: second, minute, .*year$/],
+    ['at + 1.5 days', /^5: "1\.5" is not a count: that is a whole number, such as 36 for 36 hours$/],
+    ['at + 1.5 days at 09:00', /^5: "1\.5" is not a count/],
+    ['at + n fortnights at 25:00', /^7: "fortnights" is not a unit/],
+  ] as const)
+    assert.match(String(refused(due)), sentence, due);
+  for (const sql of ["at at time zone 'UTC'", "at + n * interval '1 day'", "at + span at time zone 'UTC'"])
+    assert.equal(refused(sql), undefined, sql);
+});
+
 const BERLIN = 'Europe/Berlin';
 const NEW_YORK = 'America/New_York';
 

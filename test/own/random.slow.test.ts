@@ -3,7 +3,17 @@ import { test } from 'node:test';
 import fc from 'fast-check';
 import { database, type TestDatabase } from '../support/harness.ts';
 import { applied } from '../support/own.ts';
-import { type Happened, type ModelJob, type ModelRow, nextDue, type Span, tick } from '../support/own-model.ts';
+import {
+  dues,
+  type Happened,
+  instant,
+  type ModelJob,
+  type ModelRow,
+  nextDue,
+  type Span,
+  tick,
+  wallOf,
+} from '../support/own-model.ts';
 import { shareOf } from '../support/share.ts';
 import { ticker } from '../support/ticker.ts';
 
@@ -38,7 +48,7 @@ const span = fc.constantFrom<Span>(
   { months: -1 },
 );
 const form = fc.record({
-  of: fc.constantFrom('nothing', 'constant', 'row', 'minus row'),
+  of: fc.constantFrom('nothing', 'constant', 'row', 'minus row', 'count'),
   span,
   hour: fc.constantFrom(undefined, undefined, '02:30', '23:15'),
 });
@@ -55,13 +65,17 @@ const caseOf = fc.record({
   purge: fc.constantFrom<Span>({ minutes: 60 }, { days: 2 }),
   every: fc.constantFrom<Span>({ minutes: 720 }, { days: 1 }, { days: 7 }, { months: 1 }),
   storedAs: fc.constantFrom('timestamptz', 'timestamp'),
+  isDay: fc.boolean(),
+  isPartitioned: fc.boolean(),
   rows: fc.array(
     fc.record({
       at: fc.option(fc.integer({ min: -3 * 96, max: 28 * 96 }), { freq: 8 }),
       again: fc.option(fc.integer({ min: -3 * 96, max: 28 * 96 }), { freq: 4 }),
       span,
-      zone: fc.constantFrom(...ZONES),
+      times: fc.integer({ min: -2, max: 3 }),
+      zone: fc.option(fc.constantFrom(...ZONES), { freq: 4 }),
       open: fc.boolean(),
+      bad: fc.constantFrom(false, false, false, true),
     }),
     { minLength: 3, maxLength: 5 },
   ),
@@ -80,6 +94,7 @@ function dueText({ of, span: by, hour }: Case['remind'], at: string, ofRow: stri
     constant: ` ${count < 0 ? '-' : '+'} ${Math.abs(count)} ${unit}`,
     row: ` + ${ofRow}`,
     'minus row': ` - ${ofRow}`,
+    count: ` + times ${unit}`,
   }[of]!;
   return `${at}${moved}${hour ? ` at ${hour}` : ''}`;
 }
@@ -88,8 +103,12 @@ const inModel = ({ of, span: by, hour }: Case['remind']) => ({
   ...(of === 'constant' && { span: by }),
   ...(of === 'row' && { ofRow: 1 as const }),
   ...(of === 'minus row' && { ofRow: -1 as const }),
+  ...(of === 'count' && { counted: words(by)[1] as keyof Span }),
   ...(hour !== undefined && { hour }),
 });
+
+/** What the zone of a row is where it has none. */
+const USUAL_ZONE = 'UTC';
 
 /** The table, its job, and the same for the model. */
 function made(each: Case) {
@@ -98,8 +117,11 @@ function made(each: Case) {
   ];
   const key = each.isId ? 'id' : '"The Key"';
   const sql = `create domain number_of_ours as integer check (value > 0);
-    create table ${table} (${key} ${each.key} primary key, ${at} ${each.storedAs}, ${ofRow} interval, ${open} boolean,
-      ${state} text default 'new', ${ended} timestamptz, ${again} ${each.storedAs}, "the zone" text, changed_at timestamptz, count integer default 0)`;
+    create table ${table} (${key} ${each.key} primary key, ${at} ${each.isDay ? 'date' : each.storedAs}, ${ofRow} interval, ${open} boolean,
+      ${state} text default 'new', ${ended} timestamptz, ${again} ${each.storedAs}, "the zone" text, changed_at timestamptz, count integer default 0,
+      times integer, bad boolean) ${each.isPartitioned ? `partition by hash (${key})` : ''};
+    create table "the log" (id text, due timestamptz, said timestamptz);
+    ${each.isPartitioned ? [0, 1].map((n) => `create table part_${n} partition of ${table} for values with (modulus 2, remainder ${n});`).join('\n') : ''}`;
   const rule = (lines: Record<string, string>) =>
     Object.entries(lines)
       .map(([name, text]) => `        ${name}: ${/^\d|^true$|^[\w.]+$/.test(text) ? text : JSON.stringify(text)}\n`)
@@ -113,7 +135,9 @@ function made(each: Case) {
       remind:
 ${rule({ due: dueText(each.remind, at, ofRow), where: open, once: unquoted(reminded), event: 'e.remind', ...(late && { late: `${late} minutes` }) })}
       end:
-${rule({ due: dueText(each.end, at, ofRow), where: `${open} and ${state} = 'new'`, set: `${state} = 'over', ${ended} = due_at, changed_at = now`, event: 'e.end' })}
+${rule({ due: dueText(each.end, at, ofRow), where: `${open} and ${state} = 'new'`, set: `${state} = 'over', ${ended} = due_at, changed_at = now`, event: 'e.end' })}        fails: { it is bad: bad }
+        also: ${JSON.stringify(`insert into "the log" select ${key}::text, due_at, now from changed`)}
+
       purge:
 ${rule({ due: `${ended} + ${written(each.purge)}`, where: `${state} = 'over'`, delete: 'true', event: 'e.purge' })}
       repeat:
@@ -126,13 +150,29 @@ ${rule({ due: again, repeat: written(each.every), set: 'count = count + 1', even
   };
   const rows = each.rows.map((row, n): ModelRow => {
     const time = (quarters: number | null) => (quarters === null ? null : each.base + quarters * 15 * MINUTE);
+    const zone = each.zoneOfRow ? (row.zone ?? USUAL_ZONE) : each.zone;
+    const day = row.at === null ? null : Math.floor(time(row.at)! / DAY) * DAY;
     return {
-      ...{ id: KEYS[each.key]!(n + 1), zone: each.zoneOfRow ? row.zone : each.zone, at: time(row.at) },
-      ...{ span: row.span, open: row.open, remindedFor: null, state: 'new', endedAt: null, changedAt: null },
+      ...{ id: KEYS[each.key]!(n + 1), zone, at: each.isDay && day !== null ? instant(day, zone) : time(row.at) },
+      ...{
+        span: row.span,
+        times: row.times,
+        bad: row.bad,
+        open: row.open,
+        remindedFor: null,
+        state: 'new',
+        endedAt: null,
+        changedAt: null,
+      },
       ...{ again: time(row.again), firstAgain: null, count: 0 },
     };
   });
-  return { table, key, columns: { at, ofRow, open, state, reminded, ended, again }, sql, yaml, model, rows };
+  // As they are stored: a day has no zone, and a row may have none.
+  const stored = rows.map((row, n) => {
+    const local = each.isDay && row.at !== null ? iso(wallOf(row.at, row.zone))!.slice(0, 10) : iso(row.at);
+    return { ...row, at: local, zone: each.rows[n]!.zone };
+  });
+  return { table, key, columns: { at, ofRow, open, state, reminded, ended, again }, sql, yaml, model, rows, stored };
 }
 
 const unquoted = (name: string) => name.slice(1, -1).replaceAll('""', '"');
@@ -140,12 +180,14 @@ type Made = ReturnType<typeof made>;
 
 const iso = (at: number | null) => (at === null ? null : new Date(at).toISOString());
 
-async function fill(db: TestDatabase, { table, key, columns: c, rows }: Made): Promise<void> {
-  await db.query(`delete from ${table}; delete from scheduler.events; delete from scheduler.failures`);
-  for (const { id, at, span: by, open, again, zone } of rows)
+async function fill(db: TestDatabase, { table, key, columns: c, stored }: Made): Promise<void> {
+  await db.query(
+    `delete from ${table}; delete from "the log"; delete from scheduler.events; delete from scheduler.failures`,
+  );
+  for (const { id, at, span: by, open, again, zone, times, bad } of stored)
     await db.query(
-      `insert into ${table} (${key}, ${c.at}, ${c.ofRow}, ${c.open}, ${c.again}, "the zone") values ($1, $2, $3, $4, $5, $6)`,
-      [id, iso(at), written(by), open, iso(again), zone],
+      `insert into ${table} (${key}, ${c.at}, ${c.ofRow}, ${c.open}, ${c.again}, "the zone", times, bad) values ($1, $2, $3, $4, $5, $6, $7, $8)`,
+      [id, at, written(by), open, iso(again), zone, times, bad],
     );
 }
 
@@ -169,9 +211,14 @@ const sorted = (all: Happened[]) => all.map(({ at, rule, id }) => `${iso(at)} ${
 
 async function told(db: TestDatabase): Promise<Happened[]> {
   const events = await db.query('select occurred_at, transition, entity_id from scheduler.events');
-  return events.map(({ occurred_at, transition, entity_id }) => {
+  const all = events.map(({ occurred_at, transition, entity_id }) => {
     return { at: occurred_at.getTime(), rule: transition, id: entity_id };
   });
+  // What "also" writes, it writes once for each.
+  const logged = await db.query('select id, said from "the log"');
+  const ends = logged.map(({ id, said }) => ({ at: said.getTime(), rule: 'end', id }));
+  assert.deepEqual(sorted(ends), sorted(all.filter(({ rule }) => rule === 'end')));
+  return all;
 }
 
 async function play(each: Case): Promise<void> {
@@ -195,9 +242,14 @@ async function play(each: Case): Promise<void> {
   const { out, err } = await db.cli(['rehearse', ...span, '--json'], { timeoutMs: 600_000 });
   const { timeline, stopped } = JSON.parse(out || err);
   assert.equal(stopped, null);
-  const played = (timeline as { at: string; transition: string; id: string }[]).map(({ at, transition, id }) => {
-    return { at: Date.parse(at), rule: transition, id };
-  });
+  type Played = { at: string; transition: string; id: string; error?: string };
+  const isFailed = ({ transition }: Played) => transition === 'failed';
+  const played = (timeline as Played[])
+    .filter((happened) => !isFailed(happened))
+    .map(({ at, transition, id }) => ({ at: Date.parse(at), rule: transition, id }));
+  const bad = all.rows.filter((row) => row.bad && row.open && row.at !== null).map(({ id }) => id);
+  for (const { id, error } of (timeline as Played[]).filter(isFailed))
+    assert.deepEqual([bad.includes(id), error], [true, 'end: it is bad']);
   assert.deepEqual(sorted(played), sorted(expected), 'rehearsed');
 
   await using ticks = await ticker(db, ['random'], { by: 'the test' });
@@ -206,7 +258,12 @@ async function play(each: Case): Promise<void> {
   for (const at of [...new Set([...instants, ...more])].sort((a, b) => a - b)) {
     if (at < from || at > end) continue;
     const result = await ticks.at(at);
-    assert.deepEqual([result.exitCode, result.jobs[0]!.failures], [0, []], iso(at)!);
+    const { error, failures } = result.jobs[0]!;
+    assert.deepEqual(
+      [error, failures.filter(({ id, rule }) => rule !== 'end' || !bad.includes(id))],
+      [undefined, []],
+      iso(at)!,
+    );
   }
   assert.deepEqual(sorted(await told(db)), sorted(expected), 'ticked');
   const ticked = await seen(db, all);
@@ -215,7 +272,9 @@ async function play(each: Case): Promise<void> {
   await fill(db, all);
   const late = structuredClone(all.rows);
   const lately = tick(all.model, late, end);
-  assert.equal((await ticks.at(end)).exitCode, 0);
+  const last = (await ticks.at(end)).jobs[0]!;
+  const tooLate = all.rows.filter((row) => row.bad && dues(all.model, { ...row, bad: false }).end! <= end);
+  assert.deepEqual(last.failures.map(({ id }) => id).sort(), tooLate.map(({ id }) => id).sort());
   assert.deepEqual(sorted(await told(db)), sorted(lately), 'one late tick');
   const atOnce = await seen(db, all);
   assert.deepEqual(atOnce, plain(late), 'one late tick');

@@ -123,11 +123,26 @@ test('a rehearsal shows slots, failures and their retries, compares, and leaves 
     ...['01:38 holds failed 3', '02:15 slow end 1'],
   ]);
   assert.equal(played.timeline[2].error, 'release: nobody may release 3');
+  for (const time of [played.from, played.until, ...played.timeline.map(({ at }: Happened) => at)])
+    assert.match(time, /^2030-01-0[12]T\d\d:\d\d:00Z$/);
   for (const table of ['events', 'failures', 'runs'])
     assert.equal((await db.query(`select from scheduler.${table}`)).length, 0, table);
 
   const one = JSON.parse((await rehearse('--json', '--job', 'holds', '--row', '2')).out);
   assert.deepEqual(one.timeline.map(short), ['01:02 holds release 2']);
+  for (const id of ['99', 'nine']) {
+    for (const more of [[], ['--limit', '1'], ['--json', '--job', 'holds']]) {
+      const none = await rehearse('--row', id, ...more);
+      const tables = more.length > 2 ? 'holds' : '(\\w+, )*holds, slow';
+      assert.equal(none.code, 2, none.err);
+      assert.match(none.err, new RegExp(`There is no row with the id ${id} in ${tables}\\.\n$`));
+    }
+  }
+  // The limit counts what happens to the others, too.
+  assert.match(
+    (await rehearse('--row', '2', '--limit', '1', '--job', 'holds')).out,
+    /^Nothing happens to the row 2 from 2030-01-01 00:00:00Z to 2030-01-01 01:01:00Z\.\n\nStopped at 2030-01-01 01:01:00Z: there are 1 tr/,
+  );
   const two = JSON.parse((await rehearse('--json', '--limit', '2')).out);
   assert.equal(two.timeline.length, 2);
   assert.match(two.stopped.why, /there are 2 transitions/);

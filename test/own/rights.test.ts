@@ -59,7 +59,7 @@ jobs:
     await assert.rejects(ticking.query(sql), /permission denied/, sql);
 
   const doctor = await db.cli(['doctor', '--json'], { env: { DATABASE_URL: ticking.url } });
-  const of = (checks: { check: string; outcome: string; message: string }[], name: string) =>
+  const of = (checks: { check: string; outcome: string; message: string; remedy?: string[] }[], name: string) =>
     checks.find(({ check }) => check === name);
   const { checks } = JSON.parse(doctor.out);
   assert.deepEqual([of(checks, 'rights')!.outcome, of(checks, 'items')!.outcome], ['ok', 'ok'], doctor.out);
@@ -68,6 +68,17 @@ jobs:
   const again = JSON.parse((await db.cli(['doctor', '--json'], { env: { DATABASE_URL: ticking.url } })).out).checks;
   assert.equal(of(again, 'rights')!.message, `${ticking.role} lacks insert on log.items`);
   assert.match(of(again, 'own jobs')!.message, /may write the definitions of jobs/);
+
+  await db.query('alter table app.items enable row level security');
+  const hidden = `row-level security hides rows of app.items from ${ticking.role}`;
+  assert.ok((await applied(db, yaml, '--role', ticking.role)).includes(`${hidden}, and a tick as ${ticking.role}`));
+  const found = JSON.parse((await db.cli(['doctor', '--json'], { env: { DATABASE_URL: ticking.url } })).out).checks;
+  const { message, remedy } = of(found, 'rights')!;
+  assert.equal(message, hidden);
+  const error = async () => (await db.tick(AT, { only: ['items'], url: ticking.url })).jobs[0]!.error;
+  assert.match((await error()) ?? '', /row-level security policy for table "items".*"scheduler doctor" says which/);
+  await db.query(remedy!.join('\n'));
+  assert.equal(await error(), undefined);
 });
 
 test('a superuser does not run what an ordinary role may write, and says so', async () => {
@@ -87,6 +98,8 @@ test('a superuser does not run what an ordinary role may write, and says so', as
   assert.match(status.out, new RegExp(`holds is not run: it was written by the role \\\\"${owner.role}`));
   assert.match((await db.cli(['doctor'])).out, /is a superuser, and .* may write the definitions of jobs/);
   assert.match((await db.cli(['jobs'])).out, /holds .* not run: written by/);
+  const { out } = await db.cli(['explain', 'holds', '1', '--at', '2030-02-01T00:00:00Z']);
+  assert.match(out, /nothing comes next\..*\n.*cannot happen because holds is not run: written by the role/s);
 });
 
 test('a definition that apply did not write ends a tick with 78 and what to do', async () => {

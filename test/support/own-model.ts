@@ -46,9 +46,12 @@ export interface ModelRow {
   zone: string;
   /** Null: never. */
   at: number | null;
-  /** What a span in the row says. */
+  /** What a span in the row says, and a count. */
   span: Span;
+  times: number;
   open: boolean;
+  /** The rule that ends it fails on it. */
+  bad: boolean;
   /** It was reminded for this time. */
   remindedFor: number | null;
   state: 'new' | 'over';
@@ -60,7 +63,7 @@ export interface ModelRow {
   count: number;
 }
 
-type SpanOf = Form & { ofRow?: 1 | -1 };
+type SpanOf = Form & { ofRow?: 1 | -1; counted?: keyof Span };
 
 export interface ModelJob {
   remind?: { due: SpanOf; lateMinutes?: number };
@@ -76,8 +79,8 @@ export interface Happened {
   id: string;
 }
 
-const formOf = ({ ofRow, span, hour }: SpanOf, row: ModelRow): Form => {
-  const of = ofRow ? negated(row.span, ofRow) : span;
+const formOf = ({ ofRow, counted, span, hour }: SpanOf, row: ModelRow): Form => {
+  const of = counted ? { [counted]: row.times } : ofRow ? negated(row.span, ofRow) : span;
   return { ...(of && { span: of }), ...(hour !== undefined && { hour }) };
 };
 const negated = ({ months = 0, days = 0, minutes = 0 }: Span, by: number): Span => ({
@@ -90,7 +93,7 @@ export function dues(job: ModelJob, row: ModelRow): { remind?: number; end?: num
   const remind = job.remind && row.at !== null ? moment(job.remind) : undefined;
   return {
     ...(remind !== undefined && row.open && remind !== row.remindedFor && { remind }),
-    ...(job.end && row.at !== null && row.open && row.state === 'new' && { end: moment(job.end) }),
+    ...(job.end && row.at !== null && row.open && !row.bad && row.state === 'new' && { end: moment(job.end) }),
     ...(job.purge &&
       row.state === 'over' &&
       row.endedAt !== null && { purge: dueOf(row.endedAt, { span: job.purge.span }, row.zone) }),

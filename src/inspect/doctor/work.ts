@@ -58,7 +58,7 @@ export function checkBacklog({ program }: Exam, { jobs }: Status): Result {
             `${job}: ${rows(backlog.rows, backlog.more)} due, the oldest for ${inWords(backlog.seconds!)}`,
         )
         .join('; '),
-      ['# Why they are left:', ...late.map(({ job }) => program.command(`${job} --debug`))],
+      ['# Why they are left:', ...late.map(({ job }) => program.command(`run ${job} --debug`))],
     );
   const all = due.reduce((sum, { backlog }) => sum + backlog.rows, 0);
   return ok(

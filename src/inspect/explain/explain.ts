@@ -9,10 +9,10 @@ import { type Event, findEvents } from '../../store/events.ts';
 import { type Failure, listFailures } from '../../store/failures.ts';
 import { readLastRuns } from '../../store/last-runs.ts';
 import { unknownJob } from '../../store/own-jobs.ts';
-import { type Found, isEveryTick, only, readStanding, type Standing } from '../../store/runs.ts';
+import { earliestOf, only, readStanding } from '../../store/runs.ts';
 import { whyNotPrepared } from '../next.ts';
 import { decides } from '../outlook.ts';
-import { type JobStatus, jobStatus } from '../status.ts';
+import { isOn, type JobStatus, jobStatus } from '../status.ts';
 import { describeHolder, isLocked, lockedTable, lockInTheWay, otherRun } from './locks.ts';
 import { attempt, type Look, values } from './seen.ts';
 import { explainRules, type Prospect, type TransitionExplained, type Verdict } from './transitions.ts';
@@ -105,13 +105,6 @@ async function readRow(tx: Transaction, { settings, jobs, name, id: typed, at }:
   };
 }
 
-/** The beginning of the next slot, if this one is done. */
-function earliestOf({ job, slotTaken }: Standing, { minute }: Found, now: string): string {
-  if (!slotTaken || isEveryTick(job)) return now;
-  const slot = Math.floor(Number(minute) / job.everyMinutes);
-  return new Date((slot + 1) * job.everyMinutes * 60_000).toISOString().replace('.000Z', 'Z');
-}
-
 /** The id as failures and events know it, whichever way it was typed. */
 async function canonicalId(tx: Transaction, job: Job, id: string, type: string): Promise<string> {
   try {
@@ -154,7 +147,8 @@ function whyHeld({ view, state, readOnly }: Read, { rule, failure }: Prospect): 
   const { job, id, now } = view;
   if (failure?.quarantined_at)
     return `it is in quarantine since ${readable(failure.quarantined_at)}, after ${failure.attempts} attempts (${failure.error}), until somebody mends it or runs "scheduler failures retry --job ${job.name} --id ${id}"`;
-  if (state.state === 'paused' || state.state === 'switched off') return `${job.name} is ${state.state}: ${state.why}`;
+  // Here, "not installed" is a job that this role does not run.
+  if (!isOn(state)) return `${job.name} is ${state.state.replace('installed', 'run')}: ${state.why}`;
   const unprepared = whyNotPrepared(rule, values(view, rule, now))?.replace(/\.$/, '');
   return unprepared ?? (readOnly ? `the database takes no changes: ${readOnly}` : undefined);
 }

@@ -118,7 +118,7 @@ test('a name that a user or RADIUS has already is given to nobody else', async (
   await pay(db, id);
   const make = () => ({ usernames: '["known", "taken", "free"]', passwords: '["p"]' });
   const job = { ...paymentsJob, rules: { provision: { ...paymentsJob.rules.provision!, make } } };
-  assert.deepEqual((await db.tick(NOW, { jobs: { builtIn: [job], names: 'all' } })).jobs[0]!.changed, {
+  assert.deepEqual((await db.tick(NOW, { jobs: { builtIn: [job], names: [job.name] } })).jobs[0]!.changed, {
     provision: 1,
     'create user': 1,
   });

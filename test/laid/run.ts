@@ -1,0 +1,19 @@
+// Runs the tests of the jobs again, with every table in another schema and every table and column under another name.
+// Those that look at plans and indexes by name, or at how migrating adopts a table, are about the usual names.
+import { spawnSync } from 'node:child_process';
+import { readdirSync } from 'node:fs';
+import { join } from 'node:path';
+
+const JOBS = join(import.meta.dirname, '../jobs');
+const OF_USUAL_NAMES = /(?:slow|adoption|plans|private)\.test\.ts$/;
+
+const files = readdirSync(JOBS, { withFileTypes: true, recursive: true })
+  .map((entry) => join(entry.parentPath, entry.name))
+  .filter((file) => file.endsWith('.test.ts') && !OF_USUAL_NAMES.test(file));
+const reporter = `--test-reporter=${join(import.meta.dirname, 'reporter.mjs')}`;
+const { status } = spawnSync(
+  process.execPath,
+  ['--import', 'tsx', join(import.meta.dirname, '../run.ts'), reporter, ...files.sort()],
+  { stdio: 'inherit', env: { ...process.env, TEST_LAID: '1' } },
+);
+process.exit(status ?? 1);
