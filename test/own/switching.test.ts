@@ -8,6 +8,7 @@ import { dumpOf } from '../support/dump.ts';
 import { ACK, answer, fakeGateway, fakeNas } from '../support/fakes.ts';
 import { database, type TestDatabase } from '../support/harness.ts';
 import { commandsOf, readPage } from '../support/markdown.ts';
+import { apply } from '../support/own.ts';
 import { isHere, isLacking, shell } from '../support/playing.ts';
 
 /** Three applications switch, each with the commands of the documentation alone. */
@@ -176,4 +177,51 @@ test('telehealth in Django: sessions charged through plans, and special packages
     'Last week | false | false',
   ]);
   await takeAway(db, 'django');
+});
+
+test('the SQL of a plan can be run as it is: each thing is there once, and old payments stay paid', async () => {
+  await using db = await database({ empty: true });
+  await db.query(schemaOf('laravel'));
+  const file = join(EXAMPLES, 'laravel/scheduler.yaml');
+  assert.equal((await db.cli(['migrate'])).code, 0);
+  const { code, out, err } = await db.cli(['apply', file, '--sql'], { env: NAIROBI });
+  assert.equal(code, 0, err);
+  for (const statement of out.split(/;\n/)) await db.query(statement);
+  const plan = await db.cli(['apply', file, '--dry-run'], { env: NAIROBI });
+  assert.equal(plan.code, 0, plan.out);
+  assert.doesNotMatch(plan.out, /is added|is made|index|provision: due now/);
+});
+
+test('a file that would lose money is refused, in words that say what to write', async () => {
+  await using db = await database({ empty: true });
+  await db.query(schemaOf('django'));
+  await db.query(schemaOf('laravel'));
+  await db.query(`alter table care_textsession drop constraint textsession_status_valid,
+    add constraint textsession_status_valid check (status in ('waiting_for_doctor', 'active', 'ended'))`);
+  assert.equal((await db.cli(['migrate'])).code, 0);
+  const file = (name: string) => readFileSync(join(EXAMPLES, name, 'scheduler.yaml'), 'utf8');
+  const refused = async (yaml: string) => {
+    const { code, out } = await apply(db, yaml, '--dry-run');
+    assert.equal(code, 1, out);
+    return out;
+  };
+  const telehealth = await refused(
+    file('django')
+      .replaceAll('text_sessions_remaining: credits_left, ', '')
+      .replaceAll(`insert: { currency: "'KES'" }`, `insert: { currency: "'KES'", balance: 0 }`),
+  );
+  // An empty column beside theirs would mean that nobody has a credit.
+  assert.match(telehealth, /care_creditplan has no column "text_sessions_remaining"/);
+  assert.match(telehealth, /the job itself writes "balance": leave it out here/);
+  const [, remedy] = /"textsession_status_valid" .* refuses 'expired' .*?(alter table .*;)/.exec(telehealth) ?? [];
+  await db.query(remedy!);
+  const fits = await apply(db, file('django'), '--dry-run');
+  assert.equal(fits.code, 0, fits.out);
+  const hotspot = await refused(
+    file('laravel')
+      .replaceAll('has_active_subscription: subscribed, ', '')
+      .replace('set: { deleted_at: "null" }', 'set: { phone: "\'0\'" }'),
+  );
+  assert.match(hotspot, /customers has no column "has_active_subscription"/);
+  assert.match(hotspot, /the job itself writes "phone", as "(username|phone_number)": leave it out here/);
 });

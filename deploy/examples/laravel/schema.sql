@@ -53,6 +53,7 @@ create index packages_status_index on packages (status);
 create table customers (
   id uuid not null primary key,
   phone varchar(20) not null constraint customers_phone_unique unique,
+  password varchar(255) not null,
   package_id bigint constraint customers_package_id_foreign references packages (id) on delete set null,
   package_name varchar(255),
   subscribed boolean not null default '0',
@@ -205,8 +206,8 @@ insert into packages (name, price, validity, data_limit, speed, status, is_activ
   ('Old', 10, '30 minutes', null, '1M/1M', 'inactive', false, pg_temp.ago('5 days'), null, pg_temp.ago('300 days'), pg_temp.ago('200 days'), pg_temp.ago('200 days'));
 
 -- A customer whose hour is over, and who is still connected.
-insert into customers (id, phone, package_id, package_name, subscribed, starts_at, expires_at, status, created_at, updated_at) values
-  ('7d0c2f0e-3c5e-4b8e-9a59-3f6f6f0b1a01', '254700000001', 1, '1 Hour', true, pg_temp.ago('62 minutes'), pg_temp.ago('2 minutes'), 'active', pg_temp.ago('62 minutes'), pg_temp.ago('62 minutes'));
+insert into customers (id, phone, password, package_id, package_name, subscribed, starts_at, expires_at, status, created_at, updated_at) values
+  ('7d0c2f0e-3c5e-4b8e-9a59-3f6f6f0b1a01', '254700000001', '!', 1, '1 Hour', true, pg_temp.ago('62 minutes'), pg_temp.ago('2 minutes'), 'active', pg_temp.ago('62 minutes'), pg_temp.ago('62 minutes'));
 insert into payments (package_id, phone, mac, amount, reference, mpesa_receipt, status, created_at, updated_at) values
   (1, '254700000001', 'AA:BB:CC:00:00:01', 20, 'ws_CO_0603170001', 'TC6A1B2C3D', 'completed', pg_temp.ago('62 minutes'), pg_temp.ago('62 minutes'));
 insert into hotspot_sessions (customer_id, payment_id, package_id, username, mac, started_at, expires_at, created_at, updated_at) values
