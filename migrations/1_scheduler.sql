@@ -745,6 +745,25 @@ begin
 end
 $$;
 
+-- Bytes of '5 GB', '500MB', '1.5 gib', '2048'; null (no limit) of '', '-1' and 'unlimited'. A size that cannot be read is -1:
+-- were it null, a typing error would be sold as data without limit.
+create function scheduler.bytes(size text) returns bigint
+  language plpgsql immutable strict parallel safe
+  set search_path = pg_catalog, pg_temp
+as $$
+declare
+  parts text[] := regexp_match(lower(btrim(size, E' \t\r\n')), '^([0-9]{1,19}(?:\.[0-9]{1,9})?)\s*([kmgt]?)(?:i?b|bytes?)?$');
+  bytes numeric := parts[1]::numeric * 1024.0 ^ strpos('kmgt', nullif(parts[2], ''));
+begin
+  if lower(btrim(size, E' \t\r\n')) in ('', '-1', 'unlimited') then
+    return null;
+  end if;
+  bytes := coalesce(bytes, parts[1]::numeric, -1);
+  return case when bytes < 2::numeric ^ 63 then floor(bytes) else -1 end;
+end
+$$;
+comment on function scheduler.bytes is 'A kilobyte is 1024 bytes, as routers count.';
+
 -- As Mikrotik-Rate-Limit wants it: upload/download, seen from the router. Null: no limit.
 create function scheduler.rate_limit(upload text, download text) returns text
   language sql immutable parallel safe

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
-import { existsSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { copyFileSync, existsSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { dirname, join, normalize } from 'node:path';
 import { test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -99,18 +99,15 @@ test('README.md', async () => {
   await story('README.md', db).all();
 });
 
-test('adopting.md, in a database as Laravel makes it', async () => {
+test('adopting.md, with the hotspot in Laravel', async () => {
   await using db = await database({ empty: true });
-  await db.query(`
-    create table migrations (id serial primary key, migration varchar(255) not null, batch integer not null);
-    create table packages (
-      id bigserial primary key, name varchar(255) not null, type varchar(20), status varchar(20) not null default 'inactive',
-      enable_schedule boolean not null default false, scheduled_activation_time timestamp(0), validity varchar(50),
-      is_active boolean not null default false, created_at timestamp(0), updated_at timestamp(0))`);
-  await sales(db, 3);
+  const files = { 'dump.sql': 'schema.sql', 'scheduler.yaml': 'scheduler.yaml' };
+  for (const [name, example] of Object.entries(files))
+    copyFileSync(join(ROOT, 'deploy/examples/laravel', example), join(folder, name));
   try {
-    await story('docs/adopting.md', db).all();
-    assert.equal((await db.query(`select from packages where status = 'active'`)).length, 3);
+    const zones = { SCHEDULER_DB_TIMEZONE: 'Africa/Nairobi', SCHEDULER_TIMEZONE: 'Africa/Nairobi' };
+    await story('docs/adopting.md', db, zones).all();
+    assert.equal((await db.query(`select from packages where name = 'Weekend' and status = 'active'`)).length, 1);
     const roles = await db.query(`select from pg_roles where rolname = 'scheduler_tick'`);
     if (roles.length > 0) {
       const [can] = await db.query(`select has_table_privilege('scheduler_tick', 'packages', 'update') as update,
@@ -118,6 +115,7 @@ test('adopting.md, in a database as Laravel makes it', async () => {
       assert.deepEqual(can, { update: true, delete: false });
     }
   } finally {
+    for (const name of Object.keys(files)) rmSync(join(folder, name));
     await db.query(`do $$ begin if exists (select from pg_roles where rolname = 'scheduler_tick') then
       drop owned by scheduler_tick; drop role scheduler_tick; end if; end $$`);
   }

@@ -2,14 +2,17 @@ import assert from 'node:assert/strict';
 import { execFileSync, spawn } from 'node:child_process';
 import { mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { join, relative } from 'node:path';
 import { test } from 'node:test';
 import { ROOT } from '../src/base/version.ts';
 import { database, finished } from './support/harness.ts';
 
 /** What "npm install" of the published package brings. */
 
-const listed = (folder: string) => readdirSync(join(ROOT, `${folder}/`)).map((name) => `${folder}/${name}`);
+const listed = (folder: string) =>
+  readdirSync(join(ROOT, folder), { recursive: true, withFileTypes: true }).flatMap((file) =>
+    file.isFile() ? relative(ROOT, join(file.parentPath, file.name)) : [],
+  );
 
 test('the package holds the program, its migrations, its documentation and the files to deploy it, and nothing else', () => {
   const json = execFileSync('npm', ['pack', '--dry-run', '--json', '--ignore-scripts'], {

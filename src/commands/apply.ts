@@ -155,6 +155,7 @@ const SIGNS = { new: '+', changed: '~', same: '=', kept: '!', removed: '-' };
 
 function tellPlan({ changes, drops }: Plan): void {
   const width = Math.max(...changes.map(({ name }) => name.length));
+  const tell = onlyOnce();
   for (const { name, what, table, differs, built, adds, due, indexes, failing } of changes) {
     const remark = what === 'kept' ? 'not in these files: kept (--prune removes it)' : `on ${table}`;
     print(`${SIGNS[what]} ${name.padEnd(width)}  ${remark}`);
@@ -167,13 +168,22 @@ function tellPlan({ changes, drops }: Plan): void {
         );
     for (const [column, type] of Object.entries(built?.columns ?? {}))
       print(`    the column ${column} (${type}) is added`);
-    for (const { words } of adds) print(`    ${words}`);
+    for (const { words } of adds) tell(`    ${words}`);
     for (const { place, definition, isThere } of indexes)
-      if (!isThere) print(`    index ${place} on ${cut(definition)}`);
+      if (!isThere) tell(`    index ${place} on ${cut(definition)}`);
     for (const row of failing.slice(0, FAILING_SHOWN)) print(`    ${row}`);
     for (const note of built?.notes ?? []) print(`    ${note}`);
   }
   for (const place of drops) print(`- index ${place}: no job needs it any more`);
+}
+
+/** Jobs that share a table lack the same columns and indexes. */
+function onlyOnce(): (line: string) => void {
+  const told = new Set<string>();
+  return (line) => {
+    if (!told.has(line)) print(line);
+    told.add(line);
+  };
 }
 
 const SHOWN = 100;
@@ -185,15 +195,16 @@ const inJson = ({ name, what, table, differs, due, indexes, built, failing }: Ch
 });
 
 function tellSql(changes: Change[]): ExitCode {
+  const tell = onlyOnce();
   for (const { built, adds, indexes } of changes) {
-    for (const { sql } of adds) print(`${sql};`);
+    for (const { sql } of adds) tell(`${sql};`);
     for (const [column, type] of Object.entries(built?.columns ?? {}))
-      print(
+      tell(
         `alter table ${qualified(built!.table.name, built!.table)} add column if not exists ${quoteName(column)} ${type};`,
       );
-    for (const statement of built?.makes ?? []) print(`${statement};`);
+    for (const statement of built?.makes ?? []) tell(`${statement};`);
     for (const { statements, isThere } of indexes)
-      if (!isThere) for (const statement of statements) print(`${statement};`);
+      if (!isThere) for (const statement of statements) tell(`${statement};`);
   }
   return EXIT.done;
 }

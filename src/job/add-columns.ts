@@ -31,7 +31,8 @@ export function typeOf(job: Job, { name, columns }: Table, column: string, catal
   if (kind !== 'instant') return type;
   const instants = Object.entries(columns).filter(([, each]) => each.kind === 'instant' && each.reads === undefined);
   const found = instants.map(([each, { is = each }]) => catalog[name]?.columns[is]);
-  return found.find((each) => each?.startsWith('timestamp')) ?? type;
+  // With seconds alone, what is due now would be due after the next full second: for a tick in progress, in a minute.
+  return found.find((each) => each?.startsWith('timestamp'))?.replace(/\(\d\)/, '') ?? type;
 }
 
 export function definition(job: Job, table: Table, name: string, catalog: Catalog, isNew: boolean): string {

@@ -93,16 +93,23 @@ function rowOf(table: Table, found: Found, dbZone: string) {
       return physical(table, found, String(name), dbZone, 'it.');
     },
   });
-  const of = (sql: string) =>
-    `(${substitute(sql, (name, isQuoted) => (isQuoted ? `it.${quoteName(name)}` : undefined))})`;
+  const of = (sql: string, changed: Record<string, string> = {}) =>
+    `(${substitute(sql, (name, isQuoted) => (isQuoted ? (changed[name] ?? `it.${quoteName(name)}`) : undefined))})`;
   const assignments = (set: Record<string, string>) => {
     const ours = Object.entries(set).flatMap(([name, value]) =>
       table.columns[name]?.absent === undefined
-        ? [[storedName(table, name), neverNull(table, found, name, value, `it.${quoteName(storedName(table, name))}`)]]
+        ? [
+            [
+              storedName(table, name),
+              neverNull(table, found, name, value, `it.${quoteName(storedName(table, name))}`),
+            ] as const,
+          ]
         : [],
     );
-    const theirs = Object.entries(table.set ?? {}).map(([name, value]) => [name, of(value)]);
-    return [...ours, ...theirs].map(([name, value]) => `${quoteName(name!)} = ${value}`).join(', ');
+    // An expression of the application is on the row as the change leaves it.
+    const changed = Object.fromEntries(ours.map(([name, value]) => [name, `(${value})::${found.columns[name]}`]));
+    const theirs = Object.entries(table.set ?? {}).map(([name, value]) => [name, of(value, changed)] as const);
+    return [...ours, ...theirs].map(([name, value]) => `${quoteName(name)} = ${value}`).join(', ');
   };
   return { columns, of, assignments };
 }

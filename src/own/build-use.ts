@@ -22,6 +22,8 @@ export interface Place {
   building: Building;
   /** Columns of the job with an expression that may fail for some values. */
   unsafe: Set<string>;
+  /** Columns that some built-in job fills: where they are missing, they are added. */
+  filled: Set<string>;
 }
 
 const NONE: UsedTable = { columns: {}, where: {}, insert: {}, set: {} };
@@ -83,7 +85,7 @@ async function layColumn(
   const column = table.columns[name]!;
   const wanted = column.kind === 'instant' ? 'timestamptz' : column.kind === 'day' ? 'date' : column.type;
   if (sql === null) return { absent: column.like ? (seen.columns.id ?? wanted) : wanted.split(' ')[0]! };
-  const is = columnOf(sql);
+  const is = /^(true|false)$/i.test(sql) ? undefined : columnOf(sql);
   if (is !== undefined && !(is in seen.columns)) return void building.fault(path, noColumn(is, seen.columns));
   if (is !== undefined && !(column.kind === 'instant' && seen.columns[is] === 'date')) return { is };
   const reading = await read(making, sql, path);
@@ -141,6 +143,7 @@ export function checkFit(own: OwnJob, using: Using, refuse: Refuse): void {
     checkColumns(job, table, place, written, refuse);
     checkReferences(job, table, place, after, refuse);
     if (rights.get(table.name)?.has('insert')) checkInsert(table, place, written, refuse);
+    checkValues(table, place, written, refuse);
   }
   checkIndexed(own, job, using, refuse);
 }
@@ -150,14 +153,26 @@ function asIfWhole(job: Job, after: Catalog): Installed {
   const whole: Catalog = {};
   for (const table of tablesOf(job)) {
     const types = Object.entries(table.columns).map(([name, { type }]) => [storedName(table, name), type]);
-    const found = after[table.name]!;
+    const found = after[table.name] ?? { oid: '0', schema: '', name: table.name, owner: '', columns: {}, notNull: {} };
     whole[table.name] = { ...found, columns: { ...Object.fromEntries(types), ...found.columns } };
   }
   return install(job, whole, 'UTC');
 }
 
-function checkColumns(job: Job, table: Table, { said, path, seen }: Place, writes: Set<string>, refuse: Refuse): void {
+export const filledBy = (builtIn: Job[], table: string): Set<string> =>
+  new Set(builtIn.flatMap((job) => [...(asIfWhole(job, {}).writes.get(table) ?? [])]));
+
+function checkColumns(
+  job: Job,
+  table: Table,
+  { said, path, seen, filled }: Place,
+  writes: Set<string>,
+  refuse: Refuse,
+): void {
   const place = `${seen.schema}.${seen.name}`;
+  // What tells the table from others is there by some name: an empty column beside it would mean that nobody has any.
+  const mayAdd = (name: string) =>
+    isKept(table, name) || (filled.has(name) && (table.ours || !table.recognisedBy.includes(name)));
   const dues = table === job.table ? Object.values(job.rules).map(({ due }) => due) : [];
   const awaited = namesIn(dues.join(' , '), Object.keys(table.columns));
   for (const name of columnsNeeded(table)) {
@@ -178,7 +193,7 @@ function checkColumns(job: Job, table: Table, { said, path, seen }: Place, write
         `"${stored}" of ${place} is "not null", and the job sets "${name}" to null when nothing more is to be done`,
       );
     else if ((reads ?? absent) !== undefined) continue;
-    else if (is === undefined && !writes.has(name) && !isKept(table, name))
+    else if (is === undefined && !mayAdd(name))
       refuse(
         here,
         `${place} has no column "${name}"${hint(name, seen)}: say under "columns" what it is there, ${name}: COLUMN, an expression, or null if there is no such thing`,
@@ -246,4 +261,16 @@ function checkInsert(table: Table, { seen, path, said }: Place, writes: Set<stri
         [...path, 'insert'],
         `a row that the job inserts into ${seen.schema}.${seen.name} has no "${column}", which is not null and has no default: say under "insert" what it is, ${column}: EXPRESSION`,
       );
+}
+
+/** Where the job itself writes, what it writes to other tables would say something else: a login's name, for instance. */
+function checkValues(table: Table, { path, said }: Place, writes: Set<string>, refuse: Refuse): void {
+  const written = new Map([...writes].map((name) => [storedName(table, name), name]));
+  for (const key of ['insert', 'set'] as const)
+    for (const column of Object.keys(said[key]))
+      if (written.has(column) && !TIMES.includes(written.get(column)!))
+        refuse(
+          [...path, key, column],
+          `the job itself writes "${column}"${column === written.get(column) ? '' : `, as "${written.get(column)}"`}: leave it out here`,
+        );
 }

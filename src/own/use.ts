@@ -5,6 +5,7 @@ import { beginOf, columnsToAdd, definition, typeOf } from '../job/add-columns.ts
 import { adopt, asOwner } from '../job/adopt.ts';
 import { type Installed, install } from '../job/compile.ts';
 import type { Job, Table } from '../job/define.ts';
+import { NOW, quoteName, quoteText } from '../job/expressions.ts';
 import { type Laid, lay } from '../job/lay.ts';
 import type { Report } from '../job/steps.ts';
 import {
@@ -18,7 +19,7 @@ import {
   tablesOf,
 } from '../job/tables.ts';
 import { hasWords, refusedWords } from '../job/words.ts';
-import { checkFit, isUse, layTable, type Place, saidOf, type Using } from './build-use.ts';
+import { checkFit, filledBy, isUse, layTable, type Place, saidOf, type Using } from './build-use.ts';
 import type { OwnJob, Path } from './definition.ts';
 import { type IndexPlan, planIndexes } from './indexes.ts';
 import type { Built } from './making.ts';
@@ -82,7 +83,8 @@ export async function planUse(
       knowsZone: (zone: string) => knowsZone(tx, zone),
       ...{ fault: refuse, dbZone: settings.dbTimezone },
     };
-    const place: Place = { table, said, path, seen, building, unsafe: new Set() };
+    const filled = filledBy(builtIn, table.name);
+    const place: Place = { table, said, path, seen, building, unsafe: new Set(), filled };
     await asOwner(tx, seen, async () => {
       laid[table.name] = await layTable(own, place, notes);
     });
@@ -110,7 +112,7 @@ export async function planUse(
   };
   const { name, summary, everyMinutes, order, table, rules } = stub;
   const built = { ...notes, job: { name, summary, everyMinutes, order, table, rules }, table: main.seen };
-  return { built, using, indexes, adds: addsOf(job, before) };
+  return { built, using, indexes, adds: addsOf(job, before, settings.dbTimezone) };
 }
 
 const noneOf = (name: string, what: string, valid: string[]) => {
@@ -138,15 +140,22 @@ function whole(job: Job, before: Catalog): Catalog {
   return after;
 }
 
-function addsOf(job: Job, before: Catalog): Addition[] {
+function addsOf(job: Job, before: Catalog, dbZone: string): Addition[] {
   return tablesOf(job).flatMap((table) => {
     const found = before[table.name];
     if (!found)
       return [{ words: `the table ${table.name} is made`, sql: `-- "scheduler apply" makes the table ${table.name}` }];
-    return columnsToAdd(table, found, true).map((name) => ({
-      words: `the column ${found.schema}.${found.name}.${storedName(table, name)} (${typeOf(job, table, name, before)}) is added`,
-      sql: `alter table ${placeOf(found)} add column ${definition(job, table, name, before, false)}`,
-    }));
+    const place = placeOf(found);
+    return columnsToAdd(table, found, true).map((name) => {
+      const began = beginOf(table, found, name, dbZone);
+      const value = began?.replaceAll(NOW, 'now()').replaceAll(':dbZone::text', quoteText(dbZone));
+      // Without it, whoever paid before the job came would get what was bought once more.
+      const fill = `;\nupdate ${place} set ${quoteName(storedName(table, name))} = ${value} where (${value}) is not null`;
+      return {
+        words: `the column ${found.schema}.${found.name}.${storedName(table, name)} (${typeOf(job, table, name, before)}) is added`,
+        sql: `alter table ${place} add column ${definition(job, table, name, before, false)}${began ? fill : ''}`,
+      };
+    });
   });
 }
 

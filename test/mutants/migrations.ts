@@ -62,6 +62,8 @@ export const MIGRATIONS: Mutant[] = [
       'jobs/hotspot/late-actors#outside ASCII',
     ],
     ["words in ('', '0', 'unlimited')", "words in ('', '0')", 'jobs/hotspot/payments#speeds are read'],
+    ["in ('', '-1', 'unlimited')", "in ('', '-1')", 'jobs/hotspot/payments#sizes are read'],
+    ['parts[1]::numeric, -1)', 'parts[1]::numeric)', 'jobs/hotspot/payments#sizes are read'],
     [
       "'/' || scheduler.speed(download), '0/0')",
       "'/' || scheduler.speed(download), '')",

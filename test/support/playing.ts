@@ -29,7 +29,8 @@ export const isHere = (command: string) => !NOT_HERE.some(([pattern]) => pattern
 // Tools that a reader has or installs; without them, here, the commands that use them are passed over.
 const TOOLS = ['psql', 'jq'];
 const has = (tool: string) => process.env.PATH!.split(':').some((place) => existsSync(join(place, tool)));
-const isLacking = (command: string) => TOOLS.some((tool) => new RegExp(`\\b${tool} `).test(command) && !has(tool));
+export const isLacking = (command: string) =>
+  TOOLS.some((tool) => new RegExp(`\\b${tool} `).test(command) && !has(tool));
 
 // A listener goes on until somebody ends it.
 const ended = (command: string) =>

@@ -51,6 +51,7 @@ const wrong = (t: Tables) => `nullif(coalesce(
        then format('the upload speed %L of package %s is not a number with k, M or G', left(p.upload_speed, 80), p.id)
      when scheduler.speed(p.download_speed) is null
        then format('the download speed %L of package %s is not a number with k, M or G', left(p.download_speed, 80), p.id)
+     when p.data_limit < 0 then format('the data limit of package %s is less than nothing, or cannot be read', p.id)
      else ''
    end from ${t.packages} p where p.id = r.package_id),
   format('its package %s does not exist', r.package_id)
@@ -115,6 +116,12 @@ const buy = (t: Tables) => `
       ) as runs
     )`;
 
+/** The name of a new user. An application may have one column for it and the number: its customers log in with the number. */
+const newName = ({ hotspot_users }: Tables) =>
+  hotspot_users.name('username') === hotspot_users.name('phone_number')
+    ? 'phone_number::text'
+    : `(select names from free_names) ->> (place - 1)`;
+
 /** From `bought` to `granted`: what the user has from now on. */
 const grant = (t: Tables) => `
     free_names as materialized (
@@ -125,8 +132,7 @@ const grant = (t: Tables) => `
     ),
     granted as materialized (
       select bought.*, scheduler.mask_phone(phone_number::text) as masked,
-        coalesce(known_as, (select names from free_names) ->> (place - 1)) as username,
-        coalesce(scheduler.radius_name(known_as), (select names from free_names) ->> (place - 1)) as radius_name,
+        coalesce(known_as, ${newName(t)}) as username, scheduler.radius_name(coalesce(known_as, ${newName(t)})) as radius_name,
         case when old_passwords is null then :passwords::jsonb ->> (place - 1) end as new_password,
         coalesce(array_to_string(old_passwords[1:1], ''), (:passwords::jsonb ->> (place - 1))) as password,
         case when runs then old_start else :now::timestamptz end as starts_at,

@@ -1,4 +1,17 @@
-import { CREATED, flag, instant, json, key, like, money, small, starting, text, whole } from '../../job/columns.ts';
+import {
+  CREATED,
+  flag,
+  instant,
+  json,
+  kept,
+  key,
+  like,
+  money,
+  small,
+  starting,
+  text,
+  whole,
+} from '../../job/columns.ts';
 import type { Table } from '../../job/define.ts';
 
 const createdAt = { ...CREATED, newTableOnly: true };
@@ -23,7 +36,7 @@ export const TEXT_SESSIONS: Table = {
     last_activity_at: instant(),
     sessions_used: starting(small, '0'),
     sessions_remaining_before_start: small(),
-    auto_deductions_processed: small({ default: '0' }),
+    auto_deductions_processed: kept(small, 'How many times ten minutes were charged', { default: '0' }),
     doctor_response_deadline: instant(),
     reason: text({ writes: ['time_expired', 'insufficient_sessions', 'no_response'] }),
     created_at: createdAt,

@@ -304,6 +304,7 @@ test('a package that is gone, a duration or a speed that cannot be read, and a s
   const good = await hotspotPackage(db);
   const odd = await hotspotPackage(db, { duration: 'a while' });
   const fast = await hotspotPackage(db, { upload_speed: 'fast' });
+  const less = await hotspotPackage(db, { data_limit: -1 });
   await db.insert('hotspot_users', { username: 'x', phone_number: '254700000004', status: 'suspended' });
   const before = await db.query('select * from hotspot_users');
   await pay(db, 4711, { phone_number: '254700000001' });
@@ -311,7 +312,8 @@ test('a package that is gone, a duration or a speed that cannot be read, and a s
   await pay(db, fast.id, { phone_number: '254700000003' });
   await pay(db, good.id, { phone_number: '254700000004' });
   await pay(db, good.id, { phone_number: ' ' });
-  assert.equal((await tick(db)).failed, 5);
+  await pay(db, less.id, { phone_number: '254700000005' });
+  assert.equal((await tick(db)).failed, 6);
   const user = before[0]!.id;
   assert.deepEqual(await failures(db), [
     'its package 4711 does not exist',
@@ -319,6 +321,7 @@ test('a package that is gone, a duration or a speed that cannot be read, and a s
     `the upload speed 'fast' of package ${fast.id} is not a number with k, M or G`,
     `hotspot user ${user} is suspended: payments of that number wait for an operator`,
     'it has no phone number',
+    `the data limit of package ${less.id} is less than nothing, or cannot be read`,
   ]);
   assert.deepEqual(await db.query('select * from hotspot_users'), before);
 });
@@ -440,6 +443,41 @@ test('speeds are read as people write them', async () => {
   for (const [written, speed] of [...readable, ...none, ...unreadable]) {
     assert.equal(await read(written), speed, String(written));
   }
+});
+
+test('sizes are read as people write them, and none of them raises', async () => {
+  await using db = await database();
+  const sizes: Record<string, number | null> = {
+    ...{
+      '5 GB': 5 * 2 ** 30,
+      '500MB': 500 * 2 ** 20,
+      '1.5 GiB': 1.5 * 2 ** 30,
+      '2t': 2 * 2 ** 40,
+      '10 kb': 10_240,
+      '0': 0,
+    },
+    ...{ '2048': 2048, '2048 bytes': 2048, ' 1\tB\n': 1, '1.9': 1, '': null, ' ': null, '-1': null, Unlimited: null },
+    ...{
+      fast: -1,
+      '-5 GB': -1,
+      '1,5 GB': -1,
+      '5 XB': -1,
+      GB: -1,
+      '9e99': -1,
+      NaN: -1,
+      '٥ GB': -1,
+      [`${'9'.repeat(19)}T`]: -1,
+    },
+    [`${'5'.repeat(100_000)}`]: -1,
+  };
+  for (const [written, bytes] of Object.entries(sizes)) {
+    const [row] = await db.query('select scheduler.bytes($1)::text as bytes', [written]);
+    assert.equal(row!.bytes, bytes === null ? null : String(bytes), written.slice(0, 40));
+  }
+  assert.equal((await db.one('select scheduler.bytes(null) as bytes')).bytes, null);
+  // Also in an index, which an application's insert must get past.
+  await db.query(`create table sold (size text); create index on sold (scheduler.bytes(size))`);
+  await db.query('insert into sold select unnest($1::text[])', [Object.keys(sizes).map((size) => size.slice(0, 1000))]);
 });
 
 test('an application whose completed payments predate this program gets nobody provisioned again', async () => {
