@@ -65,11 +65,12 @@ async function act(context: Context, options: Options, [action, name]: string[])
 async function list({ db, settings, jobs }: Context, options: Options): Promise<void> {
   const found = await db.transaction((tx) => readStanding(tx, all(jobs), { lock: false, dbZone: settings.dbTimezone }));
   const builtIn = new Set(jobs.map(({ name }) => name));
-  const lines = found.jobs.map(({ job, missing, powerless, control }) => {
+  const lines = found.jobs.map(({ job, missing, powerless, control, uses }) => {
     let state = control?.action === 'stop' ? 'paused' : 'installed';
     if (missing.length > 0) state = `not installed: ${missing.join(', ')} missing`;
     if (powerless) state = `not run: written by ${powerless}`;
-    return { job: job.name, kind: builtIn.has(job.name) ? 'built-in' : 'your own', state, summary: job.summary };
+    const kind = uses === undefined ? (builtIn.has(job.name) ? 'built-in' : 'your own') : `uses ${uses}`;
+    return { job: job.name, kind, state, summary: job.summary };
   });
   if (options.json) printJson(lines);
   else

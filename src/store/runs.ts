@@ -24,6 +24,8 @@ export interface Standing {
   control: Control | null;
   /** The role that has written it, and has less power than this one: then it is not run. */
   powerless?: string | null;
+  /** The built-in job that a file lays over other tables. */
+  uses?: string;
 }
 
 export const whyPowerless = (role: string): string =>
@@ -151,7 +153,14 @@ function standingOfOwn(
     throw configurationError(
       `The job "${name}" uses "${kept.uses!.job}", which is no built-in job of this version: run "scheduler apply" with files that fit it.`,
     );
-  const standing = { job, missing: [], control: latestControl(controls, name), slotTaken: taken.includes(name) };
+  const uses = kept.uses && { uses: kept.uses.job };
+  const standing = {
+    job,
+    ...uses,
+    missing: [],
+    control: latestControl(controls, name),
+    slotTaken: taken.includes(name),
+  };
   return { ...standing, powerless, installed: install(job, catalogOf(kept), kept.dbZone) };
 }
 

@@ -70,6 +70,7 @@ test('a built-in job works on a table of other names, columns and types, and on 
     JSON.parse(out).jobs.map((each: { job: string }) => each.job),
     ['offers'],
   );
+  assert.match((await db.cli(['jobs'])).out, /^offers +uses packages +installed/m);
   const doctor = await db.cli(['doctor']);
   assert.equal(doctor.code, 0, doctor.out);
   assert.match(doctor.out, /^ok +offers +on shop\.offers/m);
