@@ -1,7 +1,7 @@
 // Bundles the program into one file. A run that cron starts every minute must not spend its time on finding modules.
 import { execFileSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
-import { existsSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { cpSync, existsSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 
 const root = new URL('..', import.meta.url);
@@ -58,8 +58,8 @@ const standIns = {
 const { SOURCE_DATE_EPOCH } = process.env;
 const today = SOURCE_DATE_EPOCH ? new Date(SOURCE_DATE_EPOCH * 1000) : new Date();
 
-// A tick that changes nothing writes no line, and reads no time that a person typed. These libraries are for that.
-const APART = ['luxon', 'pino'];
+// A tick that changes nothing writes no line, reads no time that a person typed, and never migrates. These libraries are for that.
+const APART = ['luxon', 'pino', 'postgres-migrations'];
 
 const apart = {
   name: 'apart',
@@ -93,6 +93,8 @@ for (const library of APART) {
   const outfile = path(`dist/${library}.cjs`);
   await esbuild.build({ ...COMMON, external: EXTERNAL, plugins: [standIns], entryPoints: [library], outfile });
 }
+// The first migration of every schema, which the library looks for beside itself.
+cpSync(path('node_modules/postgres-migrations/dist/migrations'), path('dist/migrations'), { recursive: true });
 const program = {
   ...COMMON,
   supported: { 'dynamic-import': false },

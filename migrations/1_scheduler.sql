@@ -895,3 +895,6 @@ $$;
 -- Indexes on an application's tables call these for whoever writes a row. None gives a right that its caller does not have.
 grant execute on all functions in schema scheduler to public;
 revoke execute on function scheduler.forget(integer) from public;
+
+-- Where the library that applied this looks for its own table.
+set local search_path = scheduler;

@@ -146,6 +146,7 @@ test('each of the libraries, the environment and the standard streams has one ow
   assert.deepEqual(importing(/^pg-connection-string$/), ['src/base/connection.ts']);
   assert.deepEqual(importing(/^luxon$/), ['src/base/calendar.ts']);
   assert.deepEqual(importing(/^pino$/), ['src/base/log.ts']);
+  assert.deepEqual(importing(/^postgres-migrations$/), ['src/store/migrate.ts']);
   assert.ok(importing(/^commander$/).every((file) => file === 'src/cli.ts' || file.startsWith('src/commands/')));
   assert.deepEqual(mentioning(/process\.stdout/), ['src/base/output.ts']);
   assert.deepEqual(mentioning(/process\.stderr/), ['src/base/log.ts', 'src/base/report.ts']);

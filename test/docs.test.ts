@@ -6,6 +6,7 @@ import { test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import pg from 'pg';
 import { ROOT } from '../src/base/version.ts';
+import { tablesOf } from '../src/job/tables.ts';
 import { loadJobs } from '../src/jobs/index.ts';
 import { cli, database, type TestDatabase } from './support/harness.ts';
 import { commandsOf, PAGES, readPage } from './support/markdown.ts';
@@ -132,6 +133,16 @@ test('adopting.md: the columns that make a table recognisable are those of the d
     seen++;
   }
   assert.equal(seen, 9);
+});
+
+test('adopting.md: which tables are made unasked is as in the definitions', async () => {
+  const rows = [...readPage('docs/adopting.md').text.matchAll(/^\| (`[^|]+) \| (with|when you ask)/gm)];
+  const said = rows.flatMap(([, names, when]) => [...names!.matchAll(/`(\w+)`/g)].map(([, name]) => `${name} ${when}`));
+  const tables = (await loadJobs()).flatMap(tablesOf);
+  assert.deepEqual(
+    said.sort(),
+    [...new Set(tables.map(({ name, ours }) => `${name} ${ours ? 'with' : 'when you ask'}`))].sort(),
+  );
 });
 
 test('events.md', async () => {

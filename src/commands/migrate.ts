@@ -55,7 +55,7 @@ function jobsToCreate(jobs: Job[]) {
 }
 
 async function showStates({ db }: Context, { json }: Options): Promise<ExitCode> {
-  const states = (await migrationStates(db)).map(({ file: _, ...state }) => state);
+  const states = await migrationStates(db);
   const rows = states.map(({ id, name, applied }) => [`${id}_${name}`, applied ? 'yes' : 'no']);
   if (json) printJson(states);
   else printTable(['migration', 'applied'], rows);
@@ -93,6 +93,8 @@ async function bringUpToDate({ db, settings, jobs }: Context, options: MigrateOp
   return result.notInstalled.some(({ job }) => asked.includes(job)) ? EXIT.configuration : EXIT.done;
 }
 
+const noTable = (names: string[]) => `there ${names.length > 1 ? 'are no tables' : 'is no table'} ${names.join(', ')}`;
+
 function whyNot({ job, obstacles }: NotInstalled): string {
   const uses = `a jobs file with "uses: ${job.name}" names`;
   const other = obstacles.find((each) => each.is === 'other');
@@ -102,9 +104,9 @@ function whyNot({ job, obstacles }: NotInstalled): string {
   }
   const rest = obstacles.flatMap(({ is, table }) => (is === 'rest' ? [table] : []));
   if (rest.length > 0)
-    return `there is no table ${rest.join(', ')}, while others of the same program are there; load the rest of its schema, or ${uses} your own.`;
+    return `${noTable(rest)}, while others of the same program are there; load the rest of its schema, or ${uses} your own.`;
   const absent = obstacles.map(({ table }) => table);
   const present = tablesOf(job).flatMap(({ name, ours }) => (absent.includes(name) || ours ? [] : [name]));
   const beside = present.length > 0 ? ` beside ${present.join(', ')}` : '';
-  return `there is no table ${absent.join(', ')}${beside}; "scheduler migrate --create ${job.name}" makes ${absent.length > 1 ? 'them' : 'it'}, and ${uses} your own.`;
+  return `${noTable(absent)}${beside}; "scheduler migrate --create ${job.name}" makes ${absent.length > 1 ? 'them' : 'it'}, and ${uses} your own.`;
 }

@@ -122,12 +122,7 @@ export class Pass {
         });
         // A row that a gateway gave back unanswered is due at once, and must not be tried again and again.
         const isGivenUp = count === 0 || rule.outside;
-        const left = this.#sweepsLeft.get(rule);
-        const batches = Math.ceil(count / this.#run.batchSize);
-        this.#sweepsLeft.set(
-          rule,
-          isGivenUp ? GIVEN_UP : left === undefined ? MOST_SWEEPS - 1 : Math.max(0, left - batches),
-        );
+        this.#sweepsLeft.set(rule, isGivenUp ? GIVEN_UP : this.#leftAfter(rule, count));
         if (this.#run.stop.reason) break;
       }
       // One rule's broken trigger must not hide the others.
@@ -138,6 +133,13 @@ export class Pass {
     }
     if (record.result.failed > 0) this.#anyFailures = true;
     record.isOpen = record.run !== null;
+  }
+
+  #leftAfter(rule: CompiledRule, count: number): number {
+    const left = this.#sweepsLeft.get(rule);
+    if (left === undefined) return MOST_SWEEPS - 1;
+    // One sweep alone is not endless, however much another job has handed on.
+    return Math.max(left > 1 ? 1 : 0, left - Math.ceil(count / this.#run.batchSize));
   }
 
   #recordOf(job: Job): JobRecord {

@@ -87,17 +87,26 @@ export function beginOf(table: Table, found: Found, column: string, dbZone: stri
   return began && substitute(began, (name) => (name in table.columns ? value(name) : undefined));
 }
 
-/** The job does nothing again that happened before it came. */
+/** The job does nothing again that happened before it came. To the application no row has changed, so its triggers are not asked. */
 async function beginColumns(tx: Transaction, table: Table, found: Found, added: string[], dbZone: string) {
   const began = added.flatMap((column) => {
     const sql = beginOf(table, found, column, dbZone);
     return sql ? [{ set: `${quoteName(storedName(table, column))} = ${sql}`, has: `(${sql}) is not null` }] : [];
   });
   if (began.length === 0) return;
+  const place = placeOf(found);
   const [set, has] = [began.map((each) => each.set).join(', '), began.map((each) => each.has).join(' or ')];
-  await tx.query(`with ${OPENED} update ${placeOf(found)} as t set ${set} where ${IS_OPENED} and (${has})`, {
-    ...{ dbZone, now: NOW },
+  const triggers = await tx.query<{ off: string; on: string }>(
+    `select format('disable trigger %I', tgname) as off, format('enable %s trigger %I', case tgenabled when 'A' then 'always' end, tgname) as on
+     from pg_trigger where tgrelid = :oid::oid and not tgisinternal and tgenabled in ('O', 'A')`,
+    { oid: found.oid },
+  );
+  for (const { off } of triggers) await tx.query(`alter table ${place} ${off}`);
+  await tx.query(`with ${OPENED} update ${place} as t set ${set} where ${IS_OPENED} and (${has})`, {
+    dbZone,
+    now: NOW,
   });
+  for (const { on } of triggers) await tx.query(`alter table ${place} ${on}`);
 }
 
 export async function comment(tx: Transaction, place: string, column: string, text: string | undefined): Promise<void> {

@@ -1,9 +1,10 @@
-import { readdirSync, readFileSync } from 'node:fs';
+import { readdirSync } from 'node:fs';
 import { join } from 'node:path';
 import type { Settings } from '../base/config.ts';
 import { configurationError, EXIT, OperatorError } from '../base/errors.ts';
 import { ROOT } from '../base/version.ts';
 import type { Database, Transaction } from '../db/client.ts';
+import { PIN } from '../db/search-path.ts';
 import { ROW_HELD, sqlState } from '../db/states.ts';
 import { adopt, type Obstacle } from '../job/adopt.ts';
 import type { Job } from '../job/define.ts';
@@ -13,6 +14,8 @@ import { misfits, readCatalog, tableNames, tablesOf } from '../job/tables.ts';
 import { readElsewhere, refuseElsewhere } from './adopted.ts';
 import { withoutUsed } from './own-jobs.ts';
 import { FORMER_EDITION, LEVEL_FOUND } from './runs.ts';
+
+type Client = Awaited<ReturnType<Database['client']>>;
 
 const FOLDER = join(ROOT, 'migrations');
 
@@ -73,7 +76,6 @@ export function explainSchemaError(error: unknown): unknown {
 export interface MigrationState {
   id: number;
   name: string;
-  file: string;
   applied: boolean;
   /** An earlier edition has applied another one of that number. */
   former: boolean;
@@ -88,7 +90,7 @@ export async function migrationStates(db: Pick<Transaction, 'query'>): Promise<M
     : [];
   const applied = new Map(rows.map((row) => [row.id, row.name]));
   return readdirSync(FOLDER)
-    .map((file) => ({ id: Number.parseInt(file, 10), name: file.replace(/^\d+_|\.sql$/g, ''), file }))
+    .map((file) => ({ id: Number.parseInt(file, 10), name: file.replace(/^\d+_|\.sql$/g, '') }))
     .filter(({ id }) => id > 0)
     .sort((a, b) => a.id - b.id)
     .map((migration) => {
@@ -160,21 +162,19 @@ async function applyMigrations(db: Database): Promise<Step[]> {
         );
         await refuseForeign(tx);
         await tx.query('create schema if not exists scheduler');
+        // The library looks for a table called migrations in every schema, and a Laravel application has one.
         await tx.query(`create table if not exists scheduler.migrations (
-          id integer primary key, name text unique not null, applied_at timestamptz not null default now())`);
+          id integer primary key, name varchar(100) unique not null, hash varchar(40) not null,
+          executed_at timestamp default current_timestamp)`);
         // A role with no right to write there cannot take this lock.
         await tx.query('lock table scheduler.migrations in share row exclusive mode');
         const states = await migrationStates(tx);
         if (states.some(({ former }) => former)) throw configurationError(FORMER);
         const missing = states.filter(({ applied }) => !applied);
-        for (const { id, name, file } of missing) {
-          // A colon in it is no parameter.
-          await (await db.client()).query(readFileSync(join(FOLDER, file), 'utf8'));
-          await tx.query('insert into scheduler.migrations (id, name) values (:id::integer, :name::text)', {
-            id,
-            name,
-          });
-        }
+        await tx.query(`select set_config('search_path', 'scheduler', true)`);
+        const { migrate: apply } = await import('postgres-migrations');
+        await apply({ client: inOneTransaction(await db.client()) }, FOLDER);
+        await tx.query(PIN);
         return missing.map(({ id, name }): Step => ({ does: 'apply', what: 'migration', name: `${id}_${name}` }));
       },
       { unbounded: true },
@@ -185,6 +185,20 @@ async function applyMigrations(db: Database): Promise<Step[]> {
   } catch (error) {
     throw explainMigrationError(error);
   }
+}
+
+/** The library locks, begins and commits by itself. Here all of it is one transaction, which a dry run undoes. */
+function inOneTransaction(client: Client): Client {
+  const parts: [RegExp, string][] = [
+    [/^SELECT pg_try_advisory_lock/, 'select true as pg_try_advisory_lock'],
+    [/^SELECT pg_advisory_unlock/, 'select'],
+    [/^START TRANSACTION$/, 'savepoint migration'],
+    [/^COMMIT$/, 'release savepoint migration'],
+    [/^ROLLBACK$/, 'rollback to savepoint migration'],
+  ];
+  const part = (text: string) => parts.find(([of]) => of.test(text))?.[1] ?? text;
+  const query = (sql: string | object) => client.query(typeof sql === 'string' ? part(sql) : (sql as { text: string }));
+  return { query } as Client;
 }
 
 /** The owner of the schema, or of something in it, decides what runs there. So the role that migrates must own all of it. */

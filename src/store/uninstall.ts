@@ -53,8 +53,6 @@ const USERS = `
     )
   order by 1`;
 
-const users = (tx: Transaction) => tx.query<{ what: string; index: string | null }>(USERS);
-
 /**
  * Takes away the indexes that were added and the schema "scheduler"; with `dropColumns` the columns and tables, too. All of it,
  * or nothing. `left` counts the columns and tables that stay as nobody has asked for them to go.
@@ -66,19 +64,20 @@ export async function uninstall(db: Database, dropColumns: boolean, report: Repo
         `select set_config('lock_timeout', '10s', true), set_config('client_min_messages', 'warning', true)`,
       );
       await refuseForeign(tx);
-      await refuseUsers(tx);
+      const calling = await callingIndexes(tx);
       const all = await tx.query<Added>(ALL_ADDED, { made: MADE, added: ADDED, applied: ADDED_BY_APPLY });
-      const going = all.filter(({ what }) => dropColumns || what === 'index');
+      const asked = all.filter(({ what }) => dropColumns || what === 'index');
+      const going = asked.filter(({ may, name }) => may || !calling.includes(name));
       const steps: Step[] = [];
       for (const each of going) steps.push({ what: each.what, name: each.name, ...(await drop(tx, each)) });
       // They call our functions, so they cannot stay, whoever has built them.
-      for (const { index } of await users(tx)) steps.push({ does: 'drop', what: 'index', name: index! });
+      for (const name of await callingIndexes(tx)) steps.push({ does: 'drop', what: 'index', name });
       const [schema] = await tx.query(`select from pg_namespace where nspname = 'scheduler'`);
       if (schema) {
         await tx.query('drop schema scheduler cascade');
         steps.push({ does: 'drop', what: 'schema', name: 'scheduler' });
       }
-      return { steps, left: all.length - going.length };
+      return { steps, left: all.length - asked.length };
     },
     { unbounded: true },
   );
@@ -86,12 +85,11 @@ export async function uninstall(db: Database, dropColumns: boolean, report: Repo
   return { left };
 }
 
-/** What the application has made of our schema would go without a word. */
-async function refuseUsers(tx: Transaction): Promise<void> {
-  const others = (await users(tx))
-    .filter(({ index }) => index === null)
-    .map(({ what }) => what.replace('rule _RETURN on ', ''));
-  if (others.length === 0) return;
+/** The indexes that go with the schema. Whatever else uses it would go without a word. */
+async function callingIndexes(tx: Transaction): Promise<string[]> {
+  const users = await tx.query<{ what: string; index: string | null }>(USERS);
+  const others = users.flatMap(({ what, index }) => (index ? [] : [what.replace('rule _RETURN on ', '')]));
+  if (others.length === 0) return users.map(({ index }) => index!);
   throw configurationError(
     `Nothing is uninstalled: something uses what is in the schema "scheduler" (${others.slice(0, 5).join('; ')}). Drop or change that first.`,
   );

@@ -276,6 +276,7 @@ test('tables in a schema beyond the search path are pointed at', async () => {
   await db.query('create schema shop; alter table vouchers set schema shop');
   const { remedy } = (await doctor(db)).of('vouchers');
   assert.match(remedy![0]!, /There is a table vouchers in schema shop: add "\?schema=shop"/);
+  assert.equal(remedy!.at(-1), 'scheduler migrate --create vouchers');
 });
 
 test('a statement that does not fit the tables is found before anything is due', async () => {
@@ -345,7 +346,7 @@ test('a standby is found', async () => {
     chmodSync(home, 0o711); // the servers' user passes through
     const primary = await startServer({ dir: join(home, 'p'), ...POSTGRES });
     const env = { DATABASE_URL: primary.url };
-    assert.equal((await cli(['migrate'], { env })).code, 0);
+    assert.equal((await cli(['migrate', '--create', 'all'], { env })).code, 0);
     assert.equal((await cli(['tick'], { env })).code, 0);
     await stopServer(join(home, 'p'));
     cpSync(join(home, 'p', 'data'), join(home, 's', 'data'), { recursive: true });
@@ -481,7 +482,7 @@ test('a half-full notification queue is found, and who keeps it', async (t) => {
     // Pages of 8 kB.
     const server = await startServer({ dir, ...POSTGRES, settings: { max_notify_queue_pages: '64' } });
     const env = { DATABASE_URL: server.url };
-    assert.equal((await cli(['migrate'], { env })).code, 0);
+    assert.equal((await cli(['migrate', '--create', 'all'], { env })).code, 0);
     assert.equal((await cli(['tick'], { env })).code, 0);
     const [listener, notifier] = [new pg.Client(server.url), new pg.Client(server.url)];
     try {

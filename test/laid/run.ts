@@ -2,14 +2,17 @@
 // Those that look at plans and indexes by name, or at how migrating adopts a table, are about the usual names.
 import { spawnSync } from 'node:child_process';
 import { readdirSync } from 'node:fs';
-import { join } from 'node:path';
+import { basename, join } from 'node:path';
 
 const JOBS = join(import.meta.dirname, '../jobs');
 const OF_USUAL_NAMES = /(?:slow|adoption|plans|private)\.test\.ts$/;
 
+/** The names of some tests; none: all. */
+const wanted = process.argv.slice(2);
 const files = readdirSync(JOBS, { withFileTypes: true, recursive: true })
   .map((entry) => join(entry.parentPath, entry.name))
-  .filter((file) => file.endsWith('.test.ts') && !OF_USUAL_NAMES.test(file));
+  .filter((file) => file.endsWith('.test.ts') && !OF_USUAL_NAMES.test(file))
+  .filter((file) => wanted.length === 0 || wanted.some((name) => basename(file) === `${name}.test.ts`));
 const reporter = `--test-reporter=${join(import.meta.dirname, 'reporter.mjs')}`;
 const { status } = spawnSync(
   process.execPath,

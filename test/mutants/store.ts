@@ -91,8 +91,9 @@ export const STORE: Mutant[] = [
   ]),
   ...inFile('src/store/uninstall.ts', 'store/uninstall#on a database where nothing is', [
     ["dropColumns || what === 'index'", 'true'],
+    ['may || !calling.includes(name)', 'true', 'store/uninstall#another owner since'],
     ['if (full) answer =', 'if (!full) answer ='],
-    ['await refuseUsers(tx);', '', 'store/uninstall#under another name'],
+    ['if (others.length === 0) return', 'return', 'store/uninstall#under another name'],
     ['sqlState(error) !== STILL_USED', 'true', 'store/uninstall#under another name'],
     ['or strpos(d.description, :applied::text) > 0', '', 'store/uninstall#leaves an application as it was'],
   ]),

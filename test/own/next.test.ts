@@ -6,7 +6,8 @@ import { applied } from '../support/own.ts';
 
 /** What "next" says of jobs of your own. */
 
-const DAY = 86_400_000;
+const HOUR = 3_600_000;
+const DAY = 24 * HOUR;
 
 const YAML = `
 jobs:
@@ -38,7 +39,7 @@ test('next heeds how often a job looks, and that a row which has failed waits', 
   // Those that are due on the third day after today wait for the midnight after it.
   const [overdue, ...coming] = await listed('daily', 4.5 * DAY);
   assert.deepEqual(overdue!.slice(0, 4), ['go', '1', 1, true]);
-  const days = (hours: number) => Math.ceil((Date.now() + hours * 3_600_000) / DAY) - Math.ceil(Date.now() / DAY);
+  const days = (hours: number) => Math.ceil((Date.now() + hours * HOUR) / DAY) - Math.ceil(Date.now() / DAY);
   const expected = (some: [string, number][]) => {
     const minutes = [...new Set(some.map(([, hours]) => days(hours)))];
     return minutes.map((day) => {
@@ -52,6 +53,10 @@ test('next heeds how often a job looks, and that a row which has failed waits', 
     ['4', 80],
   ];
   assert.deepEqual(coming, expected(ahead));
+  // One that comes due in the time asked for may have its turn after it.
+  const [, ...near] = await listed('daily', 31.5 * HOUR);
+  const turn = (hours: number) => Math.ceil((Date.now() + hours * HOUR) / DAY) * DAY;
+  assert.deepEqual(near, expected(ahead.filter(([, hours]) => turn(hours) - Date.now() <= 31.5 * HOUR)));
   // It has done this day: what comes due meanwhile waits for the next one.
   await db.query(`update items set at = now() + interval '1 day' where id = 1`);
   await db.tick(undefined, { only: ['daily'] });

@@ -20,7 +20,7 @@ const CATALOG = `
   select concat_ws(' ', 'constraint', conrelid::regclass, conname, pg_get_constraintdef(c.oid), ${COMMENT('c.oid', 'pg_constraint')})
   from pg_constraint c join pg_namespace n on n.oid = connamespace where ${OF_USERS}
   union all
-  select concat_ws(' ', 'trigger', pg_get_triggerdef(oid)) from pg_trigger where not tgisinternal
+  select concat_ws(' ', 'trigger', pg_get_triggerdef(oid), tgenabled) from pg_trigger where not tgisinternal
   union all
   select concat_ws(' ', 'function', n.nspname, proname, proacl, md5(prosrc)) from pg_proc join pg_namespace n on n.oid = pronamespace where ${OF_USERS}
   union all

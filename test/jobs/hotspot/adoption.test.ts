@@ -30,7 +30,7 @@ test("where somebody has loaded a part of FreeRADIUS's schema, nothing is added 
   const reasons = Object.fromEntries(skipped.map(({ job, why }) => [job, why]));
   assert.match(reasons.payments!, /^not installed: .*radcheck\.op, radreply/);
   assert.match(reasons.accounting!, /^not installed: radacct/);
-  assert.match(reasons.disconnects!, /^not installed: radacct, nas/);
+  assert.match(reasons.disconnects!, /^not installed: session_disconnections, radacct, nas/);
 });
 
 test('payments that were completed before this program came count as provisioned, and others do not', async () => {

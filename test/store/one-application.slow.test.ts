@@ -14,7 +14,7 @@ const SALE = `insert into b.packages (name, enable_schedule, scheduled_activatio
 test('a second schema of one database is refused by every command that works on rows, and nothing in it is touched', async () => {
   await using db = await database({ empty: true });
   await db.query('create schema a; create schema b');
-  assert.equal((await db.cli(['migrate'], inSchema(db, 'a'))).code, 0);
+  assert.equal((await db.cli(['migrate', '--create', 'all'], inSchema(db, 'a'))).code, 0);
   const refused = async (...args: string[]) => {
     const { code, out, err } = await db.cli(args, inSchema(db, 'b'));
     assert.equal(code, 78, `${args.join(' ')}: ${out}${err}`);
