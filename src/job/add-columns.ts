@@ -21,7 +21,7 @@ import {
 export const NOW = 'now';
 
 /** The type of a column: that of the column it is like, or of the instants that the table has already. */
-export function typeOf(job: Job, { name, columns }: Table, column: string, catalog: Catalog): string {
+export function typeOf(job: Job, { name, columns, ours }: Table, column: string, catalog: Catalog): string {
   const { kind, type, like } = columns[column]!;
   if (like) {
     const other = tablesOf(job).find((each) => each.name === like.table);
@@ -31,8 +31,9 @@ export function typeOf(job: Job, { name, columns }: Table, column: string, catal
   if (kind !== 'instant') return type;
   const instants = Object.entries(columns).filter(([, each]) => each.kind === 'instant' && each.reads === undefined);
   const found = instants.map(([each, { is = each }]) => catalog[name]?.columns[is]);
-  // With seconds alone, what is due now would be due after the next full second: for a tick in progress, in a minute.
-  return found.find((each) => each?.startsWith('timestamp'))?.replace(/\(\d\)/, '') ?? type;
+  const there = found.find((each) => each?.startsWith('timestamp')) ?? type;
+  // With seconds alone, what a queue of ours has due now is due after the next full second: a tick later.
+  return ours ? there.replace(/\(\d\)/, '') : there;
 }
 
 export function definition(job: Job, table: Table, name: string, catalog: Catalog, isNew: boolean): string {

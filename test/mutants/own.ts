@@ -26,4 +26,14 @@ export const OWN: Mutant[] = [
     ['if (!isAtEnd) skip();', 'skip();'],
     ['offset === undefined ? pair.offset : pair.from', 'pair.from'],
   ]),
+  ...inFile('src/own/build-use.ts', 'own/switching#lose money', [
+    ['(table.ours || !table.recognisedBy.includes(name))', 'true'],
+    ['written.has(column) && ', 'false && '],
+  ]),
+  ...inFile('src/own/use.ts', 'own/switching#SQL of a plan', [["${began ? fill : ''}", '']]),
+  ...inFile('src/job/writing.ts', 'own/switching#in Laravel', [['(changed[name] ?? ', '(undefined ?? ']]),
+  ...inFile('src/job/add-columns.ts', 'own/switching#in Laravel', [
+    ['return ours ? there.replace', 'return false ? there.replace'],
+  ]),
+  ...inFile('src/jobs/hotspot/payments.ts', 'own/switching#in Laravel', [["? 'phone_number::text'", "? 'null::text'"]]),
 ];

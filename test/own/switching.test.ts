@@ -72,6 +72,12 @@ test('a hotspot in Laravel: sales, vouchers, and access from the payment to the 
     'Holiday | draft | false',
     'Old | inactive | false',
   ]);
+  // A queue that waited for a full second would be a tick late.
+  const [due] = await lines(
+    db,
+    `select format_type(atttypid, atttypmod) from pg_attribute where attname = 'next_attempt_at' and attrelid = 'disconnections'::regclass`,
+  );
+  assert.equal(due, 'timestamp without time zone');
   assert.deepEqual(await lines(db, 'select status from vouchers order by id'), ['expired', 'used', 'unused']);
   // Who paid before the program came gets nothing more, and whose hour is over is logged out.
   assert.deepEqual(await lines(db, 'select phone, subscribed, status from customers'), [
