@@ -3,7 +3,7 @@ import { inFile, type Mutant } from './mutant.ts';
 export const GATEWAYS: Mutant[] = [
   ...inFile('src/jobs/hotspot/attempts.ts', 'jobs/hotspot/credentials#a passing refusal', [
     ['export const ATTEMPTS = 3;', 'export const ATTEMPTS = 4;'],
-    ['then ${row}.${attempts} = read.attempt end', 'then true end', 'jobs/hotspot/late-actors#the answer to an SMS'],
+    ['then ${it[attempts]} = read.attempt end', 'then true end', 'jobs/hotspot/late-actors#the answer to an SMS'],
     ["for (const item of left) reply(item, { kind: 'left' });", '', 'jobs/hotspot/credentials#a gateway that is down'],
   ]),
   ...inFile('src/jobs/hotspot/credentials.ts', 'jobs/hotspot/credentials#whose access is over', [

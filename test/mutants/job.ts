@@ -8,7 +8,7 @@ export const JOB: Mutant[] = [
     ['table.ours ? MADE_FOR_ITSELF : MADE)', 'MADE)', 'store/uninstall#leaves an application as it was'],
   ]),
   ...inFile('src/job/compile.ts', 'jobs/text-sessions/adoption#a Prisma database', [
-    ["found.columns[job.table.key ?? 'id']!", "'bigint'"],
+    ['found.columns[storedKey(job.table)]!', "'bigint'"],
   ]),
   ...inFile('src/job/define.ts', 'engine/same-ids#a rule that succeeds', [
     ['f.job = ${job} and f.rule = ${rule} and', 'f.job = ${job} and'],
@@ -32,12 +32,29 @@ export const JOB: Mutant[] = [
   ...inFile('src/job/tables.ts', 'jobs/text-sessions/adoption#an id of the type', [
     ['table.recognisedBy.every((name)', 'table.recognisedBy.some((name)', 'job/adopt#is left alone'],
     ['format_type(a.atttypid, a.atttypmod)', 'format_type(a.atttypid, null)'],
-    ["note(['select', right])", 'note([right])', 'job/rights#is what'],
   ]),
   ...harmless('src/job/tables.ts', [
     ['a.attnum > 0 and not a.attisdropped', 'a.attnum > 0', 'a column that was dropped has no name that anybody uses'],
   ]),
-  ...harmless('src/job/tables.ts', [
+  ...inFile('src/job/writing.ts', 'own/uses#rows that a job inserts', [
+    ["note('select', 'update');", "note('update');", 'job/rights#is what'],
+    ['const other = TEXT.test(found.columns[stored]!)', 'const other = false', 'own/switching#Laravel'],
+    [
+      '`(${substitute(sql, (name, isQuoted) => (isQuoted ? `it.',
+      '`(${substitute(sql, (name, isQuoted) => (isQuoted ? `',
+    ],
+  ]),
+  ...inFile('src/job/lay.ts', 'own/uses#works on a table of other names', [
+    ['table: over(builtIn.table),', 'table: builtIn.table,'],
+    ['...{ name, summary, everyMinutes },', '', 'own/uses#used twice'],
+  ]),
+  ...inFile('src/job/tables.ts', 'own/uses#works on a table of other names', [
+    ["const where = table.where === undefined ? ''", "const where = true ? ''"],
+  ]),
+  ...inFile('src/job/refusing.ts', 'job/refusing#what a new row would lack', [
+    ['filter((column) => !notNull[column] && !given.has(column))', 'filter((column) => !given.has(column) && false)'],
+  ]),
+  ...harmless('src/job/writing.ts', [
     [
       'Number(length) >= UUID_LENGTH',
       'Number(length) > UUID_LENGTH',

@@ -8,9 +8,9 @@ export const JOBS: Mutant[] = [
       'group by key having sum(needed) >= 0',
       'jobs/subscriptions#whose row the application holds is left',
     ],
-    ['where c."userId" = todo."userId" and c.status = \'ACTIVE\'', "where c.id = todo.id and c.status = 'ACTIVE'"],
+    ['`${it.userId} = todo."userId" and', '`${it.id} = todo.id and'],
     ['then 1000000 else 1 end', 'then 1 else 1000000 end', 'jobs/subscriptions#a chain resolves'],
-    ["and not ${waits(\"'subscriptions'\", \"'activate'\", 'n.id')}", '', 'jobs/subscriptions#a quarantined successor'],
+    ["and not ${waits(quoteText(job), \"'activate'\", 'n.id')}", '', 'jobs/subscriptions#a quarantined successor'],
     ["setting('ENABLE_SUBSCRIPTION_SCHEDULER', true)", "setting('ENABLE_SUBSCRIPTION_SCHEDULER', false)"],
   ]),
   ...inFile('src/jobs/special-packages.ts', 'jobs/special-packages-by-value#until the last day is edited', [
