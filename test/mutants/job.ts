@@ -39,10 +39,6 @@ export const JOB: Mutant[] = [
   ...inFile('src/job/writing.ts', 'own/uses#rows that a job inserts', [
     ["note('select', 'update');", "note('update');", 'job/rights#is what'],
     ['const other = TEXT.test(found.columns[stored]!)', 'const other = false', 'own/switching#Laravel'],
-    [
-      '`(${substitute(sql, (name, isQuoted) => (isQuoted ? `it.',
-      '`(${substitute(sql, (name, isQuoted) => (isQuoted ? `',
-    ],
   ]),
   ...inFile('src/job/lay.ts', 'own/uses#works on a table of other names', [
     ['table: over(builtIn.table),', 'table: builtIn.table,'],
@@ -51,7 +47,7 @@ export const JOB: Mutant[] = [
   ...inFile('src/job/tables.ts', 'own/uses#works on a table of other names', [
     ["const where = table.where === undefined ? ''", "const where = true ? ''"],
   ]),
-  ...inFile('src/job/refusing.ts', 'job/refusing#what a new row would lack', [
+  ...inFile('src/job/refusing.ts', 'job/refusing#which column a new row would lack', [
     ['filter((column) => !notNull[column] && !given.has(column))', 'filter((column) => !given.has(column) && false)'],
   ]),
   ...harmless('src/job/writing.ts', [
