@@ -79,7 +79,7 @@ test('a hotspot in Laravel: sales, vouchers, and access from the payment to the 
   );
   assert.equal(due, 'timestamp without time zone');
   assert.deepEqual(await lines(db, 'select status from vouchers order by id'), ['expired', 'used', 'unused']);
-  // Who paid before the program came gets nothing more, and whose hour is over is logged out.
+  // A payment from before gives nothing more. The customer whose hour is over is logged out.
   assert.deepEqual(await lines(db, 'select phone, subscribed, status from customers'), [
     '254700000001 | false | expired',
   ]);
