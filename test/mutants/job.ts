@@ -37,7 +37,7 @@ export const JOB: Mutant[] = [
     ['a.attnum > 0 and not a.attisdropped', 'a.attnum > 0', 'a column that was dropped has no name that anybody uses'],
   ]),
   ...inFile('src/job/writing.ts', 'own/uses#rows that a job inserts', [
-    ["note('select', 'update');", "note('update');", 'job/rights#is what'],
+    ["note('select', 'insert');", "note('insert');", 'job/rights#is what'],
     ['const other = TEXT.test(found.columns[stored]!)', 'const other = false', 'own/switching#Laravel'],
   ]),
   ...inFile('src/job/lay.ts', 'own/uses#works on a table of other names', [
