@@ -35,5 +35,8 @@ export const OWN: Mutant[] = [
   ...inFile('src/job/add-columns.ts', 'own/switching#in Laravel', [
     ['return ours ? there.replace', 'return false ? there.replace'],
   ]),
-  ...inFile('src/jobs/hotspot/payments.ts', 'own/switching#in Laravel', [["? 'phone_number::text'", "? 'null::text'"]]),
+  ...inFile('src/jobs/hotspot/payments.ts', 'own/switching#in Laravel', [
+    ["? 'phone_number::text'", "? 'null::text'"],
+    ['isNumber(t) || ', ''],
+  ]),
 ];

@@ -94,6 +94,7 @@ test('a hotspot in Laravel: sales, vouchers, and access from the payment to the 
 
   // Two pay: a new customer for 5 GB, and one who was deleted for a package without limit.
   await db.query(`update customers set deleted_at = now();
+    insert into radcheck (username, attribute, op, value) values ('254700000002', 'Cleartext-Password', ':=', 'of a row that is gone');
     insert into payments (package_id, phone, amount, reference, status, created_at, updated_at)
     select package, phone, 1000, phone, 'completed', at, at
     from (values (2, '254700000002'), (3, '254700000001')) as sold (package, phone) cross join (select date_trunc('second', now() at time zone 'Africa/Nairobi') as at)`);

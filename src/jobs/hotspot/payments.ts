@@ -70,16 +70,22 @@ const OUR_CHECKS = `'Expiration', 'Simultaneous-Use'`;
 const OUR_REPLIES = `'Session-Timeout', 'Idle-Timeout', 'Acct-Interim-Interval', 'Mikrotik-Rate-Limit', 'Mikrotik-Total-Limit',
   'Mikrotik-Total-Limit-Gigawords'`;
 
+/** An application may have one column for the name and the number: its customers log in with the number. */
+const isNumber = ({ hotspot_users }: Tables) => hotspot_users.name('username') === hotspot_users.name('phone_number');
+const nameOf = (t: Tables) =>
+  `coalesce(known_as, ${isNumber(t) ? 'phone_number::text' : '(select names from free_names) ->> (place - 1)'})`;
+
 /**
  * Rows are looked up name by name: a join would read the whole of a table that PostgreSQL takes for small. The delete itself asks
  * which rows are ours: an operator may have changed one a moment ago.
  */
-const deleteOld = (table: TableName, ours: (attribute: string) => string, replaced = 'true') =>
+const deleteOld = (t: Tables, table: TableName, ours: (attribute: string) => string, replaced = 'true') =>
   table.delete((it: Row) => ({
     where: `(${ours(it.attribute)}) and ${it.id} = any (array(
         select old.id from granted g
         cross join lateral (select a.id from ${table} a where a.username = g.radius_name and (${replaced}) offset 0) as old
-        where g.user_id is not null
+        -- A name that is made anew has none; a number may have had rows before.
+        where ${isNumber(t) || 'g.user_id is not null'}
       ))`,
   }));
 
@@ -116,12 +122,6 @@ const buy = (t: Tables) => `
       ) as runs
     )`;
 
-/** The name of a new user. An application may have one column for it and the number: its customers log in with the number. */
-const newName = ({ hotspot_users }: Tables) =>
-  hotspot_users.name('username') === hotspot_users.name('phone_number')
-    ? 'phone_number::text'
-    : `(select names from free_names) ->> (place - 1)`;
-
 /** From `bought` to `granted`: what the user has from now on. */
 const grant = (t: Tables) => `
     free_names as materialized (
@@ -132,7 +132,7 @@ const grant = (t: Tables) => `
     ),
     granted as materialized (
       select bought.*, scheduler.mask_phone(phone_number::text) as masked,
-        coalesce(known_as, ${newName(t)}) as username, scheduler.radius_name(coalesce(known_as, ${newName(t)})) as radius_name,
+        ${nameOf(t)} as username, scheduler.radius_name(${nameOf(t)}) as radius_name,
         case when old_passwords is null then :passwords::jsonb ->> (place - 1) end as new_password,
         coalesce(array_to_string(old_passwords[1:1], ''), (:passwords::jsonb ->> (place - 1))) as password,
         case when runs then old_start else :now::timestamptz end as starts_at,
@@ -187,11 +187,12 @@ const ATTRIBUTE = { username: 'g.radius_name', attribute: 'each.attribute', op: 
 
 const writeRadius = (t: Tables) => `
     old_checks as (${deleteOld(
+      t,
       t.radcheck,
       (attribute) => `${attribute} in (${OUR_CHECKS}) or ${attribute} like '%-Password'`,
       "g.new_password is not null or a.attribute not like '%-Password'",
     )}),
-    old_replies as (${deleteOld(t.radreply, (attribute) => `${attribute} in (${OUR_REPLIES})`)}),
+    old_replies as (${deleteOld(t, t.radreply, (attribute) => `${attribute} in (${OUR_REPLIES})`)}),
     checks as (${t.radcheck.insert(() => ({
       values: ATTRIBUTE,
       from: `from granted g
