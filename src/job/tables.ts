@@ -82,9 +82,9 @@ export const familyOf = (type: string) => FAMILIES.findIndex((each) => each.test
 
 /** Columns whose type is of another family than the job's. A type of the application's own may do. */
 export const misfits = ({ columns }: Table, found: Found): { column: string; type: string; wanted: string }[] =>
-  Object.entries(columns).flatMap(([column, { kind, type: wanted, like }]) => {
+  Object.entries(columns).flatMap(([column, { kind, type: wanted, like, isId }]) => {
     const type = found.columns[column];
-    if (!type || kind === 'key' || like || familyOf(type) === -1 || familyOf(wanted) === -1) return [];
+    if (!type || kind === 'key' || like || isId || familyOf(type) === -1 || familyOf(wanted) === -1) return [];
     const fits = familyOf(type) === familyOf(wanted) || (kind === 'day' && type.startsWith('timestamp'));
     return fits ? [] : [{ column, type, wanted }];
   });

@@ -1,4 +1,4 @@
-import { CREATED, flag, instant, key, starting, text, words } from '../job/columns.ts';
+import { CREATED, flag, idOf, instant, key, starting, text, words } from '../job/columns.ts';
 import {
   defineJob,
   failure,
@@ -18,8 +18,8 @@ const TABLE: Table = {
   recognisedBy: ['scheduledStartDate', 'previousSubscriptionId'],
   columns: {
     id: key('text'),
-    userId: text({ notNull: true }),
-    packageId: text(),
+    userId: idOf(text({ notNull: true })),
+    packageId: idOf(text()),
     // No default for a status that was never there: it would start every old row.
     status: words(['SCHEDULED', 'ACTIVE', 'EXPIRED'], {
       ...{ notNull: true, default: "'SCHEDULED'", writes: ['ACTIVE', 'EXPIRED'] },
@@ -29,7 +29,7 @@ const TABLE: Table = {
     endDate: instant(),
     scheduledStartDate: instant(),
     // No foreign key: a previous subscription that is gone must not keep its successor from starting.
-    previousSubscriptionId: text(),
+    previousSubscriptionId: idOf(text()),
     createdAt: CREATED,
     updatedAt: CREATED,
   },

@@ -84,7 +84,8 @@ async function layColumn(
 ) {
   const column = table.columns[name]!;
   const wanted = column.kind === 'instant' ? 'timestamptz' : column.kind === 'day' ? 'date' : column.type;
-  if (sql === null) return { absent: column.like ? (seen.columns.id ?? wanted) : wanted.split(' ')[0]! };
+  const isAny = column.like !== undefined || column.isId === true || column.kind === 'key';
+  if (sql === null) return { absent: isAny ? (seen.columns.id ?? wanted) : wanted.split(' ')[0]! };
   const is = /^(true|false)$/i.test(sql) ? undefined : columnOf(sql);
   if (is !== undefined && !(is in seen.columns)) return void building.fault(path, noColumn(is, seen.columns));
   if (is !== undefined && !(column.kind === 'instant' && seen.columns[is] === 'date')) return { is };
@@ -94,7 +95,7 @@ async function layColumn(
   if (reading.type === 'date' && column.kind === 'instant')
     return { reads: `scheduler.instant(scheduler.opening(${reading.sql}, null), :zone::text)` };
   const isTime = /^timestamp/.test(reading.type);
-  if (!fits(reading.type, wanted) && !(isTime && column.kind === 'day') && !column.like && column.kind !== 'key')
+  if (!fits(reading.type, wanted) && !(isTime && column.kind === 'day') && !isAny)
     return void building.fault(path, `"${name}" is of type ${wanted} for the job, and this is of type ${reading.type}`);
   const inZone = `(${reading.sql}) at time zone ${quoteText(building.dbZone)}`;
   if (isTime && column.kind === 'day')
@@ -176,7 +177,7 @@ function checkColumns(
   const dues = table === job.table ? Object.values(job.rules).map(({ due }) => due) : [];
   const awaited = namesIn(dues.join(' , '), Object.keys(table.columns));
   for (const name of columnsNeeded(table)) {
-    const { reads, absent, type, kind, like, notNull } = table.columns[name]!;
+    const { reads, absent, type, kind, like, isId, notNull } = table.columns[name]!;
     const here = [...path, 'columns', ...(name in said.columns ? [name] : [])];
     const stored = storedName(table, name);
     const is = seen.columns[stored];
@@ -202,6 +203,7 @@ function checkColumns(
       is !== undefined &&
       kind !== 'key' &&
       !like &&
+      !isId &&
       !fits(is, type) &&
       !(kind === 'day' && /^timestamp/.test(is))
     )
@@ -217,7 +219,7 @@ function checkReferences(job: Job, table: Table, { path, said, seen }: Place, af
   for (const name of columnsNeeded(table)) {
     const { like, reads, absent } = table.columns[name]!;
     const other = like && tablesOf(job).find((each) => each.name === like.table);
-    const is = seen.columns[storedName(table, name)];
+    const is = after[table.name]!.columns[storedName(table, name)];
     if (!other || is === undefined || (reads ?? absent) !== undefined) continue;
     const there = after[other.name]!;
     const wanted = there.columns[storedName(other, like.column)]!;

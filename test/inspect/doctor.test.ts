@@ -173,7 +173,10 @@ test('a missing schema and an old one are told apart; both are for "scheduler mi
   assert.equal(old.of('schema').message, `the schema is at level ${LEVEL - 1}, and this version needs ${LEVEL}`);
   assert.equal(old.code, 1);
 
-  await db.query(`insert into scheduler.migrations (id, name) values ($1, 'scheduler'), ($2, 'y')`, [LEVEL, LEVEL + 1]);
+  await db.query(`insert into scheduler.migrations (id, name, hash) values ($1, 'scheduler', 'x'), ($2, 'y', 'y')`, [
+    LEVEL,
+    LEVEL + 1,
+  ]);
   assert.equal((await doctor(db)).of('schema').outcome, 'warning');
 });
 

@@ -1,6 +1,8 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import { loadJobs } from '../../src/jobs/index.ts';
 import { database } from '../support/harness.ts';
+import { layEverything } from '../support/laid.ts';
 import { allExplained } from '../support/looking.ts';
 
 /** Ids of every type that applications have: each job does its rows, and whatever names a row finds it again. */
@@ -89,6 +91,7 @@ for (const [type, id, before] of TYPES) {
     await using db = await database({ empty: true });
     await db.query(`${before ?? ''}; ${TABLES(type)}`);
     await db.migrate();
+    if (process.env.TEST_LAID) await layEverything(db.url, await loadJobs());
     await db.query(rows(id));
     // One row a batch: each batch goes on from the id of the last one.
     const { jobs } = await db.tick(NOW, { only: [...JOBS, 'session-endings'], batchSize: 1 });

@@ -17,10 +17,12 @@ const named = (column: string) => `a ${column}`;
 const q = (name: string) => `"${name.replaceAll('"', '""')}"`;
 
 export async function layEverything(url: string, jobs: Job[]): Promise<void> {
+  let yaml: string;
   const client = new pg.Client({ connectionString: url });
   await client.connect();
   try {
     await client.query(`create schema ${q(SCHEMA)}`);
+    const present = new Set<string>();
     for (const table of tableNames(jobs)) {
       const { rows } = await client.query<{ name: string }>(
         `select attname as name from pg_attribute where attrelid = $1::regclass and attnum > 0 and not attisdropped order by attnum`,
@@ -30,16 +32,18 @@ export async function layEverything(url: string, jobs: Job[]): Promise<void> {
       await client.query(`alter table ${q(placed(table))} set schema ${q(SCHEMA)}`);
       const place = `${q(SCHEMA)}.${q(placed(table))}`;
       for (const { name } of rows) await client.query(`alter table ${place} rename ${q(name)} to ${q(named(name))}`);
+      for (const { name } of rows) present.add(`${table}.${name}`);
       const columns = rows.map(({ name }) => `${q(named(name))} as ${q(name)}`);
       await client.query(`create view ${table} as select ${columns.join(', ')} from ${place}`);
     }
+    yaml = yamlOf(jobs, (table, column) => present.has(`${table}.${column}`));
   } finally {
     await client.end();
   }
   const folder = mkdtempSync(join(tmpdir(), 'laid-'));
   try {
     const file = join(folder, 'scheduler.yaml');
-    writeFileSync(file, yamlOf(jobs));
+    writeFileSync(file, yaml);
     const { code, out, err } = await cli(['apply', file], { env: { DATABASE_URL: url } });
     if (code !== 0) throw new Error(`apply ended with ${code}: ${out}${err}`);
   } finally {
@@ -47,7 +51,7 @@ export async function layEverything(url: string, jobs: Job[]): Promise<void> {
   }
 }
 
-function yamlOf(jobs: Job[]): string {
+function yamlOf(jobs: Job[], isPresent: (table: string, column: string) => boolean): string {
   const uses = Object.fromEntries(
     jobs.map((job) => {
       const [main, ...others] = tablesOf(job).map((table) => {
@@ -55,7 +59,11 @@ function yamlOf(jobs: Job[]): string {
           table.name,
           {
             table: `${q(SCHEMA)}.${q(placed(table.name))}`,
-            columns: Object.fromEntries(Object.keys(table.columns).map((name) => [name, q(named(name))])),
+            columns: Object.fromEntries(
+              Object.keys(table.columns)
+                .filter((name) => isPresent(table.name, name))
+                .map((name) => [name, q(named(name))]),
+            ),
           },
         ] as const;
       });

@@ -1,6 +1,7 @@
 import {
   CREATED,
   flag,
+  idOf,
   instant,
   json,
   kept,
@@ -23,8 +24,8 @@ export const TEXT_SESSIONS: Table = {
   recognisedBy: ['activated_at', 'auto_deductions_processed', 'patient_id', 'doctor_id'],
   columns: {
     id: key(),
-    patient_id: whole({ notNull: true }),
-    doctor_id: whole({ notNull: true }),
+    patient_id: idOf(whole({ notNull: true })),
+    doctor_id: idOf(whole({ notNull: true })),
     status: {
       ...starting(text, "'waiting_for_doctor'"),
       words: ['waiting_for_doctor', 'active', 'ended', 'expired'],

@@ -90,6 +90,10 @@ test('no password, key or phone number is in anything that a full run wrote, but
   await until(
     'the router has answered',
     async () => {
+      // On a busy machine its answer may come too late.
+      await db.query(
+        `update session_disconnections set status = 'pending', attempts = 0, next_attempt_at = now() where status = 'failed'`,
+      );
       await run('tick', '--debug', '--json');
       return (await db.query(disconnected)).length > 0;
     },
