@@ -60,8 +60,10 @@ class Reader extends Nodes {
 
   #job(name: string, node: YAMLMap): OwnJob | undefined {
     const isUse = node.has('uses');
-    const own = isUse ? ['uses', ...OF_TABLE, 'tables'] : ['table', 'id', 'where', 'zone', 'rules'];
-    const valid = [...own, 'every', 'summary', 'was'];
+    const ofJob = ['every', 'summary', 'was'];
+    const valid = isUse
+      ? ['uses', ...OF_TABLE, 'tables', ...ofJob]
+      : ['table', 'id', 'zone', 'where', ...ofJob, 'rules'];
     const keys = this.keys(node, valid, isUse ? 'a job that uses a built-in one' : 'a job');
     if (!isUse)
       for (const needed of ['table', 'rules'])

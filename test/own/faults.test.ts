@@ -228,7 +228,7 @@ const SENTENCES = [
   '"Nice Name" is not a name for a job: up to 40 small letters, digits and "-", the first a letter',
   'the job "packages2" needs a map, with "table" and "rules"',
   'the job "bare" has no "rules"',
-  '"packages" is the name of a built-in job: give this one another',
+  '"packages" is the name of a built-in job: give this one another, or say "uses: packages"',
   '"keys" is there twice',
   'there is no table app.acounts; did you mean app.accounts?',
   'app.open is not a table: a job works on the rows of one, not of a view',
