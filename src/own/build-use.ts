@@ -127,7 +127,8 @@ export interface Using {
   use: Use;
   job: Job;
   places: Map<string, Place>;
-  /** The tables as they will be, when all is added. */
+  /** The tables as they are, and as they will be when all is added. */
+  before: Catalog;
   after: Catalog;
 }
 

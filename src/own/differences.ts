@@ -1,5 +1,5 @@
 import { isDeepStrictEqual } from 'node:util';
-import type { Found } from '../job/tables.ts';
+import type { Catalog, Found } from '../job/tables.ts';
 import { catalogOf, type Kept } from '../store/own-jobs.ts';
 import type { OwnJob } from './definition.ts';
 import type { IndexPlan } from './indexes.ts';
@@ -22,8 +22,8 @@ export function differences(was: OwnJob, is: OwnJob): string[] {
 }
 
 /** What has changed around a job since it was applied, though its file says the same. */
-export function drift(was: Kept, is: Kept, indexes: IndexPlan[]): string[] {
-  const columns = columnsThatDiffer(was, is);
+export function drift(was: Kept, is: Kept, tables: Catalog, indexes: IndexPlan[]): string[] {
+  const columns = columnsThatDiffer(catalogOf(was), tables);
   const names = [...new Set([...Object.keys(was.functions), ...Object.keys(is.functions)])];
   const functions = names.filter((name) => was.functions[name] !== is.functions[name]);
   // A new column may be part of "changed", and is no difference else.
@@ -45,9 +45,11 @@ export function drift(was: Kept, is: Kept, indexes: IndexPlan[]): string[] {
 
 const plain = (value: unknown) => JSON.parse(JSON.stringify(value));
 
-function columnsThatDiffer(was: Kept, is: Kept): string[] {
-  const tables = Object.entries(catalogOf(is));
-  return tables.flatMap(([name, found]) => columnsOfTable(catalogOf(was)[name] ?? found!, found!));
+function columnsThatDiffer(was: Catalog, is: Catalog): string[] {
+  return Object.entries(was).flatMap(([name, found]) => {
+    const now = is[name];
+    return now ? columnsOfTable(found!, now) : [`the table "${name}" is gone`];
+  });
 }
 
 function columnsOfTable(was: Found, is: Found): string[] {

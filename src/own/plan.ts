@@ -190,7 +190,8 @@ async function compare(tx: Transaction, applying: Planning, comparing: Comparing
   );
   const was = compiled ? before!.definition : null;
   const ofFile = was ? differences(was, definition) : [];
-  const differs = was && ofFile.length === 0 ? drift(compiled!, { ...kept, found: table }, indexes) : ofFile;
+  const asIs = using?.before ?? { [job.table.name]: table };
+  const differs = was && ofFile.length === 0 ? drift(compiled!, kept, asIs, indexes) : ofFile;
   const isAnother = (name: string) =>
     using
       ? !isDeepStrictEqual(compiled?.uses, using.use)

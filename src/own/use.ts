@@ -98,7 +98,7 @@ export async function planUse(
   };
   const job = lay(used, identity, { job: used.name, tables: laid });
   const before = await readCatalog(tx, tableNames([job]), foundAt(places));
-  const using = { use: { job: used.name, tables: laid }, job, places, after: whole(job, before) };
+  const using = { use: { job: used.name, tables: laid }, job, places, before, after: whole(job, before) };
   checkFit(own, using, refuse);
   await checkWords(tx, using, refuse);
   if (!isSound) return undefined;

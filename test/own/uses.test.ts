@@ -251,3 +251,57 @@ jobs:
   await db.tick(undefined, { only: ['sales'] });
   assert.equal((await db.one('select tenant from app.people')).tenant, 107);
 });
+
+test('a table may be partitioned, and have domains and generated columns; a day may be a timestamp', async () => {
+  await using db = await database();
+  await db.query(`create domain word as varchar(12) check (value <> 'never');
+    create table slips (no bigint, region text not null, label text not null, mood word not null default 'unused', ends timestamptz,
+      shout text generated always as (upper(label)) stored, primary key (no, region)) partition by list (region);
+    create table slips_a partition of slips for values in ('a');
+    create table slips_b partition of slips for values in ('b');
+    insert into slips (no, region, label, ends) values (1, 'a', 'x', '2026-03-01Z'), (2, 'b', 'y', '2026-03-01Z'), (3, 'b', 'z', '2036-03-01Z');
+    create table deals (id serial primary key, title text, waits boolean, starts date, at_hour time, goes_on boolean, goes_off boolean, live boolean,
+      until timestamp, zone text);
+    insert into deals (title, waits, starts, at_hour, goes_on, goes_off, live, until) values
+      ('d', true, '2026-03-01', '09:00', true, true, false, '2026-03-02 18:00')`);
+  const yaml = `
+jobs:
+  slips: { uses: vouchers, table: slips, id: no, columns: { code: shout, status: mood, expires_at: ends } }
+  deals:
+    uses: special-packages
+    table: deals
+    columns:
+      name: title
+      scheduled: waits
+      schedule_date: starts
+      schedule_time: at_hour
+      auto_activate: goes_on
+      auto_deactivate: goes_off
+      is_active: live
+      valid_until: until
+      timezone: zone
+`;
+  await applied(db, yaml, '--backlog', 'run');
+  assert.equal((await apply(db, yaml, '--check')).code, 0);
+  const live = async (at: string) => {
+    const { jobs } = await db.tick(at, { only: ['slips', 'deals'] });
+    assert.deepEqual(
+      jobs.map(({ error, failures }) => [error, failures]),
+      [
+        [undefined, []],
+        [undefined, []],
+      ],
+    );
+    return (await db.one('select live from deals')).live;
+  };
+  assert.equal(await live('2026-03-01T08:59Z'), false);
+  assert.equal(await live('2026-03-01T09:00Z'), true);
+  // The whole of its last day counts, whatever hour it names.
+  assert.equal(await live('2026-03-02T23:59Z'), true);
+  assert.equal(await live('2026-03-03T00:00Z'), false);
+  assert.deepEqual(await db.query('select no::integer as no, mood from slips order by no'), [
+    { no: 1, mood: 'expired' },
+    { no: 2, mood: 'expired' },
+    { no: 3, mood: 'unused' },
+  ]);
+});
