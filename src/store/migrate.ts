@@ -66,7 +66,7 @@ export function explainSchemaError(error: unknown): unknown {
       );
     case '42501': // insufficient privilege
       return configurationError(
-        `The role of this connection lacks a right: ${(error as Error).message}. Grant it, or have a superuser "alter role" it "bypassrls" where row-level security hides rows from it: "scheduler doctor" says which, and deploy/roles.sql lists all rights that are needed.`,
+        `The role of this connection lacks a right: ${(error as Error).message}. Grant it; deploy/roles.sql lists all that are needed. "scheduler doctor" says which is missing, and where row-level security hides rows.`,
       );
     default:
       return error;
