@@ -66,7 +66,7 @@ export function explainSchemaError(error: unknown): unknown {
       );
     case '42501': // insufficient privilege
       return configurationError(
-        `The role of this connection lacks a right: ${(error as Error).message}. Grant it; deploy/roles.sql lists all that are needed. "scheduler doctor" says which is missing, and where row-level security hides rows.`,
+        `The role of this connection lacks a right: ${(error as Error).message}. Grant it; deploy/roles.sql lists all that are needed. Where row-level security hides rows from it, a superuser may "alter role … bypassrls": "scheduler doctor" says which.`,
       );
     default:
       return error;
