@@ -34,6 +34,8 @@ export interface Job {
   /** The setting, if any, that can switch the job off in `tick`. */
   switch?: string;
   rules: Record<string, Rule>;
+  /** What it remembers is kept once for all: a file can use it once. */
+  single?: boolean;
   /** Another job without which this one does harm, and which. */
   beside?: { job: string; or: string };
   /** All that the job watches, due or not: for --debug only, as it costs what the table holds. */

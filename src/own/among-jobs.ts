@@ -5,7 +5,17 @@ import type { Fault, Files } from './definition.ts';
 export const faultsAmong = (files: Files, builtIn: Job[]): Fault[] => [
   ...usedNames(files, builtIn),
   ...sharedColumns(files),
+  ...usedTwice(files, builtIn),
 ];
+
+const usedTwice = ({ jobs, at }: Files, builtIn: Job[]): Fault[] =>
+  builtIn
+    .filter(({ single }) => single)
+    .flatMap(({ name: used }) => {
+      const [first, ...others] = jobs.filter(({ uses }) => uses?.job === used);
+      const message = `"${first?.name}" uses ${used} already: how far it has counted is kept once, so it can be used once`;
+      return others.map(({ name }) => ({ ...at(name, ['uses']), message }));
+    });
 
 const usedNames = ({ jobs, at }: Files, builtIn: Job[]): Fault[] =>
   jobs.flatMap(({ name, was }) =>

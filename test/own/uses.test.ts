@@ -154,6 +154,8 @@ jobs:
   said(15, /"subscriptions?.*has no column "createdOn"|no column "createdOn"/);
   said(18, /"payment" is no built-in job; did you mean "payments"\?/);
   said(25, /"packges" is no other table of payments; did you mean "packages"\?/);
+  const twice = await apply(db, 'jobs:\n  a: { uses: accounting }\n  b: { uses: accounting }\n');
+  assert.match(twice.out, /:3:14: "a" uses accounting already: how far it has counted is kept once/);
   const mended = yaml
     .replace('startz', 'starts')
     .replace(/ {6}createdOn.*\n/, '')

@@ -238,6 +238,7 @@ export const job = defineJob({
   name: 'accounting',
   summary: 'keep usage figures in step with RADIUS accounting',
   everyMinutes: 5,
+  single: true,
   order: 80,
   table: part(RADACCT, ...RADACCT.needs!.filter((column) => column !== 'acctsessionid')),
   tables: { radius_sessions: RADIUS_SESSIONS, hotspot_users: HOTSPOT_USERS, data_usage_logs: DATA_USAGE_LOGS },
