@@ -85,7 +85,7 @@ const inOrder = (rule: CompiledRule) => `order by ${rule.at}, r.id`;
 
 /** The last of the due rows. */
 export const lastDue = (rule: CompiledRule): string =>
-  `select ${rule.at}::text as from, r.id::text as after from ${rule.row} where ${isReached(rule)} order by ${rule.at} desc, r.id desc limit 1`;
+  `select (${rule.at})::text as from, r.id::text as after from ${rule.row} where ${isReached(rule)} order by ${rule.at} desc, r.id desc limit 1`;
 
 /** The due rows, oldest first, locked: what an index must answer without reading any other row. */
 export const claim = (rule: CompiledRule, share: Share = {}): string => `

@@ -191,6 +191,15 @@ test('a silent session of before the last outage is closed by the first look', a
   await assertConserved(db);
 });
 
+test('silent sessions of more than one batch are closed', async () => {
+  await using db = await database();
+  const { username } = await paid(db);
+  for (let n = 0; n < 3; n++) await online(db, username, { acctupdatetime: at(5), acctinputoctets: n });
+  const { jobs } = await db.tick(at(40), { only: ['accounting'], batchSize: 1 });
+  assert.deepEqual([jobs[0]!.error, jobs[0]!.changed['close silent']], [undefined, 3]);
+  await assertConserved(db);
+});
+
 test('a router that reports less often than asked is waited for three of its own intervals', async () => {
   await using db = await database();
   const { username } = await paid(db);
