@@ -97,7 +97,7 @@ async function notInstalled(
 
 /** A table of a business is made only if somebody asks for it. */
 function toInstall(exam: Exam, job: Job, catalog: Catalog): string[] {
-  const absent = tablesOf(job).some(({ name, ours }) => !catalog[name] && !ours);
+  const absent = tablesOf(job).some((table) => !catalog[table.name] && (!table.ours || table === job.table));
   return absent
     ? [
         `# It makes the missing tables, empty; a jobs file with "uses: ${job.name}" names tables of your own instead.`,
