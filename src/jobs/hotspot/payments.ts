@@ -72,8 +72,14 @@ const OUR_REPLIES = `'Session-Timeout', 'Idle-Timeout', 'Acct-Interim-Interval',
 
 /** An application may have one column for the name and the number: its customers log in with the number. */
 const isNumber = ({ hotspot_users }: Tables) => hotspot_users.name('username') === hotspot_users.name('phone_number');
-const nameOf = (t: Tables) =>
-  `coalesce(known_as, ${isNumber(t) ? 'phone_number::text' : '(select names from free_names) ->> (place - 1)'})`;
+/** The name of each user, and how RADIUS has it: a name that is made anew is the same there. */
+const names = (t: Tables) => {
+  const made = '(select names from free_names) ->> (place - 1)';
+  const [name, ofRadius] = isNumber(t)
+    ? ['phone_number::text', 'scheduler.radius_name(phone_number::text)']
+    : [made, made];
+  return `coalesce(known_as, ${name}) as username, coalesce(scheduler.radius_name(known_as), ${ofRadius}) as radius_name`;
+};
 
 /**
  * Rows are looked up name by name: a join would read the whole of a table that PostgreSQL takes for small. The delete itself asks
@@ -132,7 +138,7 @@ const grant = (t: Tables) => `
     ),
     granted as materialized (
       select bought.*, scheduler.mask_phone(phone_number::text) as masked,
-        ${nameOf(t)} as username, scheduler.radius_name(${nameOf(t)}) as radius_name,
+        ${names(t)},
         case when old_passwords is null then :passwords::jsonb ->> (place - 1) end as new_password,
         coalesce(array_to_string(old_passwords[1:1], ''), (:passwords::jsonb ->> (place - 1))) as password,
         case when runs then old_start else :now::timestamptz end as starts_at,
