@@ -23,7 +23,7 @@ export const sentenceOf = ({ does, what, name, note }: Step, isDry: boolean): st
   `${isDry ? `would ${does}` : DONE[does]} the ${what} ${name}${note ? `: ${note}` : ''}`;
 
 /**
- * What was added says so itself, in its comment: that outlives another name, a dump, and the loss of the schema "scheduler".
+ * Each thing that was added says so itself, in its comment: that outlives another name, a dump, and the loss of the schema "scheduler".
  * "uninstall" takes away what bears such a mark, and nothing else.
  */
 const mark = (word: string, command = 'migrate') => `${word} by "scheduler ${command}"`;

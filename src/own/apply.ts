@@ -42,7 +42,7 @@ export async function play({ db, settings, log, builtIn }: Applying, change: Cha
     isFault: [STILL_DUE, TWICE].includes(error),
     sentence: `row ${id} fails by the rule "${rule}": ${error}`,
   }));
-  // What ends by itself may need more runs than one: that is worth knowing, and no fault.
+  // A rule that ends by itself may need more runs than one: that is worth knowing, and no fault.
   if (job.error) told.unshift({ isFault: !job.workLeft, sentence: job.error });
   const sentences = (isFault: boolean) => told.flatMap((each) => (each.isFault === isFault ? each.sentence : []));
   return { faults: sentences(true), rows: sentences(false) };

@@ -172,7 +172,7 @@ function checkColumns(
   refuse: Refuse,
 ): void {
   const place = `${seen.schema}.${seen.name}`;
-  // What tells the table from others is there by some name: an empty column beside it would mean that nobody has any.
+  // The columns that tell the table from others are there by some name: an empty one beside them would mean that nobody has any.
   const mayAdd = (name: string) =>
     isKept(table, name) || (filled.has(name) && (table.ours || !table.recognisedBy.includes(name)));
   const dues = table === job.table ? Object.values(job.rules).map(({ due }) => due) : [];
@@ -241,7 +241,7 @@ const hint = (name: string, { columns }: Seen) => {
 export const isKept = (table: Table, name: string): boolean =>
   /kept by the scheduler/.test(table.columns[name]?.comment ?? '') || table.columns[name]?.safeToAdd === true;
 
-/** What an index holds must not fail: it would make the application's own insert fail. */
+/** An expression in an index must not fail: it would make the application's own insert fail. */
 function checkIndexed(own: OwnJob, job: Job, { places, after }: Using, refuse: Refuse) {
   const { path, said, unsafe } = places.get(job.table.name)!;
   const tables = namesOf(job, after, { dbZone: 'UTC' });

@@ -114,7 +114,7 @@ async function rulesOf(making: Making, name: string, rule: OwnRule): Promise<Rec
   const set = await setOf(making, rule, due, words, path);
   const made: Rule = { due, where, apart, mustEnd: !rule.delete, ...(Object.keys(fails).length > 0 && { fails }) };
   Object.assign(telling.types, making.built.columns);
-  // What "repeat" keeps for itself is nothing to listeners.
+  // Listeners need not know what "repeat" keeps for itself.
   const kept = rule.repeat === undefined ? undefined : firstOf(plainColumn(rule.due, types));
   const columns = Object.keys(set).filter((column) => column !== kept);
   const event = eventOf(telling, rule, columns, [...path, 'event']);

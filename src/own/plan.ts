@@ -168,7 +168,7 @@ async function compare(tx: Transaction, applying: Planning, comparing: Comparing
   const compiled = isUsable(before) ? before.compiled : null;
   const rules = using?.job.rules ?? job.rules;
   const rulesBefore = compiled?.uses && using ? rules : (compiled?.job.rules ?? {});
-  // What was skipped is skipped for ever: also if the rule has another due time since.
+  // A skipped backlog is skipped for ever: also if the rule has another due time since.
   const stays = ([name]: [string, string]) => name in rules;
   const found = { ...table, columns: { ...table.columns, ...built.columns } };
   const { [job.table.name]: main, ...others } = using?.after ?? {};

@@ -18,7 +18,7 @@ interface Added {
   comment: string;
 }
 
-// What belongs to a partition, or to a table that inherits, goes with that of the parent.
+// A thing of a partition, or of a table that inherits, goes with that of the parent.
 const ALL_ADDED = `
   select kind.what, concat_ws('.', n.nspname, c.relname, a.attname) as name, format('%I.%I', n.nspname, c.relname) as place,
     quote_ident(a.attname) as column, pg_get_userbyid(c.relowner)::text as owner, pg_has_role(c.relowner, 'member') as may,

@@ -36,7 +36,7 @@ export const OWN: Mutant[] = [
     ['return ours ? there.replace', 'return false ? there.replace'],
   ]),
   ...inFile('src/jobs/hotspot/payments.ts', 'own/switching#in Laravel', [
-    ["? 'phone_number::text'", "? 'null::text'"],
+    ["? ['phone_number::text',", "? ['null::text',"],
     ['isNumber(t) || ', ''],
   ]),
 ];

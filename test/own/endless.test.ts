@@ -40,7 +40,7 @@ test('rows that "also" inserts are done in the same run, but not without end, an
     return { error, changed: changed.do!, exitCode: result.exitCode };
   };
 
-  // What is late by a few days catches up.
+  // A job that is late by a few days catches up.
   await applied(db, yaml(`insert into chores (at) select due_at + interval '1 day' from changed`));
   assert.deepEqual(await chores(1), { error: '', changed: 10, exitCode: 0 });
 

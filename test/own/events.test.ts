@@ -27,7 +27,7 @@ jobs:
   const [first, second, again, ...others] = (await db.events()).map(({ data }) => data);
   const meta = { a: [1, null], b: { c: 'd' } };
   assert.deepEqual(first, { id: 1, plain: '2026-03-10T09:00:00Z', day: '2026-03-01', meta, old: meta });
-  // What is cut is no JSON any more.
+  // A text that is cut is no JSON any more.
   const cut = JSON.stringify(long).replace(':', ': ').slice(0, 200);
   assert.deepEqual(second, { id: 2, plain: 'infinity', day: '2026-03-01', meta: cut, old: null });
   assert.deepEqual(again, { id: 1, plain: '2026-03-11T09:00:00Z', n: 1 });

@@ -6,18 +6,11 @@ import { CASES } from '../bench/cases.ts';
 import { ACK, fakeNas } from '../support/fakes.ts';
 import { database } from '../support/harness.ts';
 import { NOW, passOf } from '../support/hotspot-rows.ts';
+import { ratioOf, seconds } from '../support/timing.ts';
 
 const BOUND = 1.5;
-// In turn, and the best of each: what else the machine does can only slow things down. More of them only where it does.
-const ROUNDS = 5;
-const MOST_ROUNDS = 30;
+const ROUNDS = { least: 5, most: 30, bound: BOUND };
 const ROWS = 10_000;
-
-async function seconds(work: () => Promise<unknown>): Promise<number> {
-  const began = performance.now();
-  await work();
-  return (performance.now() - began) / 1000;
-}
 
 for (const name of ['payments', 'hotspot-sessions']) {
   test(`${ROWS} rows of ${name} in one tick take at most ${BOUND} times the bare SQL`, async (t) => {
@@ -26,18 +19,16 @@ for (const name of ['payments', 'hotspot-sessions']) {
     const fill = async () => {
       for (const sql of [each.empty, each.fill.replaceAll(':n', String(ROWS)), 'vacuum analyze']) await db.query(sql);
     };
-    const bare: number[] = [];
-    const ours: number[] = [];
-    const ratio = () => Math.min(...ours) / Math.min(...bare);
-    for (let round = 0; round < ROUNDS || (round < MOST_ROUNDS && ratio() > BOUND); round++) {
+    const { second, ratio } = await ratioOf(ROUNDS, async () => {
       await fill();
-      bare.push(await seconds(() => db.query(each.bare)));
+      const bare = await seconds(() => db.query(each.bare));
       await fill();
-      ours.push(await seconds(async () => passOf(await db.tick(undefined, { only: [name], by: 'test' }), name)));
+      const ours = await seconds(async () => passOf(await db.tick(undefined, { only: [name], by: 'test' }), name));
       assert.equal((await db.one(each.done)).n, ROWS);
-    }
-    t.diagnostic(`${Math.min(...ours).toFixed(2)} s, ${ratio().toFixed(2)} times the bare SQL`);
-    assert.ok(ratio() <= BOUND, `${ratio()} times`);
+      return [bare, ours];
+    });
+    t.diagnostic(`${second.toFixed(2)} s, ${ratio.toFixed(2)} times the bare SQL`);
+    assert.ok(ratio <= BOUND, `${ratio} times`);
   });
 }
 

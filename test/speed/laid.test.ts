@@ -4,19 +4,13 @@ import { loadJobs } from '../../src/jobs/index.ts';
 import { CASES } from '../bench/cases.ts';
 import { database, type TestDatabase } from '../support/harness.ts';
 import { layEverything } from '../support/laid.ts';
+import { ratioOf, seconds } from '../support/timing.ts';
 
 /** What it costs that a job's table has other names: a tick on the usual one, and on one that a file names, in turn. */
 
 const ROWS = 20_000;
 const BOUND = 1.05;
-const PAIRS = 5;
-const MOST_PAIRS = 25;
-
-async function seconds(work: () => Promise<unknown>): Promise<number> {
-  const began = performance.now();
-  await work();
-  return (performance.now() - began) / 1000;
-}
+const ROUNDS = { least: 5, most: 25, bound: BOUND };
 
 test(`a tick over tables of other names costs at most ${BOUND} times as much, busy and idle`, async (t) => {
   await using usual = await database();
@@ -37,12 +31,8 @@ test(`a tick over tables of other names costs at most ${BOUND} times as much, bu
   };
   const idle = (db: TestDatabase) => seconds(() => db.cli(['tick']));
   for (const [what, work] of Object.entries({ busy, idle })) {
-    let [bare, ours] = [Number.POSITIVE_INFINITY, Number.POSITIVE_INFINITY];
-    for (let n = 0; n < PAIRS || (n < MOST_PAIRS && ours > BOUND * bare); n++) {
-      bare = Math.min(bare, await work(usual));
-      ours = Math.min(ours, await work(laid));
-    }
-    t.diagnostic(`${what}: ${bare.toFixed(3)} s, ${(ours / bare).toFixed(3)} times with other names`);
-    assert.ok(ours <= BOUND * bare, `${what}: ${ours / bare} times`);
+    const { first, ratio } = await ratioOf(ROUNDS, async () => [await work(usual), await work(laid)]);
+    t.diagnostic(`${what}: ${first.toFixed(3)} s, ${ratio.toFixed(3)} times with other names`);
+    assert.ok(ratio <= BOUND, `${what}: ${ratio} times`);
   }
 });
