@@ -2,6 +2,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { database } from '../support/harness.ts';
 import { applied, apply } from '../support/own.ts';
+import { stranger } from '../support/stranger.ts';
 
 const OFFERS = `
   create schema shop;
@@ -154,6 +155,11 @@ jobs:
   said(15, /"subscriptions?.*has no column "createdOn"|no column "createdOn"/);
   said(18, /"payment" is no built-in job; did you mean "payments"\?/);
   said(25, /"packges" is no other table of payments; did you mean "packages"\?/);
+  const text = await apply(db, 'jobs:\n  codes: { uses: vouchers, table: codes }\n');
+  assert.match(
+    text.out,
+    /:2:10: "expires_at" of public\.codes is of type text, and the job takes it for timestamptz: write an expression, expires_at: …/,
+  );
   const twice = await apply(db, 'jobs:\n  a: { uses: accounting }\n  b: { uses: accounting }\n');
   assert.match(twice.out, /:3:14: "a" uses accounting already: how far it has counted is kept once/);
   const mended = yaml
@@ -285,6 +291,12 @@ jobs:
 `;
   await applied(db, yaml, '--backlog', 'run');
   assert.equal((await apply(db, yaml, '--check')).code, 0);
+  // A policy would hide rows from a role that ticks.
+  await db.query(`alter table deals enable row level security`);
+  await using poor = await stranger(db);
+  const granted = await apply(db, yaml, '--role', poor.role);
+  assert.equal(granted.code, 0, granted.out + granted.err);
+  assert.match(granted.out + granted.err, /row-level security hides rows of public\.deals from/);
   const live = async (at: string) => {
     const { jobs } = await db.tick(at, { only: ['slips', 'deals'] });
     assert.deepEqual(
