@@ -9,6 +9,7 @@ import { ROW_HELD, sqlState } from '../db/states.ts';
 import { adopt, type Obstacle } from '../job/adopt.ts';
 import type { Job } from '../job/define.ts';
 import { type Refusal, refusals } from '../job/refusing.ts';
+import { OWN_RIGHTS } from '../job/rights.ts';
 import type { Report, Step } from '../job/steps.ts';
 import { misfits, readCatalog, tableNames, tablesOf } from '../job/tables.ts';
 import { readElsewhere, refuseElsewhere } from './adopted.ts';
@@ -161,6 +162,7 @@ async function applyMigrations(db: Database): Promise<Step[]> {
           `select set_config('lock_timeout', '${PATIENCE_SECONDS}s', true), set_config('client_min_messages', 'warning', true)`,
         );
         await refuseForeign(tx);
+        const others = await tablesOfOthers(tx);
         await tx.query('create schema if not exists scheduler');
         // The library looks for a table called migrations in every schema, and a Laravel application has one.
         await tx.query(`create table if not exists scheduler.migrations (
@@ -170,6 +172,7 @@ async function applyMigrations(db: Database): Promise<Step[]> {
         await tx.query('lock table scheduler.migrations in share row exclusive mode');
         const states = await migrationStates(tx);
         if (states.some(({ former }) => former)) throw configurationError(FORMER);
+        if (others.length > 0) throw configurationError(`Nothing is migrated: ${notOurs(others)}`);
         const missing = states.filter(({ applied }) => !applied);
         await tx.query(`select set_config('search_path', 'scheduler', true)`);
         const { migrate: apply } = await import('postgres-migrations');
@@ -210,6 +213,21 @@ export async function refuseForeign(tx: Transaction): Promise<void> {
     `${what} belongs to the role "${owner}", and this is "${me}". If "${owner}" made it with "scheduler migrate", run that as "${owner}" again. If not, somebody else did: look into it, then "drop schema scheduler cascade".`,
   );
 }
+
+/** Tables in the schema that this program has not made: an application may have called a schema of its own so. */
+export async function tablesOfOthers(tx: Transaction): Promise<string[]> {
+  const rows = await tx.query<{ name: string }>(
+    `select format('scheduler.%I', relname) as name from pg_class
+     where relnamespace = to_regnamespace('scheduler') and relkind in ('r', 'p', 'v', 'm', 'f') and not relispartition
+       and 'scheduler.' || relname <> all(:ours::text[])
+     order by 1 limit 5`,
+    { ours: OWN_RIGHTS.map(({ table }) => table) },
+  );
+  return rows.map(({ name }) => name);
+}
+
+export const notOurs = (tables: string[]): string =>
+  `the schema "scheduler" holds what this program has not made (${tables.join(', ')}). Move it to another schema first, for instance: alter table ${tables[0]} set schema …`;
 
 const FOREIGN = `
   select what, pg_get_userbyid(owner) as owner, current_user as me

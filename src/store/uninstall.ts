@@ -3,7 +3,7 @@ import type { Database, Transaction } from '../db/client.ts';
 import { sqlState } from '../db/states.ts';
 import { asOwner } from '../job/adopt.ts';
 import { ADDED, ADDED_BY_APPLY, MADE, MADE_FOR_ITSELF, type Report, type Step } from '../job/steps.ts';
-import { refuseForeign } from './migrate.ts';
+import { notOurs, refuseForeign, tablesOfOthers } from './migrate.ts';
 
 /** Something that bears a mark of ours, wherever it is by now and whatever its name. */
 interface Added {
@@ -64,6 +64,7 @@ export async function uninstall(db: Database, dropColumns: boolean, report: Repo
         `select set_config('lock_timeout', '10s', true), set_config('client_min_messages', 'warning', true)`,
       );
       await refuseForeign(tx);
+      await refuseOthers(tx);
       const calling = await callingIndexes(tx);
       const all = await tx.query<Added>(ALL_ADDED, { made: MADE, added: ADDED, applied: ADDED_BY_APPLY });
       const asked = all.filter(({ what }) => dropColumns || what === 'index');
@@ -83,6 +84,22 @@ export async function uninstall(db: Database, dropColumns: boolean, report: Repo
   );
   for (const step of steps) report(step);
   return { left };
+}
+
+/** With the schema goes all that is in it. */
+async function refuseOthers(tx: Transaction): Promise<void> {
+  const others = await tablesOfOthers(tx);
+  if (others.length > 0) throw configurationError(`Nothing is uninstalled: ${notOurs(others)}`);
+  const [schema] = await tx.query(`select from pg_namespace where nspname = 'scheduler'`);
+  let isOurs = !schema;
+  await tx.attempt(async () => {
+    if (schema)
+      isOurs = (await tx.query('select from scheduler.migrations where id = 1 and name is not null')).length > 0;
+  });
+  if (!isOurs)
+    throw configurationError(
+      'Nothing is uninstalled: the schema "scheduler" does not say that this program has made it (its table migrations is not there, or empty). Drop it by hand if nobody needs it.',
+    );
 }
 
 /** The indexes that go with the schema. Whatever else uses it would go without a word. */

@@ -256,3 +256,27 @@ test('what was added is found under another name, in a table of another role; wh
   assert.deepEqual(after, before);
   assert.deepEqual(await db.query(`select from pg_namespace where nspname = 'scheduler'`), []);
 });
+
+test('a schema that this program has not made, or not alone, is neither migrated into nor dropped', async () => {
+  await using db = await database({ empty: true });
+  await db.query(
+    'create schema scheduler; create table scheduler.appointments (id integer); insert into scheduler.appointments values (1)',
+  );
+  const nothing = /the schema "scheduler" holds what this program has not made \(scheduler\.appointments\)/;
+  for (const args of [['migrate'], ['migrate', '--dry-run'], ['uninstall', '--yes'], ['uninstall', '--dry-run']]) {
+    const { code, err } = await db.cli(args);
+    assert.equal(code, 78, args.join(' '));
+    assert.match(err, nothing);
+  }
+  await db.query('alter table scheduler.appointments set schema public; create table scheduler.migrations (x integer)');
+  const foreign = await db.cli(['uninstall', '--yes']);
+  assert.equal(foreign.code, 78);
+  assert.match(foreign.err, /does not say that this program has made it/);
+  await db.query('drop table scheduler.migrations');
+  await done(db, 'migrate');
+  await db.query('create table scheduler.mine (id integer)');
+  assert.match((await db.cli(['uninstall', '--yes'])).err, /holds what this program has not made \(scheduler\.mine\)/);
+  await db.query('drop table scheduler.mine');
+  await done(db, 'uninstall', '--yes');
+  assert.deepEqual(await db.query(`select from pg_namespace where nspname = 'scheduler'`), []);
+});
