@@ -156,8 +156,10 @@ const SIGNS = { new: '+', changed: '~', same: '=', kept: '!', removed: '-' };
 function tellPlan({ changes, drops }: Plan): void {
   const width = Math.max(...changes.map(({ name }) => name.length));
   const tell = onlyOnce();
-  for (const { name, what, table, differs, built, adds, due, indexes, failing } of changes) {
-    const remark = what === 'kept' ? 'not in these files: kept (--prune removes it)' : `on ${table}`;
+  for (const { name, what, table, differs, built, adds, due, indexes, failing, kept } of changes) {
+    const uses = kept?.uses?.job;
+    const usual = what === 'removed' && uses ? `; ${uses} looks for a table of its usual name again` : '';
+    const remark = what === 'kept' ? 'not in these files: kept (--prune removes it)' : `on ${table}${usual}`;
     print(`${SIGNS[what]} ${name.padEnd(width)}  ${remark}`);
     if (what === 'same' || what === 'kept') continue;
     for (const each of differs) print(`    ${each}`);

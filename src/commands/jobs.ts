@@ -55,7 +55,9 @@ async function act(context: Context, options: Options, [action, name]: string[])
     const { dropUnused } = await import('../own/make-indexes.ts');
     return exclusively(context.db, async () => {
       await context.db.transaction((tx) => keepJob(tx, name, null, null, whoami()));
+      const uses = newest.compiled?.uses?.job;
       print(`${name} is removed: no tick does it any more. Its history stays, and so do the columns of its table.`);
+      if (uses !== undefined) print(`${uses} looks for a table of its usual name again.`);
       await dropUnused(context.db, print);
     });
   }

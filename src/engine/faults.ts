@@ -58,7 +58,7 @@ export function jobError(job: Job, error: unknown): OperatorError {
   return (
     interruption(job.name, error) ??
     configurationError(
-      `The tables of ${job.name} do not fit: ${message}. ${job.table.quoted ? APPLY_AGAIN : whatFits(error)}`,
+      `The tables of ${job.name} do not fit: ${message}. ${job.table.quoted || job.isLaid ? APPLY_AGAIN : whatFits(error)}`,
     )
   );
 }

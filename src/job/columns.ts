@@ -23,6 +23,8 @@ export interface Column {
   writes?: string[];
   /** An id of something that the job does not know: of whatever type. */
   isId?: true;
+  /** An application may have one column for this and for that one. */
+  mayBe?: string;
   /** It has the type of that column of another table, where there is one. */
   like?: { table: string; column: string };
   /** SQL over the old rows for what they hold when the column is added, at :now. */

@@ -34,6 +34,8 @@ export interface Job {
   /** The setting, if any, that can switch the job off in `tick`. */
   switch?: string;
   rules: Record<string, Rule>;
+  /** A file lays it over tables of the application. */
+  isLaid?: boolean;
   /** What it remembers is kept once for all: a file can use it once. */
   single?: boolean;
   /** Another job without which this one does harm, and which. */

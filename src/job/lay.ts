@@ -35,7 +35,7 @@ export function lay(
   };
   return {
     ...builtIn,
-    ...{ name, summary, everyMinutes },
+    ...{ name, summary, everyMinutes, isLaid: true },
     table: over(builtIn.table),
     tables: Object.fromEntries(Object.entries(builtIn.tables ?? {}).map(([name, table]) => [name, over(table)])),
     rules: leavingAlone(builtIn.rules, since),

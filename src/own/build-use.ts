@@ -43,7 +43,8 @@ export function saidOf(own: OwnJob & { uses: OwnUse }, builtIn: Job): { table: T
 /** How the file lays one table over the application's. Call it as the owner of that. */
 export async function layTable(own: OwnJob, place: Place, built: Making['built']): Promise<Laid> {
   const { table, said, path, seen, building } = place;
-  const making = { own, types: seen.columns, table: seen, building, built } as Making;
+  const key = said.id ?? keyOf(table);
+  const making = { own, types: seen.columns, table: seen, key, building, built } as Making;
   const laid: Laid = { columns: {} };
   if (said.id !== undefined) {
     if (said.id in seen.columns) laid.columns[keyOf(table)] = { is: said.id };
@@ -92,8 +93,10 @@ async function layColumn(
   const reading = await read(making, sql, path);
   if (!reading) return undefined;
   if (!reading.isSafe) unsafe.add(name);
-  if (reading.type === 'date' && column.kind === 'instant')
+  if (reading.type === 'date' && column.kind === 'instant') {
+    making.built.notes.push(`${path.join('.')} is a date, and stands for the midnight that begins it`);
     return { reads: `scheduler.instant(scheduler.opening(${reading.sql}, null), :zone::text)` };
+  }
   const isTime = /^timestamp/.test(reading.type);
   if (!fits(reading.type, wanted) && !(isTime && column.kind === 'day') && !isAny)
     return void building.fault(path, `"${name}" is of type ${wanted} for the job, and this is of type ${reading.type}`);
@@ -115,6 +118,10 @@ async function valuesOf(making: Making, values: Record<string, string>, path: Pa
     if (!(column in table.columns)) building.fault(here, noColumn(column, table.columns));
     else if (table.generated.includes(column))
       building.fault(here, `the column "${column}" is generated: nobody can set it`);
+    else if (column === making.key)
+      building.fault(here, `the column "${column}" names the row: the job sets it itself`);
+    else if (/^null$/i.test(sql) && column in table.notNull)
+      building.fault(here, `"${column}" of ${table.schema}.${table.name} is "not null"`);
     else {
       const reading = await read(making, sql, here, { column, words: ['now'] });
       if (reading) all[column] = reading.sql.replace(/\bnow\b(?!\()/g, ':now::timestamptz');
@@ -144,6 +151,7 @@ export function checkFit(own: OwnJob, using: Using, refuse: Refuse): void {
     const written = writes.get(table.name) ?? new Set();
     checkColumns(job, table, place, written, refuse);
     checkReferences(job, table, place, after, refuse);
+    checkShared(table, place, written, refuse);
     if (rights.get(table.name)?.has('insert')) checkInsert(table, place, written, refuse);
     checkValues(table, place, written, refuse);
   }
@@ -215,6 +223,23 @@ function checkColumns(
   }
 }
 
+/** Two names that the job writes are two columns: one would lose its value, or the statement would be none. */
+function checkShared(table: Table, { path, said }: Place, writes: Set<string>, refuse: Refuse): void {
+  const kept = new Map<string, string>();
+  for (const name of writes) {
+    const { absent, mayBe } = table.columns[name] ?? {};
+    if (absent !== undefined) continue;
+    const stored = storedName(table, name);
+    const other = kept.get(stored);
+    if (other === undefined) kept.set(stored, name);
+    else if (mayBe !== other && table.columns[other]?.mayBe !== name)
+      refuse(
+        [...path, 'columns', ...(name in said.columns ? [name] : [])],
+        `"${stored}" is the column of "${other}" already, and the job writes both: name a column of its own for "${name}", or leave it out, and it is added`,
+      );
+  }
+}
+
 /** A column that holds ids of another table has their type, or no row would be found by it. */
 function checkReferences(job: Job, table: Table, { path, said, seen }: Place, after: Catalog, refuse: Refuse): void {
   for (const name of columnsNeeded(table)) {
@@ -252,7 +277,7 @@ function checkIndexed(own: OwnJob, job: Job, { places, after }: Using, refuse: R
     if (unsafe.has(name))
       refuse(
         [...path, 'columns', name],
-        `an index is built on "${name}", and this may fail for some values, or answer another thing tomorrow: keep it in a column, a generated one for instance, and name that`,
+        `an index is built on "${name}", and this may fail for some values, or answer another thing tomorrow: keep it in a column that a trigger fills, or in a generated one, and name that`,
       );
   }
 }

@@ -14,6 +14,7 @@ import {
   keyOf,
   placeOf,
   readCatalog,
+  storedKey,
   storedName,
   tableNames,
   tablesOf,
@@ -23,7 +24,7 @@ import { checkFit, filledBy, isUse, layTable, type Place, saidOf, type Using } f
 import type { OwnJob, Path } from './definition.ts';
 import { type IndexPlan, planIndexes } from './indexes.ts';
 import type { Built } from './making.ts';
-import { knowsZone, readExpression, readStatement, seeTable, whyNoTable } from './server.ts';
+import { knowsZone, readExpression, readStatement, type Seen, seeTable, whyNoTable } from './server.ts';
 
 /** Reads what a file says of a built-in job's tables, and plans what they lack. */
 
@@ -66,7 +67,13 @@ export async function planUse(
     );
   const others = Object.keys(used.tables ?? {});
   for (const name of Object.keys(own.uses.tables))
-    if (!others.includes(name)) refuse(['tables', name], noneOf(name, `no other table of ${used.name}`, others));
+    if (!others.includes(name))
+      refuse(
+        ['tables', name],
+        others.length > 0
+          ? noneOf(name, `no other table of ${used.name}`, others)
+          : `${used.name} has one table, which "table" names`,
+      );
   const notes: Omit<Built, 'job' | 'table'> = { columns: {}, notes: [], functions: {}, needs: [], makes: [] };
   const [laid, places] = [{} as Record<string, Laid>, new Map<string, Place>()];
   for (const { table, said, path } of saidOf(own, used)) {
@@ -100,6 +107,7 @@ export async function planUse(
   const before = await readCatalog(tx, tableNames([job]), foundAt(places));
   const using = { use: { job: used.name, tables: laid }, job, places, before, after: whole(job, before) };
   checkFit(own, using, refuse);
+  checkKey(job, places.get(job.table.name)!.seen, refuse);
   await checkWords(tx, using, refuse);
   if (!isSound) return undefined;
   const indexes = await indexesOf(tx, using, settings, refuse);
@@ -113,6 +121,19 @@ export async function planUse(
   const { name, summary, everyMinutes, order, table, rules } = stub;
   const built = { ...notes, job: { name, summary, everyMinutes, order, table, rules }, table: main.seen };
   return { built, using, indexes, adds: addsOf(job, before, settings.dbTimezone) };
+}
+
+/** Failures, events and batches name a row by it. */
+function checkKey(job: Job, { schema, name, columns, notNull, unique, isPartitioned }: Seen, refuse: Fault): void {
+  const key = storedKey(job.table);
+  if (!(key in columns)) return;
+  if (!(key in notNull))
+    refuse(['id'], `"${key}" of ${schema}.${name} may be null: the column that names a row is "not null"`);
+  else if (!isPartitioned && !unique.includes(key))
+    refuse(
+      ['id'],
+      `two rows of ${schema}.${name} may have the same "${key}": the column that names a row has a unique index of its own`,
+    );
 }
 
 const noneOf = (name: string, what: string, valid: string[]) => {
@@ -152,7 +173,7 @@ function addsOf(job: Job, before: Catalog, dbZone: string): Addition[] {
       // Without it, whoever paid before the job came would get what was bought once more.
       const fill = `;\nupdate ${place} set ${quoteName(storedName(table, name))} = ${value} where (${value}) is not null`;
       return {
-        words: `the column ${found.schema}.${found.name}.${storedName(table, name)} (${typeOf(job, table, name, before)}) is added`,
+        words: `the column ${found.schema}.${found.name}.${storedName(table, name)} (${typeOf(job, table, name, before)}) is added${began ? ', and tells that what is past is done' : ''}`,
         sql: `alter table ${place} add column ${definition(job, table, name, before, false)}${began ? fill : ''}`,
       };
     });

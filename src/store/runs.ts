@@ -30,6 +30,7 @@ export interface Standing {
 
 export const whyPowerless = (role: string): string =>
   `written by the role "${role}", whose SQL a superuser does not run: tick as another role`;
+export const isPowerless = (why: string): boolean => why.startsWith('written by the role');
 
 /** What a run finds when it starts. */
 export interface Found {

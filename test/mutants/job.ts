@@ -42,7 +42,7 @@ export const JOB: Mutant[] = [
   ]),
   ...inFile('src/job/lay.ts', 'own/uses#works on a table of other names', [
     ['table: over(builtIn.table),', 'table: builtIn.table,'],
-    ['...{ name, summary, everyMinutes },', '', 'own/uses#used twice'],
+    ['...{ name, summary, everyMinutes, isLaid: true },', '', 'own/uses#used twice'],
   ]),
   ...inFile('src/job/tables.ts', 'own/uses#works on a table of other names', [
     ["const where = table.where === undefined ? ''", "const where = true ? ''"],

@@ -94,8 +94,12 @@ test('a job is used twice, beside one that keeps its own table; each has failure
     insert into b.codes (word, until) values ('w', '2026-03-01');`);
   const use = (schema: string) => `
   ${schema}-codes: { uses: vouchers, table: ${schema}.codes, id: no, columns: { code: word, status: state, expires_at: until } }`;
-  // A date is the midnight that begins it.
-  await applied(db, `jobs:${use('a')}${use('b')}\n`, '--backlog', 'run');
+  const plan = await applied(db, `jobs:${use('a')}${use('b')}\n`, '--backlog', 'run');
+  assert.match(plan, /columns\.expires_at is a date, and stands for the midnight that begins it/);
+  assert.match(
+    (await apply(db, `jobs:${use('a')}\n`, '--prune', '--dry-run')).out,
+    /^- b-codes +on b\.codes; vouchers looks for a table of its usual name again$/m,
+  );
   await db.query(`create function a.no() returns trigger language plpgsql as $$ begin raise 'not today'; end $$;
     create trigger no before update on a.codes for each row execute function a.no()`);
   const { jobs } = await db.tick('2026-03-02T00:00Z', { only: ['a-codes', 'b-codes'] });
@@ -160,6 +164,28 @@ jobs:
     text.out,
     /:2:10: "expires_at" of public\.codes is of type text, and the job takes it for timestamptz: write an expression, expires_at: …/,
   );
+  await db.query(`create table slips (id integer, code text, status text not null, expires_at timestamptz);
+    create table deals (id serial primary key, title text not null, live boolean, state text, at timestamptz)`);
+  const odd = await apply(
+    db,
+    `
+jobs:
+  slips: { uses: vouchers, table: slips, set: { id: id + 1, code: "null", status: "null" }, tables: { more: { table: slips } } }
+  deals:
+    uses: packages
+    table: deals
+    columns: { name: title, type: "'x'", enable_schedule: "true", scheduled_activation_time: at, scheduled_deactivation_time: at, status: state, is_active: live, activated_at: at, validity: null, repeats: null }
+`,
+  );
+  assert.match(odd.out, /:3:\d+: the column "id" names the row: the job sets it itself/);
+  assert.match(odd.out, /:3:\d+: "status" of public\.slips is "not null"/);
+  assert.match(odd.out, /:3:\d+: vouchers has one table, which "table" names/);
+  assert.match(odd.out, /5 faults/);
+  const keyless = await apply(db, 'jobs:\n  slips: { uses: vouchers, table: slips }\n');
+  assert.match(keyless.out, /"id" of public\.slips may be null: the column that names a row is "not null"/);
+  await db.query('alter table slips alter id set not null');
+  const double = await apply(db, 'jobs:\n  slips: { uses: vouchers, table: slips }\n');
+  assert.match(double.out, /two rows of public\.slips may have the same "id"/);
   const twice = await apply(db, 'jobs:\n  a: { uses: accounting }\n  b: { uses: accounting }\n');
   assert.match(twice.out, /:3:14: "a" uses accounting already: how far it has counted is kept once/);
   const mended = yaml
@@ -185,6 +211,31 @@ jobs:
   );
   assert.match(third.out, /the check "codes_status_check" of "public"\."codes" refuses 'expired' in "status"/);
   assert.deepEqual(await db.query('select from scheduler.jobs'), []);
+});
+
+test('two names that a job writes are two columns, and a table that is gone is for apply', async () => {
+  await using db = await database();
+  await db.query(`create table offers (id serial primary key, title text, on_sale boolean, opens timestamptz, closes timestamptz, state text,
+    last timestamptz)`);
+  const yaml = (deactivated: string) => `
+jobs:
+  offers:
+    uses: packages
+    table: offers
+    columns: { name: title, type: "'x'", enable_schedule: "true", scheduled_activation_time: opens, scheduled_deactivation_time: closes, status: state, is_active: on_sale, activated_at: last, validity: null, repeats: null${deactivated} }
+`;
+  const { code, out } = await apply(db, yaml(', deactivated_at: last'));
+  assert.equal(code, 1, out);
+  assert.match(
+    out,
+    /:6:\d+: "last" is the column of "activated_at" already, and the job writes both|"last" is the column of "deactivated_at" already/,
+  );
+  const plan = await applied(db, yaml(''));
+  assert.match(plan, /opened_start \(timestamptz\) is added, and tells that what is past is done/);
+  await db.query('alter table offers rename to sold');
+  const tick = await db.cli(['tick']);
+  assert.equal(tick.code, 78);
+  assert.match(tick.err, /The tables of offers do not fit: .*scheduler apply.{1,3} with your files/);
 });
 
 test('rows that a job inserts get what the application requires', async () => {

@@ -104,7 +104,9 @@ export const HOTSPOT_USERS: Table = {
   recognisedBy: ['username', 'phone_number', 'has_active_subscription'],
   columns: {
     id: key(),
-    ...alike(text({ notNull: true, unique: true }), 'username', 'phone_number'),
+    // Customers may log in with their number.
+    username: text({ notNull: true, unique: true, mayBe: 'phone_number' }),
+    phone_number: text({ notNull: true, unique: true }),
     package_id: PACKAGE,
     package_name: text(),
     has_active_subscription: flag({ notNull: true, default: 'false' }),
@@ -151,7 +153,7 @@ export const HOTSPOT_CREDENTIALS: Table = {
     id: key(),
     hotspot_user_id: USER,
     payment_id: PAYMENT,
-    username: text({ notNull: true }),
+    username: text({ notNull: true, mayBe: 'phone_number' }),
     plain_password: text(),
     phone_number: text({ notNull: true }),
     package_name: text(),
