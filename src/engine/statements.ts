@@ -210,7 +210,10 @@ export const complete = (rule: CompiledRule, due: string) => `${changed(rule, du
   size as materialized (select count(*)::integer as rows from due),
   ${finish(rule, '(select rows from size)')},
     (select rows from size) as claimed,
-    (select json_build_object('from', due_at::text, 'after', id::text) from due order by due_at desc, id desc limit 1) as last`;
+    (
+      select json_build_object('from', due_at::text, 'after', id::text)
+      from (select due_at, id from due order by due_at desc, id desc limit 1) as latest
+    ) as last`;
 
 const IN_PIECES = `
   with part as materialized (

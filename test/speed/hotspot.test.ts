@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import pg from 'pg';
 import { disconnect, isGone } from '../../src/jobs/hotspot/radius/client.ts';
 import { inFlight } from '../../src/net/in-flight.ts';
 import { CASES } from '../bench/cases.ts';
@@ -8,9 +9,20 @@ import { database } from '../support/harness.ts';
 import { NOW, passOf } from '../support/hotspot-rows.ts';
 import { ratioOf, seconds } from '../support/timing.ts';
 
-const BOUND = 1.5;
+const BOUND = 1.3;
 const ROUNDS = { least: 5, most: 30, bound: BOUND };
 const ROWS = 10_000;
+
+/** On a connection of its own, as a tick has: one that has sent the statement before takes a quarter less. */
+async function bareSql(url: string, sql: string): Promise<number> {
+  const client = new pg.Client({ connectionString: url });
+  await client.connect();
+  try {
+    return await seconds(() => client.query(sql));
+  } finally {
+    await client.end();
+  }
+}
 
 for (const name of ['payments', 'hotspot-sessions']) {
   test(`${ROWS} rows of ${name} in one tick take at most ${BOUND} times the bare SQL`, async (t) => {
@@ -21,7 +33,7 @@ for (const name of ['payments', 'hotspot-sessions']) {
     };
     const { second, ratio } = await ratioOf(ROUNDS, async () => {
       await fill();
-      const bare = await seconds(() => db.query(each.bare));
+      const bare = await bareSql(db.url, each.bare);
       await fill();
       const ours = await seconds(async () => passOf(await db.tick(undefined, { only: [name], by: 'test' }), name));
       assert.equal((await db.one(each.done)).n, ROWS);

@@ -307,17 +307,17 @@ describe('tick --linger', { concurrency: 2 }, () => {
 
   test('a job stopped by an error is left to the next tick, and the others go on', async () => {
     await using db = await database();
-    const run = startLingering(db, 5);
+    const run = startLingering(db, 10);
     await untilItLingers(db);
     await db.query('drop index vouchers_to_expire; alter table vouchers alter column expires_at type text');
     const due = await goingOnSale(db, [1, 2]);
     const { code, err } = await run.ended;
-    assert.equal(code, 78);
-    // Where a minute began meanwhile, its tick has met the error, too.
+    assert.equal(code, 78, err);
     const lines = err.trimEnd().split('\n');
-    const minutes = lines.map((line) => JSON.parse(line).time.slice(0, '2026-03-01T10:00'.length));
     assert.ok(lines.every((line) => line.includes('vouchers')));
-    assert.equal(new Set(minutes).size, lines.length, err);
+    // Where a minute began meanwhile, its tick has met the error, too.
+    const stopped = await db.query('select slot from scheduler.runs where error is not null');
+    assert.equal(new Set(stopped.map(({ slot }) => slot)).size, lines.length, err);
     assert.equal((await changed(db)).length, due.length);
   });
 

@@ -36,6 +36,12 @@ export async function layEverything(url: string, jobs: Job[]): Promise<void> {
       const columns = rows.map(({ name }) => `${q(named(name))} as ${q(name)}`);
       await client.query(`create view ${table} as select ${columns.join(', ')} from ${place}`);
     }
+    // An application has none of the indexes that "scheduler migrate" makes.
+    const { rows: made } = await client.query<{ name: string }>(
+      `select format('%I.%I', schemaname, indexname) as name from pg_indexes where schemaname = $1 and indexname ~ '_(once|to_[a-z_]+)$'`,
+      [SCHEMA],
+    );
+    if (made.length > 0) await client.query(`drop index ${made.map(({ name }) => name).join(', ')}`);
     yaml = yamlOf(jobs, (table, column) => present.has(`${table}.${column}`));
   } finally {
     await client.end();

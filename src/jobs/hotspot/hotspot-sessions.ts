@@ -26,7 +26,7 @@ const end = (t: Tables, transition: string, at: string, reason: string) => `
         updated_at: NOW,
         status: `case when ${it.status}::text in (${SHUT_OUT}) then ${it.status} else 'expired' end`,
       },
-      from: '(select distinct hotspot_user_id from ended) as of_session',
+      from: 'ended as of_session',
       where: `${it.id} = of_session.hotspot_user_id
         and (coalesce(${it.subscription_expires_at} <= :now::timestamptz, true) or coalesce(${it.data_used} >= ${it.data_limit}, false))`,
       returning: `${it.id} as id, ${it.username} as username`,
