@@ -7,12 +7,14 @@ set local search_path = pg_catalog, pg_temp;
 -- Tables ---------------------------------------------------------------------------------------------------------------
 -- "tenant" is the schema in which the job's table lies.
 
-create table scheduler.adopted (name name primary key, schema name not null);
+create table scheduler.adopted (schema name, name name, primary key (schema, name));
 comment on table scheduler.adopted is 'The tables that the jobs work on, and where "scheduler migrate" found or made them.';
 
 create table scheduler.runs (
   id bigint generated always as identity primary key,
-  tenant text not null default 'public',
+  -- Null: all tenants that a tick went through, but those in "apart".
+  tenant text default 'public',
+  apart text[],
   -- Null: a tick that found nothing due for the jobs in "idle".
   job text,
   idle text[],
@@ -38,7 +40,7 @@ comment on table scheduler.runs is 'One row per run of a job, and one per tick f
 create index runs_by_start on scheduler.runs (started_at);
 create index runs_by_slot on scheduler.runs (slot);
 create index runs_of_job on scheduler.runs (tenant, job, id);
-create index runs_idle on scheduler.runs (tenant, id) where job is null;
+create index runs_idle on scheduler.runs (id) where job is null;
 
 create table scheduler.events (
   id bigint generated always as identity primary key,
@@ -76,7 +78,7 @@ create table scheduler.failures (
   compared_at timestamptz,
   primary key (tenant, job, rule, entity_id)
 );
-create index failures_to_compare on scheduler.failures (compared_at);
+create index failures_to_compare on scheduler.failures (tenant, compared_at);
 comment on table scheduler.failures is 'Rows that failed, until they succeed or an operator drops them.';
 
 create table scheduler.controls (
@@ -116,6 +118,8 @@ insert into scheduler.holds select kind, n from unnest(array[60, 61]) as kind, g
 
 create table scheduler.jobs (
   id bigint generated always as identity primary key,
+  -- The schema in which its table was found. Null: the file names the schema, so the job belongs to no tenant.
+  tenant text,
   name text not null,
   -- What the file says, and the SQL that it came to. Null: the job was removed.
   definition json,
@@ -124,7 +128,7 @@ create table scheduler.jobs (
   at timestamptz not null default now(),
   by text not null
 );
-comment on table scheduler.jobs is 'Jobs of your own, as "scheduler apply" wrote them. The newest row of a name counts.';
+comment on table scheduler.jobs is 'Jobs of your own, as "scheduler apply" wrote them. The newest row of a tenant and name counts.';
 create index jobs_by_name on scheduler.jobs (name, id);
 
 -- What a change answers: one row per transition, and the rows that could not be changed.

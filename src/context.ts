@@ -9,6 +9,7 @@ import { loadJobs } from './jobs/index.ts';
 /** The options of every command. */
 export interface CommonOptions {
   databaseUrl?: string;
+  tenant?: string;
   envFile?: string | undefined;
   embedded?: boolean;
   color?: boolean;
@@ -27,7 +28,7 @@ export async function withContext<T>(options: CommonOptions, work: (context: Con
   if (options.color === false) withoutColor();
   const jobs = await loadJobs();
   const databaseUrl = options.embedded ? await runningEmbeddedUrl() : options.databaseUrl;
-  const settings = readSettings(readEnvironment(options.envFile), jobVariables(jobs), { databaseUrl });
+  const settings = readSettings(readEnvironment(options.envFile), jobVariables(jobs), { databaseUrl, tenant: options.tenant });
   const log = new Log(options.debug ? 'debug' : settings.logLevel);
   return connected({ settings, log, jobs }, work);
 }

@@ -72,6 +72,13 @@ export const METRICS_FILE: Variable<string> = {
   parse: (text) => (text === '' || /^\/.*[^/]\.prom$/.test(text) ? text : undefined),
 };
 
+export const TENANTS: Variable<string> = {
+  env: 'SCHEDULER_TENANTS',
+  fallback: '',
+  valid: "schemas such as ts_1, patterns such as 'ts_*', or a query that begins with select and answers schemas",
+  parse: (text) => (/^(\s*select\s.*|[^\s"';]*)$/is.test(text) ? text : undefined),
+};
+
 export const PING_URL: Variable<string> = {
   env: 'SCHEDULER_PING_URL',
   fallback: '',
@@ -101,6 +108,13 @@ const VARIABLES = {
     fallback: isatty(2) ? 'info' : 'warn',
     valid: LOG_LEVELS.join(', '),
     parse: (text: string) => LOG_LEVELS.find((level) => level === text.toLowerCase()),
+  },
+  tenants: TENANTS,
+  tenantOwners: {
+    env: 'SCHEDULER_TENANT_OWNERS',
+    fallback: '',
+    valid: 'roles, with commas between them',
+    parse: (text: string) => text.split(',').flatMap((name) => name.trim() || []),
   },
   metricsFile: METRICS_FILE,
   pingUrl: PING_URL,
@@ -163,7 +177,7 @@ export const allVariables = (jobVariables: JobVariables): Pick<Variable<unknown>
 export function readSettings(
   given: Environment,
   jobVariables: JobVariables,
-  { databaseUrl }: { databaseUrl?: string | undefined },
+  { databaseUrl, tenant }: { databaseUrl?: string | undefined; tenant?: string | undefined },
 ): Settings {
   const faults: string[] = [];
   const env = withTimeoutOf(databaseUrl ?? given.DATABASE_URL?.trim(), given);
@@ -187,7 +201,7 @@ export function readSettings(
   }
   const connection = readConnection(env, databaseUrl, faults);
   if (faults.length > 0) throw configurationError(faults.join('\n'));
-  return { ...settings, job, connection };
+  return { ...settings, job, connection: { ...connection, ...(tenant !== undefined && { schema: tenant }) } };
 }
 
 /** Why a variable, or an option in its place, is refused. */

@@ -11,7 +11,7 @@ export interface Connection {
   client: ReturnType<typeof toClientConfig>;
   /** TLS, or false for none: what sslmode allows, in the order in which it is tried. */
   ways: (ConnectionOptions | false)[];
-  /** Prisma's ?schema=…, which PostgreSQL calls the search path. */
+  /** Prisma's ?schema=…, or --tenant: the schema of the one tenant that is meant. */
   schema?: string;
   /** How the server has to prove itself: pg would answer any question of it, also one for the password in clear text. */
   demand?: 'scram' | 'binding';

@@ -1,6 +1,6 @@
 import pg from 'pg';
 import type { Settings } from '../base/config.ts';
-import { KEEP_AND_PIN } from './search-path.ts';
+import { keepAndPin, pathOf } from './search-path.ts';
 
 // Bounds on every transaction, so that one stuck statement cannot hold rows or the run.
 const STATEMENT_TIMEOUT = '60s'; // the largest batch allowed takes a few seconds
@@ -11,6 +11,7 @@ const CLIENT_CHECK = '500ms'; // a backend whose client was killed notices insid
 
 export interface TransactionOptions {
   idleTimeout?: string;
+  lockTimeout?: string;
   /** All its statements read the same state of the database, and none of them writes. */
   snapshot?: boolean;
   /** For what may take hours, such as building an index. */
@@ -43,12 +44,16 @@ const MEANINGS = {
 };
 
 /** The start of a transaction with its bounds, in one message: each one saved is felt by whoever has nothing to do. */
-export function begin({ dbTimezone, connection: { schema } }: Settings, options: TransactionOptions): string {
+export function begin(
+  { dbTimezone }: Settings,
+  tenant: string | undefined,
+  { lockTimeout = LOCK_TIMEOUT, ...options }: TransactionOptions,
+): string {
   const settings = {
     ...MEANINGS,
     TimeZone: dbTimezone,
     statement_timeout: options.unbounded ? '0' : STATEMENT_TIMEOUT,
-    lock_timeout: LOCK_TIMEOUT,
+    lock_timeout: lockTimeout,
     idle_in_transaction_session_timeout: options.idleTimeout ?? IDLE_TIMEOUT,
     client_connection_check_interval: CLIENT_CHECK,
     jit: 'off',
@@ -61,12 +66,12 @@ export function begin({ dbTimezone, connection: { schema } }: Settings, options:
       work_mem: WORK_MEMORY,
     }),
     row_security: 'off', // hidden rows are an error, and not an empty pass
-    ...(schema !== undefined && { search_path: pg.escapeIdentifier(schema) }),
   };
   const rows = Object.entries(settings).map(([name, value]) => `('${name}', ${pg.escapeLiteral(value)})`);
   const set = `select pg_catalog.count(pg_catalog.set_config(name, value, true)) from (values ${rows.join(', ')}) as s (name, value)`;
-  const pin = options.asApplication ? '' : `; ${KEEP_AND_PIN}`;
+  const asTenant = tenant === undefined ? '' : `; select pg_catalog.set_config('search_path', ${pathOf(tenant)}, true)`;
+  const path = options.asApplication ? asTenant : `; ${keepAndPin(tenant)}`;
   // Never the role's default: what others committed meanwhile must be seen, and nothing is to fail for having been changed.
   const level = options.snapshot ? 'repeatable read, read only' : 'read committed';
-  return `begin isolation level ${level}; ${set}${pin}`;
+  return `begin isolation level ${level}; ${set}${path}`;
 }

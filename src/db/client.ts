@@ -40,6 +40,8 @@ export class Database {
   readonly #settings: Settings;
   readonly #log: Log;
   readonly #name: string;
+  /** The schema of one tenant, in which its tables are looked for; undefined: the search path leads to them. */
+  tenant: string | undefined;
   #client: pg.Client | undefined;
   #broken = false;
   #rehearsal: Transaction | undefined;
@@ -48,10 +50,13 @@ export class Database {
     this.#settings = settings;
     this.#log = log;
     this.#name = name;
+    this.tenant = settings.connection.schema;
   }
 
   another(name: string): Database {
-    return new Database(this.#settings, this.#log, name);
+    const other = new Database(this.#settings, this.#log, name);
+    other.tenant = this.tenant;
+    return other;
   }
 
   /** Runs the work in a transaction, up to three times when the fault is a passing one. */
@@ -149,7 +154,7 @@ export class Database {
     };
     try {
       // Here a pooler looks for a connection: no answer is as if there were none.
-      await sent({ text: begin(this.#settings, options) }, this.#settings.connectTimeout * 1000);
+      await sent({ text: begin(this.#settings, this.tenant, options) }, this.#settings.connectTimeout * 1000);
       const result = await work(tx);
       await send('commit');
       return result;

@@ -1,3 +1,5 @@
+import pg from 'pg';
+
 /**
  * A name may mean a function, an operator or a type of anybody's. Any role may have put some of its own into a schema of the
  * application's search path, and PostgreSQL prefers one that fits exactly. So our SQL sees PostgreSQL's own schema and no other.
@@ -6,16 +8,31 @@
 
 const OURS = 'pg_catalog, pg_temp';
 
-// Each is in the effect of the one before.
-export const KEEP_AND_PIN = `
-  select pg_catalog.set_config('scheduler.search_path', pg_catalog.current_setting('search_path'), true),
-    pg_catalog.set_config('scheduler.schemas', pg_catalog.array_remove(pg_catalog.current_schemas(false), 'pg_catalog')::text, true),
+/** SQL for the path of a tenant: its schema, before those that its role sees anyway. */
+export const pathOf = (tenant: string): string =>
+  `pg_catalog.concat_ws(', ', ${pg.escapeLiteral(pg.escapeIdentifier(tenant))}, nullif(pg_catalog.current_setting('search_path'), ''))`;
+
+/** Keeps the path of the application aside, and pins ours. The tables of a tenant are looked for in its own schema alone. */
+export function keepAndPin(tenant: string | undefined): string {
+  const path = tenant === undefined ? `pg_catalog.current_setting('search_path')` : pathOf(tenant);
+  const schemas =
+    tenant === undefined
+      ? `pg_catalog.array_remove(pg_catalog.current_schemas(false), 'pg_catalog')`
+      : `array[${pg.escapeLiteral(tenant)}]`;
+  // Each is in the effect of the one before.
+  return `
+  select pg_catalog.set_config('scheduler.search_path', ${path}, true), pg_catalog.set_config('scheduler.schemas', ${schemas}::text, true),
+    pg_catalog.set_config('scheduler.is_named', '${tenant !== undefined}', true),
     pg_catalog.set_config('search_path', '${OURS}', true)`;
+}
 
 export const PIN = `set local search_path = ${OURS}`;
 
 /** The schemas of the application's path, in its order. */
 export const SCHEMAS = `current_setting('scheduler.schemas')::name[]`;
+
+/** The one in which they are looked for first. */
+export const TENANT = `coalesce((${SCHEMAS})[1]::text, 'public')`;
 
 /** SQL for the oid of the table, view or the like that the application's path finds by this name. */
 export const named = (name: string): string => `(

@@ -30,10 +30,11 @@ export const placesOfDue = (rules: CompiledRule[], anyFailures: boolean): string
   return `array_remove(array[${[...checks, 'null'].join(',\n')}]::integer[], null)`;
 };
 
-const IDLE = `array(
-    select name from unnest(:names::text[]) as name
+const IDLE = `
+    select tenant, null::text[], array_agg(name order by n)
+    from unnest(:names::text[], :tenants::text[]) with ordinality as j (name, tenant, n)
     where not exists (select from answer, unnest(due) as place where (:owners::text[])[place + 1] = name)
-  )`;
+    group by tenant`;
 
 export async function whatIsDue(tx: Transaction, question: Question, values: Values): Promise<Due> {
   const { jobs, anyFailures, first, finish } = question;
@@ -46,6 +47,7 @@ export async function whatIsDue(tx: Transaction, question: Question, values: Val
   const [answer] = await tx.query<{ due: number[]; expired: boolean }>(sql, {
     ...{ ...values, ...finish },
     names: jobs.map(({ job }) => job.name),
+    tenants: jobs.map(({ tenant }) => tenant),
     owners: rules.map((rule) => rule.job),
   });
   return { rules: answer!.due.map((n) => rules[n]!), expired: answer!.expired };

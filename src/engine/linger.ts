@@ -148,7 +148,7 @@ class Stay {
     const jobs = watched.map(({ job }) => job.name);
     try {
       const question = soonest(watched, found.anyFailures);
-      const coming = await tx.query<{ job: string; seconds: number }>(question, parameters(settings, found));
+      const coming = await tx.query<{ job: string; seconds: number }>(question, parameters(settings, found.now));
       const isDue = (name: string) =>
         coming.some(({ job, seconds }) => job === name && seconds === 0) || this.#last.get(name)?.workLeft === true;
       const waitMs = Math.min(LOOK_MS, ...coming.map(({ seconds }) => Math.ceil(seconds * 1000)));

@@ -80,7 +80,7 @@ function valuesOf({ run, rule, record, cursor, end, part, again }: Sweep): Value
   return {
     ...{ ...run.values, ...(!rule.together && rule.make?.(run.batchSize)), ...cursor },
     ...{ endFrom: end?.from, endAfter: end?.after },
-    ...{ part: part?.number, parts: part?.of, job: rule.job, rule: rule.name, run: record.run },
+    ...{ part: part?.number, parts: part?.of, tenant: rule.tenant, job: rule.job, rule: rule.name, run: record.run },
     ...(rule.mustEnd && { seen: JSON.stringify(again ?? []) }),
     // Of more rows than this in a batch, it is only counted what happened to them; null: it is told of each.
     ...{ limit: run.batchSize, detail: run.debug || run.rehearsal || rule.outside || again ? null : DETAIL },

@@ -18,7 +18,10 @@ export async function workOutside(db: Database, sweep: Sweep, { handed }: Batch)
   let recording: Promise<void> = Promise.resolve();
   const write = (answers: string) =>
     telling(db, run, async (notify) => {
-      const values = { ...run.values, job: rule.job, rule: rule.name, run: record.run, notify, answers };
+      const values = {
+        ...{ ...run.values, tenant: rule.tenant, job: rule.job, rule: rule.name },
+        ...{ run: record.run, notify, answers },
+      };
       const [batch] = await db.query<Answered>(recordAnswers(rule), values);
       return made(batch!);
     });

@@ -88,7 +88,7 @@ export class Pass {
 
   async #due(question: Question): Promise<Due> {
     const { db, values, asking } = this.#run;
-    if (!asking) return whatIsDueApart(db, question, values, ({ job }, error) => this.#stop(job, error));
+    if (!asking) return whatIsDueApart(db, question, values, (job, error) => this.#stop(job, error));
     try {
       return await whatIsDue(asking, question, values);
     } catch (error) {
@@ -100,7 +100,7 @@ export class Pass {
     const record = this.#records.get(name)!;
     record.result.workLeft = true;
     record.isOpen = record.run !== null;
-    await this.#stop(this.#jobs.find(({ job }) => job.name === name)!.job, endless(name, rule));
+    await this.#stop(this.#jobs.find(({ job }) => job.name === name)!, endless(name, rule));
   }
 
   #isStopped(name: string): boolean {
@@ -129,7 +129,7 @@ export class Pass {
       if (fault) throw fault;
     } catch (error) {
       if (isForAllJobs(error)) throw error;
-      await this.#stop(job, error);
+      await this.#stop(installed, error);
     }
     if (record.result.failed > 0) this.#anyFailures = true;
     record.isOpen = record.run !== null;
@@ -162,7 +162,7 @@ export class Pass {
   }
 
   /** One job's error does not stop the next. It is in the job's record. */
-  async #stop(job: Job, error: unknown): Promise<void> {
+  async #stop({ job, tenant }: Installed, error: unknown): Promise<void> {
     const { db, log, values, debug } = this.#run;
     const { run, result } = this.#recordOf(job);
     const explained = jobError(job, error);
@@ -170,7 +170,7 @@ export class Pass {
     result.errorCode = explained.exitCode;
     log.error(explained.message, debug ? { stack: (error as Error).stack } : undefined);
     if (run === null)
-      await db.query(RECORD_STOPPED, { ...values, job: job.name, left: result.workLeft, error: result.error });
+      await db.query(RECORD_STOPPED, { ...values, tenant, job: job.name, left: result.workLeft, error: result.error });
   }
 
   /** The run must end: what is due waits for the next one. */

@@ -90,10 +90,10 @@ async function play({ request, ...context }: Context, { limit, row, ...given }: 
     const broken = pass.result.jobs.find(({ error }) => error !== undefined);
     const why = broken?.error ?? whyStopped(request, timeline.length >= limit && limit);
     if (why) rehearsed.stopped = { at, why };
-    const { planned, found } = first;
+    const { planned } = first;
     next = why
       ? null
-      : await db.transaction((tx) => nextInstant(tx, context, planned, { at, until, tenant: found.tenant }));
+      : await db.transaction((tx) => nextInstant(tx, context, planned, { at, until }));
   }
   if (row !== undefined) rehearsed.timeline = await ofRow(context, first!, timeline, row);
   return { ...rehearsed, skipped: first!.result.skipped, assumed: [...assumed] };
@@ -107,7 +107,7 @@ async function ofRow(
   id: string,
 ): Promise<Happening[]> {
   const told = timeline.filter((each) => each.id === id);
-  const values = parameters(settings, found);
+  const values = parameters(settings, found.now);
   const isThere = async (tx: Transaction) => {
     for (const { row, idType } of planned.flatMap(({ rules }) => rules)) {
       let rows: object[] = [];
@@ -167,12 +167,12 @@ async function nextInstant(
   tx: Transaction,
   { settings }: Pick<Context, 'settings'>,
   jobs: Installed[],
-  { at, until, tenant }: { at: string; until: string; tenant: string },
+  { at, until }: { at: string; until: string },
 ): Promise<string | null> {
   const inTime = (sql: string) => [`${sql} > ${NOW}`, `${sql} <= :until::timestamptz`];
-  const first = jobs.flatMap(({ job, rules }) => {
+  const first = jobs.flatMap(({ job, tenant, rules }) => {
     const retry = `(select min(next_attempt_at) from scheduler.failures
-      where tenant = :tenant::text and job = ${quoteText(job.name)} and ${inTime('next_attempt_at').join(' and ')})`;
+      where tenant = ${quoteText(tenant)} and job = ${quoteText(job.name)} and ${inTime('next_attempt_at').join(' and ')})`;
     const due = rules.map((rule) =>
       firstRow(rule, rule.at, [...conditionsAt(rule, rule.at), ...inTime(rule.at), mayBeTried(rule)]),
     );
@@ -184,7 +184,7 @@ async function nextInstant(
   if (first.length === 0) return null;
   const [next] = await tx.query<{ at: string | null }>(
     `select scheduler.iso(at) as at from (select least(${first.join(',\n')}) as at) as next where at <= :until::timestamptz`,
-    { ...parameters(settings, { now: at, tenant }), until },
+    { ...parameters(settings, at), until },
   );
   return next?.at ?? null;
 }

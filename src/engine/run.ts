@@ -144,8 +144,8 @@ async function look({ settings, request }: Context, tx: Transaction, lock: boole
 }
 
 /** The values that SQL may refer to. */
-export const parameters = (settings: Settings, { now, tenant }: { now: string; tenant: string }) => ({
-  ...{ ...settings.job, now, tenant },
+export const parameters = (settings: Settings, now: string) => ({
+  ...{ ...settings.job, now },
   ...{ zone: settings.timezone, dbZone: settings.dbTimezone },
 });
 
@@ -167,7 +167,7 @@ function prepare({ db, settings, log, request }: Context, found: Found) {
       queue: { full: false },
     },
     values: {
-      ...{ ...parameters(settings, found), ...IDENTITY, retention: settings.retentionDays },
+      ...{ ...parameters(settings, found.now), ...IDENTITY, retention: settings.retentionDays },
       ...{ by: by ?? null, slot: by === undefined ? found.minute : null },
     },
   };

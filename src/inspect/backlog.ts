@@ -27,9 +27,9 @@ export async function readBacklog(
   db: Database,
   settings: Settings,
   jobs: Installed[],
-  found: { now: string; tenant: string },
+  now: string,
 ): Promise<Backlog[]> {
-  const values = { ...parameters(settings, found), most: MOST };
+  const values = { ...parameters(settings, now), most: MOST };
   const read = (some: Installed[]): Promise<Backlog[] | undefined> =>
     db
       .transaction((tx) => tx.query<Backlog>(backlogOf(some), values), { inIndexOrder: true })

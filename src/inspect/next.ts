@@ -77,7 +77,7 @@ export async function readNext(
         const { job, installed } = standing;
         if (!installed || held.some((each) => each.job === job.name)) continue;
         const values = {
-          ...{ ...parameters(settings, { ...found, now: span!.now }), job: job.name, most: ROWS_READ },
+          ...{ ...parameters(settings, span!.now), tenant: installed.tenant, job: job.name, most: ROWS_READ },
           ...{ earliest: earliestOf(standing, found, span!.now), until: span!.until },
         };
         for (const rule of installed.rules) {

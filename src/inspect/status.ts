@@ -41,7 +41,7 @@ export async function readStatus(db: Database, settings: Settings, jobs: Wanted)
     return { found, last: await readLastRuns(tx, found.jobs), holder: await lockHolder(tx) };
   });
   const installed = found.jobs.flatMap((standing) => standing.installed ?? []);
-  const backlogs = await readBacklog(db, settings, installed, found);
+  const backlogs = await readBacklog(db, settings, installed, found.now);
   const of = <T extends { job: string }>(rows: T[], job: Job) => rows.find((row) => row.job === job.name);
   const states = found.jobs.map((standing) =>
     jobStatus(settings, standing, of(last, standing.job)!, of(backlogs, standing.job)),

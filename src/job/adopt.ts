@@ -22,9 +22,9 @@ import { hasWords } from './words.ts';
 import { namesOf } from './writing.ts';
 
 const REMEMBER = `
-  insert into scheduler.adopted as a (name, schema)
+  insert into scheduler.adopted (name, schema)
   select name, schema from json_to_recordset(:adopted::json) as found (name name, schema name)
-  on conflict (name) do update set schema = excluded.schema where a.schema <> excluded.schema`;
+  on conflict do nothing`;
 
 interface Adopting extends Making {
   job: Job;
@@ -65,7 +65,7 @@ export async function adopt(
   const catalog = await adopting.catalog();
   if (!laid) await rememberPlaces(adopting, catalog);
   const begin = job.begin?.(namesOf(job, catalog, { dbZone: zones.dbZone }));
-  if (begin) await tx.query(begin, { ...zones, tenant: await schemaHere(tx), now: NOW });
+  if (begin) await tx.query(begin, { ...zones, tenant: catalog[job.table.name]!.schema, now: NOW });
   return [];
 }
 

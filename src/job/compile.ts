@@ -1,6 +1,6 @@
 import { type Changing, change } from './change.ts';
 import type { Conditions, Job, Outside, Rule, Tables, Together } from './define.ts';
-import { isOfTheRow, quoteName, reading, readsOf, template } from './expressions.ts';
+import { isOfTheRow, quoteName, quoteText, reading, readsOf, template } from './expressions.ts';
 import { conditionsOf } from './lay.ts';
 import { type Catalog, columnsOf, storedKey } from './tables.ts';
 import { LOCK, namesOf, type Rights } from './writing.ts';
@@ -8,6 +8,8 @@ import { LOCK, namesOf, type Rights } from './writing.ts';
 /** A job as it is in this database: its rules as SQL on the tables that were found. */
 export interface Installed {
   job: Job;
+  /** The schema of its table: what the program keeps of the job is kept for it. */
+  tenant: string;
   rules: CompiledRule[];
   /** A query for all that the job watches. */
   survey: string | undefined;
@@ -21,6 +23,7 @@ export interface Installed {
 /** A rule as SQL. Its row is called r. */
 export interface CompiledRule extends Changing {
   job: string;
+  tenant: string;
   name: string;
   /** What stands in "from". */
   row: string;
@@ -57,23 +60,26 @@ export function install(job: Job, catalog: Catalog, dbZone: string): Installed {
   const locked = namesOf(job, catalog, { dbZone, rights, writes, toRead: LOCK });
   const found = catalog[job.table.name]!;
   const columns = columnsOf(job.table, found);
+  const { schema: tenant } = found;
+  // One question asks of the rules of several tenants.
+  const ofTenant = (sql: string) => sql.replaceAll(':tenant::text', quoteText(tenant));
   const { quoted } = job.table;
   const [ofRow, ofOther] = [reading('r', { columns, quoted }), reading('r', { columns: [] })];
   const rules = Object.entries(job.rules).map(([name, rule]): CompiledRule => {
     const { row: other, fails, together, outside, outcomes, set } = rule;
     const plain = other ? ofOther : ofRow;
-    const at = plain(rule.due);
+    const at = ofTenant(plain(rule.due));
     const withDue = once(() => reading('r', { columns: other ? [] : columns, quoted }, { due_at: `(${at})` }));
     const of = (sql: string) => (sql.includes('due_at') ? withDue() : plain)(sql);
-    const where = mapped(conditionsOf(rule, tables, job.name), of);
+    const where = mapped(conditionsOf(rule, tables, job.name), (sql) => ofTenant(of(sql)));
     const isApart = ([condition]: [string, string]) => rule.apart?.includes(condition) ?? false;
     const wrong = once(() => fails && (typeof fails === 'function' ? of(fails(tables)) : sentences(fails, of, quoted)));
     const changing = once(() => change(name, rule, { job, tables, found, columns, dbZone, of }));
     return withLater(
       {
-        ...{ job: job.name, name, at, make: rule.make, mustEnd: rule.mustEnd ?? false },
+        ...{ job: job.name, tenant, name, at, make: rule.make, mustEnd: rule.mustEnd ?? false },
         writes: set && !rule.change && !together && !outside ? Object.keys(set) : undefined,
-        row: `${other ? other.from(locked) : locked[job.table.name]} r`,
+        row: ofTenant(`${other ? other.from(locked) : locked[job.table.name]} r`),
         idType: other?.idType ?? found.columns[storedKey(job.table)]!,
         when: Object.fromEntries(Object.entries(where).filter((each) => !isApart(each))),
         apart: Object.fromEntries(Object.entries(where).filter(isApart)),
@@ -92,7 +98,7 @@ export function install(job: Job, catalog: Catalog, dbZone: string): Installed {
       },
     );
   });
-  const survey = () => job.survey?.query(tables);
+  const survey = () => job.survey && ofTenant(job.survey.query(tables));
   // Each piece of SQL notes the rights that it needs when it is made.
   const making =
     <T>(noted: T) =>
@@ -101,7 +107,7 @@ export function install(job: Job, catalog: Catalog, dbZone: string): Installed {
       for (const rule of rules) Object.values(rule);
       return noted;
     };
-  return withLater({ job, rules, tables: catalog }, { survey, rights: making(rights), writes: making(writes) });
+  return withLater({ job, tenant, rules, tables: catalog }, { survey, rights: making(rights), writes: making(writes) });
 }
 
 /** The value of a function that is called once at most. */

@@ -274,10 +274,10 @@ export interface Lines {
   finished(changed: Record<string, number>, failures: Failed[], failed: number, surveyed?: number): Line[];
 }
 
-/** SQL on whether a row waits for another attempt after a failure, or for an operator. All three are SQL. */
-export const waits = (job: string, rule: string, id: string): string => `exists (
+/** SQL on whether a row waits for another attempt after a failure, or for an operator. All four are SQL. */
+export const waits = (job: string, rule: string, id: string, tenant = ':tenant::text'): string => `exists (
     select from scheduler.failures f
-    where f.tenant = :tenant::text and f.job = ${job} and f.rule = ${rule} and f.entity_id = ${id}::text
+    where f.tenant = ${tenant} and f.job = ${job} and f.rule = ${rule} and f.entity_id = ${id}::text
       and f.next_attempt_at > :now::timestamptz
   )`;
 

@@ -8,7 +8,7 @@ import type { Conditions, Table } from '../job/define.ts';
 import { quoteName, substitute } from '../job/expressions.ts';
 import { indexesOf } from '../job/indexes.ts';
 import { type Catalog, qualified, storedName } from '../job/tables.ts';
-import { type Kept, LATEST_JOBS } from '../store/own-jobs.ts';
+import { type Kept, LATEST_OF_ALL } from '../store/own-jobs.ts';
 import type { Built } from './making.ts';
 import type { Seen } from './server.ts';
 
@@ -170,7 +170,7 @@ export const madeIndexes = (tx: Pick<Transaction, 'query'>): Promise<Made[]> =>
        from scheduler.jobs where compiled is not null
      ),
      used as (
-       select key as place from versions cross join json_each_text(indexes) where id in (select id from (${LATEST_JOBS}) as latest)
+       select key as place from versions cross join json_each_text(indexes) where id in (select id from (${LATEST_OF_ALL}) as latest)
      )
      select distinct place, c.relkind = 'I' as "isPartitioned", place in (select place from used) as "isUsed"
      from (select key as place from versions cross join json_each_text(indexes) where value = 'true') as made
@@ -203,10 +203,9 @@ export function asYetOf({ job, dbZone }: Kept, table: Seen): Installed {
 /** What these rules would find at once. */
 export async function dueNow(
   tx: Transaction,
-  { job, rules }: Installed,
+  { job, tenant, rules }: Installed,
   settings: Settings,
   names: string[],
-  tenant: string,
 ): Promise<Due[]> {
   const all: Due[] = [];
   for (const rule of rules.filter(({ name }) => names.includes(name))) {

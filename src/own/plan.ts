@@ -205,7 +205,7 @@ async function compare(tx: Transaction, applying: Planning, comparing: Comparing
   // If a condition cannot be asked, playing the rule tells why.
   await tx.attempt(async () => {
     const installed = using ? asYet(using, kept.dbZone) : asYetOf(kept, table);
-    due = await dueNow(tx, installed, settings, changed, table.schema);
+    due = await dueNow(tx, installed, settings, changed);
   });
   await tx.query('rollback to savepoint looking');
   const isSame = was && differs.length === 0;

@@ -1,7 +1,7 @@
 import { createHash } from 'node:crypto';
 import type { Transaction } from '../db/client.ts';
 import { namesIn, quoteName, quoteText, substitute } from '../job/expressions.ts';
-import { LATEST_JOBS } from '../store/own-jobs.ts';
+import { LATEST_OF_ALL } from '../store/own-jobs.ts';
 import type { Types } from './due.ts';
 import type { Reading } from './server.ts';
 
@@ -61,7 +61,7 @@ export async function dropFunctions(tx: Transaction): Promise<void> {
   const unused = await tx.query<{ name: string }>(
     `select p.oid::regprocedure::text as name from pg_proc p
      where p.pronamespace = 'scheduler'::regnamespace and p.proname ~ '^due_[0-9a-f]{12}$'
-       and not exists (select from (${LATEST_JOBS}) as j where strpos(j.compiled::text, p.proname) > 0)
+       and not exists (select from (${LATEST_OF_ALL}) as j where strpos(j.compiled::text, p.proname) > 0)
        and not exists (select from pg_depend where refclassid = 'pg_proc'::regclass and refobjid = p.oid and deptype = 'n')`,
   );
   for (const { name } of unused) await tx.query(`drop function ${name}`);

@@ -1,10 +1,10 @@
 import type { Transaction } from '../db/client.ts';
-import { LOCK_KEY } from '../store/lock.ts';
+import { LOCK } from '../store/lock.ts';
 
 /** Pauses, failures and history move along to the new name of a job. A run that is at work would write under the old one. */
 export async function rename(tx: Transaction, renamed: { was: string; name: string }[]): Promise<void> {
   if (renamed.length === 0) return;
-  await tx.query(`select pg_advisory_xact_lock(${LOCK_KEY}), set_config('statement_timeout', '0', true)`);
+  await tx.query(`select pg_advisory_xact_lock(${LOCK}), set_config('statement_timeout', '0', true)`);
   for (const { was, name } of renamed) {
     await tx.query('update scheduler.jobs set name = :name::text where name = :was::text', { was, name });
     for (const table of ['events', 'controls', 'runs'])

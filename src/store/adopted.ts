@@ -2,7 +2,7 @@ import { configurationError } from '../base/errors.ts';
 import type { Database } from '../db/client.ts';
 import { named } from '../db/search-path.ts';
 
-/** A table that is where it was adopted, while the search path leads to none, or to another one of that name. */
+/** A table that was adopted, while the search path leads to none of that name that was, or to another one. */
 export interface Elsewhere {
   table: string;
   schema: string;
@@ -10,7 +10,10 @@ export interface Elsewhere {
   other: string | null;
 }
 
-/** SQL for one such table, or null. One that has another in its place comes first. A table that has moved is none of them. */
+/**
+ * SQL for one such table, or null. One that has another in its place comes first. A table that has moved is none of them. Of a tenant
+ * that somebody names, it is known where its tables are.
+ */
 export const ELSEWHERE = `(
   select json_build_object('table', a.name, 'schema', a.schema, 'other', other.nspname)
   from scheduler.adopted a
@@ -18,7 +21,9 @@ export const ELSEWHERE = `(
   join pg_class c on c.relnamespace = home.oid and c.relname = a.name
   left join pg_class found on found.oid = ${named('a.name')}
   left join pg_namespace other on other.oid = found.relnamespace
-  where c.oid is distinct from found.oid
+  where not current_setting('scheduler.is_named')::boolean and c.oid is distinct from found.oid and not exists (
+    select from scheduler.adopted b where b.name = a.name and b.schema = other.nspname
+  )
   order by other.nspname is null, a.name limit 1
 )`;
 
@@ -32,7 +37,7 @@ export const isElsewhere = ({ table, schema, other }: Elsewhere): string =>
     other
       ? `finds another one in the schema "${other}"`
       : `finds none (it looks in other schemas, or its role may not use that one)`
-  }. Failures, pauses and history are kept for one application per database: add "?schema=${schema}" to the connection URL, or give the other application a database of its own.`;
+  }. Add "--tenant ${schema}", or "?schema=${schema}" to the connection URL; several schemas are tenants: see "tick --tenants".`;
 
 export function refuseElsewhere(elsewhere: Elsewhere | null): void {
   if (elsewhere) throw configurationError(isElsewhere(elsewhere));

@@ -1,6 +1,8 @@
 import { hostname } from 'node:os';
 import { systemUser } from '../base/connection.ts';
 import type { Database } from '../db/client.ts';
+import { SCHEMAS } from '../db/search-path.ts';
+import { LATEST_JOBS } from './own-jobs.ts';
 
 export interface Control {
   action: 'start' | 'stop';
@@ -9,12 +11,22 @@ export interface Control {
   reason: string | null;
 }
 
-/** The latest word on each job, and on all of them. */
+/** The latest word on each job, and on all of them, of the tenants that this connection sees. */
 export const LATEST_CONTROLS = `
-  select distinct on (job) id, job, action, scheduler.iso(at) as at, by, reason from scheduler.controls order by job, id desc`;
+  select distinct on (tenant, job) id, tenant, job, action, scheduler.iso(at) as at, by, reason from scheduler.controls
+  where tenant is null or tenant = any(${SCHEMAS})
+  order by tenant, job, id desc`;
 
-export function latestControl<C extends { id: number; job: string | null }>(controls: C[], job: string): C | null {
-  const about = controls.filter((control) => control.job === null || control.job === job);
+export interface Word extends Control {
+  id: number;
+  tenant: string | null;
+  job: string | null;
+}
+
+export function latestControl(controls: Word[], job: string, tenant: string | undefined): Control | null {
+  const about = controls.filter(
+    (control) => (control.job ?? job) === job && (control.tenant ?? tenant) === tenant,
+  );
   return about.sort((a, b) => b.id - a.id)[0] ?? null;
 }
 
@@ -36,7 +48,9 @@ export async function recordControl(
   reason: string | null,
 ): Promise<void> {
   await db.query(
-    `insert into scheduler.controls (action, job, by, reason) values (:action::text, :job::text, :by::text, :reason::text)`,
-    { action, job, by: whoami(), reason },
+    `insert into scheduler.controls (tenant, action, job, by, reason)
+     select case when not exists (select from (${LATEST_JOBS}) as own where name = :job::text and tenant is null) then :tenant::text end,
+       :action::text, :job::text, :by::text, :reason::text`,
+    { action, job, by: whoami(), reason, tenant: db.tenant ?? null },
   );
 }

@@ -1,5 +1,11 @@
 import type { Database } from '../db/client.ts';
 import { RUN_ID } from './runs.ts';
+import { exceptPublic } from './tenants.ts';
+
+/** Most applications have no tenants, and need not hear of them. */
+const payload = (more: string) => `case :tenant::text
+        when 'public' then json_build_object('id', id, 'event', type, ${more})
+        else json_build_object('id', id, 'event', type, 'tenant', :tenant::text, ${more}) end::text`;
 
 /** Expects `run` of BEGIN_RUN. PostgreSQL refuses a payload of 8,000 bytes, and channel names end at 63 (the cast to name cuts them as LISTEN does). */
 export const RECORD_AND_TELL = `
@@ -14,11 +20,10 @@ export const RECORD_AND_TELL = `
   told as (
     select pg_notify(
       channel::name::text,
-      case when octet_length(payload) < 8000 then payload
-        else json_build_object('id', id, 'event', type, 'truncated', true)::text end
+      case when octet_length(payload) < 8000 then payload else ${payload("'truncated', true")} end
     )
     from (
-      select id, type, channels, json_build_object('id', id, 'event', type, 'data', data)::text as payload
+      select id, type, channels, ${payload("'data', data")} as payload
       from recorded
       where :notify::boolean
       offset 0
@@ -27,6 +32,8 @@ export const RECORD_AND_TELL = `
 
 export interface Event {
   id: number;
+  /** Where it is not "public". */
+  tenant?: string;
   type: string;
   job: string;
   transition: string;
@@ -38,7 +45,7 @@ export interface Event {
   data: Record<string, unknown>;
 }
 
-const EVENT = `select e.id::double precision as id, e.type, e.job, e.transition, e.entity_id, scheduler.iso(e.due_at) as due_at,
+const EVENT = `select e.id::double precision as id, e.tenant, e.type, e.job, e.transition, e.entity_id, scheduler.iso(e.due_at) as due_at,
   scheduler.iso(e.occurred_at) as occurred_at, e.run_id::double precision as run_id, e.channels, e.data from scheduler.events e`;
 
 /** SQL on whether a time lies in the span of `:since` and `:until`, either of which may be null. */
@@ -46,6 +53,7 @@ export const within = (time: string) =>
   `(:since::timestamptz is null or ${time} >= :since::timestamptz) and (:until::timestamptz is null or ${time} < :until::timestamptz)`;
 
 interface EventFilter {
+  tenant?: string | undefined;
   job: string | null;
   entity: string | null;
   type: string | null;
@@ -55,18 +63,19 @@ interface EventFilter {
 }
 
 /** The newest that match, oldest first. */
-export function findEvents(db: Pick<Database, 'query'>, filter: EventFilter): Promise<Event[]> {
-  return db.query<Event>(
+export async function findEvents(db: Pick<Database, 'query'>, filter: EventFilter): Promise<Event[]> {
+  const events = await db.query<Event>(
     `select * from (
        ${EVENT}
-       where (:job::text is null or e.job = :job::text)
+       where (:tenant::text is null or e.tenant = :tenant::text) and (:job::text is null or e.job = :job::text)
          and (:entity::text is null or e.entity_id = :entity::text)
          and (:type::text is null or e.type = :type::text)
          and ${within('e.occurred_at')}
        order by e.id desc limit :limit::integer
      ) as newest order by id`,
-    { ...filter },
+    { ...filter, tenant: filter.tenant ?? null },
   );
+  return events.map(exceptPublic);
 }
 
 /** Ids that no event has, from the first to the last: one still uncommitted may turn up there. */
@@ -122,7 +131,7 @@ export async function readNews(
       ),
     { attempts: 1 },
   );
-  return news!;
+  return { ...news!, events: news!.events.map(exceptPublic) };
 }
 
 export async function lastEventId(db: Database): Promise<number> {

@@ -1,19 +1,25 @@
 import type { Values } from '../db/bind.ts';
 import type { Database } from '../db/client.ts';
+import { SCHEMAS } from '../db/search-path.ts';
+import { exceptPublic } from './tenants.ts';
 import { blamesRow } from '../db/states.ts';
 import type { CompiledRule } from '../job/compile.ts';
 import { waits } from '../job/define.ts';
 import { NOW, quoteName, quoteText } from '../job/expressions.ts';
+
+/** Those of the tables that this connection looks for. A job of no tenant may have some beside them. */
+const OF_SCHEMAS = `(not current_setting('scheduler.is_named')::boolean or tenant = any(${SCHEMAS}::text[]))`;
+export const ANY_FAILURES = `exists (select from scheduler.failures where ${OF_SCHEMAS})`;
 
 const ATTEMPTS = 3;
 /** The message of a constraint or a trigger may hold a value of any size. */
 const LONGEST_ERROR = 2000;
 
 /** Not waiting for its next attempt, nor quarantined (which waits for ever). Row by row only where any row has failed. */
-export const mayBeTried = ({ job, name }: CompiledRule) => {
-  const [ofJob, ofRule] = [quoteText(job), quoteText(name)];
-  return `case when exists (select from scheduler.failures where tenant = :tenant::text and job = ${ofJob} and rule = ${ofRule})
-    then not ${waits(ofJob, ofRule, 'r.id')} else true end`;
+export const mayBeTried = ({ tenant, job, name }: CompiledRule) => {
+  const [ofTenant, ofJob, ofRule] = [quoteText(tenant), quoteText(job), quoteText(name)];
+  return `case when exists (select from scheduler.failures where tenant = ${ofTenant} and job = ${ofJob} and rule = ${ofRule})
+    then not ${waits(ofJob, ofRule, 'r.id', ofTenant)} else true end`;
 };
 
 /** A hash of what the rule reads of a row: if that changes, somebody has mended the row. */
@@ -55,7 +61,7 @@ const RELEASED = "next_attempt_at = '-infinity', quarantined_at = null, attempts
 
 /** Whether a row that failed is to be looked at: that costs something, so not in every tick. */
 const toCompare = (now: string) => `compared_at <= ${now} - interval '5 minutes'`;
-export const anyToCompare = (now: string) => `exists (select from scheduler.failures where ${toCompare(now)})`;
+export const anyToCompare = (now: string) => `exists (select from scheduler.failures where ${OF_SCHEMAS} and ${toCompare(now)})`;
 
 /**
  * Forgets the failures of rows that are gone, or that the rule is not for any more; releases the rows in quarantine of which it now
@@ -87,7 +93,7 @@ export async function releaseMended(
          returning 1
        )
        select count(*)::integer as rows from released`,
-      { ...values, job: rule.job, rule: rule.name },
+      { ...values, tenant: rule.tenant, job: rule.job, rule: rule.name },
     )
     .catch((error) => {
       if (!blamesRow(error)) throw error;
@@ -106,6 +112,8 @@ export interface Refusal {
 }
 
 export interface Failure {
+  /** Where it is not "public". */
+  tenant?: string;
   job: string;
   rule: string;
   entity_id: string;
@@ -131,15 +139,16 @@ const CHOSEN = `(:tenant::text is null or tenant = :tenant::text) and (:job::tex
        and (:id::text is null or entity_id = :id::text)`;
 const chosen = ({ tenant, job, id }: FailureFilter) => ({ tenant: tenant ?? null, job: job ?? null, id: id ?? null });
 
-export function listFailures(db: Pick<Database, 'query'>, filter: FailureFilter): Promise<Failure[]> {
-  return db.query<Failure>(
-    `select job, rule, entity_id, attempts, error, scheduler.iso(first_failed_at) as first_failed_at,
+export async function listFailures(db: Pick<Database, 'query'>, filter: FailureFilter): Promise<Failure[]> {
+  const failures = await db.query<Failure>(
+    `select tenant, job, rule, entity_id, attempts, error, scheduler.iso(first_failed_at) as first_failed_at,
        scheduler.iso(last_failed_at) as last_failed_at, scheduler.iso(quarantined_at) as quarantined_at,
        case when quarantined_at is null then scheduler.iso(next_attempt_at) end as next_attempt_at
      from scheduler.failures where ${CHOSEN}
      order by last_failed_at desc, job, entity_id, rule limit :limit::integer`,
     { ...chosen(filter), limit: filter.limit ?? MOST },
   );
+  return failures.map(exceptPublic);
 }
 
 /** Released: the next tick tries again, with all attempts before it. */

@@ -1,4 +1,5 @@
 import type { Transaction } from '../db/client.ts';
+import { TENANT } from '../db/search-path.ts';
 import type { Run } from './history.ts';
 import type { Standing } from './runs.ts';
 
@@ -14,9 +15,12 @@ export interface LastRun {
   quarantined: number;
 }
 
+/** An idle run of a job, of its own tenant or of a tick that went through all of them. */
+const IDLE = 'j.name = any(idle) and case when tenant is null then j.tenant <> all(apart) else tenant = j.tenant end';
+
 export function readLastRuns(tx: Transaction, standing: Standing[]): Promise<LastRun[]> {
-  const jobs = standing.map(({ job, control }) => ({
-    ...{ name: job.name, every: job.everyMinutes, started: control?.action === 'start' ? control.at : null },
+  const jobs = standing.map(({ job, control, installed }) => ({
+    ...{ name: job.name, tenant: installed?.tenant, every: job.everyMinutes, started: control?.action === 'start' ? control.at : null },
   }));
   return tx.query<LastRun>(
     `select j.name as job,
@@ -31,20 +35,23 @@ export function readLastRuns(tx: Transaction, standing: Standing[]): Promise<Las
          from (
            select tick.*
            union all
-           (select * from scheduler.runs where job = j.name and slot is null order by id desc limit 1)
+           (select * from scheduler.runs where tenant = j.tenant and job = j.name and slot is null order by id desc limit 1)
            union all
-           (select * from scheduler.runs where job is null and slot is null and j.name = any(idle) order by id desc limit 1)
+           (select * from scheduler.runs where job is null and ${IDLE} and slot is null order by id desc limit 1)
          ) as r
          where r.id is not null order by r.started_at desc limit 1
        ) as run,
-       (select count(*) from scheduler.failures f where f.job = j.name and f.quarantined_at is null)::integer as failing,
-       (select count(*) from scheduler.failures f where f.job = j.name and f.quarantined_at is not null)::integer as quarantined
-     from json_to_recordset(:jobs::json) as j (name text, every integer, started timestamptz)
+       (select count(*) from scheduler.failures f where f.tenant = j.tenant and f.job = j.name and f.quarantined_at is null)::integer as failing,
+       (select count(*) from scheduler.failures f where f.tenant = j.tenant and f.job = j.name and f.quarantined_at is not null)::integer as quarantined
+     from (
+       select name, coalesce(tenant, ${TENANT}) as tenant, every, started
+       from json_to_recordset(:jobs::json) as given (name text, tenant text, every integer, started timestamptz)
+     ) as j
      left join lateral (
        select * from (
-         (select * from scheduler.runs where job = j.name and slot is not null order by id desc limit 1)
+         (select * from scheduler.runs where tenant = j.tenant and job = j.name and slot is not null order by id desc limit 1)
          union all
-         (select * from scheduler.runs where job is null and slot is not null and j.name = any(idle) order by id desc limit 1)
+         (select * from scheduler.runs where job is null and ${IDLE} and slot is not null order by id desc limit 1)
        ) as latest order by id desc limit 1
      ) as tick on true`,
     { jobs: JSON.stringify(jobs) },

@@ -1,7 +1,12 @@
 import type { Transaction } from '../db/client.ts';
+import { TENANT } from '../db/search-path.ts';
 
 // Any number will do, as long as nothing else in the database takes it: "schedule" in ASCII.
-export const LOCK_KEY = '8314034311083879525';
+const LOCK_KEY = '8314034311083879525';
+
+/** SQL for the key of a tenant's lock. */
+export const lockOf = (tenant: string): string => `hashtextextended(${tenant}, ${LOCK_KEY})`;
+export const LOCK = lockOf(TENANT);
 
 /** The database connection that holds an advisory lock. */
 export interface LockHolder {
@@ -23,7 +28,7 @@ export async function lockHolder(tx: Pick<Transaction, 'query'>): Promise<LockHo
      from pg_locks l join pg_stat_activity a on a.pid = l.pid
      where l.locktype = 'advisory' and l.objsubid = 1 and l.granted
        and l.database = (select oid from pg_database where datname = current_database())
-       and (l.classid::bigint << 32) | l.objid::bigint = ${LOCK_KEY}`,
+       and (l.classid::bigint << 32) | l.objid::bigint = ${LOCK}`,
   );
   return holder;
 }

@@ -1,5 +1,6 @@
 import { EXIT, OperatorError, usageError } from '../base/errors.ts';
 import type { Database, Transaction } from '../db/client.ts';
+import { SCHEMAS } from '../db/search-path.ts';
 import { ROW_HELD, sqlState } from '../db/states.ts';
 import type { Job } from '../job/define.ts';
 import { lay, type Use } from '../job/lay.ts';
@@ -56,9 +57,16 @@ export function jobOf({ job, uses, since }: Kept, builtIn: Job[]): Job | undefin
 
 export const catalogOf = ({ job, found, others }: Kept): Catalog => ({ ...others, [job.table.name]: found });
 
-/** The newest row of each name. */
+/** The newest row of each name, of every tenant. */
+export const LATEST_OF_ALL = `
+  select distinct on (tenant, name) id, tenant, name, definition, compiled, format, scheduler.iso(at) as at, by
+  from scheduler.jobs order by tenant, name, id desc`;
+
+/** Those of the tables that this connection looks for, and those whose file names the schema of the table. */
 export const LATEST_JOBS = `
-  select distinct on (name) id, name, definition, compiled, format, scheduler.iso(at) as at, by from scheduler.jobs order by name, id desc`;
+  select distinct on (name) * from (${LATEST_OF_ALL}) as newest
+  where tenant is null or tenant = any(${SCHEMAS})
+  order by name, compiled is null, array_position(${SCHEMAS}, tenant::name)`;
 
 /**
  * SQL for all that a tick needs of them. A superuser would run what an ordinary role has written: then they are not run, and the
@@ -109,7 +117,7 @@ export async function withoutUsed(db: Pick<Transaction, 'query'>, builtIn: Job[]
 export const versionsOf = <D>(tx: Pick<Transaction, 'query'>, name: string): Promise<Version<D>[]> =>
   tx.query<Version<D>>(
     `select id::double precision as id, name, definition, compiled, format, scheduler.iso(at) as at, by
-     from scheduler.jobs where name = :name::text order by id`,
+     from scheduler.jobs where name = :name::text and (tenant is null or tenant = any(${SCHEMAS})) order by id`,
     { name },
   );
 
@@ -161,17 +169,31 @@ export async function keepJob(
   by: string,
 ): Promise<void> {
   await tx.query(
-    `insert into scheduler.jobs (name, definition, compiled, format, by)
-     values (:name::text, :definition::json, :kept::json, :format::integer, :by::text)`,
+    `with latest as materialized (select tenant from (${LATEST_JOBS}) as latest where name = :name::text and compiled is not null),
+     written (tenant, definition, compiled) as (
+       select case when cardinality(parse_ident(:table::text, false)) = 1 then :schema::text end, :definition::json, :kept::json
+       where :kept::json is not null
+     )
+     insert into scheduler.jobs (tenant, name, definition, compiled, format, by)
+     select tenant, :name::text, definition, compiled, :format::integer, :by::text
+     from (
+       -- Its table may have moved to another tenant, or to none.
+       select tenant, null::json as definition, null::json as compiled from latest
+       where not exists (select from written where written.tenant is not distinct from latest.tenant)
+       union all
+       select * from written
+     ) as rows`,
     {
-      ...{ name, format: FORMAT, by },
+      ...{ name, format: FORMAT, by, schema: kept?.found.schema ?? null },
+      table: (definition as { table?: string } | null)?.table ?? null,
       definition: definition === null ? null : JSON.stringify(definition),
       kept: kept && JSON.stringify(kept),
     },
   );
   const rules = Object.keys(kept?.job.rules ?? {});
-  await tx.query('delete from scheduler.failures where job = :name::text and rule <> all(:rules::text[])', {
-    name,
-    rules,
-  });
+  await tx.query(
+    `delete from scheduler.failures where job = :name::text and rule <> all(:rules::text[])
+       and tenant = any(${SCHEMAS}::text[] || :schema::text)`,
+    { name, rules, schema: kept?.found.schema ?? null },
+  );
 }

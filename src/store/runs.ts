@@ -2,14 +2,14 @@ import { hostname } from 'node:os';
 import { configurationError, type ExitCode } from '../base/errors.ts';
 import { VERSION } from '../base/version.ts';
 import type { Transaction } from '../db/client.ts';
-import { SCHEMAS } from '../db/search-path.ts';
+import { named } from '../db/search-path.ts';
 import { type Installed, install } from '../job/compile.ts';
 import type { Failed, Job } from '../job/define.ts';
 import { CATALOG, type Catalog, missingFrom, tableNames } from '../job/tables.ts';
 import { ELSEWHERE, type Elsewhere } from './adopted.ts';
-import { type Control, LATEST_CONTROLS, latestControl } from './controls.ts';
-import { anyToCompare } from './failures.ts';
-import { LOCK_KEY } from './lock.ts';
+import { type Control, LATEST_CONTROLS, latestControl, type Word } from './controls.ts';
+import { ANY_FAILURES, anyToCompare } from './failures.ts';
+import { LOCK } from './lock.ts';
 import { catalogOf, FORMAT, isKept, jobOf, LATEST_JOBS, OWN_JOBS, type OwnAnswer } from './own-jobs.ts';
 
 /** What a job finds when a run starts. */
@@ -37,8 +37,6 @@ export interface Found {
   now: string;
   /** The minute it stands for. */
   minute: string;
-  /** The schema in which its tables are looked for first: what the program keeps is kept for it. */
-  tenant: string;
   level: number;
   elsewhere: Elsewhere | null;
   locked: boolean;
@@ -52,14 +50,13 @@ export interface Found {
 interface Answer {
   now: string;
   minute: string;
-  tenant: string;
   locked: boolean;
   level: number;
   elsewhere: Elsewhere | null;
   taken: string[];
   anyFailures: boolean;
   anyToCompare: boolean;
-  controls: (Control & { job: string | null; id: number })[];
+  controls: Word[];
   catalog: Catalog;
   own: OwnAnswer[];
 }
@@ -94,25 +91,29 @@ export async function readStanding(
   const seldom = asked.filter((job) => !isEveryTick(job));
   const [found] = await tx.query<Answer>(
     `with run as materialized (
-       select coalesce(:at::timestamptz, now()) as now, ${options.lock ? `pg_try_advisory_xact_lock(${LOCK_KEY})` : 'true'} as locked
+       select coalesce(:at::timestamptz, now()) as now, ${options.lock ? `pg_try_advisory_xact_lock(${LOCK})` : 'true'} as locked
      ),
      minute as materialized (select floor(extract(epoch from now) / 60)::bigint as minute from run)
-     select now::text as now, minute::text as minute, locked, coalesce((${SCHEMAS})[1], 'public') as tenant, ${LEVEL_FOUND} as level,
+     select now::text as now, minute::text as minute, locked, ${LEVEL_FOUND} as level,
        ${ELSEWHERE} as elsewhere,
        array(
          select j.name from (
-           select * from unnest(:seldom::text[], :every::bigint[])
+           select asked.name, every, n.nspname::text
+           from unnest(:seldom::text[], :every::bigint[], :mains::text[]) as asked (name, every, main)
+           join pg_class main on main.oid = ${named('asked.main')} join pg_namespace n on n.oid = main.relnamespace
            union all
-           select name, every::bigint from (${LATEST_JOBS}) as own cross join lateral (select compiled -> 'job' ->> 'everyMinutes' as every) as of
+           select name, every::bigint, compiled -> 'found' ->> 'schema'
+           from (${LATEST_JOBS}) as own cross join lateral (select compiled -> 'job' ->> 'everyMinutes' as every) as of
            where every ~ '^[0-9]{1,9}$'
-         ) as j (name, every)
+         ) as j (name, every, tenant)
          where j.every > 1 and exists (
            select from scheduler.runs r
            where r.slot between minute - minute % j.every and minute and (r.job = j.name or j.name = any(r.idle))
+             and case when r.tenant is null then j.tenant <> all(r.apart) else r.tenant = j.tenant end
              and r.finished_at is not null and not r.work_left
          )
        ) as taken,
-       exists (select from scheduler.failures) as "anyFailures", ${anyToCompare('now')} as "anyToCompare",
+       ${ANY_FAILURES} as "anyFailures", ${anyToCompare('now')} as "anyToCompare",
        (select coalesce(json_agg(c), '[]') from (${LATEST_CONTROLS}) as c) as controls,
        ${CATALOG} as catalog, ${OWN_JOBS} as own
      from run cross join minute`,
@@ -120,6 +121,7 @@ export async function readStanding(
       at: options.at ?? null,
       seldom: seldom.map((job) => job.name),
       every: seldom.map((job) => job.everyMinutes),
+      mains: seldom.map((job) => job.table.name),
       ...{ tables: tableNames(asked), oids: [] },
     },
   );
@@ -159,7 +161,7 @@ function standingOfOwn(
     job,
     ...uses,
     missing: [],
-    control: latestControl(controls, name),
+    control: latestControl(controls, name, kept.found.schema),
     slotTaken: taken.includes(name),
   };
   return { ...standing, powerless, installed: install(job, catalogOf(kept), kept.dbZone) };
@@ -167,8 +169,9 @@ function standingOfOwn(
 
 function standingOf(job: Job, { taken, controls, catalog }: Answer, dbZone: string): Standing {
   const missing = missingFrom(job, catalog);
+  const tenant = catalog[job.table.name]?.schema;
   return {
-    ...{ job, missing, control: latestControl(controls, job.name), slotTaken: taken.includes(job.name) },
+    ...{ job, missing, control: latestControl(controls, job.name, tenant), slotTaken: taken.includes(job.name) },
     installed: missing.length === 0 ? install(job, catalog, dbZone) : undefined,
   };
 }
@@ -245,8 +248,8 @@ export const RECORD_STOPPED = `
   values (:tenant::text, :job::text, :slot::bigint, :now::timestamptz, :by::text, :host::text, :version::text,
     ${BEGUN_AND_ENDED}, :left::boolean, :error::text)`;
 
-/** The record of all jobs that had nothing to do, given as an array in SQL. */
-export const recordIdle = (jobs: string) => `
-  insert into scheduler.runs (tenant, idle, slot, at, started_at, finished_at, started_by, host, version)
-  select :tenant::text, idle, :slot::bigint, :now::timestamptz, ${BEGUN_AND_ENDED}, :by::text, :host::text, :version::text
-  from (select ${jobs} as idle) as found where cardinality(idle) > 0`;
+/** The record of all jobs that had nothing to do, given as a query in SQL. Null for a tenant: all but those "apart". */
+export const recordIdle = (found: string) => `
+  insert into scheduler.runs (tenant, apart, idle, slot, at, started_at, finished_at, started_by, host, version)
+  select tenant, apart, idle, :slot::bigint, :now::timestamptz, ${BEGUN_AND_ENDED}, :by::text, :host::text, :version::text
+  from (${found}) as found (tenant, apart, idle)`;

@@ -7,7 +7,7 @@ import { conditionsOf } from '../../src/inspect/outlook.ts';
 import type { Conditions, Job } from '../../src/job/define.ts';
 import { job as credentials } from '../../src/jobs/hotspot/credentials.ts';
 import { loadJobs } from '../../src/jobs/index.ts';
-import { LOCK_KEY } from '../../src/store/lock.ts';
+import { lockOf } from '../../src/store/lock.ts';
 import type { JobResult } from '../../src/store/runs.ts';
 import { compiled } from '../support/compiled.ts';
 import { CLEAR, DUE_ROWS, NOW } from '../support/due-rows.ts';
@@ -495,7 +495,7 @@ test('another run at work is told, and so is how the last one ended', async () =
     /^The last run of packages, at .*Z, was stopped by an error: The tables of packages do not fit/,
   );
   await using other = await session(db, 'scheduler lock');
-  await other.query(`begin; select pg_advisory_xact_lock(${LOCK_KEY})`);
+  await other.query(`begin; select pg_advisory_xact_lock(${lockOf("'public'")})`);
   const [said] = (await explained(db, 'packages', 1, { at: NOW })).remarks;
   assert.match(
     said!,

@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { test } from 'node:test';
 import pg from 'pg';
 import { ROOT } from '../../src/base/version.ts';
-import { LOCK_KEY } from '../../src/store/lock.ts';
+import { lockOf } from '../../src/store/lock.ts';
 import { LEVEL } from '../../src/store/migrate.ts';
 import { database, type TestDatabase } from '../support/harness.ts';
 import { readPage } from '../support/markdown.ts';
@@ -130,7 +130,7 @@ const CASES: Record<string, Case> = {
     saw: [['scheduler status --check', 1]],
   },
   'Another run holds the lock': {
-    given: (db, leave) => somebody(db, leave, `begin; select pg_advisory_xact_lock(${LOCK_KEY})`),
+    given: (db, leave) => somebody(db, leave, `begin; select pg_advisory_xact_lock(${lockOf("'public'")})`),
     saw: [['scheduler tick', 0]],
   },
   'Rows are late': {

@@ -7,7 +7,7 @@ import { test } from 'node:test';
 import pg from 'pg';
 import type { Diagnosis } from '../../src/inspect/doctor/diagnose.ts';
 import type { Finding } from '../../src/inspect/doctor/finding.ts';
-import { LOCK_KEY } from '../../src/store/lock.ts';
+import { lockOf } from '../../src/store/lock.ts';
 import { cli, database, finished, LAUNCHER, type TestDatabase } from '../support/harness.ts';
 import { grantRole } from '../support/roles.ts';
 
@@ -79,7 +79,7 @@ async function strangerWithLock(db: TestDatabase): Promise<AsyncDisposable & { r
   await db.query(`create role ${role} login`);
   const client = await connect(db.url.replace('postgres@', `${role}@`));
   client.on('error', () => {});
-  await client.query(`select pg_advisory_lock(${LOCK_KEY})`);
+  await client.query(`select pg_advisory_lock(${lockOf("'public'")})`);
   return {
     role,
     async [Symbol.asyncDispose]() {

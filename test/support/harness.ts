@@ -10,7 +10,7 @@ import { jobVariables } from '../../src/context.ts';
 import { Database } from '../../src/db/client.ts';
 import { type Request, type RunResult, run } from '../../src/engine/run.ts';
 import { loadJobs } from '../../src/jobs/index.ts';
-import { LOCK_KEY } from '../../src/store/lock.ts';
+import { lockOf } from '../../src/store/lock.ts';
 import { migrate } from '../../src/store/migrate.ts';
 import { all, only } from '../../src/store/runs.ts';
 import { layEverything } from './laid.ts';
@@ -135,7 +135,7 @@ async function strangerWithLock(url: string, name: string): Promise<AsyncDisposa
   await admin(`create role ${role} login`, url);
   const client = new pg.Client({ connectionString: url.replace('postgres@', `${role}@`) });
   await client.connect();
-  await client.query(`select pg_advisory_lock(${LOCK_KEY})`);
+  await client.query(`select pg_advisory_lock(${lockOf("'public'")})`);
   return {
     async [Symbol.asyncDispose]() {
       await client.end();

@@ -137,7 +137,7 @@ function misfitting(job: Job, catalog: Catalog): string[] {
 
 async function fits(exam: Exam, { job, rules }: Installed, catalog: Catalog): Promise<Result> {
   for (const rule of rules) {
-    const values = { ...parameters(exam.settings, { now: new Date(0).toISOString(), tenant: '' }), ...anyValues(rule) };
+    const values = { ...parameters(exam.settings, new Date(0).toISOString()), ...anyValues(rule), tenant: rule.tenant };
     const statements = [
       ...(rule.together ? [claimByKey(rule)] : []),
       wholeBatch(rule),

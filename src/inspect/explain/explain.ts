@@ -93,9 +93,8 @@ async function readRow(tx: Transaction, { settings, jobs, name, id: typed, at }:
   );
   const { now, readOnly } = database!;
   const id = installed ? await canonicalId(tx, job, typed, installed.rules[0]!.idType) : typed;
-  const { tenant } = found;
-  const failures = await listFailures(tx, { tenant, job: job.name, id });
-  const view: Look = { tx, settings, job, tenant, id, now, earliest: earliestOf(standing, found, now), failures };
+  const failures = installed ? await listFailures(tx, { tenant: installed.tenant, job: job.name, id }) : [];
+  const view: Look = { tx, settings, job, id, now, earliest: earliestOf(standing, found, now), failures };
   // Undefined if a table is locked.
   const { value: prospects } = await attempt(tx, () => explainRules(view, installed?.rules ?? []), isLocked);
   return {

@@ -4,7 +4,7 @@ import { LOCK_TIMEOUT } from '../../db/bounds.ts';
 import type { Database, Transaction } from '../../db/client.ts';
 import { ROW_HELD, sqlState } from '../../db/states.ts';
 import type { CompiledRule, Installed } from '../../job/compile.ts';
-import { LOCK_KEY } from '../../store/lock.ts';
+import { LOCK } from '../../store/lock.ts';
 import { anyValues, wholeBatch } from '../outlook.ts';
 import { isOfTheData } from './seen.ts';
 
@@ -131,7 +131,7 @@ export async function otherRun(tx: Transaction): Promise<Holder | undefined> {
   const [run] = await tx.query<Holder>(
     `select ${HOLDER} from ${LOCKS}
        and l.locktype = 'advisory' and l.granted and l.objsubid = 1
-       and l.classid::bigint << 32 | l.objid::bigint = ${LOCK_KEY}
+       and l.classid::bigint << 32 | l.objid::bigint = ${LOCK}
      limit 1`,
   );
   return run;

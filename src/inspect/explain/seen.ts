@@ -17,7 +17,6 @@ export interface Look {
   tx: Transaction;
   settings: Settings;
   job: Job;
-  tenant: string;
   id: string;
   now: string;
   /** When a tick looks at the job's rows again: now, unless it has done so in this slot already. */
@@ -27,11 +26,11 @@ export interface Look {
 
 /** The values that SQL on the row may refer to. */
 export const values = (
-  { settings, job, tenant, id, earliest, failures }: Look,
+  { settings, job, id, earliest, failures }: Look,
   rule: CompiledRule,
   now: string,
 ): Values => ({
-  ...parameters(settings, { now, tenant }),
+  ...{ ...parameters(settings, now), tenant: rule.tenant },
   ...{ earliest, job: job.name, id, next: failures.find((each) => each.rule === rule.name)?.next_attempt_at ?? null },
 });
 
