@@ -64,7 +64,10 @@ async function buildProgram(only?: string): Promise<Command> {
     .version(VERSION, '-V, --version', 'print the version')
     .helpOption('-h, --help', 'explain the command, with examples and exit codes')
     .option('--database-url <url>', 'the database; else DATABASE_URL, else PGHOST, PGDATABASE, PGUSER … and .pgpass')
-    .option('--tenant <schema>', "one tenant: the schema in which its tables lie; else the search path, or the URL's ?schema=")
+    .option(
+      '--tenant <schema>',
+      "one tenant: the schema in which its tables lie; else the search path, or the URL's ?schema=",
+    )
     .option('--env-file <file>', 'read more environment variables from a file')
     .addOption(new Option('--embedded', 'use the server of "scheduler embedded start"').conflicts('databaseUrl'))
     .option('--no-color', 'print without colors')

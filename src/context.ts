@@ -28,7 +28,10 @@ export async function withContext<T>(options: CommonOptions, work: (context: Con
   if (options.color === false) withoutColor();
   const jobs = await loadJobs();
   const databaseUrl = options.embedded ? await runningEmbeddedUrl() : options.databaseUrl;
-  const settings = readSettings(readEnvironment(options.envFile), jobVariables(jobs), { databaseUrl, tenant: options.tenant });
+  const settings = readSettings(readEnvironment(options.envFile), jobVariables(jobs), {
+    databaseUrl,
+    tenant: options.tenant,
+  });
   const log = new Log(options.debug ? 'debug' : settings.logLevel);
   return connected({ settings, log, jobs }, work);
 }

@@ -16,6 +16,8 @@ export interface Line {
  */
 export class Log {
   readonly #level: LogLevel;
+  /** Fields of every line: the tenant at work, say. */
+  about: Fields = {};
   #pino: Promise<Logger> | undefined;
   #written: Promise<void> | undefined;
 
@@ -26,7 +28,8 @@ export class Log {
   write({ level, message, fields = {} }: Line): void {
     if (LOG_LEVELS.indexOf(level) < LOG_LEVELS.indexOf(this.#level)) return;
     this.#pino ??= open(this.#level);
-    this.#written = this.#pino.then((pino) => pino[level](fields, message));
+    const all = { ...this.about, ...fields };
+    this.#written = this.#pino.then((pino) => pino[level](all, message));
   }
 
   debug = (message: string, fields?: Fields) => this.write({ level: 'debug', message, fields });

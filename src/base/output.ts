@@ -131,3 +131,17 @@ export function printVerdict(verdict: string, what: string, text: string): void 
   const lines = wrap(plain(text), Math.max(20, columns() - before));
   write(`${paint(VERDICTS[verdict] ?? 'reset', verdict.padEnd(7))}  ${what}  ${lines.join(`\n${' '.repeat(before)}`)}`);
 }
+
+/** With a column for the tenant, where there are several. */
+export function printByTenant<T extends { tenant?: string | null }>(
+  columns: string[],
+  entries: T[],
+  row: (entry: T) => Cell[],
+): void {
+  const has = entries.some(({ tenant }) => tenant);
+  const name = ({ tenant }: T) => (tenant === null ? '(all)' : (tenant ?? 'public'));
+  printTable(
+    has ? ['tenant', ...columns] : columns,
+    entries.map((entry) => (has ? [name(entry), ...row(entry)] : row(entry))),
+  );
+}

@@ -3,7 +3,7 @@ import { join } from 'node:path';
 import { type Command, Option } from 'commander';
 import { readable } from '../base/calendar.ts';
 import { EXIT, type ExitCode, usageError } from '../base/errors.ts';
-import { print, printJson } from '../base/output.ts';
+import { print, printHeading, printJson } from '../base/output.ts';
 import type { Context } from '../context.ts';
 import { quoteName } from '../job/expressions.ts';
 import { qualified } from '../job/tables.ts';
@@ -13,6 +13,7 @@ import { whoami } from '../store/controls.ts';
 import { exclusively } from '../store/own-jobs.ts';
 import { all, readStanding } from '../store/runs.ts';
 import { command, type Options, withSchema } from './command.ts';
+import { forEachTenant, tenantsFor, tenantsOption } from './tenants.ts';
 
 interface ApplyOptions extends Options {
   dryRun?: boolean;
@@ -21,6 +22,7 @@ interface ApplyOptions extends Options {
   backlog?: 'run' | 'skip';
   prune?: boolean;
   role?: string;
+  tenants?: string;
 }
 
 export function applyCommand(): Command {
@@ -44,6 +46,7 @@ export function applyCommand(): Command {
       new Option('--backlog <what>', 'what becomes of rows that new rules find overdue').choices(['run', 'skip']),
     )
     .option('--prune', 'remove the jobs that are not in the files')
+    .addOption(tenantsOption())
     .option('--role <role>', 'grant to the role that ticks what the jobs need')
     .option('--json', 'print the result as JSON')
     .action(withSchema<ApplyOptions>(apply));
@@ -62,7 +65,12 @@ async function apply(context: Context, options: ApplyOptions, paths: string[]): 
         context.jobs.map(({ name }) => name),
       ),
     );
-  return options.dryRun || options.check || options.sql ? work() : exclusively(context.db, work);
+  const once = () => (options.dryRun || options.check || options.sql ? work() : exclusively(context.db, work));
+  if (!options.tenants) return once();
+  return forEachTenant(context, await tenantsFor(context, options.tenants), (tenant) => {
+    if (!options.json) printHeading(`Tenant ${tenant}`);
+    return once();
+  });
 }
 
 async function carryOut(context: Context, options: ApplyOptions, own: Own, files: Files): Promise<ExitCode> {

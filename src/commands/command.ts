@@ -1,5 +1,6 @@
 import { Command, InvalidArgumentError } from 'commander';
 import { inWords, parseInstant, spanInSeconds } from '../base/calendar.ts';
+import { refusal, type Variable } from '../base/config.ts';
 import { EXIT, type ExitCode, MEANINGS, usageError } from '../base/errors.ts';
 import { type CommonOptions, type Context, withContext } from '../context.ts';
 import { explainFaultOfCommand } from '../engine/faults.ts';
@@ -69,6 +70,13 @@ export function withSchema<O extends CommonOptions>(
     }
   });
 }
+
+/** The parser of an option that may also be given as a setting. */
+export const checked = (option: string, variable: Variable<string>) => (text: string) => {
+  const value = variable.parse(text);
+  if (value !== undefined) return value;
+  throw usageError(refusal(variable, option, text));
+};
 
 export function wholeNumber(least: number, most: number) {
   return (text: string): number => {

@@ -1,6 +1,6 @@
 import type { Command } from 'commander';
 import { readable } from '../base/calendar.ts';
-import { print, printJson, printTable } from '../base/output.ts';
+import { print, printByTenant, printJson } from '../base/output.ts';
 import type { Job } from '../job/define.ts';
 import { findEvents } from '../store/events.ts';
 import { command, jobName, resolveSpan, type SpanOptions, span, spanOptions, withSchema } from './command.ts';
@@ -25,17 +25,15 @@ export function eventsCommand(jobs: Job[]): Command {
     .action(
       withSchema<Options>(async ({ db }, options) => {
         const { job = null, entity = null, type = null } = options;
-        const events = await findEvents(db, { job, entity, type, ...span(options) });
+        const events = await findEvents(db, { tenant: db.tenant, job, entity, type, ...span(options) });
         if (options.json) for (const event of events) printJson(event);
         else if (events.length === 0) print('No such event.');
         else
-          printTable(
-            ['id', 'at', 'job', 'row', 'event', 'due', 'message'],
-            events.map(({ id, occurred_at, job, entity_id, type, due_at, data }) => [
-              ...[id, readable(occurred_at), job, entity_id, type, readable(due_at)],
-              typeof data.message === 'string' ? data.message : '',
-            ]),
-          );
+          printByTenant(['id', 'at', 'job', 'row', 'event', 'due', 'message'], events, (event) => {
+            const { id, occurred_at, job, entity_id, type, due_at, data } = event;
+            const message = typeof data.message === 'string' ? data.message : '';
+            return [id, readable(occurred_at), job, entity_id, type, readable(due_at), message];
+          });
       }, resolveSpan),
     );
 }

@@ -1,7 +1,7 @@
 import type { Command } from 'commander';
 import { readable } from '../base/calendar.ts';
 import { usageError } from '../base/errors.ts';
-import { print, printJson, printTable } from '../base/output.ts';
+import { print, printByTenant, printJson } from '../base/output.ts';
 import type { Context } from '../context.ts';
 import type { Job } from '../job/define.ts';
 import { dropFailures, type Failure, listFailures, MOST, retryFailures } from '../store/failures.ts';
@@ -47,11 +47,11 @@ async function refuseVagueness(_: Context, { job, id, all }: Choice, [action]: s
 
 async function list({ db, log }: Context, options: Choice): Promise<undefined> {
   const { limit } = options;
-  const found = await listFailures(db, { ...options, limit: limit + 1 });
+  const found = await listFailures(db, { ...options, tenant: db.tenant, limit: limit + 1 });
   const failures = found.slice(0, limit);
   if (options.json) printJson(failures);
   else if (failures.length === 0) print('No row has failed.');
-  else printTable(['job', 'id', 'rule', 'attempts', 'last tried', 'next attempt', 'why'], failures.map(row));
+  else printByTenant(['job', 'id', 'rule', 'attempts', 'last tried', 'next attempt', 'why'], failures, row);
   if (found.length > limit)
     log.warn(`Only the newest ${limit} rows are listed, and there are more: --limit lists them.`);
 }
@@ -64,7 +64,15 @@ function row(failure: Failure) {
 }
 
 async function change({ db }: Context, options: Choice, action: 'retry' | 'drop'): Promise<undefined> {
-  const rows = await (action === 'retry' ? retryFailures : dropFailures)(db, options);
+  const filter = { ...options, tenant: db.tenant };
+  if (options.id !== undefined) {
+    const tenants = new Set((await listFailures(db, filter)).map(({ tenant = 'public' }) => tenant));
+    if (tenants.size > 1)
+      throw usageError(
+        `Several tenants have a row ${options.id} that failed (${[...tenants].join(', ')}): say which with --tenant.`,
+      );
+  }
+  const rows = await (action === 'retry' ? retryFailures : dropFailures)(db, filter);
   const count = rows.length === 1 ? '1 row' : `${rows.length} rows`;
   if (options.json) printJson({ action, rows });
   else if (rows.length === 0) print('No row has failed like that.');

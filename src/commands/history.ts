@@ -1,6 +1,6 @@
 import type { Command } from 'commander';
 import { inWords, readable } from '../base/calendar.ts';
-import { print, printJson, printTable } from '../base/output.ts';
+import { print, printByTenant, printJson } from '../base/output.ts';
 import type { Job } from '../job/define.ts';
 import { type Entry, readHistory } from '../store/history.ts';
 import { command, jobName, resolveSpan, type SpanOptions, span, spanOptions, withSchema } from './command.ts';
@@ -24,10 +24,10 @@ export function historyCommand(jobs: Job[]): Command {
     .action(
       withSchema<Options>(async ({ db }, options) => {
         const { job = null, all = false } = options;
-        const entries = await readHistory(db, { job, all, ...span(options) });
+        const entries = await readHistory(db, { tenant: db.tenant, job, all, ...span(options) });
         if (options.json) printJson(entries);
         else if (entries.length === 0) print('Nothing happened in that time; with --all, idle runs are shown too.');
-        else printTable(['number', 'at', 'job', 'what', 'late by', 'took', 'by'], entries.map(row));
+        else printByTenant(['number', 'at', 'job', 'what', 'late by', 'took', 'by'], entries, row);
       }, resolveSpan),
     );
 }

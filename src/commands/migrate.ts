@@ -9,10 +9,12 @@ import { tablesOf } from '../job/tables.ts';
 import { migrate, migrationStates, type NotInstalled } from '../store/migrate.ts';
 import { command, type Options, withDatabase } from './command.ts';
 import { type StepOptions, telling } from './steps.ts';
+import { forEachTenant, tenantsFor, tenantsOption } from './tenants.ts';
 
 interface MigrateOptions extends StepOptions {
   status?: boolean;
   create?: string[];
+  tenants?: string;
 }
 
 const ALL = 'all';
@@ -24,6 +26,7 @@ export function migrateCommand(jobs: Job[]): Command {
       'scheduler migrate',
       'scheduler migrate --create vouchers packages',
       'scheduler migrate --create all',
+      "scheduler migrate --tenants 'ts_*'",
       'scheduler migrate --status',
     ],
     exits: { [EXIT.rowsFailed]: 'with --status: migrations are missing' },
@@ -33,12 +36,17 @@ export function migrateCommand(jobs: Job[]): Command {
         jobsToCreate(jobs),
       ),
     )
+    .addOption(tenantsOption())
     .option('--dry-run', 'say what it would do; change nothing')
     .option('--status', 'only show which migrations are applied')
     .option('--json', 'print the result as JSON')
     .action(
       withDatabase<MigrateOptions>((context, options) =>
-        options.status ? showStates(context, options) : bringUpToDate(context, options),
+        options.status
+          ? showStates(context, options)
+          : options.tenants
+            ? eachTenant(context, options, options.tenants)
+            : bringUpToDate(context, options),
       ),
     );
 }
@@ -62,6 +70,16 @@ async function showStates({ db }: Context, { json }: Options): Promise<ExitCode>
   return states.every(({ applied }) => applied) ? EXIT.done : EXIT.rowsFailed;
 }
 
+/** The schema first, then the tables of each tenant in transactions of its own: what is done stays, if a later one fails. */
+async function eachTenant(context: Context, options: MigrateOptions, text: string): Promise<ExitCode> {
+  const { db, settings } = context;
+  await telling(options, async (report) => {
+    await migrate({ db, settings, jobs: [], create: [], report });
+    return {};
+  });
+  return forEachTenant(context, await tenantsFor(context, text), () => bringUpToDate(context, options));
+}
+
 async function bringUpToDate({ db, settings, jobs }: Context, options: MigrateOptions): Promise<ExitCode> {
   const asked = options.create ?? [];
   const create = asked.includes(ALL) ? jobs.map(({ name }) => name) : asked;
@@ -82,12 +100,17 @@ async function bringUpToDate({ db, settings, jobs }: Context, options: MigrateOp
     return { notInstalled, harm };
   });
   if (!options.json) {
-    if (options.dryRun) print(steps.length > 0 ? 'Nothing is changed: this was a dry run.' : 'There is nothing to do.');
+    if (options.tenants)
+      print(
+        `${db.tenant}: ${steps.length > 0 ? `${steps.length} steps${options.dryRun ? ' would be done' : ''}` : 'up to date'}`,
+      );
+    else if (options.dryRun)
+      print(steps.length > 0 ? 'Nothing is changed: this was a dry run.' : 'There is nothing to do.');
     else
       print(
         steps.length > 0 ? 'The schema is up to date.' : 'The schema was up to date; tables and indexes were checked.',
       );
-    for (const { job, why } of result.notInstalled) say(`${job} is not installed: ${why}`);
+    if (!options.tenants) for (const { job, why } of result.notInstalled) say(`${job} is not installed: ${why}`);
     for (const each of result.harm) say(each);
   }
   return result.notInstalled.some(({ job }) => asked.includes(job)) ? EXIT.configuration : EXIT.done;

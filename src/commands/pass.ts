@@ -22,14 +22,21 @@ export interface TickOptions extends PassOptions {
   linger?: number;
   metricsFile?: string;
   pingUrl?: string;
+  tenants?: string;
 }
 
 export const TIMEOUT_SECONDS = 120;
 
 /** All jobs, for those who watch. */
 export function tick(context: Context, options: TickOptions): Promise<ExitCode> {
-  const { linger: seconds, metricsFile, pingUrl } = { ...context.settings, ...options };
+  const { linger: seconds, metricsFile, pingUrl, tenants } = { ...context.settings, ...options };
   const watchers = options.dryRun ? {} : { metricsFile, pingUrl };
+  if (tenants && context.db.tenant === undefined) {
+    if (seconds !== undefined) throw usageError('A tick of many tenants does not linger: leave out --linger.');
+    return watched(context, { ...watchers, ofTenants: true }, false, (tellWatchers) =>
+      ofTenants(context, options, tenants, tellWatchers),
+    );
+  }
   return watched(context, watchers, seconds !== undefined, async (tellWatchers) => {
     const report = async (pass: RunResult) => {
       tell(context, options, pass, false);
@@ -45,6 +52,37 @@ export function tick(context: Context, options: TickOptions): Promise<ExitCode> 
       linger({ ...context, request, seconds, report }),
     );
   });
+}
+
+/** All jobs of many tenants. */
+async function ofTenants(
+  context: Context,
+  options: PassOptions,
+  text: string,
+  tellWatchers: (pass: RunResult) => Promise<void>,
+): Promise<ExitCode> {
+  const { tickTenants } = await import('../engine/tenants.ts');
+  const { tenantsFor } = await import('./tenants.ts');
+  const names = await tenantsFor(context, text, context.jobs);
+  const result = await withRequest(context, options, { jobs: all(context.jobs) }, (request) =>
+    tickTenants({ ...context, request }, names),
+  );
+  for (const each of result.tenants) await tellWatchers(each);
+  const { tenants, left } = result;
+  if (left.length > 0)
+    context.log.warn(
+      `The time was over before ${left.length} of ${names.length} tenants had their turn; the next run goes on.`,
+    );
+  if (options.json) printJson({ dryRun: options.dryRun === true, ...result });
+  else if (tenants.some(didAnything)) {
+    if (options.dryRun) print('Dry run: nothing of this was kept.');
+    printTable(
+      ['tenant', ...CHANGES],
+      tenants.flatMap(({ tenant, jobs }) => changesOf(jobs).map((row) => [tenant ?? '', ...row])),
+    );
+  } else if (isTerminal())
+    print(options.dryRun ? 'Nothing would change.' : `Nothing was due for ${names.length} tenants.`);
+  return result.exitCode;
 }
 
 /** One job, as a person asks for it. */
@@ -118,10 +156,9 @@ function tell({ log }: Context, options: PassOptions, result: RunResult, byHand:
   for (const { job, why } of result.skipped)
     log.write({ level: byHand || isPowerless(why) ? 'warn' : 'debug', message: `${job} was skipped: ${why}` });
 
-  const anyWork = result.jobs.some((job) => Object.keys(job.changed).length > 0 || job.failed > 0);
   if (options.json) {
     printJson({ dryRun: options.dryRun === true, ...result, now: toIso(result.now) });
-  } else if (anyWork) {
+  } else if (didAnything(result)) {
     if (options.dryRun) print('Dry run: nothing of this was kept.');
     printChanges(result.jobs);
   } else if (isTerminal() && !result.locked) {
@@ -130,10 +167,15 @@ function tell({ log }: Context, options: PassOptions, result: RunResult, byHand:
 }
 
 /** What the jobs of a run changed, a line per transition. */
-export function printChanges(jobs: JobResult[]): void {
-  const rows = jobs.flatMap(({ job, changed, failed, lateSeconds }) => [
+export const printChanges = (jobs: JobResult[]): void => printTable(CHANGES, changesOf(jobs));
+
+const CHANGES = ['job', 'transition', 'rows', 'late by up to'];
+
+const changesOf = (jobs: JobResult[]) =>
+  jobs.flatMap(({ job, changed, failed, lateSeconds }) => [
     ...Object.entries(changed).map(([transition, count]) => [job, transition, count, inWords(lateSeconds)]),
     ...(failed > 0 ? [[job, 'failed', failed, '']] : []),
   ]);
-  printTable(['job', 'transition', 'rows', 'late by up to'], rows);
-}
+
+const didAnything = ({ jobs }: Pick<RunResult, 'jobs'>) =>
+  jobs.some(({ changed, failed }) => Object.keys(changed).length > 0 || failed > 0);

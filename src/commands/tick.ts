@@ -1,9 +1,9 @@
 import { type Command, Option } from 'commander';
-import { METRICS_FILE, PING_URL, refusal, type Variable } from '../base/config.ts';
-import { usageError } from '../base/errors.ts';
+import { METRICS_FILE, PING_URL, TENANTS } from '../base/config.ts';
 import type { Job } from '../job/define.ts';
-import { command, PASS_EXITS, seconds, wholeNumber, withDatabase } from './command.ts';
+import { checked, command, PASS_EXITS, seconds, wholeNumber, withDatabase } from './command.ts';
 import { type PassOptions, pass, TIMEOUT_SECONDS, type TickOptions, tick } from './pass.ts';
+import { tenantsOption } from './tenants.ts';
 
 export function tickCommand(): Command {
   return passOptions(
@@ -14,6 +14,7 @@ export function tickCommand(): Command {
         'scheduler tick --dry-run --at 2026-12-24T18:00',
         'scheduler tick --debug',
         'scheduler tick --linger 55',
+        "scheduler tick --tenants 'ts_*'",
         'scheduler tick --metrics-file /var/lib/prometheus/node-exporter/scheduler.prom',
       ],
       exits: PASS_EXITS,
@@ -24,6 +25,7 @@ export function tickCommand(): Command {
         .argParser(seconds(1, 3600))
         .conflicts(['dryRun', 'at']),
     )
+    .addOption(tenantsOption(`; else ${TENANTS.env}`).conflicts('linger'))
     .option(
       '--metrics-file <path>',
       `write figures for the textfile collector of Prometheus's node_exporter; else ${METRICS_FILE.env}`,
@@ -45,13 +47,6 @@ export function jobCommand(job: Job): Command {
     }),
   ).action(withDatabase<PassOptions>((context, options) => pass(context, options, job.name)));
 }
-
-/** The parser of an option that may also be given as a setting. */
-const checked = (option: string, variable: Variable<string>) => (text: string) => {
-  const value = variable.parse(text);
-  if (value !== undefined) return value;
-  throw usageError(refusal(variable, option, text));
-};
 
 export function passOptions(command: Command): Command {
   return command

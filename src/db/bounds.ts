@@ -9,9 +9,36 @@ const IDLE_TIMEOUT = '60s'; // a runner that hangs between two statements lets g
 const WORK_MEMORY = '32MB'; // a batch of the largest size and its events, so that none of it goes to temporary files
 const CLIENT_CHECK = '500ms'; // a backend whose client was killed notices inside a statement
 
+/**
+ * How long a run may wait for locks of others in all. With a hundred tenants, each of which has a locked row, there is no time for more
+ * than a glance at the last of them.
+ */
+export class Patience {
+  #leftMs: number;
+
+  constructor(ms: number) {
+    this.#leftMs = ms;
+  }
+
+  get isOver(): boolean {
+    return this.#leftMs <= 0;
+  }
+
+  /** As long as a wait may be, of the time that is left. */
+  bound(most: string): string {
+    const ms = Number.parseFloat(most) * (most.endsWith('ms') ? 1 : 1000);
+    return `${Math.max(GLANCE_MS, Math.min(ms, this.#leftMs))}ms`;
+  }
+
+  spend(ms: number): void {
+    this.#leftMs -= ms;
+  }
+}
+
+const GLANCE_MS = 5;
+
 export interface TransactionOptions {
   idleTimeout?: string;
-  lockTimeout?: string;
   /** All its statements read the same state of the database, and none of them writes. */
   snapshot?: boolean;
   /** For what may take hours, such as building an index. */
@@ -47,13 +74,14 @@ const MEANINGS = {
 export function begin(
   { dbTimezone }: Settings,
   tenant: string | undefined,
-  { lockTimeout = LOCK_TIMEOUT, ...options }: TransactionOptions,
+  patience: Patience | undefined,
+  options: TransactionOptions,
 ): string {
   const settings = {
     ...MEANINGS,
     TimeZone: dbTimezone,
     statement_timeout: options.unbounded ? '0' : STATEMENT_TIMEOUT,
-    lock_timeout: lockTimeout,
+    lock_timeout: patience?.bound(LOCK_TIMEOUT) ?? LOCK_TIMEOUT,
     idle_in_transaction_session_timeout: options.idleTimeout ?? IDLE_TIMEOUT,
     client_connection_check_interval: CLIENT_CHECK,
     jit: 'off',

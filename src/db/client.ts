@@ -5,7 +5,7 @@ import { withoutPassword } from '../base/connection.ts';
 import { EXIT, OperatorError } from '../base/errors.ts';
 import type { Log } from '../base/log.ts';
 import { bind, type Values } from './bind.ts';
-import { begin, type TransactionOptions } from './bounds.ts';
+import { begin, type Patience, type TransactionOptions } from './bounds.ts';
 import { insistOn } from './demands.ts';
 import { opens, PIN } from './search-path.ts';
 import { blamesRow, CONNECTION_FAULTS, ConnectionLost, isTransient, ROW_HELD, sqlState } from './states.ts';
@@ -42,6 +42,7 @@ export class Database {
   readonly #name: string;
   /** The schema of one tenant, in which its tables are looked for; undefined: the search path leads to them. */
   tenant: string | undefined;
+  patience: Patience | undefined;
   #client: pg.Client | undefined;
   #broken = false;
   #rehearsal: Transaction | undefined;
@@ -56,7 +57,19 @@ export class Database {
   another(name: string): Database {
     const other = new Database(this.#settings, this.#log, name);
     other.tenant = this.tenant;
+    other.patience = this.patience;
     return other;
+  }
+
+  /** Does the work for this tenant. */
+  async as<T>(tenant: string | undefined, work: () => Promise<T>): Promise<T> {
+    const before = this.tenant;
+    this.tenant = tenant;
+    try {
+      return await work();
+    } finally {
+      this.tenant = before;
+    }
   }
 
   /** Runs the work in a transaction, up to three times when the fault is a passing one. */
@@ -64,10 +77,13 @@ export class Database {
     if (this.#rehearsal) return rehearsed(this.#rehearsal, work);
     const attempts = options.attempts ?? 3;
     for (let attempt = 1; ; attempt++) {
+      const began = performance.now();
       try {
         return await this.#once(work, options);
       } catch (error) {
-        const passing = isTransient(error) || (options.patient && sqlState(error) === ROW_HELD);
+        const isHeld = sqlState(error) === ROW_HELD;
+        if (isHeld) this.patience?.spend(performance.now() - began);
+        const passing = isTransient(error) || (options.patient && isHeld && !this.patience?.isOver);
         if (!passing || attempt >= attempts) throw error instanceof ConnectionLost ? lost(error) : error;
         this.#log.warn(
           `The database interrupted the work (${(error as Error).message}); attempt ${attempt + 1} of ${attempts} follows`,
@@ -154,7 +170,10 @@ export class Database {
     };
     try {
       // Here a pooler looks for a connection: no answer is as if there were none.
-      await sent({ text: begin(this.#settings, this.tenant, options) }, this.#settings.connectTimeout * 1000);
+      await sent(
+        { text: begin(this.#settings, this.tenant, this.patience, options) },
+        this.#settings.connectTimeout * 1000,
+      );
       const result = await work(tx);
       await send('commit');
       return result;

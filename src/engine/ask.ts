@@ -10,11 +10,13 @@ import { asInBatch, conditionsAt, firstRow, hasDue, momentOf } from './statement
 
 /** One question about all rules of all jobs, in one round trip: which of them have a due row? */
 
+export type RecordsIdle = 'always' | 'beside work' | 'never';
+
 export interface Question {
   jobs: Installed[];
   anyFailures: boolean;
-  /** Records the jobs that have nothing due as idle, and asks whether old history can go. */
-  first: boolean;
+  /** The first question of a run records the jobs that have nothing due, and asks whether old history can go. */
+  first?: RecordsIdle;
   /** The values of FINISH_RUN, for the job that was just worked on. */
   finish?: Values;
 }
@@ -30,20 +32,24 @@ export const placesOfDue = (rules: CompiledRule[], anyFailures: boolean): string
   return `array_remove(array[${[...checks, 'null'].join(',\n')}]::integer[], null)`;
 };
 
-const IDLE = `
+const ALL_IDLE = `
     select tenant, null::text[], array_agg(name order by n)
     from unnest(:names::text[], :tenants::text[]) with ordinality as j (name, tenant, n)
     where not exists (select from answer, unnest(due) as place where (:owners::text[])[place + 1] = name)
     group by tenant`;
+const IDLE = {
+  always: ALL_IDLE,
+  'beside work': `select * from (${ALL_IDLE}) as idle where exists (select from answer where cardinality(due) > 0)`,
+};
 
 export async function whatIsDue(tx: Transaction, question: Question, values: Values): Promise<Due> {
   const { jobs, anyFailures, first, finish } = question;
   const rules = jobs.flatMap((job) => job.rules);
   const sql = `
     with answer as materialized (select ${placesOfDue(rules, anyFailures)} as due)
-    ${first ? `, recorded as (${recordIdle(IDLE)})` : ''}
+    ${first && first !== 'never' ? `, recorded as (${recordIdle(IDLE[first])})` : ''}
     ${finish ? `, finished as (${FINISH_RUN})` : ''}
-    select due, ${first ? ANYTHING_EXPIRED : 'false'} as expired from answer`;
+    select due, ${first && first !== 'never' ? ANYTHING_EXPIRED : 'false'} as expired from answer`;
   const [answer] = await tx.query<{ due: number[]; expired: boolean }>(sql, {
     ...{ ...values, ...finish },
     names: jobs.map(({ job }) => job.name),

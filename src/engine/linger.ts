@@ -171,7 +171,7 @@ class Stay {
     const leftMs = Math.max(timeoutSeconds, seconds) * 1000 - performance.now();
     try {
       const pass = await run(db, settings, log, {
-        ...{ ...request, jobs, between, guard: this.#guard, stop: own },
+        ...{ ...request, jobs, ...(between && { recordsIdle: 'never' as const }), guard: this.#guard, stop: own },
         timeoutSeconds: Math.max(1, Math.min(timeoutSeconds, Math.ceil(leftMs / 1000))),
       });
       await this.#note(pass, between);

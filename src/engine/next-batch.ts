@@ -63,7 +63,9 @@ export function nextBatch(db: Database, sweep: Sweep): Promise<Batch> {
     // Some row of this batch cannot be changed. Once more, looking for it.
     const search = (eventsToo: boolean) =>
       db.transaction(async (tx) => {
-        await tx.query(`select set_config('lock_timeout', '${CAREFUL_LOCK_TIMEOUT}', true)`);
+        await tx.query(
+          `select set_config('lock_timeout', '${db.patience?.bound(CAREFUL_LOCK_TIMEOUT) ?? CAREFUL_LOCK_TIMEOUT}', true)`,
+        );
         const change: Change = (...given) => bisected(...given, eventsToo);
         const batch = await (rule.together ? byKey : pieceByPiece)(tx, sweep, values, change);
         if (sweep.changes === 0) AllRefused.check(batch);

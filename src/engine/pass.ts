@@ -1,7 +1,7 @@
 import type { CompiledRule, Installed } from '../job/compile.ts';
 import { type Job, linesOf } from '../job/define.ts';
 import { emptyResult, FINISH_RUN, finished, type JobResult, RECORD_STOPPED } from '../store/runs.ts';
-import { type Due, isOfOneJob, type Question, whatIsDue, whatIsDueApart } from './ask.ts';
+import { type Due, isOfOneJob, type Question, type RecordsIdle, whatIsDue, whatIsDueApart } from './ask.ts';
 import { AllRefused, endless, isForAllJobs, jobError } from './faults.ts';
 import type { JobRecord, Run } from './records.ts';
 import { sweep } from './sweep.ts';
@@ -28,7 +28,7 @@ const SURVEYED = 10_000;
 export class Pass {
   readonly #run: Run;
   readonly #jobs: Installed[];
-  readonly #recordsIdle: boolean;
+  readonly #recordsIdle: RecordsIdle;
   readonly #records = new Map<string, JobRecord>();
   /** How often a rule may still be swept; or GIVEN_UP, because somebody holds its rows, say. */
   readonly #sweepsLeft = new Map<CompiledRule, number>();
@@ -36,8 +36,10 @@ export class Pass {
   #anyFailures: boolean;
   /** Old history can go. */
   expired = false;
+  /** Nothing was due at first. */
+  wasIdle = false;
 
-  constructor(run: Run, jobs: Installed[], anyFailures: boolean, recordsIdle: boolean) {
+  constructor(run: Run, jobs: Installed[], anyFailures: boolean, recordsIdle: RecordsIdle) {
     this.#run = run;
     this.#jobs = jobs;
     this.#anyFailures = anyFailures;
@@ -54,13 +56,14 @@ export class Pass {
     // The lost connection's transaction may have closed records, and is undone.
     for (const record of this.#records.values()) record.isOpen = record.run !== null;
     let due = await this.#ask(this.#recordsIdle);
+    this.wasIdle = due.length === 0 && this.#records.size === 0;
     await this.#sayIdle(due);
     while (due.length > 0 && !stop.reason) {
       const name = due[0]!.job;
       const ofJob = due.filter((rule) => rule.job === name);
       await this.#work(this.#jobs.find(({ job }) => job.name === name)!, ofJob);
       // Also where the run must end: whether work is left decides its exit code.
-      due = await this.#ask(false);
+      due = await this.#ask();
     }
     if (stop.reason) this.#leave(due);
     for (const record of this.#records.values()) {
@@ -73,11 +76,11 @@ export class Pass {
   }
 
   /** The rules that have a due row. The same question closes the record of the job that was just worked on. */
-  async #ask(first: boolean): Promise<CompiledRule[]> {
+  async #ask(first?: RecordsIdle): Promise<CompiledRule[]> {
     const worked = this.#run.asking && [...this.#records.values()].find(({ isOpen }) => isOpen);
     const { rules, expired } = await this.#due({
       jobs: this.#jobs.filter(({ job }) => !this.#isStopped(job.name)),
-      ...{ anyFailures: this.#anyFailures, first },
+      ...{ anyFailures: this.#anyFailures, ...(first && { first }) },
       ...(worked && { finish: finished(worked.run, worked.result) }),
     });
     if (worked) worked.isOpen = false;

@@ -91,9 +91,7 @@ async function play({ request, ...context }: Context, { limit, row, ...given }: 
     const why = broken?.error ?? whyStopped(request, timeline.length >= limit && limit);
     if (why) rehearsed.stopped = { at, why };
     const { planned } = first;
-    next = why
-      ? null
-      : await db.transaction((tx) => nextInstant(tx, context, planned, { at, until }));
+    next = why ? null : await db.transaction((tx) => nextInstant(tx, context, planned, { at, until }));
   }
   if (row !== undefined) rehearsed.timeline = await ofRow(context, first!, timeline, row);
   return { ...rehearsed, skipped: first!.result.skipped, assumed: [...assumed] };

@@ -10,6 +10,7 @@ import { isStranger, lockHolder, strangersLock } from '../store/lock.ts';
 import { checkLevel } from '../store/migrate.ts';
 import { prune } from '../store/retention.ts';
 import { type Found, IDENTITY, type JobResult, readStanding, type Wanted } from '../store/runs.ts';
+import type { RecordsIdle } from './ask.ts';
 import { explainFault } from './faults.ts';
 import { Pass, QuestionFailed } from './pass.ts';
 import { type Asked, type Plan, plan } from './plan.ts';
@@ -35,13 +36,15 @@ export interface Request extends Asked {
   stop: Stop;
   /** A connection for the lock that outlives the run. */
   guard?: Database;
-  /** One of the passes between two ticks: it leaves no record of idle jobs, and old history to the tick. */
-  between?: boolean;
+  /** One of the passes between two ticks leaves no record of idle jobs. One of many tenants does, unless all its jobs are idle. */
+  recordsIdle?: RecordsIdle;
 }
 
 export interface RunResult {
   /** Somebody else holds the lock and does the work. */
   locked: boolean;
+  /** Nothing was due when it began. */
+  idle: boolean;
   now: string;
   jobs: JobResult[];
   skipped: Plan['skipped'];
@@ -108,7 +111,7 @@ async function withLock(context: Context): Promise<RunResult> {
         if (result) return result;
         const found = await look(context, tx, true);
         if (!found.locked && !(await isHeldByStranger(context, tx)))
-          return { locked: true, now: found.now, jobs: [], skipped: [], exitCode: EXIT.done };
+          return { locked: true, idle: false, now: found.now, jobs: [], skipped: [], exitCode: EXIT.done };
         work ??= prepare(context, found);
         result = await work(apart ? undefined : tx);
         return result;
@@ -171,7 +174,7 @@ function prepare({ db, settings, log, request }: Context, found: Found) {
       ...{ by: by ?? null, slot: by === undefined ? found.minute : null },
     },
   };
-  const pass = new Pass(running, planned, found.anyFailures, !request.between);
+  const pass = new Pass(running, planned, found.anyFailures, request.recordsIdle ?? 'always');
   return async (asking: Transaction | undefined): Promise<RunResult> => {
     running.asking = asking;
     if (found.anyToCompare) await releaseAllMended(running, planned);
@@ -184,7 +187,7 @@ function prepare({ db, settings, log, request }: Context, found: Found) {
     }
     const jobs = planned.map(({ job }) => pass.resultOf(job));
     return {
-      ...{ locked: false, now: found.now, jobs, skipped, exitCode: exitCode(jobs) },
+      ...{ locked: false, idle: pass.wasIdle, now: found.now, jobs, skipped, exitCode: exitCode(jobs) },
       ...(stop.reason && jobs.some((job) => job.workLeft) && { stopped: stop.reason }),
     };
   };

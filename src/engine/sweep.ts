@@ -76,8 +76,9 @@ async function advance(db: Database, sweep: Sweep, until: 'the end' | 'a backlog
     if (sweep.changes > 0) looks = LOOKS;
     // A family may have more to change than fits into a batch: from the start, until there is nothing left of any.
     if (!rule.together?.family || sweep.changes === 0) {
-      if (passedBy.size === 0 || looks === 0) return true;
+      if (passedBy.size === 0 || looks === 0 || db.patience?.isOver) return true;
       looks--;
+      db.patience?.spend(PAUSE_MS);
       await sleep(PAUSE_MS);
     }
     passedBy.clear();

@@ -2,6 +2,7 @@ import { inWords } from '../base/calendar.ts';
 import type { Settings } from '../base/config.ts';
 import type { Database } from '../db/client.ts';
 import type { Job } from '../job/define.ts';
+import { isElsewhere } from '../store/adopted.ts';
 import { type Control, isPaused, whyPaused } from '../store/controls.ts';
 import { type LastRun, readLastRuns } from '../store/last-runs.ts';
 import { isStranger, lockHolder, strangersLock } from '../store/lock.ts';
@@ -104,9 +105,9 @@ const LATE_SECONDS = 600;
 /** How long rows of a job may be due before they are late: one cadence, and one more minute. */
 export const graceSeconds = ({ intervalMinutes }: JobStatus): number => (intervalMinutes + 1) * 60;
 
-function attention(jobs: JobStatus[], { now, jobs: standing }: Found): string[] {
+function attention(jobs: JobStatus[], { now, elsewhere, jobs: standing }: Found): string[] {
   const powerless = new Set(standing.flatMap((each) => (each.powerless ? [each.job.name] : [])));
-  const found: string[] = [];
+  const found: string[] = elsewhere ? [isElsewhere(elsewhere)] : [];
   if (jobs.some(isOn) && runningOf(jobs).length === 0) found.push(`${message(jobs)}.`);
   const forgotten = new Set<string>();
   for (const each of jobs) {

@@ -56,14 +56,16 @@ export interface TickReport {
   exitCode?: number;
   /** Another run did the work. */
   locked?: boolean;
-  /** A pass that was not reported yet. */
-  pass?: RunResult;
+  /** Those that were not reported yet: one, or one for each tenant that had something to do. */
+  passes?: (RunResult & { tenant?: string | null })[];
+  /** Those that had something to do, of many. */
+  tenants?: (string | undefined)[];
 }
 
 /** Whatever happens here, the tick is done: what goes wrong is a warning. */
 export async function writeMetrics(path: string, context: Context, report: TickReport): Promise<void> {
   try {
-    const database = report.exitCode === EXIT.unreachable ? undefined : await look(context);
+    const database = report.exitCode === EXIT.unreachable ? undefined : await look(context, report);
     replaceFile(path, render(collect(readBefore(path), report, database)));
   } catch (error) {
     context.log.warn(
@@ -73,16 +75,29 @@ export async function writeMetrics(path: string, context: Context, report: TickR
 }
 
 interface Looked {
-  jobs: JobStatus[];
+  jobs: (JobStatus & { tenant?: string | null })[];
+  /** Of tenants that were not looked at, too: there may be thousands. */
+  failing: { tenant: string; job: string; failing: number; quarantined: number }[];
   queue: number;
 }
 
+const FAILING = `select tenant, job, (count(*) filter (where quarantined_at is null))::integer as failing,
+  (count(*) filter (where quarantined_at is not null))::integer as quarantined from scheduler.failures group by tenant, job`;
+
 /** The jobs after the tick. They are left out if the database does not answer any more, or has no schema. */
-async function look({ db, settings, jobs, log }: Context): Promise<Looked | undefined> {
+async function look(
+  { db, settings, jobs, log }: Context,
+  { tenants = [db.tenant] }: TickReport,
+): Promise<Looked | undefined> {
   try {
-    const status = await readStatus(db, settings, all(jobs));
+    const looked: Looked['jobs'] = [];
+    for (const tenant of tenants) {
+      const status = await db.as(tenant, () => readStatus(db, settings, all(jobs)));
+      looked.push(...status.jobs.map((job) => ({ ...job, ...(tenant !== undefined && { tenant }) })));
+    }
+    const failing = await db.query<Looked['failing'][number]>(FAILING);
     const [row] = await db.query<{ queue: number }>('select pg_notification_queue_usage() as queue');
-    return { jobs: status.jobs, queue: row!.queue };
+    return { jobs: looked, failing, queue: row!.queue };
   } catch (error) {
     log.debug('The metrics lack what the database would tell', { error: (error as Error).message });
     return undefined;
@@ -96,7 +111,7 @@ type Samples = Map<string, number>;
 const OF_THE_TICK = ['scheduler_tick_duration_seconds', 'scheduler_tick_exit_code', 'scheduler_tick_locked'];
 
 export function collect(before: Samples, report: TickReport, database: Looked | undefined): Samples {
-  const { exitCode, pass, locked = pass?.locked === true } = report;
+  const { exitCode, passes = [], locked = passes.at(-1)?.locked === true } = report;
   const kept = (name: string) => isCounter(name) || (exitCode === undefined && OF_THE_TICK.includes(name));
   const samples: Samples = new Map([...before].filter(([sample]) => kept(nameOf(sample))));
   const set = (name: Metric, value: number, labels = {}) => samples.set(`${name}${written(labels)}`, value);
@@ -106,7 +121,7 @@ export function collect(before: Samples, report: TickReport, database: Looked | 
   const now = Date.now() / 1000;
   set('scheduler_build_info', 1, { version: VERSION });
   set('scheduler_last_tick_timestamp_seconds', now);
-  const isSuccess = (exitCode ?? pass?.exitCode) === EXIT.done && !locked;
+  const isSuccess = (exitCode ?? passes.at(-1)?.exitCode) === EXIT.done && !locked;
   const success = isSuccess ? now : before.get('scheduler_last_success_timestamp_seconds');
   if (success !== undefined) set('scheduler_last_success_timestamp_seconds', success);
   if (exitCode !== undefined) {
@@ -115,15 +130,23 @@ export function collect(before: Samples, report: TickReport, database: Looked | 
     set('scheduler_tick_locked', Number(locked));
     add('scheduler_ticks_total', 1, { exit_code: String(exitCode) });
   }
-  for (const { job: job_name, changed, failed, unsent } of pass?.jobs ?? []) {
-    for (const [transition, count] of Object.entries(changed))
-      add('scheduler_transitions_total', count, { job_name, transition });
-    add('scheduler_failed_rows_total', failed, { job_name });
-    add('scheduler_unsent_notifications_total', unsent, { job_name });
+  for (const { tenant, jobs } of passes) {
+    for (const { job, changed, failed, unsent } of jobs) {
+      const labels = { ...ofTenant(tenant), job_name: job };
+      for (const [transition, count] of Object.entries(changed))
+        add('scheduler_transitions_total', count, { ...labels, transition });
+      add('scheduler_failed_rows_total', failed, labels);
+      add('scheduler_unsent_notifications_total', unsent, labels);
+    }
   }
   if (database) set('scheduler_notification_queue_ratio', database.queue);
-  for (const { job, state, paused, lastRun, failing, quarantined, backlog } of database?.jobs ?? []) {
-    const labels = { job_name: job };
+  for (const { tenant, job, failing, quarantined } of database?.failing ?? []) {
+    const labels = { ...ofTenant(tenant), job_name: job };
+    set('scheduler_job_failing_rows', failing, labels);
+    set('scheduler_job_quarantined_rows', quarantined, labels);
+  }
+  for (const { tenant, job, state, paused, lastRun, failing, quarantined, backlog } of database?.jobs ?? []) {
+    const labels = { ...ofTenant(tenant), job_name: job };
     set('scheduler_job_installed', Number(state !== 'not installed'), labels);
     set('scheduler_job_paused', Number(paused !== null), labels);
     set('scheduler_job_error', Number(Boolean(lastRun?.error)), labels);
@@ -136,6 +159,8 @@ export function collect(before: Samples, report: TickReport, database: Looked | 
   }
   return samples;
 }
+
+const ofTenant = (tenant: string | null | undefined) => (!tenant || tenant === 'public' ? {} : { tenant });
 
 const nameOf = (sample: string) => sample.replace(/\{.*/s, '');
 

@@ -5,6 +5,7 @@ import type { TickReport } from './metrics.ts';
 
 /** Those who are to hear how a tick went. */
 interface Watchers {
+  ofTenants?: boolean;
   metricsFile?: string | undefined;
   pingUrl?: string | undefined;
 }
@@ -15,13 +16,13 @@ interface Watchers {
  */
 export async function watched(
   context: Context,
-  { metricsFile, pingUrl }: Watchers,
+  { metricsFile, pingUrl, ofTenants }: Watchers,
   lingers: boolean,
-  tick: (report: (pass: RunResult) => Promise<void>) => Promise<ExitCode>,
+  tick: (report: (pass: RunResult & { tenant?: string | null }) => Promise<void>) => Promise<ExitCode>,
 ): Promise<ExitCode> {
   if (!metricsFile && !pingUrl) return tick(async () => {});
   const tellEnd = pingUrl ? (await import('./ping.ts')).startPing(pingUrl, context.log) : undefined;
-  const passes: RunResult[] = [];
+  const passes: (RunResult & { tenant?: string | null })[] = [];
   const write = async (report: TickReport) => {
     if (metricsFile) await (await import('./metrics.ts')).writeMetrics(metricsFile, context, report);
   };
@@ -29,7 +30,7 @@ export async function watched(
   try {
     exitCode = await tick(async (pass) => {
       passes.push(pass);
-      if (lingers) await write({ pass });
+      if (lingers) await write({ passes: [pass] });
     });
     return exitCode;
   } catch (error) {
@@ -37,7 +38,12 @@ export async function watched(
     throw error;
   } finally {
     const last = passes.at(-1);
-    await write({ exitCode, locked: last?.locked === true, ...(!lingers && last && { pass: last }) });
+    await write({
+      exitCode,
+      locked: last?.locked === true,
+      ...(!lingers && { passes }),
+      ...(ofTenants && { tenants: passes.flatMap(({ tenant }) => tenant ?? []) }),
+    });
     if (tellEnd) {
       // No connection is kept for a monitor that takes its time.
       await context.db.close();

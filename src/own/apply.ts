@@ -65,8 +65,10 @@ export async function carryOut(
   }
   await db.transaction(async (tx) => {
     await tx.query(`select set_config('lock_timeout', '10s', true)`);
-    const renamed = changes.flatMap(({ name, definition, what }) =>
-      definition?.was !== undefined && what !== 'removed' ? [{ was: definition.was, name }] : [],
+    const renamed = changes.flatMap(({ name, definition, what, kept }) =>
+      definition?.was !== undefined && what !== 'removed'
+        ? [{ was: definition.was, name, tenant: kept!.found.schema }]
+        : [],
     );
     await rename(tx, renamed);
     for (const { name, what, definition, kept } of changes) {

@@ -24,9 +24,7 @@ export interface Word extends Control {
 }
 
 export function latestControl(controls: Word[], job: string, tenant: string | undefined): Control | null {
-  const about = controls.filter(
-    (control) => (control.job ?? job) === job && (control.tenant ?? tenant) === tenant,
-  );
+  const about = controls.filter((control) => (control.job ?? job) === job && (control.tenant ?? tenant) === tenant);
   return about.sort((a, b) => b.id - a.id)[0] ?? null;
 }
 

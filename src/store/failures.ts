@@ -1,11 +1,11 @@
 import type { Values } from '../db/bind.ts';
 import type { Database } from '../db/client.ts';
 import { SCHEMAS } from '../db/search-path.ts';
-import { exceptPublic } from './tenants.ts';
 import { blamesRow } from '../db/states.ts';
 import type { CompiledRule } from '../job/compile.ts';
 import { waits } from '../job/define.ts';
 import { NOW, quoteName, quoteText } from '../job/expressions.ts';
+import { exceptPublic } from './tenants.ts';
 
 /** Those of the tables that this connection looks for. A job of no tenant may have some beside them. */
 const OF_SCHEMAS = `(not current_setting('scheduler.is_named')::boolean or tenant = any(${SCHEMAS}::text[]))`;
@@ -61,7 +61,8 @@ const RELEASED = "next_attempt_at = '-infinity', quarantined_at = null, attempts
 
 /** Whether a row that failed is to be looked at: that costs something, so not in every tick. */
 const toCompare = (now: string) => `compared_at <= ${now} - interval '5 minutes'`;
-export const anyToCompare = (now: string) => `exists (select from scheduler.failures where ${OF_SCHEMAS} and ${toCompare(now)})`;
+export const anyToCompare = (now: string) =>
+  `exists (select from scheduler.failures where ${OF_SCHEMAS} and ${toCompare(now)})`;
 
 /**
  * Forgets the failures of rows that are gone, or that the rule is not for any more; releases the rows in quarantine of which it now

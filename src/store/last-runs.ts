@@ -20,7 +20,12 @@ const IDLE = 'j.name = any(idle) and case when tenant is null then j.tenant <> a
 
 export function readLastRuns(tx: Transaction, standing: Standing[]): Promise<LastRun[]> {
   const jobs = standing.map(({ job, control, installed }) => ({
-    ...{ name: job.name, tenant: installed?.tenant, every: job.everyMinutes, started: control?.action === 'start' ? control.at : null },
+    ...{
+      name: job.name,
+      tenant: installed?.tenant,
+      every: job.everyMinutes,
+      started: control?.action === 'start' ? control.at : null,
+    },
   }));
   return tx.query<LastRun>(
     `select j.name as job,

@@ -120,6 +120,7 @@ export interface NotInstalled {
  */
 export async function migrate({ db, settings, jobs: builtIn, create, report }: Migrating): Promise<NotInstalled[]> {
   for (const step of await applyMigrations(db)) report(step);
+  if (builtIn.length === 0) return [];
   refuseElsewhere(await readElsewhere(db));
   const jobs = await withoutUsed(db, builtIn);
 

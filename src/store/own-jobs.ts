@@ -73,7 +73,7 @@ export const LATEST_JOBS = `
  * answer tells who wrote them.
  */
 export const OWN_JOBS = `(
-  select coalesce(json_agg(json_build_object('name', j.name, 'format', j.format, 'kept', j.compiled, 'powerless', case
+  select coalesce(json_agg(json_build_object('name', j.name, 'tenant', j.tenant, 'format', j.format, 'kept', j.compiled, 'powerless', case
       when (select rolsuper from pg_roles where rolname = current_user) and not o.rolsuper then o.rolname end)
     order by j.name), '[]')
   from (${LATEST_JOBS}) as j cross join (
@@ -84,6 +84,7 @@ export const OWN_JOBS = `(
 
 export interface OwnAnswer {
   name: string;
+  tenant: string | null;
   format: number;
   kept: Kept;
   powerless: string | null;

@@ -73,6 +73,8 @@ export const LEVEL_FOUND = `(
 export interface Wanted {
   builtIn: Job[];
   names: 'all' | string[];
+  /** A tick of many tenants does the jobs that belong to none of them once, and not with each. */
+  of?: 'a tenant' | 'no tenant';
 }
 
 export const all = (builtIn: Job[]): Wanted => ({ builtIn, names: 'all' });
@@ -84,10 +86,11 @@ export const only = (builtIn: Job[], names: string[]): Wanted => ({ builtIn, nam
  */
 export async function readStanding(
   tx: Transaction,
-  { builtIn, names }: Wanted,
+  { builtIn, names, of }: Wanted,
   options: { at?: string | undefined; lock: boolean; dbZone: string },
 ): Promise<Found> {
-  const asked = builtIn.filter(({ name }) => names === 'all' || names.includes(name));
+  const isAsked = (name: string) => of !== 'no tenant' && (names === 'all' || names.includes(name));
+  const asked = builtIn.filter(({ name }) => isAsked(name));
   const seldom = asked.filter((job) => !isEveryTick(job));
   const [found] = await tx.query<Answer>(
     `with run as materialized (
@@ -133,9 +136,10 @@ export async function readStanding(
     ...asked.filter(({ name }) => !used.includes(name)).map((job) => standingOf(job, found!, options.dbZone)),
     ...found!.own
       .filter(({ name, kept }) => isWanted(name, kept?.uses?.job))
+      .filter(({ tenant }) => of === undefined || (tenant === null) === (of === 'no tenant'))
       .map((each) => standingOfOwn(each, found!, builtIn)),
   ];
-  return { ...found!, jobs };
+  return { ...found!, ...(of === 'no tenant' && { elsewhere: null }), jobs };
 }
 
 function standingOfOwn(

@@ -237,8 +237,8 @@ test('label values are escaped', () => {
     unsent: 0,
     workLeft: false,
   };
-  const pass = { locked: false, now: '', jobs: [job], skipped: [], exitCode: 0 as const };
-  const samples = parse(render(collect(new Map(), { exitCode: 0, pass }, undefined)));
+  const pass = { locked: false, idle: false, now: '', jobs: [job], skipped: [], exitCode: 0 as const };
+  const samples = parse(render(collect(new Map(), { exitCode: 0, passes: [pass] }, undefined)));
   assert.equal(samples['scheduler_transitions_total{job_name="a\\"b\\\\c\\nd",transition="activate"}'], 1);
 });
 

@@ -100,7 +100,7 @@ async function readRow(tx: Transaction, { settings, jobs, name, id: typed, at }:
   return {
     ...{ view, installed, readOnly, prospects, state: jobStatus(settings, standing, last!) },
     run: await otherRun(tx),
-    events: await eventsOf(tx, [...jobs, job], job, id),
+    events: await eventsOf(tx, [...jobs, job], { job, tenant: installed?.tenant }, id),
   };
 }
 
@@ -118,8 +118,13 @@ async function canonicalId(tx: Transaction, job: Job, id: string, type: string):
 const EVENTS_SHOWN = 5;
 
 /** Other jobs on the same table are part of the row's story. */
-async function eventsOf(tx: Transaction, jobs: Job[], job: Job, id: string): Promise<Event[]> {
-  const filter = { entity: id, type: null, since: null, until: null, limit: EVENTS_SHOWN };
+async function eventsOf(
+  tx: Transaction,
+  jobs: Job[],
+  { job, tenant }: { job: Job; tenant: string | undefined },
+  id: string,
+): Promise<Event[]> {
+  const filter = { tenant, entity: id, type: null, since: null, until: null, limit: EVENTS_SHOWN };
   const found: Event[] = [];
   const names = jobs.flatMap(({ name, table }) => (table.name === job.table.name ? [name] : []));
   for (const name of new Set(names)) found.push(...(await findEvents(tx, { job: name, ...filter })));
