@@ -142,7 +142,10 @@ test('each of the libraries, the environment and the standard streams has one ow
       .sort();
   const importing = (name: RegExp) => users(({ imports }) => imports.some((from) => name.test(from)));
   const mentioning = (text: RegExp) => users((source) => text.test(source.text));
-  assert.deepEqual(importing(/^pg$/), ['src/db/bounds.ts', 'src/db/client.ts', 'src/db/demands.ts']);
+  assert.deepEqual(
+    importing(/^pg$/),
+    ['bounds', 'client', 'demands', 'search-path'].map((name) => `src/db/${name}.ts`),
+  );
   assert.deepEqual(importing(/^pg-connection-string$/), ['src/base/connection.ts']);
   assert.deepEqual(importing(/^luxon$/), ['src/base/calendar.ts']);
   assert.deepEqual(importing(/^pino$/), ['src/base/log.ts']);

@@ -76,7 +76,7 @@ export const TENANTS: Variable<string> = {
   env: 'SCHEDULER_TENANTS',
   fallback: '',
   valid: "schemas such as ts_1, patterns such as 'ts_*', or a query that begins with select and answers schemas",
-  parse: (text) => (/^(\s*select\s.*|[^\s"';]*)$/is.test(text) ? text : undefined),
+  parse: (text) => (/^(\s*select\s.*|[^"';]*)$/is.test(text) ? text : undefined),
 };
 
 export const PING_URL: Variable<string> = {

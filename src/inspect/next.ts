@@ -4,6 +4,7 @@ import type { Database, Transaction } from '../db/client.ts';
 import { jobError } from '../engine/faults.ts';
 import { parameters } from '../engine/run.ts';
 import type { CompiledRule, Installed } from '../job/compile.ts';
+import { refuseElsewhere } from '../store/adopted.ts';
 import { earliestOf, readStanding, type Wanted } from '../store/runs.ts';
 import { coming, overdue, triedAgain, withoutRisk } from './outlook.ts';
 import { isOn, readStatus } from './status.ts';
@@ -66,6 +67,7 @@ export async function readNext(
     async (tx) => {
       await tx.query('set transaction read only');
       const found = await readStanding(tx, jobs, { lock: false, dbZone: settings.dbTimezone });
+      refuseElsewhere(found.elsewhere);
       const [span] = await tx.query<{ now: string; until: string }>(
         `select scheduler.iso(:now::timestamptz) as now,
            scheduler.iso(:now::timestamptz + make_interval(secs => :within::double precision)) as until`,

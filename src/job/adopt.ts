@@ -21,7 +21,13 @@ import {
 import { hasWords } from './words.ts';
 import { namesOf } from './writing.ts';
 
+/** Tables that have moved are not where they were. */
 const REMEMBER = `
+  with gone as (
+    delete from scheduler.adopted a where not exists (
+      select from pg_class c join pg_namespace n on n.oid = c.relnamespace where n.nspname = a.schema and c.relname = a.name
+    )
+  )
   insert into scheduler.adopted (name, schema)
   select name, schema from json_to_recordset(:adopted::json) as found (name name, schema name)
   on conflict do nothing`;

@@ -43,7 +43,6 @@ export function checkLevel(level: number): void {
 export async function requireLevel(db: Database): Promise<void> {
   const [found] = await db.query<{ level: number }>(`select ${LEVEL_FOUND} as level`);
   checkLevel(found!.level);
-  refuseElsewhere(await readElsewhere(db));
 }
 
 /** A table or a column that is gone is made again; what is there keeps its type, so other faults are not mended by migrating. */

@@ -1,29 +1,14 @@
 import assert from 'node:assert/strict';
+import { writeFileSync } from 'node:fs';
+import { join } from 'node:path';
 import { test } from 'node:test';
-import { database, type TestDatabase } from '../support/harness.ts';
+import pg from 'pg';
+import { database } from '../support/harness.ts';
+import { readPage } from '../support/markdown.ts';
+import { folder, play } from '../support/playing.ts';
+import { onSale, tickTenants as tick, withTenants } from '../support/tenants.ts';
 
 /** Many tenants: the same tables in a schema each. */
-
-const NAMES = ['ts_a', 'ts_b', 'ts_c'];
-
-/** Schemas with the tables of some jobs, as an application makes them. */
-async function withTenants(db: TestDatabase, names = NAMES, tables = ['packages', 'vouchers']): Promise<void> {
-  for (const name of names) {
-    await db.query(`create schema ${name}`);
-    for (const table of tables) await db.query(`create table ${name}.${table} (like public.${table} including all)`);
-  }
-}
-
-const onSale = (db: TestDatabase, tenant: string, id = 77) =>
-  db.query(
-    `insert into ${tenant}.packages (id, name, enable_schedule, scheduled_activation_time, validity) values ($1, $2, true, now() - interval '1 minute', '30 days')`,
-    [id, `of ${tenant}`],
-  );
-
-const tick = async (db: TestDatabase, args: string[] = []) => {
-  const { code, out, err } = await db.cli(['tick', '--tenants', 'ts_*', '--json', ...args]);
-  return { code, err, result: JSON.parse(out) };
-};
 
 test('a tick does the same row of every tenant once, and idle ones leave one row', async () => {
   await using db = await database();
@@ -31,16 +16,14 @@ test('a tick does the same row of every tenant once, and idle ones leave one row
   await onSale(db, 'ts_a');
   await onSale(db, 'ts_c');
   const first = await tick(db);
-  assert.deepEqual([first.code, first.err], [0, '']);
-  assert.equal(first.result.idle, 1);
-  assert.deepEqual(first.result.tenants.map((each: { tenant: string }) => each.tenant).sort(), ['ts_a', 'ts_c']);
+  assert.deepEqual([first.code, first.err, first.result.idle, first.busy], [0, '', 1, ['ts_a', 'ts_c']]);
   const events = await db.query('select tenant, entity_id, transition from scheduler.events order by tenant');
   assert.deepEqual(events, [
     { tenant: 'ts_a', entity_id: '77', transition: 'activate' },
     { tenant: 'ts_c', entity_id: '77', transition: 'activate' },
   ]);
   const idle = () =>
-    db.query(`select tenant, apart, idle from scheduler.runs where job is null order by tenant nulls last, id`);
+    db.query(`select tenant, apart from scheduler.runs where job is null order by tenant nulls last, id`);
   assert.deepEqual(
     (await idle()).map(({ tenant, apart }) => [tenant, apart?.sort()]),
     [
@@ -51,4 +34,173 @@ test('a tick does the same row of every tenant once, and idle ones leave one row
   );
   await tick(db);
   assert.equal((await idle()).length, 4);
+});
+
+test('what is kept of one tenant is nothing to the others: failures, pauses, cadence, history', async () => {
+  await using db = await database();
+  await withTenants(db);
+  for (const tenant of ['ts_a', 'ts_b', 'ts_c']) await onSale(db, tenant);
+  await db.query(`alter table ts_a.packages add constraint never check (status <> 'active')`);
+  await db.cli(['stop', 'packages', '--reason', 'refunds', '--tenant', 'ts_b']);
+  assert.deepEqual((await tick(db)).busy, ['ts_a', 'ts_c']);
+  const states = () =>
+    db.query(`select 'a' as t, status from ts_a.packages union select 'b', status from ts_b.packages
+    union select 'c', status from ts_c.packages order by 1`);
+  assert.deepEqual(
+    (await states()).map(({ status }) => status),
+    ['inactive', 'inactive', 'active'],
+  );
+
+  const json = async (...args: string[]) => JSON.parse((await db.cli([...args, '--json'])).out);
+  assert.deepEqual(
+    (await json('failures')).map(({ tenant, entity_id }: Record<string, string>) => [tenant, entity_id]),
+    [['ts_a', '77']],
+  );
+  assert.deepEqual(await json('failures', '--tenant', 'ts_b'), []);
+  const jobs = async (tenant: string) => {
+    const { jobs } = await json('status', '--tenant', tenant);
+    return jobs.find(({ job }: { job: string }) => job === 'packages');
+  };
+  assert.deepEqual([(await jobs('ts_a')).failing, (await jobs('ts_c')).failing], [1, 0]);
+  assert.deepEqual([(await jobs('ts_b')).state, (await jobs('ts_c')).state], ['paused', 'running']);
+  const history = await db.cli(['history']);
+  assert.match(history.out, /^tenant .*\nts_b .*stopped: refunds/m);
+  assert.match(history.out, /ts_a .*packages/);
+
+  // All of them, without a name.
+  await db.cli(['start', '--reason', 'done']);
+  assert.deepEqual((await tick(db)).busy.includes('ts_b'), true);
+  assert.match((await db.cli(['explain', 'packages', '77', '--tenant', 'ts_a'])).out, /never/);
+});
+
+test('one row 77 fails in two tenants: which one is meant must be said', async () => {
+  await using db = await database();
+  await withTenants(db);
+  for (const tenant of ['ts_a', 'ts_b']) {
+    await onSale(db, tenant);
+    await db.query(`alter table ${tenant}.packages add constraint never check (status <> 'active')`);
+  }
+  assert.equal((await tick(db)).code, 1);
+  const vague = await db.cli(['failures', 'drop', '--job', 'packages', '--id', '77']);
+  assert.equal(vague.code, 2);
+  assert.match(vague.err, /ts_a.*--tenant|ts_b.*--tenant/);
+  assert.equal((await db.cli(['failures', 'drop', '--job', 'packages', '--id', '77', '--tenant', 'ts_a'])).code, 0);
+  assert.deepEqual(await db.query('select tenant from scheduler.failures'), [{ tenant: 'ts_b' }]);
+});
+
+test('an event names its tenant in the row, in the payload and in "events"', async () => {
+  await using db = await database();
+  await withTenants(db);
+  await onSale(db, 'ts_a');
+  await onSale(db, 'public');
+  const listener = new pg.Client({ connectionString: db.url });
+  await listener.connect();
+  try {
+    const heard: Record<string, unknown>[] = [];
+    listener.on('notification', ({ payload }) => heard.push(JSON.parse(payload!)));
+    await listener.query('listen "private-packages"');
+    await tick(db);
+    await db.cli(['tick']);
+    await listener.query('select');
+    assert.deepEqual(
+      heard.map(({ tenant, event }) => [tenant, event]),
+      [
+        ['ts_a', 'package.status.changed'],
+        [undefined, 'package.status.changed'],
+      ],
+    );
+  } finally {
+    await listener.end();
+  }
+  const lines = (await db.cli(['events', '--json'])).out
+    .trim()
+    .split('\n')
+    .map((line) => JSON.parse(line));
+  assert.deepEqual(
+    lines.map(({ tenant }) => tenant),
+    ['ts_a', undefined],
+  );
+});
+
+test("a stranger's schema that matches is not touched, until its owner is named", async () => {
+  await using db = await database();
+  await withTenants(db, ['ts_a', 'ts_evil']);
+  const role = `evil_${db.name}`;
+  await db.query(`create role ${role}; alter schema ts_evil owner to ${role}`);
+  try {
+    await onSale(db, 'ts_evil');
+    const { err, busy } = await tick(db);
+    assert.match(err, /ts_evil.*is no tenant/);
+    assert.deepEqual(busy, []);
+    assert.deepEqual(await db.query('select status from ts_evil.packages'), [{ status: 'inactive' }]);
+    const named = await tick(db, [], { SCHEDULER_TENANT_OWNERS: role });
+    assert.deepEqual([named.err, named.busy], ['', ['ts_evil']]);
+  } finally {
+    await db.query(`drop owned by ${role} cascade; drop role ${role}`);
+  }
+});
+
+test('a tenant that fails is its own error; the others go on, and the worst exit code counts', async () => {
+  await using db = await database();
+  await withTenants(db);
+  for (const tenant of ['ts_a', 'ts_b', 'ts_c']) await onSale(db, tenant);
+  await db.query(`create function boom() returns trigger language plpgsql as $$ begin perform 1 / 0 from no_such_table; end $$;
+    create trigger boom before update on ts_b.packages for each row execute function boom()`);
+  const { code, err, busy } = await tick(db);
+  assert.equal(code, 78);
+  assert.match(err, /"tenant":"ts_b".*no_such_table/);
+  assert.deepEqual(busy, ['ts_a', 'ts_b', 'ts_c']);
+  assert.deepEqual(await db.query('select status from ts_c.packages'), [{ status: 'active' }]);
+});
+
+test('a job whose file names the schema of its table belongs to no tenant, and is done once', async () => {
+  await using db = await database();
+  await withTenants(db);
+  await db.query(`create table invoices (id bigint primary key, due_at timestamptz, state text);
+    create table ts_a.orders (id bigint primary key, due_at timestamptz, state text);
+    create table ts_b.orders (like ts_a.orders including all)`);
+  const file = join(folder, 'two.yaml');
+  writeFileSync(
+    file,
+    `jobs:
+  dunning: { table: public.invoices, rules: { remind: { due: due_at, where: state = 'open', set: { state: "'reminded'" } } } }
+  release: { table: orders, rules: { release: { due: due_at, where: state = 'held', set: { state: "'released'" } } } }
+`,
+  );
+  const applied = await db.cli(['apply', file, '--tenants', 'ts_a,ts_b', '--backlog', 'run']);
+  assert.equal(applied.code, 0, applied.out + applied.err);
+  assert.match(applied.out, /Tenant ts_a[\s\S]*Tenant ts_b/);
+  assert.deepEqual(await db.query('select tenant, name from scheduler.jobs order by tenant nulls first, name'), [
+    { tenant: null, name: 'dunning' },
+    { tenant: 'ts_a', name: 'release' },
+    { tenant: 'ts_b', name: 'release' },
+  ]);
+  await db.query(`insert into invoices values (1, now() - interval '1 minute', 'open');
+    insert into ts_a.orders values (1, now() - interval '1 minute', 'held'); insert into ts_b.orders values (1, now() - interval '1 minute', 'held')`);
+  const { code, err } = await tick(db);
+  assert.deepEqual([code, err], [0, '']);
+  assert.deepEqual(await db.query('select tenant, job from scheduler.runs where job is not null order by tenant'), [
+    { tenant: 'public', job: 'dunning' },
+    { tenant: 'ts_a', job: 'release' },
+    { tenant: 'ts_b', job: 'release' },
+  ]);
+});
+
+test('tenants.md', async () => {
+  await using db = await database();
+  await withTenants(db, ['ts_abc', 'ts_def']);
+  await db.query(`create table tenants as select unnest(array['ts_abc', 'ts_def']) as schema, false as suspended;
+    create table ts_abc.orders (id bigint primary key, due_at timestamptz, state text); create table ts_def.orders (like ts_abc.orders including all)`);
+  writeFileSync(
+    join(folder, 'scheduler.yaml'),
+    `jobs: { release: { table: orders, rules: { release: { due: due_at, where: state = 'held', set: { state: "'released'" } } } } }\n`,
+  );
+  await onSale(db, 'ts_abc');
+  await onSale(db, 'ts_def');
+  for (const section of readPage('docs/tenants.md').sections)
+    await play(section, { db, env: { DATABASE_URL: db.url } });
+  assert.deepEqual(
+    (await db.query('select tenant from scheduler.events order by 1')).map(({ tenant }) => tenant),
+    ['ts_abc', 'ts_def'],
+  );
 });

@@ -5,6 +5,7 @@ import type { Database, Transaction } from '../../db/client.ts';
 import { sqlState } from '../../db/states.ts';
 import type { CompiledRule } from '../../job/compile.ts';
 import type { Job } from '../../job/define.ts';
+import { refuseElsewhere } from '../../store/adopted.ts';
 import { type Event, findEvents } from '../../store/events.ts';
 import { type Failure, listFailures } from '../../store/failures.ts';
 import { readLastRuns } from '../../store/last-runs.ts';
@@ -82,6 +83,7 @@ export async function explain(db: Database, asked: Asked): Promise<{ job: Job; e
 
 async function readRow(tx: Transaction, { settings, jobs, name, id: typed, at }: Asked) {
   const found = await readStanding(tx, only(jobs, [name]), { at, lock: false, dbZone: settings.dbTimezone });
+  refuseElsewhere(found.elsewhere);
   const [standing] = found.jobs;
   if (!standing) throw await unknownJob(tx, jobs, name);
   const { job, installed } = standing;
