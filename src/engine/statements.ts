@@ -71,7 +71,7 @@ function within(rule: CompiledRule, { cursor, end, part, passedBy }: Share): str
   const beyond = rule.at === AT_ONCE ? `r.id > ${after}` : `(${rule.at}, r.id) > (:from::timestamptz, ${after})`;
   // A case is not estimated, so that the planner goes on expecting a full batch.
   const upToEnd = `case when (${rule.at}, r.id) <= (:endFrom::timestamptz, :endAfter::text::${rule.idType}) then true end`;
-  const mine = `case when (hashtext(${key}) & 1023) % :parts::integer = :part::integer then true end`;
+  const mine = `case when (hashtext(concat(${quoteText(rule.tenant)}, ' ', ${key})) & 1023) % :parts::integer = :part::integer then true end`;
   const chosen = [
     cursor && beyond,
     end && upToEnd,

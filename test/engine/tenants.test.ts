@@ -151,6 +151,14 @@ test('a tenant that fails is its own error; the others go on, and the worst exit
   assert.match(err, /"tenant":"ts_b".*no_such_table/);
   assert.deepEqual(busy, ['ts_a', 'ts_b', 'ts_c']);
   assert.deepEqual(await db.query('select status from ts_c.packages'), [{ status: 'active' }]);
+
+  // Not a job of it, but the whole tenant.
+  await db.query(`drop trigger boom on ts_b.packages;
+    insert into scheduler.jobs (tenant, name, compiled, format, by) values ('ts_a', 'odd', '{}', 99, 'test')`);
+  await onSale(db, 'ts_c', 78);
+  const whole = await tick(db);
+  assert.deepEqual([whole.code, whole.busy], [78, ['ts_a', 'ts_b', 'ts_c']]);
+  assert.match(whole.err, /"tenant":"ts_a".*format 99/);
 });
 
 test('a job whose file names the schema of its table belongs to no tenant, and is done once', async () => {

@@ -1,6 +1,13 @@
 import { harmless, inFile, type Mutant } from './mutant.ts';
 
 export const ENGINE: Mutant[] = [
+  ...inFile('src/engine/tenants.ts', 'engine/tenants#idle ones leave one row', [
+    ['each.idle && each.tenant !== null', 'each.tenant !== null'],
+    ['[...busy.map(({ tenant }) => tenant), ...left]', '[]'],
+    ['if (isForAllJobs(error)) throw error;', 'throw error;', 'engine/tenants#is its own error'],
+    ["of: tenant === null ? 'no tenant' : 'a tenant'", "of: 'a tenant'", 'engine/tenants#belongs to no tenant'],
+    ['FROM_BAD_TO_GOOD.find(', 'FROM_BAD_TO_GOOD.reverse().find(', 'engine/tenants#is its own error'],
+  ]),
   ...inFile('src/engine/faults.ts', 'engine/runs#no connection for the work', [
     ['error.exitCode === EXIT.unreachable', 'error.exitCode === EXIT.stopped'],
   ]),

@@ -12,11 +12,7 @@ export const JOB: Mutant[] = [
   ]),
   ...inFile('src/job/define.ts', 'engine/same-ids#a rule that succeeds', [
     ['f.job = ${job} and f.rule = ${rule} and', 'f.job = ${job} and'],
-    [
-      'f.tenant = :tenant::text and f.job = ${job} and',
-      'f.tenant = :tenant::text and',
-      'engine/same-ids#two jobs have rows',
-    ],
+    ['f.tenant = ${tenant} and f.job = ${job} and', 'f.tenant = ${tenant} and', 'engine/same-ids#two jobs have rows'],
     ['f.next_attempt_at > :now', 'f.next_attempt_at >= :now', 'engine/bad-rows#is retried after 5 minutes'],
   ]),
   ...inFile('src/job/expressions.ts', 'job/expressions', [["['now', 'due_at', 'select']", "['now', 'due_at']"]]),

@@ -14,8 +14,8 @@ export const OUTER: Mutant[] = [
   ...inFile('src/monitor/metrics.ts', 'monitor/metrics#counters go on', [
     ['value + (samples.get(`${name}${written(labels)}`) ?? 0)', 'value'],
     [
-      '(exitCode ?? pass?.exitCode) === EXIT.done && !locked',
-      '(exitCode ?? pass?.exitCode) === EXIT.done',
+      '(exitCode ?? passes.at(-1)?.exitCode) === EXIT.done && !locked',
+      '(exitCode ?? passes.at(-1)?.exitCode) === EXIT.done',
       'monitor/metrics#the lock held says',
     ],
     ['fchmodSync(file, 0o644)', 'fchmodSync(file, 0o600)', 'monitor/metrics#readable for everybody'],

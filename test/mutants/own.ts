@@ -18,7 +18,10 @@ export const OWN: Mutant[] = [
   ]),
   ...inFile('src/own/event.ts', 'own/events', [['length(${name}::text) <= ${LONGEST_JSON}', 'true']]),
   ...inFile('src/own/rename.ts', 'own/failures', [
-    ["'update scheduler.jobs set name = :name::text where name = :was::text'", "'select :name::text, :was::text'"],
+    [
+      'update scheduler.jobs set name = :name::text where name',
+      'update scheduler.jobs set name = :was::text where name',
+    ],
   ]),
   ...inFile('src/own/sql.ts', 'own/faults', [["/e'(?:[^'\\\\]|\\\\[\\s\\S]|'')*'|", '/']]),
   ...inFile('src/own/places.ts', 'own/faults', [

@@ -1,9 +1,16 @@
 import { inFile, type Mutant } from './mutant.ts';
 
 export const STORE: Mutant[] = [
+  ...inFile('src/store/tenants.ts', "engine/tenants#a stranger's schema", [
+    ['n.nspowner = ours.nspowner or', 'true or'],
+    ['or o.rolname = any(:owners::text[])', ''],
+    [".replaceAll('*', '%')", ".replaceAll('*', '')"],
+    ["tenant === 'public' ? rest", 'false ? rest', 'engine/tenants#in the payload'],
+  ]),
   ...inFile('src/store/controls.ts', 'inspect/status#stop pauses everything', [
-    ['order by job, id desc`', 'order by job, id`'],
-    ['control.job === null || control.job === job', 'control.job === job'],
+    ['order by tenant, job, id desc`', 'order by tenant, job, id`'],
+    ['(control.job ?? job) === job', 'control.job === job'],
+    [' && (control.tenant ?? tenant) === tenant', '', 'engine/tenants#is nothing to the others'],
   ]),
   ...inFile('src/store/events.ts', 'inspect/gaps', [
     ['octet_length(payload) < 8000', 'octet_length(payload) < 7999', 'engine/notifications#7,999 bytes'],
@@ -52,15 +59,15 @@ export const STORE: Mutant[] = [
       'engine/same-ids#two jobs have rows',
     ],
     [
-      'where tenant = :tenant::text and job = ${ofJob} and rule = ${ofRule}',
-      'where tenant = :tenant::text and job <> ${ofJob} and rule = ${ofRule}',
+      'where tenant = ${ofTenant} and job = ${ofJob} and rule = ${ofRule}',
+      'where tenant = ${ofTenant} and job <> ${ofJob} and rule = ${ofRule}',
     ],
     ['and (:id::text is null or entity_id = :id::text)', '', 'store/failures#act on one row'],
   ]),
   ...inFile('src/store/last-runs.ts', 'inspect/status#runs by hand do not count', [
     [
-      '(select * from scheduler.runs where job = j.name and slot is not null order',
-      '(select * from scheduler.runs where job = j.name order',
+      '(select * from scheduler.runs where tenant = j.tenant and job = j.name and slot is not null order',
+      '(select * from scheduler.runs where tenant = j.tenant and job = j.name order',
     ],
     [
       'f.quarantined_at is null)::integer as failing',
@@ -68,7 +75,7 @@ export const STORE: Mutant[] = [
       'inspect/status#tells of its last run',
     ],
     [
-      'where f.job = j.name and f.quarantined_at is not null)',
+      'where f.tenant = j.tenant and f.job = j.name and f.quarantined_at is not null)',
       'where f.quarantined_at is not null)',
       'inspect/status#rows are in quarantine',
     ],

@@ -133,7 +133,10 @@ const addUp = (t: Tables) => `
 const COUNT = {
   // Not when the router says that it happened: routers' clocks err.
   due: AT_ONCE,
-  together: { key: 'r.id', lock: () => 'select key from due where scheduler.try_hold(61, key::text)' },
+  together: {
+    key: 'r.id',
+    lock: () => `select key from due where scheduler.try_hold(61, concat(:tenant::text, ' ', key))`,
+  },
   change: (t) => [moveMark, compare, addUp].map((part) => part(t)).join(','),
 } satisfies Rule;
 

@@ -60,7 +60,7 @@ const wrong = (t: Tables) => `nullif(coalesce(
 const lockNumbers = (t: Tables) => `
   with held as materialized (
     select due.key from due join ${t.payments} pay on pay.id = due.id
-    where scheduler.try_hold(60, due.key) for no key update of pay skip locked
+    where scheduler.try_hold(60, concat(:tenant::text, ' ', due.key)) for no key update of pay skip locked
   )
   select key from (select key, 1 as needed from due union all select key, -1 from held) as rows
   group by key having sum(needed) = 0`;
