@@ -4,8 +4,9 @@ import type { Database, Transaction } from '../db/client.ts';
 import { jobError } from '../engine/faults.ts';
 import { parameters } from '../engine/run.ts';
 import type { CompiledRule, Installed } from '../job/compile.ts';
-import { earliestOf, readStanding, type Wanted } from '../store/runs.ts';
+import { earliestOf, type Wanted } from '../store/runs.ts';
 import { coming, overdue, triedAgain, withoutRisk } from './outlook.ts';
+import { look } from './standing.ts';
 import { isOn, readStatus } from './status.ts';
 
 /** What will happen and when, soonest first, as far as the rows tell today. */
@@ -65,7 +66,7 @@ export async function readNext(
   return db.transaction(
     async (tx) => {
       await tx.query('set transaction read only');
-      const found = await readStanding(tx, jobs, { lock: false, dbZone: settings.dbTimezone });
+      const found = await look(tx, jobs, { dbZone: settings.dbTimezone });
       const [span] = await tx.query<{ now: string; until: string }>(
         `select scheduler.iso(:now::timestamptz) as now,
            scheduler.iso(:now::timestamptz + make_interval(secs => :within::double precision)) as until`,
