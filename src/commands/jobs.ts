@@ -6,7 +6,7 @@ import type { Context } from '../context.ts';
 import { look, whyMissing } from '../inspect/standing.ts';
 import type { OwnJob } from '../own/definition.ts';
 import { whoami } from '../store/controls.ts';
-import { exclusively, keepJob, versionsOf } from '../store/own-jobs.ts';
+import { exclusively, keepJob, latestJobs, versionsOf } from '../store/own-jobs.ts';
 import { all } from '../store/runs.ts';
 import { command, type Options, oneOf, PASS_EXITS, withDatabase, withSchema } from './command.ts';
 import { type PassOptions, pass } from './pass.ts';
@@ -41,7 +41,12 @@ async function act(context: Context, options: Options, [action, name]: string[])
   if (name === undefined) throw usageError(`jobs ${action} needs the name of a job of your own.`);
   const versions = await versionsOf<OwnJob>(context.db, name);
   const newest = versions.at(-1);
-  if (!newest) throw usageError(`"${name}" is not a job of your own; "scheduler jobs" lists them.`);
+  if (!newest) {
+    const own = (await latestJobs(context.db)).filter(({ compiled }) => compiled !== null);
+    const valid =
+      own.length > 0 ? `valid: ${own.map((job) => job.name).join(', ')}` : '"scheduler apply" has made none yet';
+    throw usageError(`"${name}" is not a job of your own; ${valid}.`);
+  }
   if (action === 'history') {
     const what = (version: OwnJob | null) =>
       version ? `applied${version.name === name ? '' : ` as ${version.name}`}` : 'removed';
