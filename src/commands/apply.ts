@@ -2,11 +2,12 @@ import { readdirSync, readFileSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { type Command, Option } from 'commander';
 import { readable } from '../base/calendar.ts';
-import { EXIT, type ExitCode, usageError } from '../base/errors.ts';
+import { configurationError, EXIT, type ExitCode, usageError } from '../base/errors.ts';
 import { print, printHeading, printJson } from '../base/output.ts';
 import type { Context } from '../context.ts';
+import { sqlState } from '../db/states.ts';
 import { quoteName } from '../job/expressions.ts';
-import { qualified } from '../job/tables.ts';
+import { type Found, placeOf, qualified } from '../job/tables.ts';
 import type { Fault, Files } from '../own/definition.ts';
 import type { Applying, Change, Plan } from '../own/plan.ts';
 import { whoami } from '../store/controls.ts';
@@ -35,7 +36,7 @@ export function applyCommand(): Command {
     ],
     exits: {
       [EXIT.rowsFailed]:
-        'the files have faults, a rule proves wrong on rows that are there, or with --check something would change',
+        'the files have faults, playing a rule on rows that are there ends badly, or with --check something would change',
     },
   })
     .argument('<file...>', 'YAML files, or folders of them: the whole set of your jobs')
@@ -54,7 +55,11 @@ export function applyCommand(): Command {
 
 async function apply(context: Context, options: ApplyOptions, paths: string[]): Promise<ExitCode> {
   const { readFiles } = await import('../own/read.ts');
-  const own = { ...(await import('../own/plan.ts')), ...(await import('../own/apply.ts')) };
+  const own = {
+    ...(await import('../own/plan.ts')),
+    ...(await import('../own/apply.ts')),
+    ...(await import('../own/roles.ts')),
+  };
   const work = () =>
     carryOut(
       context,
@@ -75,22 +80,31 @@ async function apply(context: Context, options: ApplyOptions, paths: string[]): 
 
 async function carryOut(context: Context, options: ApplyOptions, own: Own, files: Files): Promise<ExitCode> {
   const { role = null } = options;
-  const [known] = await context.db.query(`select from pg_roles where rolname = :role::text`, { role });
-  if (role !== null && !known) throw usageError(`Nothing is applied: there is no role "${role}".`);
+  const [ticking] = await context.db.query<{ name: string }>(
+    `select rolname::text as name from pg_roles where rolname = coalesce(:role::text, current_user)`,
+    { role },
+  );
+  if (!ticking) throw usageError(`Nothing is applied: there is no role "${role}".`);
   const applying = { ...context, builtIn: context.jobs };
-  const plan = await own.planOf(applying, files, options.prune ?? false);
+  const refused = async (error: unknown) => {
+    const obstacle = sqlState(error) === LACKS_A_RIGHT && (await own.whyNotOwner(context.db, files));
+    throw obstacle ? configurationError(`No job is applied: ${(error as Error).message}. ${obstacle}`) : error;
+  };
+  const plan = await own.planOf(applying, files, options.prune ?? false).catch(refused);
   if (plan.faults.length > 0) return tellFaults(plan.faults, options);
   const changing = plan.changes.filter(({ what }) => what === 'new' || what === 'changed' || what === 'removed');
   if (options.sql) return tellSql(changing);
+  const hidden = await rowsHidden(context, ticking.name, plan.changes.flatMap(own.tablesOfChange));
+  if (changing.some(({ built }) => built)) await own.checkRole(context.db);
   const needsColumns = ({ built, adds }: Change) => Object.keys(built?.columns ?? {}).length + adds.length > 0;
   const faulty = await playAll(
     own,
     applying,
     changing.filter((change) => !needsColumns(change)),
   );
-  if (options.json) printJson({ faults: faulty, changes: plan.changes.map(inJson) });
-  else tellPlan(plan);
-  if (faulty.length > 0) return tellFaulty(faulty);
+  if (options.json) printJson({ faults: faulty, hidden: hidden ?? null, changes: plan.changes.map(inJson) });
+  else tellPlan(plan, hidden);
+  if (faulty.length > 0) return tellFaulty(faulty, 'Nothing is applied', await own.whyNotOwner(context.db, files));
   if (options.check) return changing.length > 0 ? EXIT.rowsFailed : EXIT.done;
   if (options.dryRun) return EXIT.done;
   const overdue = changing.filter(({ due }) => due.some(isOverdue));
@@ -100,16 +114,19 @@ async function carryOut(context: Context, options: ApplyOptions, own: Own, files
     );
   if (options.backlog === 'skip') for (const change of overdue) change.kept = skipping(own, change);
   const say = (step: string) => (options.json ? undefined : print(step));
-  for (const change of changing) if (change.built) await own.addColumns(applying, change, say);
+  for (const change of changing) if (change.built) await own.addColumns(applying, change, say).catch(refused);
   const late = await playAll(own, applying, changing.filter(needsColumns));
-  if (late.length > 0) return tellFaulty(late, 'No job is applied; the new columns stay');
-  await own.carryOut(applying, changing, whoami(), say);
+  if (late.length > 0)
+    return tellFaulty(late, 'No job is applied; the new columns stay', await own.whyNotOwner(context.db, files));
+  await own.carryOut(applying, changing, whoami(), say).catch(refused);
   if (options.role !== undefined) await grant(context, options.role, say);
   if (!options.json) print(changing.length > 0 ? 'The next tick knows them.' : 'Nothing has changed.');
   return EXIT.done;
 }
 
-type Own = typeof import('../own/plan.ts') & typeof import('../own/apply.ts');
+const LACKS_A_RIGHT = '42501';
+
+type Own = typeof import('../own/plan.ts') & typeof import('../own/apply.ts') & typeof import('../own/roles.ts');
 
 /** Answers what is wrong with the jobs; what would fail of the rows is only said. */
 async function playAll(own: Own, applying: Applying, changes: Change[]): Promise<string[]> {
@@ -122,9 +139,10 @@ async function playAll(own: Own, applying: Applying, changes: Change[]): Promise
   return faults;
 }
 
-function tellFaulty(faults: string[], outcome = 'Nothing is applied'): ExitCode {
+function tellFaulty(faults: string[], outcome: string, obstacle: string | undefined): ExitCode {
   for (const fault of faults) print(fault);
-  print(`${outcome}: played on rows that are there, a rule proves wrong.`);
+  print(`${outcome}: this is what came of playing the jobs on rows that are there.`);
+  if (obstacle) print(`Most likely the reason: ${obstacle}`);
   return EXIT.rowsFailed;
 }
 
@@ -161,7 +179,7 @@ function tellFaults(faults: Fault[], { json }: ApplyOptions): ExitCode {
 const FAILING_SHOWN = 5;
 const SIGNS = { new: '+', changed: '~', same: '=', kept: '!', removed: '-' };
 
-function tellPlan({ changes, drops }: Plan): void {
+function tellPlan({ changes, drops }: Plan, hidden: string | undefined): void {
   const width = Math.max(...changes.map(({ name }) => name.length));
   const tell = onlyOnce();
   for (const { name, what, table, differs, built, adds, due, indexes, failing, kept } of changes) {
@@ -185,6 +203,7 @@ function tellPlan({ changes, drops }: Plan): void {
     for (const note of built?.notes ?? []) print(`    ${note}`);
   }
   for (const place of drops) print(`- index ${place}: no job needs it any more`);
+  if (hidden) print(hidden);
 }
 
 /** Jobs that share a table lack the same columns and indexes. */
@@ -219,9 +238,19 @@ function tellSql(changes: Change[]): ExitCode {
   return EXIT.done;
 }
 
+/** A policy of a table is there whether or not the file changes anything. */
+async function rowsHidden({ db }: Context, role: string, tables: Found[]): Promise<string | undefined> {
+  const { hiddenFrom } = await import('../job/rights.ts');
+  const wanted = tables.map((table) => ({ table: placeOf(table), rights: ['select'] }));
+  const hidden = await db.transaction((tx) => hiddenFrom(tx, role, wanted));
+  return (
+    hidden && `${hidden.sentence}, and a tick as ${role} would end with an error. As a superuser: ${hidden.remedy}`
+  );
+}
+
 /** All that a tick needs, in this database. */
 async function grant({ db, settings, jobs }: Context, role: string, say: (step: string) => void): Promise<void> {
-  const [{ hiddenFrom, lackingRights, OWN_RIGHTS, rightsOf }, { needs }] = await Promise.all([
+  const [{ lackingRights, OWN_RIGHTS, rightsOf }, { needs }] = await Promise.all([
     import('../job/rights.ts'),
     import('../own/doctor.ts'),
   ]);
@@ -236,7 +265,4 @@ async function grant({ db, settings, jobs }: Context, role: string, say: (step: 
     await db.query(`grant ${rights} on ${object} to ${quoteName(role)}`);
     say(`granted ${rights} on ${object} to ${role}`);
   }
-  const hidden = await db.transaction((tx) => hiddenFrom(tx, role, wanted));
-  if (hidden)
-    say(`${hidden.sentence}, and a tick as ${role} would end with an error. As a superuser: ${hidden.remedy}`);
 }

@@ -41,6 +41,7 @@ function tell(job: Job, explanation: Explanation): void {
   const { id, now, state, why, failures, remarks, unreadable, transitions, next, events } = explanation;
   const { name } = job;
   let outlook = 'as it is, nothing comes next';
+  if (state === 'not installed' && transitions.length === 0) outlook = 'nobody can tell what comes next';
   if (next) outlook = `"${next.transition}" comes next, ${when(next.at, now)}`;
   if (transitions.some(({ transition, verdict }) => transition === next?.transition && verdict.kind === 'held'))
     outlook = `"${next!.transition}" is due, and held up by a lock`;

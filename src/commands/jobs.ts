@@ -3,10 +3,11 @@ import { readable } from '../base/calendar.ts';
 import { usageError } from '../base/errors.ts';
 import { print, printJson, printTable } from '../base/output.ts';
 import type { Context } from '../context.ts';
+import { look, whyMissing } from '../inspect/standing.ts';
 import type { OwnJob } from '../own/definition.ts';
 import { whoami } from '../store/controls.ts';
-import { exclusively, keepJob, versionsOf } from '../store/own-jobs.ts';
-import { all, readStanding } from '../store/runs.ts';
+import { exclusively, keepJob, latestJobs, versionsOf } from '../store/own-jobs.ts';
+import { all } from '../store/runs.ts';
 import { command, type Options, oneOf, PASS_EXITS, withDatabase, withSchema } from './command.ts';
 import { type PassOptions, pass } from './pass.ts';
 import { passOptions } from './tick.ts';
@@ -40,7 +41,12 @@ async function act(context: Context, options: Options, [action, name]: string[])
   if (name === undefined) throw usageError(`jobs ${action} needs the name of a job of your own.`);
   const versions = await versionsOf<OwnJob>(context.db, name);
   const newest = versions.at(-1);
-  if (!newest) throw usageError(`"${name}" is not a job of your own; "scheduler jobs" lists them.`);
+  if (!newest) {
+    const own = (await latestJobs(context.db)).filter(({ compiled }) => compiled !== null);
+    const valid =
+      own.length > 0 ? `valid: ${own.map((job) => job.name).join(', ')}` : '"scheduler apply" has made none yet';
+    throw usageError(`"${name}" is not a job of your own; ${valid}.`);
+  }
   if (action === 'history') {
     const what = (version: OwnJob | null) =>
       version ? `applied${version.name === name ? '' : ` as ${version.name}`}` : 'removed';
@@ -65,11 +71,12 @@ async function act(context: Context, options: Options, [action, name]: string[])
 }
 
 async function list({ db, settings, jobs }: Context, options: Options): Promise<void> {
-  const found = await db.transaction((tx) => readStanding(tx, all(jobs), { lock: false, dbZone: settings.dbTimezone }));
+  const found = await db.transaction((tx) => look(tx, all(jobs), { dbZone: settings.dbTimezone }));
   const builtIn = new Set(jobs.map(({ name }) => name));
-  const lines = found.jobs.map(({ job, missing, powerless, control, uses }) => {
+  const lines = found.jobs.map((standing) => {
+    const { job, missing, powerless, control, uses } = standing;
     let state = control?.action === 'stop' ? 'paused' : 'installed';
-    if (missing.length > 0) state = `not installed: ${missing.join(', ')} missing`;
+    if (missing.length > 0) state = `not installed: ${whyMissing(standing)}`;
     if (powerless) state = `not run: written by ${powerless}`;
     const kind = uses === undefined ? (builtIn.has(job.name) ? 'built-in' : 'your own') : `uses ${uses}`;
     return { job: job.name, kind, state, summary: job.summary };

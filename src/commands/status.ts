@@ -2,6 +2,7 @@ import type { Command } from 'commander';
 import { inWords, readable } from '../base/calendar.ts';
 import { EXIT } from '../base/errors.ts';
 import { print, printHeading, printJson, printTable, say } from '../base/output.ts';
+import { isMissing } from '../inspect/standing.ts';
 import { type JobStatus, readStatus, type Status } from '../inspect/status.ts';
 import { all } from '../store/runs.ts';
 import { command, type Options, withSchema } from './command.ts';
@@ -30,8 +31,13 @@ export function statusCommand(): Command {
 
 function tell({ message, scheduler: { nextCheck }, jobs }: Status, attention: string[]): void {
   say(`${message}${nextCheck ? `; the next tick is due at ${readable(nextCheck)}` : ''}.\n`);
-  printTable(['job', 'state', 'last run', 'did', 'late by', 'due', 'failing', 'quarantined'], jobs.map(row));
-  printWhys(jobs);
+  // Most applications have the tables of a few built-in jobs, and no use for the others.
+  const isUnused = ({ why, lastTick }: JobStatus) => why !== null && isMissing(why) && lastTick === null;
+  const used = jobs.filter((job) => !isUnused(job));
+  if (used.length > 0)
+    printTable(['job', 'state', 'last run', 'did', 'late by', 'due', 'failing', 'quarantined'], used.map(row));
+  printWhys(used);
+  printUnused(jobs.filter(isUnused).map(({ job }) => job));
   if (attention.length > 0) printHeading('A person has to look:');
   for (const sentence of attention) say(sentence);
 }
@@ -51,6 +57,13 @@ export function whatItDid(run: NonNullable<JobStatus['lastRun']>): string {
   if (run.error) words.push('stopped by an error');
   if (!run.finishedAt) words.push('not finished');
   return words.join(', ') || 'nothing due';
+}
+
+function printUnused(jobs: string[]): void {
+  if (jobs.length > 0)
+    say(
+      `\n${jobs.length} built-in ${jobs.length === 1 ? 'job is' : 'jobs are'} not installed: ${jobs.join(', ')}. "scheduler doctor" says what is missing.`,
+    );
 }
 
 function printWhys(jobs: JobStatus[]): void {

@@ -5,8 +5,9 @@ import { jobError } from '../engine/faults.ts';
 import { parameters } from '../engine/run.ts';
 import type { CompiledRule, Installed } from '../job/compile.ts';
 import { refuseElsewhere } from '../store/adopted.ts';
-import { earliestOf, readStanding, type Wanted } from '../store/runs.ts';
+import { earliestOf, type Wanted } from '../store/runs.ts';
 import { coming, overdue, triedAgain, withoutRisk } from './outlook.ts';
+import { look } from './standing.ts';
 import { isOn, readStatus } from './status.ts';
 
 /** What will happen and when, soonest first, as far as the rows tell today. */
@@ -66,7 +67,7 @@ export async function readNext(
   return db.transaction(
     async (tx) => {
       await tx.query('set transaction read only');
-      const found = await readStanding(tx, jobs, { lock: false, dbZone: settings.dbTimezone });
+      const found = await look(tx, jobs, { dbZone: settings.dbTimezone });
       refuseElsewhere(found.elsewhere);
       const [span] = await tx.query<{ now: string; until: string }>(
         `select scheduler.iso(:now::timestamptz) as now,

@@ -6,8 +6,9 @@ import { isElsewhere } from '../store/adopted.ts';
 import { type Control, isPaused, whyPaused } from '../store/controls.ts';
 import { type LastRun, readLastRuns } from '../store/last-runs.ts';
 import { isStranger, lockHolder, strangersLock } from '../store/lock.ts';
-import { type Found, readStanding, type Standing, type Wanted, whyPowerless } from '../store/runs.ts';
+import { type Found, type Standing, type Wanted, whyPowerless } from '../store/runs.ts';
 import { type Backlog, readBacklog } from './backlog.ts';
+import { look, whyMissing } from './standing.ts';
 
 /** Whether the scheduler does its work, as far as the database can tell: ticks leave runs behind, and people controls. */
 
@@ -38,7 +39,7 @@ export interface Status {
 
 export async function readStatus(db: Database, settings: Settings, jobs: Wanted): Promise<Status> {
   const { found, last, holder } = await db.transaction(async (tx) => {
-    const found = await readStanding(tx, jobs, { lock: false, dbZone: settings.dbTimezone });
+    const found = await look(tx, jobs, { dbZone: settings.dbTimezone });
     return { found, last: await readLastRuns(tx, found.jobs), holder: await lockHolder(tx) };
   });
   const installed = found.jobs.flatMap((standing) => standing.installed ?? []);
@@ -84,11 +85,12 @@ export function jobStatus(
 
 function stateOf(
   settings: Settings,
-  { job, missing, powerless }: Standing,
+  standing: Standing,
   paused: Control | null,
   { lastTick, silentSeconds }: LastRun,
 ): [JobStatus['state'], why: string | null] {
-  if (missing.length > 0) return ['not installed', `${missing.join(', ')} missing`];
+  const { job, missing, powerless } = standing;
+  if (missing.length > 0) return ['not installed', whyMissing(standing)];
   if (powerless) return ['not installed', whyPowerless(powerless)];
   if (job.switch && settings.job[job.switch] === false) return ['switched off', `by ${job.settings![job.switch]!.env}`];
   if (paused) return ['paused', whyPaused(paused)];

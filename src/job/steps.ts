@@ -1,7 +1,7 @@
 /** What "migrate" and "uninstall" do to a database, one thing at a time. */
 export interface Step {
   does: keyof typeof DONE;
-  what: 'migration' | 'schema' | 'table' | 'column' | 'index';
+  what: 'migration' | 'schema' | 'table' | 'column' | 'index' | 'right';
   name: string;
   /** Why it is kept, or what goes with it. */
   note?: string;

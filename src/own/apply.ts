@@ -1,3 +1,4 @@
+import { Log } from '../base/log.ts';
 import { Stop } from '../base/stop.ts';
 import { run } from '../engine/run.ts';
 import { asOwner } from '../job/adopt.ts';
@@ -25,9 +26,10 @@ export interface Played {
 }
 
 /** What its rules make of some real rows, rolled back: a trial that sees triggers, and rules that feed one another. */
-export async function play({ db, settings, log, builtIn }: Applying, change: Change): Promise<Played> {
+export async function play({ db, settings, builtIn }: Applying, change: Change): Promise<Played> {
   const { name, definition, kept, built } = change;
-  const result = await run(db, settings, log, {
+  // The plan tells what came of it.
+  const result = await run(db, settings, new Log('silent'), {
     ...{ jobs: only(builtIn, [name]), stop: new Stop(), timeoutSeconds: 30, batchSize: PLAYED, most: PLAYED },
     ...{ dryRun: true, debug: false, by: 'apply', evenIfPaused: true },
     before: async (tx) => {

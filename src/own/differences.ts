@@ -1,13 +1,13 @@
 import { isDeepStrictEqual } from 'node:util';
 import type { Catalog, Found } from '../job/tables.ts';
 import { catalogOf, type Kept } from '../store/own-jobs.ts';
-import type { OwnJob } from './definition.ts';
+import type { OwnJob, OwnUse, UsedTable } from './definition.ts';
 import type { IndexPlan } from './indexes.ts';
 
 /** What is not as it was, in sentences. */
 
 export function differences(was: OwnJob, is: OwnJob): string[] {
-  const keys = ['name', 'table', 'id', 'zone', 'where', 'everyMinutes', 'summary', 'uses'] as const;
+  const keys = ['name', 'table', 'id', 'zone', 'where', 'everyMinutes', 'summary'] as const;
   const ofJob = keys
     .filter((key) => !isDeepStrictEqual(was[key], is[key]))
     .map((key) => `"${key === 'everyMinutes' ? 'every' : key}"`);
@@ -18,7 +18,22 @@ export function differences(was: OwnJob, is: OwnJob): string[] {
       if (!(name in was.rules)) return `the rule "${name}" is new`;
       return name in is.rules ? `the rule "${name}" is another` : `the rule "${name}" is gone`;
     });
-  return [...ofJob.map((key) => `${key} is another`), ...ofRules];
+  return [...ofJob.map((key) => `${key} is another`), ...ofUse(was.uses, is.uses), ...ofRules];
+}
+
+/** Which built-in job it uses, and what its file says of the tables of that. */
+function ofUse(was: OwnUse | undefined, is: OwnUse | undefined): string[] {
+  const name = (use: OwnUse | undefined) => (use ? `"${use.job}"` : 'rules of its own');
+  if (was?.job !== is?.job) return [`"uses" is another: it was ${name(was)}, and is ${name(is)} now`];
+  const saidOf = ({ main, tables }: OwnUse) => new Map<string, UsedTable>([['', main], ...Object.entries(tables)]);
+  const [before, now] = [was, is].map((use) => (use ? saidOf(use) : new Map<string, UsedTable>()));
+  return [...new Set([...before!.keys(), ...now!.keys()])].flatMap((table) =>
+    (['table', 'id', 'columns', 'where', 'insert', 'set'] as const)
+      .filter((key) => !isDeepStrictEqual(before!.get(table)?.[key], now!.get(table)?.[key]))
+      // The other keys of its own table are keys of the job.
+      .filter((key) => table !== '' || ['columns', 'insert', 'set'].includes(key))
+      .map((key) => `"${table === '' ? key : `tables.${table}.${key}`}" is another`),
+  );
 }
 
 /** What has changed around a job since it was applied, though its file says the same. */

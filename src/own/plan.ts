@@ -1,6 +1,5 @@
 import { isDeepStrictEqual } from 'node:util';
 import type { Settings } from '../base/config.ts';
-import type { Log } from '../base/log.ts';
 import type { Database, Transaction } from '../db/client.ts';
 import { asOwner } from '../job/adopt.ts';
 import type { Job, Rule } from '../job/define.ts';
@@ -23,13 +22,10 @@ import { type Addition, asYet, planUse, type UsePlan } from './use.ts';
 export interface Applying {
   db: Database;
   settings: Settings;
-  log: Log;
   builtIn: Job[];
   /** It may not make anything, not even to undo it: the role that ticks has no right to. */
   onlyLooks?: boolean;
 }
-
-type Planning = Omit<Applying, 'log'>;
 
 export interface Change {
   name: string;
@@ -59,7 +55,7 @@ export interface Plan {
 }
 
 /** Checks everything, and says what would change. It changes nothing. */
-export async function planOf(applying: Planning, files: Files, prune: boolean): Promise<Plan> {
+export async function planOf(applying: Applying, files: Files, prune: boolean): Promise<Plan> {
   const { db } = applying;
   const faults = [...files.faults, ...faultsAmong(files, applying.builtIn)];
   const changes: Change[] = [];
@@ -103,7 +99,7 @@ type Checked = Pick<UsePlan, 'built' | 'indexes'> & Partial<UsePlan>;
 /** The server judges each expression as the owner of the table. Nothing is executed. */
 async function check(
   tx: Transaction,
-  { settings, onlyLooks, builtIn }: Planning,
+  { settings, onlyLooks, builtIn }: Applying,
   files: Files,
   own: OwnJob,
   faults: Fault[],
@@ -161,7 +157,7 @@ interface Comparing extends Checked {
   made: Made[];
 }
 
-async function compare(tx: Transaction, applying: Planning, comparing: Comparing): Promise<Change> {
+async function compare(tx: Transaction, applying: Applying, comparing: Comparing): Promise<Change> {
   const { settings, onlyLooks } = applying;
   const { definition, built, indexes, before, made, using, adds = [] } = comparing;
   const { job, table } = built;

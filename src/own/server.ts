@@ -17,6 +17,9 @@ export interface Seen extends Found {
   generated: string[];
 }
 
+/** What PostgreSQL or this program keeps for itself. */
+const OF_SYSTEM = `n.nspname in ('pg_catalog', 'information_schema', 'scheduler') or n.nspname ~ '^pg_'`;
+
 /** The table of that name, as the application would find it. */
 export async function seeTable(tx: Transaction, table: string): Promise<Seen | undefined> {
   let found: Seen | undefined;
@@ -50,7 +53,7 @@ export async function seeTable(tx: Transaction, table: string): Promise<Seen | u
          array_agg(a.attname::text) filter (where a.attgenerated <> '') as generated
        from pg_attribute a where a.attrelid = c.oid and a.attnum > 0 and not a.attisdropped
      ) as all_of
-     where c.relkind in ('r', 'p')`,
+     where c.relkind in ('r', 'p') and not (${OF_SYSTEM})`,
       { table },
     );
   });
@@ -178,20 +181,26 @@ export async function knowsZone(tx: Transaction, zone: string): Promise<boolean>
   return row!.known;
 }
 
-/** Why there is no table of that name. */
+/** Why there is no table of that name. Without a schema, it is looked for where an application might have it, and in pg_catalog. */
 export async function whyNoTable(tx: Transaction, table: string): Promise<string> {
-  const [row] = await tx.query<{ kind: string | null; names: string[] }>(
-    `with parts as (select regexp_split_to_array(:table::text, '\\.') as p)
-     select (select c.relkind from pg_class c join pg_namespace n on n.oid = c.relnamespace
-         where c.relname = p[cardinality(p)] and n.nspname = case cardinality(p) when 1 then n.nspname else p[1] end limit 1) as kind,
+  const [row] = await tx.query<{ kind: string | null; system: string | null; names: string[] }>(
+    `with parts as (select regexp_split_to_array(:table::text, '\\.') as p),
+     meant as (
+       select c.relkind, n.nspname, ${OF_SYSTEM} as of_system from parts, pg_class c join pg_namespace n on n.oid = c.relnamespace
+       where c.relname = p[cardinality(p)]
+         and case cardinality(p) when 1 then not (${OF_SYSTEM}) or n.nspname = 'pg_catalog' else n.nspname = p[1] end
+     )
+     select (select relkind from meant where not of_system limit 1) as kind, (select nspname::text from meant where of_system limit 1) as system,
        array(select case cardinality(p) when 1 then c.relname::text else n.nspname || '.' || c.relname end
          from pg_class c join pg_namespace n on n.oid = c.relnamespace
-         where c.relkind in ('r', 'p') and n.nspname not in ('pg_catalog', 'information_schema', 'scheduler') and n.nspname !~ '^pg_') as names
+         where c.relkind in ('r', 'p') and not (${OF_SYSTEM})) as names
      from parts`,
     { table },
   );
   if (row!.kind && !['r', 'p'].includes(row!.kind))
     return `${table} is not a table: a job works on the rows of one, not of a view`;
+  if (row!.system && !row!.kind)
+    return `${table} is in the schema ${row!.system}, which is not the application's: a job works on a table of yours`;
   const meant = nearest(table, row!.names);
   return `there is no table ${table}; ${meant ? `did you mean ${meant}?` : 'name it with its schema, as in app.accounts'}`;
 }

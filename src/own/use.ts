@@ -14,17 +14,17 @@ import {
   keyOf,
   placeOf,
   readCatalog,
-  storedKey,
   storedName,
   tableNames,
   tablesOf,
 } from '../job/tables.ts';
 import { hasWords, refusedWords } from '../job/words.ts';
-import { checkFit, filledBy, isUse, layTable, type Place, saidOf, type Using } from './build-use.ts';
+import { isUse, layTable, type Place, saidOf, type Using } from './build-use.ts';
 import type { OwnJob, Path } from './definition.ts';
+import { checkFit, checkKey, filledBy } from './fit.ts';
 import { type IndexPlan, planIndexes } from './indexes.ts';
 import type { Built } from './making.ts';
-import { knowsZone, readExpression, readStatement, type Seen, seeTable, whyNoTable } from './server.ts';
+import { knowsZone, readExpression, readStatement, seeTable, whyNoTable } from './server.ts';
 
 /** Reads what a file says of a built-in job's tables, and plans what they lack. */
 
@@ -121,19 +121,6 @@ export async function planUse(
   const { name, summary, everyMinutes, order, table, rules } = stub;
   const built = { ...notes, job: { name, summary, everyMinutes, order, table, rules }, table: main.seen };
   return { built, using, indexes, adds: addsOf(job, before, settings.dbTimezone) };
-}
-
-/** Failures, events and batches name a row by it. */
-function checkKey(job: Job, { schema, name, columns, notNull, unique, isPartitioned }: Seen, refuse: Fault): void {
-  const key = storedKey(job.table);
-  if (!(key in columns)) return;
-  if (!(key in notNull))
-    refuse(['id'], `"${key}" of ${schema}.${name} may be null: the column that names a row is "not null"`);
-  else if (!isPartitioned && !unique.includes(key))
-    refuse(
-      ['id'],
-      `two rows of ${schema}.${name} may have the same "${key}": the column that names a row has a unique index of its own`,
-    );
 }
 
 const noneOf = (name: string, what: string, valid: string[]) => {

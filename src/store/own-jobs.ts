@@ -1,4 +1,4 @@
-import { EXIT, OperatorError, usageError } from '../base/errors.ts';
+import { configurationError, EXIT, OperatorError, usageError } from '../base/errors.ts';
 import type { Database, Transaction } from '../db/client.ts';
 import { SCHEMAS } from '../db/search-path.ts';
 import { ROW_HELD, sqlState } from '../db/states.ts';
@@ -141,6 +141,10 @@ export async function exclusively<T>(db: Database, work: () => Promise<T>): Prom
       throw new OperatorError(
         EXIT.stopped,
         'Nothing is changed: this database is a standby, which takes no changes. Name its primary, and run this again.',
+      );
+    if (sqlState(error) === '42501')
+      throw configurationError(
+        'Nothing is changed: the definitions of jobs are changed by the owner of the schema "scheduler". Run this as that role.',
       );
     if (sqlState(error) !== ROW_HELD) throw error;
     throw new OperatorError(

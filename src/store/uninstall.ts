@@ -2,6 +2,7 @@ import { configurationError } from '../base/errors.ts';
 import type { Database, Transaction } from '../db/client.ts';
 import { sqlState } from '../db/states.ts';
 import { asOwner } from '../job/adopt.ts';
+import { quoteName } from '../job/expressions.ts';
 import { ADDED, ADDED_BY_APPLY, MADE, MADE_FOR_ITSELF, type Report, type Step } from '../job/steps.ts';
 import { notOurs, refuseForeign, tablesOfOthers } from './migrate.ts';
 
@@ -53,6 +54,24 @@ const USERS = `
     )
   order by 1`;
 
+/** What roles that tick may do with what stays. Nothing says whether "apply" and deploy/roles.sql have granted it, or somebody else has. */
+const RIGHTS = `
+  with ticking as (
+    select a.grantee as oid from pg_class c cross join aclexplode(c.relacl) as a
+    where c.oid = to_regclass('scheduler.runs') and a.privilege_type = 'INSERT' and a.grantee not in (0, c.relowner)
+  ),
+  kept as (
+    select n.nspname, c.relowner as owner, c.relacl as acl, format('%s%I.%I', case when c.relkind = 'S' then 'sequence ' end, n.nspname, c.relname) as object
+    from pg_class c join pg_namespace n on n.oid = c.relnamespace
+    union all select nspname, nspowner, nspacl, format('schema %I', nspname) from pg_namespace
+    union all
+    select n.nspname, p.proowner, p.proacl, format('function %s', p.oid::regprocedure) from pg_proc p join pg_namespace n on n.oid = p.pronamespace
+  )
+  select string_agg(distinct lower(a.privilege_type), ', ') as rights, object, pg_get_userbyid(a.grantee)::text as role
+  from kept cross join aclexplode(acl) as a join ticking on ticking.oid = a.grantee
+  where a.grantee <> owner and nspname not in ('scheduler', 'pg_catalog', 'information_schema')
+  group by a.grantee, object order by role, object`;
+
 /**
  * Takes away the indexes that were added and the schema "scheduler"; with `dropColumns` the columns and tables, too. All of it,
  * or nothing. `left` counts the columns and tables that stay as nobody has asked for them to go.
@@ -75,6 +94,8 @@ export async function uninstall(db: Database, dropColumns: boolean, report: Repo
       for (const name of await callingIndexes(tx)) steps.push({ does: 'drop', what: 'index', name });
       const [schema] = await tx.query(`select from pg_namespace where nspname = 'scheduler'`);
       if (schema) {
+        const rights = await tx.query<{ rights: string; object: string; role: string }>(RIGHTS);
+        steps.push(...rights.map(keptRight));
         await tx.query('drop schema scheduler cascade');
         steps.push({ does: 'drop', what: 'schema', name: 'scheduler' });
       }
@@ -85,6 +106,11 @@ export async function uninstall(db: Database, dropColumns: boolean, report: Repo
   for (const step of steps) report(step);
   return { left };
 }
+
+const keptRight = ({ rights, object, role }: { rights: string; object: string; role: string }): Step => ({
+  ...{ does: 'keep', what: 'right', name: `${rights} on ${object} of ${role}` },
+  note: `if its ticks alone needed that, "revoke ${rights} on ${object} from ${quoteName(role)}" takes it away`,
+});
 
 /** With the schema goes all that is in it. */
 async function refuseOthers(tx: Transaction): Promise<void> {

@@ -29,7 +29,7 @@ export const OWN: Mutant[] = [
     ['if (!isAtEnd) skip();', 'skip();'],
     ['offset === undefined ? pair.offset : pair.from', 'pair.from'],
   ]),
-  ...inFile('src/own/build-use.ts', 'own/switching#lose money', [
+  ...inFile('src/own/fit.ts', 'own/switching#lose money', [
     ['(table.ours || !table.recognisedBy.includes(name))', 'true'],
     ['written.has(column) && ', 'false && '],
   ]),

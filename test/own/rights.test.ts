@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { database } from '../support/harness.ts';
-import { applied } from '../support/own.ts';
+import { applied, apply } from '../support/own.ts';
 import { stranger } from '../support/stranger.ts';
 
 /** What the role that ticks may do, and what it may not. */
@@ -131,4 +131,60 @@ test('a definition that apply did not write ends a tick with 78 and what to do',
   assert.match((await db.cli(['doctor'])).out, /holds .*a form that this version does not know/);
   await applied(db, yaml);
   assert.equal((await db.tick(AT)).exitCode, 0);
+});
+
+test('apply says as which role to run it, and always that a policy hides rows', async () => {
+  await using db = await database({ empty: true });
+  await using keeper = await stranger(db, `create on database ${db.name}`, 'create on schema public');
+  const other = `o_${db.name}`;
+  const env = { DATABASE_URL: keeper.url };
+  const as = async (...args: string[]) => {
+    const { code, out, err } = await apply({ ...db, cli: (args) => db.cli(args, { env }) }, yaml, ...args);
+    return { code, said: out + err };
+  };
+  const yaml =
+    'jobs: { codes: { uses: vouchers, table: codes, id: no, columns: { code: word, status: state, expires_at: until } } }';
+  assert.equal((await db.cli(['migrate'], { env })).code, 0);
+  await db.query(`create role ${other} login;
+    create table codes (no serial primary key, word text, state text not null default 'unused', until timestamptz);
+    insert into codes (until) values ('2026-03-01Z'); alter table codes owner to ${other}; grant usage on schema scheduler to ${other}; grant select on all tables in schema scheduler to ${other}`);
+  try {
+    const above = await apply(db, yaml, '--dry-run');
+    assert.equal(above.code, 78, above.out);
+    assert.match(
+      above.err,
+      new RegExp(`belong to the role "${keeper.role}", and "postgres" is a superuser.*Apply as "${keeper.role}"`),
+    );
+
+    const obstacle = `public.codes belongs to "${other}", and "${keeper.role}" is no member of that role: `;
+    const remedy = `grant "${other}" to "${keeper.role}"`;
+    const refused = async (right: string | undefined, code: number, said: string) => {
+      if (right) await db.query(`grant ${right} on codes to ${keeper.role}`);
+      const found = await as('--backlog', 'run');
+      assert.equal(found.code, code, found.said);
+      assert.ok(found.said.includes(`${said}${obstacle}`) && found.said.includes(remedy), found.said);
+    };
+    await refused(undefined, 78, 'No job is applied: permission denied for table codes. ');
+    await refused('select', 1, 'Most likely the reason: ');
+    await refused('update', 78, 'No job is applied: must be owner of table codes. ');
+
+    await db.query(remedy);
+    const owned = await as('--backlog', 'run');
+    assert.equal(owned.code, 0, owned.said);
+    await db.query('alter table codes enable row level security; alter table codes force row level security');
+    const hidden = `row-level security hides rows of public.codes from ${keeper.role}`;
+    for (const option of ['--json', '--check', '--role']) {
+      const { code, said } = await as(...(option === '--role' ? [option, keeper.role] : [option]));
+      assert.equal(code, 0, said);
+      assert.equal(said.split(hidden).length, 2, said);
+    }
+    const mayNot = await apply(
+      { ...db, cli: (args) => db.cli(args, { env: { DATABASE_URL: env.DATABASE_URL.replace(keeper.role, other) } }) },
+      yaml,
+    );
+    assert.equal(mayNot.code, 78, mayNot.out);
+    assert.match(mayNot.err, /Nothing is changed: .* the owner of the schema "scheduler"\. Run this as that role\./);
+  } finally {
+    await db.query(`drop owned by ${other} cascade; drop role ${other}`);
+  }
 });

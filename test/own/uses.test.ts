@@ -236,6 +236,12 @@ jobs:
   const tick = await db.cli(['tick']);
   assert.equal(tick.code, 78);
   assert.match(tick.err, /The tables of offers do not fit: .*scheduler apply.{1,3} with your files/);
+  const why = /offers is not installed: the table public\.offers is gone; run "scheduler apply" with your files\./;
+  const asked = [['status'], ['next', 'offers'], ['explain', 'offers', '1']].map((args) => db.cli(args));
+  for (const { code, out } of await Promise.all(asked))
+    assert.match(`${code} ${out}`, new RegExp(`^0 .*${why.source}`, 's'));
+  assert.match((await asked[2]!).out, /^offers 1, at .*: nobody can tell what comes next\.$/m);
+  assert.match((await db.cli(['jobs'])).out, /^offers .*not installed: the table public\.offers is gone/m);
 });
 
 test('rows that a job inserts get what the application requires', async () => {

@@ -5,6 +5,7 @@ import { join } from 'node:path';
 import { test } from 'node:test';
 import { dumpOf } from '../support/dump.ts';
 import { database, type TestDatabase } from '../support/harness.ts';
+import { applied } from '../support/own.ts';
 import { stranger } from '../support/stranger.ts';
 
 /** "migrate" makes nothing unasked, says what it does, and "uninstall" takes it away. */
@@ -279,4 +280,42 @@ test('a schema that this program has not made, or not alone, is neither migrated
   await db.query('drop table scheduler.mine');
   await done(db, 'uninstall', '--yes');
   assert.deepEqual(await db.query(`select from pg_namespace where nspname = 'scheduler'`), []);
+});
+
+test('the rights of a role that ticks are named, with the statement that takes each away', async () => {
+  await using db = await database({ empty: true });
+  await db.query(`create schema app; set search_path = app; ${ACCOUNTS} set search_path = public;
+    create table app.log (no serial, what text)`);
+  await db.migrate({}, []);
+  await using ticking = await stranger(db);
+  const reader = `e_${db.name}`;
+  await db.query(
+    `create role ${reader}; grant usage on schema scheduler to ${reader}; grant select on scheduler.events, app.accounts to ${reader}`,
+  );
+  try {
+    const yaml = OWN_JOBS.replace('table: accounts', 'table: app.accounts').replace(
+      "set: state = 'expired'",
+      "set: state = 'expired', also: insert into app.log (what) select state from changed",
+    );
+    await applied(db, yaml, '--role', ticking.role);
+    const { steps } = JSON.parse((await done(db, 'uninstall', '--yes', '--json')).join('\n'));
+    const rights = (steps as { what: string; name: string; note: string }[]).filter(({ what }) => what === 'right');
+    assert.deepEqual(
+      rights.map(({ name }) => name),
+      [
+        `select, update on app.accounts of ${ticking.role}`,
+        `insert on app.log of ${ticking.role}`,
+        `usage on schema app of ${ticking.role}`,
+        `usage on sequence app.log_no_seq of ${ticking.role}`,
+      ],
+    );
+    for (const { note } of rights) await db.query(/"(revoke .*)" takes it away$/.exec(note)![1]!);
+    // Nothing depends on the role any more.
+    const held = await db.query(`select from pg_shdepend where refobjid = $1::regrole and deptype = 'a'`, [
+      ticking.role,
+    ]);
+    assert.equal(held.length, 0);
+  } finally {
+    await db.query(`drop owned by ${reader}; drop role ${reader}`);
+  }
 });

@@ -10,9 +10,10 @@ import { type Event, findEvents } from '../../store/events.ts';
 import { type Failure, listFailures } from '../../store/failures.ts';
 import { readLastRuns } from '../../store/last-runs.ts';
 import { unknownJob } from '../../store/own-jobs.ts';
-import { earliestOf, only, readStanding } from '../../store/runs.ts';
+import { earliestOf, only } from '../../store/runs.ts';
 import { whyNotPrepared } from '../next.ts';
 import { decides } from '../outlook.ts';
+import { look } from '../standing.ts';
 import { isOn, type JobStatus, jobStatus } from '../status.ts';
 import { describeHolder, isLocked, lockedTable, lockInTheWay, otherRun } from './locks.ts';
 import { attempt, type Look, values } from './seen.ts';
@@ -82,7 +83,7 @@ export async function explain(db: Database, asked: Asked): Promise<{ job: Job; e
 }
 
 async function readRow(tx: Transaction, { settings, jobs, name, id: typed, at }: Asked) {
-  const found = await readStanding(tx, only(jobs, [name]), { at, lock: false, dbZone: settings.dbTimezone });
+  const found = await look(tx, only(jobs, [name]), { at, dbZone: settings.dbTimezone });
   refuseElsewhere(found.elsewhere);
   const [standing] = found.jobs;
   if (!standing) throw await unknownJob(tx, jobs, name);

@@ -1,0 +1,43 @@
+import type { Transaction } from '../db/client.ts';
+import { type Found, readStanding, type Standing, type Wanted } from '../store/runs.ts';
+
+const GONE = `
+  select concat(wanted.schema, '.', wanted.name) as table from json_to_recordset(:tables::json) as wanted (schema name, name name)
+  where not exists (
+    select from pg_class c join pg_namespace n on n.oid = c.relnamespace where n.nspname = wanted.schema and c.relname = wanted.name
+  )`;
+
+/**
+ * What a tick would find. The tables of a job of your own are where "apply" found them: a tick meets an error if one is gone,
+ * and to look is cheap enough only here.
+ */
+export async function look(
+  tx: Transaction,
+  jobs: Wanted,
+  { at, dbZone }: { at?: string | undefined; dbZone: string },
+): Promise<Found> {
+  const found = await readStanding(tx, jobs, { at, lock: false, dbZone });
+  const places = ({ installed }: Standing) =>
+    Object.values(installed?.tables ?? {})
+      .flatMap((table) => table ?? [])
+      .map(({ schema, name }) => ({ schema, name }));
+  const tables = JSON.stringify(found.jobs.flatMap(places));
+  const gone = new Set((await tx.query<{ table: string }>(GONE, { tables })).map(({ table }) => table));
+  const standing = found.jobs.map((each) => {
+    const missing = places(each).flatMap(({ schema, name }) =>
+      gone.has(`${schema}.${name}`) ? `${schema}.${name}` : [],
+    );
+    return missing.length === 0 ? each : { ...each, missing, installed: undefined };
+  });
+  return { ...found, jobs: standing };
+}
+
+const MISSING = ' missing';
+export const isMissing = (why: string): boolean => why.endsWith(MISSING);
+
+/** Why a job is not installed. */
+export const whyMissing = ({ job, missing }: Standing): string => {
+  const all = missing.join(', ');
+  if (!job.isLaid && !job.table.quoted) return `${all}${MISSING}`;
+  return `${missing.length === 1 ? `the table ${all} is` : `the tables ${all} are`} gone; run "scheduler apply" with your files`;
+};
