@@ -438,7 +438,7 @@ test('a run that hangs with the lock is found', async () => {
   holder.on('error', () => {});
   await holder.connect();
   try {
-    await holder.query(`begin; select pg_advisory_xact_lock(8314034311083879525)`);
+    await holder.query(`begin; select pg_advisory_xact_lock(hashtextextended('public', 8314034311083879525))`);
     const { pid } = (await holder.query('select pg_backend_pid() as pid')).rows[0];
     assert.match(
       (await doctor(db)).of('lock').message,

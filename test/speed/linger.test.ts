@@ -126,7 +126,7 @@ describe('tick --linger', { concurrency: 2 }, () => {
 
   test('one that finds the lock taken takes over when it is free', async () => {
     await using db = await database();
-    await db.query('begin; select pg_advisory_xact_lock(8314034311083879525)');
+    await db.query(`begin; select pg_advisory_xact_lock(hashtextextended('public', 8314034311083879525))`);
     const due = await goingOnSale(db, [-1]).catch(() => []);
     const run = startLingering(db, 5);
     await sleep(2000);
@@ -143,7 +143,7 @@ describe('tick --linger', { concurrency: 2 }, () => {
     const run = startLingering(db, 7);
     for (const { due: at } of due) {
       await sleep(at - 100 - Date.now());
-      await db.query('begin; select pg_advisory_xact_lock(8314034311083879525)');
+      await db.query(`begin; select pg_advisory_xact_lock(hashtextextended('public', 8314034311083879525))`);
       await sleep(at + 100 - Date.now());
       await db.query('commit');
     }

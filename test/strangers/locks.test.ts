@@ -26,7 +26,7 @@ test('advisory locks of a stranger stop neither payments nor accounting', async 
 test('the lock of the run in the hands of a stranger stops no tick, and is named by all who look', async () => {
   await using db = await database();
   await using mallory = await stranger(db);
-  await mallory.query('select pg_advisory_lock(8314034311083879525)');
+  await mallory.query(`select pg_advisory_lock(hashtextextended('public', 8314034311083879525))`);
   await db.query(DUE_ROWS.vouchers!.expire!.make);
   const who = new RegExp(`held by process \\d+ of the role \\\\?"${mallory.role}`);
   const tick = await db.cli(['tick']);
