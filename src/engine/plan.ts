@@ -1,6 +1,6 @@
 import type { Settings } from '../base/config.ts';
 import type { Installed } from '../job/compile.ts';
-import { isPaused, whyPaused } from '../store/controls.ts';
+import { isPaused } from '../store/controls.ts';
 import { isEveryTick, type Standing, whyPowerless } from '../store/runs.ts';
 
 export interface Plan {
@@ -35,7 +35,7 @@ function whyNot(settings: Settings, asked: Asked, standing: Standing): string | 
   if (powerless) return whyPowerless(powerless);
   if (!byHand && job.switch && settings.job[job.switch] === false)
     return `switched off by ${job.settings![job.switch]!.env}`;
-  if (isPaused(control) && !asked.evenIfPaused) return whyPaused(control!);
+  if (isPaused(control) && !asked.evenIfPaused) return control!.why;
   if (!byHand && !asked.dryRun && slotTaken && !isEveryTick(job))
     return `already done in this slot of ${job.everyMinutes} minutes`;
   return undefined;

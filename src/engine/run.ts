@@ -6,7 +6,8 @@ import type { Database, Transaction } from '../db/client.ts';
 import type { Installed } from '../job/compile.ts';
 import { refuseElsewhere } from '../store/adopted.ts';
 import { releaseMended } from '../store/failures.ts';
-import { isStranger, lockHolder, strangersLock } from '../store/lock.ts';
+import { keepKnown } from '../store/known-jobs.ts';
+import { lockHolder } from '../store/lock.ts';
 import { checkLevel } from '../store/migrate.ts';
 import { prune } from '../store/retention.ts';
 import { type Found, IDENTITY, type JobResult, readStanding, type Wanted } from '../store/runs.ts';
@@ -109,6 +110,7 @@ async function withLock(context: Context): Promise<RunResult> {
         const found = await look(context, tx, true);
         if (!found.locked && !(await isHeldByStranger(context, tx)))
           return { locked: true, now: found.now, jobs: [], skipped: [], exitCode: EXIT.done };
+        if (request.by === undefined && request.jobs.names === 'all') await keepKnown(db, context.settings, found);
         work ??= prepare(context, found);
         result = await work(apart ? undefined : tx);
         return result;
@@ -129,9 +131,9 @@ async function withLock(context: Context): Promise<RunResult> {
 
 /** It only saves work: where somebody has it who should not, the run goes on without it. */
 async function isHeldByStranger({ log }: Context, tx: Transaction): Promise<boolean> {
-  const holder = await lockHolder(tx);
-  if (holder && isStranger(holder)) log.error(strangersLock(holder));
-  return isStranger(holder);
+  const stranger = (await lockHolder(tx))?.stranger;
+  if (stranger) log.error(stranger);
+  return Boolean(stranger);
 }
 
 async function look({ settings, request }: Context, tx: Transaction, lock: boolean): Promise<Found> {

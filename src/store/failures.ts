@@ -4,6 +4,7 @@ import { blamesRow } from '../db/states.ts';
 import type { CompiledRule } from '../job/compile.ts';
 import { waits } from '../job/define.ts';
 import { NOW, quoteName, quoteText } from '../job/expressions.ts';
+import { call } from './functions.ts';
 
 const ATTEMPTS = 3;
 /** The message of a constraint or a trigger may hold a value of any size. */
@@ -142,12 +143,16 @@ export function listFailures(db: Pick<Database, 'query'>, filter: FailureFilter)
   );
 }
 
-/** Released: the next tick tries again, with all attempts before it. */
-export function retryFailures(db: Database, filter: FailureFilter): Promise<{ job: string; entity_id: string }[]> {
-  return db.query(`update scheduler.failures set ${RELEASED} where ${CHOSEN} returning job, entity_id`, chosen(filter));
+interface Released {
+  job: string;
+  entity_id: string;
 }
 
+const change = (action: 'retry' | 'drop') => (db: Database, filter: FailureFilter) =>
+  call<Released[]>(db, `scheduler.${action}(:job::text, :id::text, :tenant::text) -> 'rows'`, chosen(filter));
+
+/** Released: the next tick tries again, with all attempts before it. */
+export const retryFailures = change('retry');
+
 /** Forgotten: should the row still be due, the next tick tries it like any other. */
-export function dropFailures(db: Database, filter: FailureFilter): Promise<{ job: string; entity_id: string }[]> {
-  return db.query(`delete from scheduler.failures where ${CHOSEN} returning job, entity_id`, chosen(filter));
-}
+export const dropFailures = change('drop');

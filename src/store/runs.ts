@@ -7,7 +7,7 @@ import { type Installed, install } from '../job/compile.ts';
 import type { Failed, Job } from '../job/define.ts';
 import { CATALOG, type Catalog, missingFrom, tableNames } from '../job/tables.ts';
 import { ELSEWHERE, type Elsewhere } from './adopted.ts';
-import { type Control, LATEST_CONTROLS, latestControl } from './controls.ts';
+import { LATEST_CONTROLS, type Latest, latestControl } from './controls.ts';
 import { anyToCompare } from './failures.ts';
 import { LOCK_KEY } from './lock.ts';
 import { catalogOf, FORMAT, isKept, jobOf, LATEST_JOBS, OWN_JOBS, type OwnAnswer } from './own-jobs.ts';
@@ -21,7 +21,7 @@ export interface Standing {
   missing: string[];
   /** A run has done the job in this window of its cadence. */
   slotTaken: boolean;
-  control: Control | null;
+  control: Latest | null;
   /** The role that has written it, and has less power than this one: then it is not run. */
   powerless?: string | null;
   /** The built-in job that a file lays over other tables. */
@@ -46,6 +46,8 @@ export interface Found {
   anyFailures: boolean;
   /** Whether it is time to see if a row in quarantine was mended. */
   anyToCompare: boolean;
+  /** The jobs as scheduler.known_jobs has them. */
+  known: string | null;
   jobs: Standing[];
 }
 
@@ -59,7 +61,8 @@ interface Answer {
   taken: string[];
   anyFailures: boolean;
   anyToCompare: boolean;
-  controls: (Control & { job: string | null; id: number })[];
+  known: string | null;
+  controls: (Latest & { job: string | null; id: number })[];
   catalog: Catalog;
   own: OwnAnswer[];
 }
@@ -81,6 +84,8 @@ export interface Wanted {
 export const all = (builtIn: Job[]): Wanted => ({ builtIn, names: 'all' });
 export const only = (builtIn: Job[], names: string[]): Wanted => ({ builtIn, names });
 
+const TENANT = `coalesce((${SCHEMAS})[1], 'public')`;
+
 /**
  * One round trip tells everything a run must know before it begins. The lock belongs to the transaction that asks: it is
  * gone when its holder is, also behind a pooler, and there is nothing to unlock by hand.
@@ -97,7 +102,7 @@ export async function readStanding(
        select coalesce(:at::timestamptz, now()) as now, ${options.lock ? `pg_try_advisory_xact_lock(${LOCK_KEY})` : 'true'} as locked
      ),
      minute as materialized (select floor(extract(epoch from now) / 60)::bigint as minute from run)
-     select now::text as now, minute::text as minute, locked, coalesce((${SCHEMAS})[1], 'public') as tenant, ${LEVEL_FOUND} as level,
+     select now::text as now, minute::text as minute, locked, ${TENANT} as tenant, ${LEVEL_FOUND} as level,
        ${ELSEWHERE} as elsewhere,
        array(
          select j.name from (
@@ -113,6 +118,7 @@ export async function readStanding(
          )
        ) as taken,
        exists (select from scheduler.failures) as "anyFailures", ${anyToCompare('now')} as "anyToCompare",
+       (select jobs::text from scheduler.known_jobs where tenant = ${TENANT}) as known,
        (select coalesce(json_agg(c), '[]') from (${LATEST_CONTROLS}) as c) as controls,
        ${CATALOG} as catalog, ${OWN_JOBS} as own
      from run cross join minute`,

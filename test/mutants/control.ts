@@ -1,0 +1,74 @@
+import { inFile, type Mutant } from './mutant.ts';
+
+const CONTROL = 'store/control-from-sql';
+
+export const CONTROL_FROM_SQL: Mutant[] = [
+  ...inFile('migrations/1_scheduler.sql', `${CONTROL}#in every state`, [
+    ['(c.job is null or c.job = known.job) and (c.tenant', 'c.job = known.job and (c.tenant'],
+    ['order by c.id desc limit 1\n      ) as word', 'order by c.id limit 1\n      ) as word'],
+    ["every * interval '3 minutes'", "every * interval '30 minutes'", 'inspect/status#after three intervals'],
+    ["case when word.action = 'start' then word.at end", 'word.at', 'inspect/status#after three intervals'],
+    [
+      "clock_timestamp() - word_at > interval '1 day'",
+      "clock_timestamp() - word_at > interval '1 hour'",
+      'inspect/status#leaves a fresh pause',
+    ],
+    ['row_number() over (partition by state, word_at order by place) = 1', 'true'],
+    ['when failing > 100 then', 'when failing > 1000 then', 'inspect/status#bears a hundred'],
+    [
+      'r.job = known.job and r.slot is not null order',
+      'r.job = known.job order',
+      'inspect/status#runs by hand do not count',
+    ],
+    [
+      'filter (where f.quarantined_at is null)::integer as failing',
+      '::integer as failing',
+      'inspect/status#tells of its last run',
+    ],
+    ['ticked is not null and paused is null then', 'ticked is not null then', 'inspect/status#no longer installed'],
+    ['and l.database = (select oid', 'and l.database <> (select oid', 'strangers/locks#of the run in the hands'],
+  ]),
+  ...inFile('migrations/1_scheduler.sql', `${CONTROL}#is controlled apart`, [
+    ['and (c.tenant is null or c.tenant = report.tenant)', ''],
+    ['where f.tenant = report.tenant and f.job = known.job', 'where f.job = known.job'],
+    [
+      'where r.tenant = report.tenant and r.job = known.job and r.slot is not null',
+      'where r.job = known.job and r.slot is not null',
+    ],
+    ["elsif tenant is null and not 'public' = any(known) and cardinality(known) > 1 then", 'elsif false then'],
+    ['and f.tenant = coalesce("drop".tenant, f.tenant)', ''],
+    ["order by k.tenant <> 'public', k.tenant limit 1", 'order by k.tenant desc limit 1'],
+  ]),
+  ...inFile('migrations/1_scheduler.sql', `${CONTROL}#with an argument is said`, [
+    ['if job <> all(known) then', 'if false then'],
+    ['elsif tenant <> all(known) then', 'elsif false then'],
+    ['elsif length(said) > 200 then', 'elsif length(said) > 201 then'],
+    ["if coalesce(said, '') = '' then", 'if said is null then'],
+    ["scheduler.check_job(coalesce(job, ''), meant)", 'scheduler.check_job(job, meant)'],
+    ['if id is not null and job is null then', 'if false then'],
+  ]),
+  ...inFile('migrations/1_scheduler.sql', `${CONTROL}#it can do nothing else`, [
+    [
+      '  role text not null default session_user,\n  reason text',
+      '  role text not null default current_user,\n  reason text',
+    ],
+    [
+      '  role text not null default session_user,\n  -- The run',
+      '  role text not null default current_user,\n  -- The run',
+    ],
+    ['scheduler.forget(integer), scheduler.status(text), ', 'scheduler.forget(integer), '],
+    ['scheduler.retry(text, text, text), scheduler.drop', 'scheduler.drop'],
+  ]),
+  ...inFile('src/store/known-jobs.ts', `${CONTROL}#what only the program knows`, [
+    ['if (now === known) return;', ''],
+    ['if (missing.length > 0) return', 'if (missing.length > 1000) return'],
+    ['settings.job[job.switch] === false', 'settings.job[job.switch] === true'],
+  ]),
+  ...inFile('src/engine/run.ts', `${CONTROL}#what only the program knows`, [
+    [
+      "request.by === undefined && request.jobs.names === 'all')",
+      'request.by === undefined)',
+      `${CONTROL}#what only the program knows`,
+    ],
+  ]),
+];
