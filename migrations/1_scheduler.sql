@@ -1223,9 +1223,16 @@ as $$
 declare
   meant constant text := scheduler.tenant_meant(tenant);
   asked bigint;
+  why text;
 begin
   perform scheduler.check_job(coalesce(job, ''), meant);
-  insert into scheduler.requests (tenant, job, by) values (meant, request.job, scheduler.words('by', by, 'say who asks')) returning id into asked;
+  select known ->> 'why' into why from scheduler.known_jobs k cross join json_array_elements(k.jobs) as known
+  where k.tenant = meant and known ->> 'job' = request.job and known ->> 'obstacle' = 'not installed';
+  if why is not null then
+    raise exception using errcode = '22023', message = format('%s is not installed: %s.', job, why);
+  end if;
+  insert into scheduler.requests (tenant, job, by)
+  values (meant, request.job, scheduler.words('by', by, 'say who asks')) returning id into asked;
   return jsonb_build_object('id', asked);
 end
 $$;

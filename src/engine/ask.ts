@@ -4,8 +4,9 @@ import { sqlState } from '../db/states.ts';
 import type { CompiledRule, Installed } from '../job/compile.ts';
 import { NOW, quoteText } from '../job/expressions.ts';
 import { mayBeTried } from '../store/failures.ts';
+import type { Requested } from '../store/requests.ts';
 import { ANYTHING_EXPIRED } from '../store/retention.ts';
-import { FINISH_RUN, recordIdle } from '../store/runs.ts';
+import { FINISHING, recordIdle, recordRequested } from '../store/runs.ts';
 import { asInBatch, conditionsAt, firstRow, hasDue, momentOf } from './statements.ts';
 
 /** One question about all rules of all jobs, in one round trip: which of them have a due row? */
@@ -15,7 +16,9 @@ export interface Question {
   anyFailures: boolean;
   /** Records the jobs that have nothing due as idle, and asks whether old history can go. */
   first: boolean;
-  /** The values of FINISH_RUN, for the job that was just worked on. */
+  /** Recorded apart, if they have nothing due. */
+  requests: Requested[];
+  /** The values of FINISHING, for the job that was just worked on. */
   finish?: Values;
 }
 
@@ -30,22 +33,25 @@ export const placesOfDue = (rules: CompiledRule[], anyFailures: boolean): string
   return `array_remove(array[${[...checks, 'null'].join(',\n')}]::integer[], null)`;
 };
 
-const IDLE = `array(
-    select name from unnest(:names::text[]) as name
-    where not exists (select from answer, unnest(due) as place where (:owners::text[])[place + 1] = name)
-  )`;
+const isIdle = (job: string) =>
+  `not exists (select from answer, unnest(due) as place where (:owners::text[])[place + 1] = ${job})`;
+const IDLE = `array(select name from unnest(:names::text[]) as name where ${isIdle('name')})`;
 
 export async function whatIsDue(tx: Transaction, question: Question, values: Values): Promise<Due> {
   const { jobs, anyFailures, first, finish } = question;
+  const names = jobs.map(({ job }) => job.name);
+  const requests = question.requests.filter(({ job }) => names.includes(job));
   const rules = jobs.flatMap((job) => job.rules);
   const sql = `
     with answer as materialized (select ${placesOfDue(rules, anyFailures)} as due)
     ${first ? `, recorded as (${recordIdle(IDLE)})` : ''}
-    ${finish ? `, finished as (${FINISH_RUN})` : ''}
+    ${requests.length > 0 ? `, ${recordRequested(isIdle)}` : ''}
+    ${finish ? `, ${FINISHING}` : ''}
     select due, ${first ? ANYTHING_EXPIRED : 'false'} as expired from answer`;
   const [answer] = await tx.query<{ due: number[]; expired: boolean }>(sql, {
     ...{ ...values, ...finish },
-    names: jobs.map(({ job }) => job.name),
+    names: names.filter((name) => !requests.some(({ job }) => job === name)),
+    requests: JSON.stringify(requests),
     owners: rules.map((rule) => rule.job),
   });
   return { rules: answer!.due.map((n) => rules[n]!), expired: answer!.expired };

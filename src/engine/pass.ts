@@ -1,6 +1,8 @@
+import type { Values } from '../db/bind.ts';
 import type { CompiledRule, Installed } from '../job/compile.ts';
 import { type Job, linesOf } from '../job/define.ts';
-import { emptyResult, FINISH_RUN, finished, type JobResult, RECORD_STOPPED } from '../store/runs.ts';
+import { valuesOf } from '../store/requests.ts';
+import { emptyResult, FINISHING, finished, type JobResult, RECORD_STOPPED } from '../store/runs.ts';
 import { type Due, isOfOneJob, type Question, whatIsDue, whatIsDueApart } from './ask.ts';
 import { AllRefused, endless, isForAllJobs, jobError } from './faults.ts';
 import type { JobRecord, Run } from './records.ts';
@@ -53,7 +55,7 @@ export class Pass {
     const { db, stop, asking } = this.#run;
     // The lost connection's transaction may have closed records, and is undone.
     for (const record of this.#records.values()) record.isOpen = record.run !== null;
-    let due = await this.#ask(this.#recordsIdle);
+    let due = await this.#ask(true);
     await this.#sayIdle(due);
     while (due.length > 0 && !stop.reason) {
       const name = due[0]!.job;
@@ -66,24 +68,29 @@ export class Pass {
     for (const record of this.#records.values()) {
       if (!record.isOpen) continue;
       // The transaction that asks may have closed it before, and holds its row.
-      await (asking ?? db).query(FINISH_RUN, finished(record.run, record.result));
+      await (asking ?? db).query(`with ${FINISHING} select`, this.#finished(record));
       record.isOpen = false;
     }
     for (const record of this.#records.values()) this.#sayFinished(record);
   }
 
   /** The rules that have a due row. The same question closes the record of the job that was just worked on. */
-  async #ask(first: boolean): Promise<CompiledRule[]> {
+  async #ask(isFirst: boolean): Promise<CompiledRule[]> {
     const worked = this.#run.asking && [...this.#records.values()].find(({ isOpen }) => isOpen);
     const { rules, expired } = await this.#due({
       jobs: this.#jobs.filter(({ job }) => !this.#isStopped(job.name)),
-      ...{ anyFailures: this.#anyFailures, first },
-      ...(worked && { finish: finished(worked.run, worked.result) }),
+      ...{ anyFailures: this.#anyFailures, first: isFirst && this.#recordsIdle },
+      requests: isFirst ? [...this.#run.requests.values()] : [],
+      ...(worked && { finish: this.#finished(worked) }),
     });
     if (worked) worked.isOpen = false;
     this.expired ||= expired;
     for (const rule of rules) if (this.#sweepsLeft.get(rule) === 0) await this.#stopEndless(rule);
     return rules.filter((rule) => this.#sweepsLeft.get(rule) !== GIVEN_UP && !this.#isStopped(rule.job));
+  }
+
+  #finished({ run, result }: JobRecord): Values {
+    return { ...valuesOf(this.#run.requests, this.#run.values, result.job), ...finished(run, result) };
   }
 
   async #due(question: Question): Promise<Due> {
@@ -163,14 +170,18 @@ export class Pass {
 
   /** One job's error does not stop the next. It is in the job's record. */
   async #stop(job: Job, error: unknown): Promise<void> {
-    const { db, log, values, debug } = this.#run;
+    const { db, log, values, debug, requests } = this.#run;
     const { run, result } = this.#recordOf(job);
     const explained = jobError(job, error);
     result.error = explained.message;
     result.errorCode = explained.exitCode;
     log.error(explained.message, debug ? { stack: (error as Error).stack } : undefined);
     if (run === null)
-      await db.query(RECORD_STOPPED, { ...values, job: job.name, left: result.workLeft, error: result.error });
+      await db.query(RECORD_STOPPED, {
+        ...valuesOf(requests, values, job.name),
+        left: result.workLeft,
+        error: result.error,
+      });
   }
 
   /** The run must end: what is due waits for the next one. */

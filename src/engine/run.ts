@@ -9,6 +9,7 @@ import { releaseMended } from '../store/failures.ts';
 import { keepKnown } from '../store/known-jobs.ts';
 import { lockHolder } from '../store/lock.ts';
 import { checkLevel } from '../store/migrate.ts';
+import { REFUSE, type Requested } from '../store/requests.ts';
 import { prune } from '../store/retention.ts';
 import { type Found, IDENTITY, type JobResult, readStanding, type Wanted } from '../store/runs.ts';
 import { explainFault } from './faults.ts';
@@ -91,7 +92,7 @@ const rehearse = (context: Context): Promise<RunResult> =>
 export async function onePass(context: Context): Promise<{ result: RunResult; found: Found; planned: Installed[] }> {
   const { db, settings, request } = context;
   const found = await db.transaction((tx) => look(context, tx, false));
-  const { planned } = plan(settings, request, found.jobs);
+  const { planned } = plan(settings, request, found.jobs, requestsFor(request, found));
   return { result: await prepare(context, found)(undefined), found, planned };
 }
 
@@ -145,6 +146,17 @@ async function look({ settings, request }: Context, tx: Transaction, lock: boole
   return found;
 }
 
+/** Ticks do what was requested; a person who asks for a job has said which. A dry run must not hold a request of a real one. */
+const requestsFor = ({ by, dryRun }: Request, { requests }: Found) => (by === undefined && !dryRun ? requests : []);
+
+/** Waiting would not help these. A pass of some jobs leaves requests of the others alone. */
+const refusalsOf = ({ jobs: { names } }: Request, requests: Requested[], { planned, skipped }: Plan) =>
+  requests.flatMap(({ job, upTo }) => {
+    const why = skipped.find((each) => each.job === job)?.why;
+    const isMissing = names === 'all' && !planned.some((each) => each.job.name === job);
+    return why || isMissing ? [{ job, upTo, why: why ?? 'there is no such job any more' }] : [];
+  });
+
 /** The values that SQL may refer to. */
 export const parameters = (settings: Settings, { now, tenant }: { now: string; tenant: string }) => ({
   ...{ ...settings.job, now, tenant },
@@ -154,7 +166,8 @@ export const parameters = (settings: Settings, { now, tenant }: { now: string; t
 /** The work of a run with what it found. It asks on the connection of the lock; with none, each job is asked by itself. */
 function prepare({ db, settings, log, request }: Context, found: Found) {
   const { by, stop, debug, dryRun, most, batchSize = BATCH, connections = CONNECTIONS } = request;
-  const { planned, skipped } = plan(settings, request, found.jobs);
+  const requests = requestsFor(request, found);
+  const { planned, skipped } = plan(settings, request, found.jobs, requests);
   const running: Run = {
     ...{
       db,
@@ -167,6 +180,7 @@ function prepare({ db, settings, log, request }: Context, found: Found) {
       most,
       rehearsal: request.rehearsal,
       queue: { full: false },
+      requests: new Map(requests.map((each) => [each.job, each])),
     },
     values: {
       ...{ ...parameters(settings, found), ...IDENTITY, retention: settings.retentionDays },
@@ -176,6 +190,8 @@ function prepare({ db, settings, log, request }: Context, found: Found) {
   const pass = new Pass(running, planned, found.anyFailures, !request.between);
   return async (asking: Transaction | undefined): Promise<RunResult> => {
     running.asking = asking;
+    for (const refusal of refusalsOf(request, requests, { planned, skipped }))
+      await db.query(REFUSE, { ...running.values, ...refusal });
     if (found.anyToCompare) await releaseAllMended(running, planned);
     await pass.run();
     if (pass.expired && by === undefined && !stop.reason) {

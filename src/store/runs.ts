@@ -11,6 +11,7 @@ import { LATEST_CONTROLS, type Latest, latestControl } from './controls.ts';
 import { anyToCompare } from './failures.ts';
 import { LOCK_KEY } from './lock.ts';
 import { catalogOf, FORMAT, isKept, jobOf, LATEST_JOBS, OWN_JOBS, type OwnAnswer } from './own-jobs.ts';
+import { answerBy, answerIdle, type Requested, requestsOf } from './requests.ts';
 
 /** What a job finds when a run starts. */
 export interface Standing {
@@ -48,6 +49,7 @@ export interface Found {
   anyToCompare: boolean;
   /** The jobs as scheduler.known_jobs has them. */
   known: string | null;
+  requests: Requested[];
   jobs: Standing[];
 }
 
@@ -62,6 +64,7 @@ interface Answer {
   anyFailures: boolean;
   anyToCompare: boolean;
   known: string | null;
+  requests: Requested[];
   controls: (Latest & { job: string | null; id: number })[];
   catalog: Catalog;
   own: OwnAnswer[];
@@ -118,7 +121,7 @@ export async function readStanding(
          )
        ) as taken,
        exists (select from scheduler.failures) as "anyFailures", ${anyToCompare('now')} as "anyToCompare",
-       (select jobs::text from scheduler.known_jobs where tenant = ${TENANT}) as known,
+       (select jobs::text from scheduler.known_jobs where tenant = ${TENANT}) as known, ${requestsOf(TENANT)} as requests,
        (select coalesce(json_agg(c), '[]') from (${LATEST_CONTROLS}) as c) as controls,
        ${CATALOG} as catalog, ${OWN_JOBS} as own
      from run cross join minute`,
@@ -225,11 +228,13 @@ export const emptyResult = (job: string): JobResult => ({
 });
 
 /** Closes the record of a run: `:run` and what it did so far. Once it is committed, it stays. */
-export const FINISH_RUN = `
+const FINISH_RUN = `
   update scheduler.runs set finished_at = greatest(clock_timestamp(), started_at), failed = :failed::integer, changed = :changed::jsonb,
     late_by = make_interval(secs => :late::double precision), unsent = :unsent::integer, work_left = :left::boolean,
     error = :error::text
   where id = :run::bigint and (finished_at is null or xmin = pg_current_xact_id()::xid)`;
+
+export const FINISHING = `finished as (${FINISH_RUN}), answered as (${answerBy(':run::bigint')})`;
 
 export const finished = (run: string | null, result: JobResult) => ({
   run,
@@ -246,13 +251,29 @@ const BEGUN_AND_ENDED = 'now(), greatest(now(), clock_timestamp())';
 
 /** The record of a job that was stopped before its first batch. */
 export const RECORD_STOPPED = `
-  insert into scheduler.runs
-    (tenant, job, slot, at, started_by, host, version, started_at, finished_at, work_left, error)
-  values (:tenant::text, :job::text, :slot::bigint, :now::timestamptz, :by::text, :host::text, :version::text,
-    ${BEGUN_AND_ENDED}, :left::boolean, :error::text)`;
+  with stopped as (
+    insert into scheduler.runs
+      (tenant, job, slot, at, started_by, host, version, started_at, finished_at, work_left, error)
+    values (:tenant::text, :job::text, :slot::bigint, :now::timestamptz, :by::text, :host::text, :version::text,
+      ${BEGUN_AND_ENDED}, :left::boolean, :error::text)
+    returning id
+  )
+  ${answerBy('(select id from stopped)')}`;
 
 /** The record of all jobs that had nothing to do, given as an array in SQL. */
 export const recordIdle = (jobs: string) => `
   insert into scheduler.runs (tenant, idle, slot, at, started_at, finished_at, started_by, host, version)
   select :tenant::text, idle, :slot::bigint, :now::timestamptz, ${BEGUN_AND_ENDED}, :by::text, :host::text, :version::text
   from (select ${jobs} as idle) as found where cardinality(idle) > 0`;
+
+/** A job that somebody asked for has a record of its own. Expects SQL that tells whether a job had nothing to do. */
+export const recordRequested = (isIdle: (job: string) => string) => `
+  asked as materialized (
+    select * from json_to_recordset(:requests::json) as asked (job text, by text, "upTo" bigint) where ${isIdle('asked.job')}
+  ),
+  done as (
+    insert into scheduler.runs (tenant, job, slot, at, started_at, finished_at, started_by, host, version)
+    select :tenant::text, job, :slot::bigint, :now::timestamptz, ${BEGUN_AND_ENDED}, by, :host::text, :version::text from asked
+    returning id, job
+  ),
+  answered as (${answerIdle('asked')})`;

@@ -71,4 +71,33 @@ export const CONTROL_FROM_SQL: Mutant[] = [
       `${CONTROL}#what only the program knows`,
     ],
   ]),
+  ...inFile('src/store/requests.ts', 'engine/requests#once for two who ask', [
+    ['max(id) over (partition by job) as', 'id as'],
+    ['by: requested?.by ?? values.by', 'by: values.by'],
+    [
+      "const WAITING = 'run_id is null and refused is null';",
+      "const WAITING = 'run_id is null';",
+      'engine/requests#what no tick can do',
+    ],
+    ['answer(`run_id = ${run}`)', 'answer(`run_id = run_id`)'],
+  ]),
+  ...inFile('src/store/runs.ts', 'engine/requests#that has nothing due answers', [
+    ["${answerBy('(select id from stopped)')}", 'select'],
+    ["where ${isIdle('asked.job')}", ''],
+  ]),
+  ...inFile('src/engine/plan.ts', 'engine/requests#nor a switch', [
+    ['by: requested.by, evenIfPaused: true', 'evenIfPaused: true'],
+    ['by: requested.by, evenIfPaused: true', 'by: requested.by', 'engine/requests#once for two who ask'],
+  ]),
+  ...inFile('src/engine/run.ts', 'engine/requests#what no tick can do', [
+    ['by === undefined && !dryRun ? requests : []', 'by === undefined ? requests : []'],
+    ['by === undefined && !dryRun ? requests : []', '!dryRun ? requests : []'],
+    ["const isMissing = names === 'all' &&", 'const isMissing ='],
+  ]),
+  ...inFile('src/engine/linger.ts', 'engine/requests#a tick that lingers', [
+    ['if (requested.length > 0) return', 'if (requested.length > 1) return'],
+  ]),
+  ...inFile('migrations/1_scheduler.sql', 'engine/requests#forgotten with the history', [
+    ['delete from scheduler.requests where at <', 'delete from scheduler.requests where at >'],
+  ]),
 ];
