@@ -964,7 +964,7 @@ create function scheduler.report(jobs json, tenant text) returns json
         case
           when known.obstacle is not null then known.obstacle
           when word.action = 'stop' then 'paused'
-          when clock_timestamp() - greatest(tick.started_at, case when word.action = 'start' then word.at end) <= every * interval '3 minutes'
+          when clock_timestamp() - greatest(tick.started_at, word.at) <= every * interval '3 minutes'
             then 'running'
           else 'no tick'
         end as state

@@ -80,7 +80,8 @@ export class Pass {
     const { rules, expired } = await this.#due({
       jobs: this.#jobs.filter(({ job }) => !this.#isStopped(job.name)),
       ...{ anyFailures: this.#anyFailures, first: isFirst && this.#recordsIdle },
-      requests: isFirst ? [...this.#run.requests.values()] : [],
+      // One that was worked on before a connection was lost is answered by its record.
+      requests: isFirst ? [...this.#run.requests.values()].filter(({ job }) => !this.#records.has(job)) : [],
       ...(worked && { finish: this.#finished(worked) }),
     });
     if (worked) worked.isOpen = false;

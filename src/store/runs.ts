@@ -276,4 +276,4 @@ export const recordRequested = (isIdle: (job: string) => string) => `
     select :tenant::text, job, :slot::bigint, :now::timestamptz, ${BEGUN_AND_ENDED}, by, :host::text, :version::text from asked
     returning id, job
   ),
-  answered as (${answerIdle('asked')})`;
+  answered_idle as (${answerIdle('asked')})`;

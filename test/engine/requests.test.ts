@@ -81,7 +81,11 @@ test('neither cadence nor a switch of the environment is in the way of a request
 test('what no tick can do is refused, at once or by the next tick; the others leave it alone', async () => {
   await using db = await database();
   const ids = [await request(db, 'vouchers'), await request(db)];
-  const states = () => Promise.all(ids.map(async (id) => (await answer(db, `requested(${id})`)).state));
+  const states = async () => {
+    const said: string[] = [];
+    for (const id of ids) said.push((await answer(db, `requested(${id})`)).state);
+    return said;
+  };
   await db.tick(START, { only: ['vouchers'], by: 'somebody' });
   await db.tick(START, { dryRun: true });
   await db.tick(START, { only: ['subscriptions'] });
@@ -121,6 +125,22 @@ test('a tick that ends before its time loses no request', async () => {
   await db.tick();
   const { state, run } = await answer(db, `requested(${id})`);
   assert.deepEqual([state, run.by], ['done', 'ann']);
+});
+
+test('a tick whose connection is lost in the middle answers each request with what it did', async () => {
+  await using db = await database();
+  await due(db, 1);
+  const ids = [await request(db), await request(db, 'vouchers'), await request(db, 'subscriptions')];
+  await db.query(`create sequence public.cuts;
+    create function public.cut() returns trigger language plpgsql security definer as $$ begin
+      if nextval('public.cuts') = 1 then perform pg_catalog.pg_terminate_backend(pid) from scheduler.lock_holder(); end if;
+      return new;
+    end $$;
+    create trigger cut before update on packages for each row execute function public.cut()`);
+  assert.equal((await db.tick(START)).exitCode, 0);
+  assert.equal((await db.one('select last_value::integer as n from public.cuts')).n, 1);
+  const expected = [{ activate: 1 }, {}, {}];
+  for (const id of ids) assert.deepEqual((await answer(db, `requested(${id})`)).run.changed, expected.shift());
 });
 
 test('a tick that lingers does what is requested within a look, and goes on with the rest', async () => {

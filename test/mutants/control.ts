@@ -7,7 +7,6 @@ export const CONTROL_FROM_SQL: Mutant[] = [
     ['(c.job is null or c.job = known.job) and (c.tenant', 'c.job = known.job and (c.tenant'],
     ['order by c.id desc limit 1\n      ) as word', 'order by c.id limit 1\n      ) as word'],
     ["every * interval '3 minutes'", "every * interval '30 minutes'", 'inspect/status#after three intervals'],
-    ["case when word.action = 'start' then word.at end", 'word.at', 'inspect/status#after three intervals'],
     [
       "clock_timestamp() - word_at > interval '1 day'",
       "clock_timestamp() - word_at > interval '1 hour'",
@@ -93,6 +92,9 @@ export const CONTROL_FROM_SQL: Mutant[] = [
     ['by === undefined && !dryRun ? requests : []', 'by === undefined ? requests : []'],
     ['by === undefined && !dryRun ? requests : []', '!dryRun ? requests : []'],
     ["const isMissing = names === 'all' &&", 'const isMissing ='],
+  ]),
+  ...inFile('src/engine/pass.ts', 'engine/requests#connection is lost', [
+    ['.filter(({ job }) => !this.#records.has(job))', ''],
   ]),
   ...inFile('src/engine/linger.ts', 'engine/requests#a tick that lingers', [
     ['if (requested.length > 0) return', 'if (requested.length > 1) return'],
