@@ -30,6 +30,7 @@ test('the next tick does a requested job while all are stopped, once for two who
     at: (await db.one(`select scheduler.iso(at) as at from scheduler.requests where id = ${first}`)).at,
   });
   assert.equal(await answer(db, 'requested(1000)'), null);
+  assert.deepEqual((await db.tick(START, { dryRun: true })).jobs, [], 'a dry run leaves requests alone');
   const { jobs, exitCode } = await db.tick(START);
   assert.deepEqual([jobs.map(({ job }) => job), exitCode, await active(db)], [['packages'], 1, 2]);
   const done = await answer(db, `requested(${first})`);
@@ -96,6 +97,11 @@ test('what no tick can do is refused, at once or by the next tick; the others le
   assert.deepEqual(await states(), ['refused', 'refused']);
   assert.equal((await answer(db, `requested(${ids[0]})`)).refused, 'not installed: vouchers.code missing');
   assert.equal((await answer(db, `requested(${ids[1]})`)).refused, 'there is no such job any more');
+  await db.query('alter table vouchers add column code text');
+  await db.tick(later(1));
+  assert.equal((await answer(db, `requested(${ids[0]})`)).run, null, 'what was refused is not done later');
+  await db.query('alter table vouchers drop column code');
+  await db.tick(later(2));
   await assert.rejects(request(db, 'vouchers'), {
     code: '22023',
     message: 'vouchers is not installed: vouchers.code missing.',
@@ -141,6 +147,8 @@ test('a tick whose connection is lost in the middle answers each request with wh
   assert.equal((await db.one('select last_value::integer as n from public.cuts')).n, 1);
   const expected = [{ activate: 1 }, {}, {}];
   for (const id of ids) assert.deepEqual((await answer(db, `requested(${id})`)).run.changed, expected.shift());
+  const runs = await db.query('select job from scheduler.runs where job is not null order by job');
+  assert.deepEqual(runs, [{ job: 'packages' }, { job: 'subscriptions' }, { job: 'vouchers' }]);
 });
 
 test('a tick that lingers does what is requested within a look, and goes on with the rest', async () => {
@@ -160,6 +168,8 @@ test('a tick that lingers does what is requested within a look, and goes on with
     const id = await request(db);
     await until('the package is on sale', async () => (await answer(db, `requested(${id})`)).state === 'done');
     assert.equal((await answer(db, `requested(${id})`)).run.changed.activate, 1);
+    const { all } = await db.one('select json_array_length(jobs) > 5 as all from scheduler.known_jobs');
+    assert.ok(all, 'a pass for one job does not forget the others');
   } finally {
     lingering.kill('SIGTERM');
     assert.equal((await lingering.ended).code, 0);

@@ -63,13 +63,6 @@ export const CONTROL_FROM_SQL: Mutant[] = [
     ['if (missing.length > 0) return', 'if (missing.length > 1000) return'],
     ['settings.job[job.switch] === false', 'settings.job[job.switch] === true'],
   ]),
-  ...inFile('src/engine/run.ts', `${CONTROL}#what only the program knows`, [
-    [
-      "request.by === undefined && request.jobs.names === 'all')",
-      'request.by === undefined)',
-      `${CONTROL}#what only the program knows`,
-    ],
-  ]),
   ...inFile('src/store/requests.ts', 'engine/requests#once for two who ask', [
     ['max(id) over (partition by job) as', 'id as'],
     ['by: requested?.by ?? values.by', 'by: values.by'],
@@ -89,9 +82,18 @@ export const CONTROL_FROM_SQL: Mutant[] = [
     ['by: requested.by, evenIfPaused: true', 'by: requested.by', 'engine/requests#once for two who ask'],
   ]),
   ...inFile('src/engine/run.ts', 'engine/requests#what no tick can do', [
-    ['by === undefined && !dryRun ? requests : []', 'by === undefined ? requests : []'],
+    [
+      'by === undefined && !dryRun ? requests : []',
+      'by === undefined ? requests : []',
+      'engine/requests#once for two who ask',
+    ],
     ['by === undefined && !dryRun ? requests : []', '!dryRun ? requests : []'],
     ["const isMissing = names === 'all' &&", 'const isMissing ='],
+    [
+      "request.by === undefined && request.jobs.names === 'all')",
+      'request.by === undefined)',
+      'engine/requests#a tick that lingers',
+    ],
   ]),
   ...inFile('src/engine/pass.ts', 'engine/requests#connection is lost', [
     ['.filter(({ job }) => !this.#records.has(job))', ''],
