@@ -20,10 +20,31 @@ grant select, insert on scheduler.events to :"role";
 grant select, insert, update, delete on scheduler.failures to :"role";
 grant select, insert on scheduler.controls to :"role";
 grant select on scheduler.jobs to :"role";
+grant select, insert, update on scheduler.known_jobs to :"role";
+grant select, update (run_id, refused) on scheduler.requests to :"role";
 grant select, insert, update, delete on scheduler.accounted to :"role";
 grant select, update on scheduler.accounted_up_to to :"role";
 grant select, update on scheduler.holds to :"role";
-grant execute on function scheduler.forget(integer) to :"role";
+grant select on scheduler.overview to :"role";
+grant select on scheduler.failing to :"role";
+grant select on scheduler.recent to :"role";
+grant execute on all functions in schema scheduler to :"role";
+
+-- For an application's admin page: it may call the functions that control the scheduler, read what they tell, and nothing else.
+select 'create role scheduler_admin nologin'
+where not exists (select from pg_catalog.pg_roles where rolname = 'scheduler_admin') \gexec
+
+grant usage on schema scheduler to scheduler_admin;
+grant select on scheduler.overview to scheduler_admin;
+grant select on scheduler.failing to scheduler_admin;
+grant select on scheduler.recent to scheduler_admin;
+grant execute on function scheduler.status(text) to scheduler_admin;
+grant execute on function scheduler.stop(text, text, text, text) to scheduler_admin;
+grant execute on function scheduler.start(text, text, text, text) to scheduler_admin;
+grant execute on function scheduler.request(text, text, text) to scheduler_admin;
+grant execute on function scheduler.requested(bigint) to scheduler_admin;
+grant execute on function scheduler.retry(text, text, text) to scheduler_admin;
+grant execute on function scheduler.drop(text, text, text) to scheduler_admin;
 
 -- The application's tables, as far as they exist; their schemas; and the sequences of columns that were made with "serial".
 with needed (name, rights) as (values

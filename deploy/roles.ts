@@ -3,7 +3,7 @@ import { fileURLToPath } from 'node:url';
 import { install } from '../src/job/compile.ts';
 import type { Job } from '../src/job/define.ts';
 import { quoteText } from '../src/job/expressions.ts';
-import { OWN_RIGHTS, rightsOf } from '../src/job/rights.ts';
+import { ADMIN_RIGHTS, type Needed, OWN_RIGHTS, rightsOf } from '../src/job/rights.ts';
 import { type Catalog, tablesOf } from '../src/job/tables.ts';
 import { loadJobs } from '../src/jobs/index.ts';
 
@@ -27,7 +27,7 @@ function asDefined(jobs: Job[]): Catalog {
   return catalog;
 }
 
-const script = (own: string[], tables: string[]) => `\
+const script = (own: string[], admin: string[], tables: string[]) => `\
 -- Written by "npm run roles" from what the jobs do; change it there.
 -- The least that the program needs. Run it as the owner of the database after "scheduler migrate":
 --   psql "$DATABASE_URL" -v role=scheduler_tick -f deploy/roles.sql
@@ -44,6 +44,13 @@ where not exists (select from pg_catalog.pg_roles where rolname = :'role') \\gex
 
 grant usage on schema scheduler to :"role";
 ${own.join('\n')}
+
+-- For an application's admin page: it may call the functions that control the scheduler, read what they tell, and nothing else.
+select 'create role scheduler_admin nologin'
+where not exists (select from pg_catalog.pg_roles where rolname = 'scheduler_admin') \\gexec
+
+grant usage on schema scheduler to scheduler_admin;
+${admin.join('\n')}
 
 -- The application's tables, as far as they exist; their schemas; and the sequences of columns that were made with "serial".
 with needed (name, rights) as (values
@@ -73,10 +80,12 @@ where found.rights like '%insert%' \\gexec
 export async function rolesSql(): Promise<string> {
   const jobs = await loadJobs();
   const catalog = asDefined(jobs);
-  const own = OWN_RIGHTS.map(({ table, rights }) => `grant ${rights.join(', ')} on ${table} to :"role";`);
+  const granted = (needed: Needed[], role: string) =>
+    needed.map(({ table, rights }) => `grant ${rights.join(', ')} on ${table} to ${role};`);
   const needed = rightsOf(jobs.map((job) => install(job, catalog, 'UTC')));
   return script(
-    own,
+    granted(OWN_RIGHTS, ':"role"'),
+    granted(ADMIN_RIGHTS, 'scheduler_admin'),
     needed.map(({ table, rights }) => `(${quoteText(table)}, '${rights.join(', ')}')`),
   );
 }

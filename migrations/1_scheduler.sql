@@ -89,6 +89,8 @@ create table scheduler.controls (
   action text not null check (action in ('start', 'stop')),
   at timestamptz not null default now(),
   by text not null,
+  -- Whom the database has let in, whatever "by" says.
+  role text not null default session_user,
   reason text
 );
 comment on table scheduler.controls is 'Each pause and resumption of a job: by whom, when and why. The latest row that applies is the state.';
@@ -131,6 +133,23 @@ create table scheduler.jobs (
 comment on table scheduler.jobs is 'Jobs of your own, as "scheduler apply" wrote them. The newest row of a tenant and name counts.';
 create index jobs_by_name on scheduler.jobs (name, id);
 
+create table scheduler.known_jobs (tenant text primary key, jobs json not null);
+comment on table scheduler.known_jobs is 'The jobs as the last tick, "migrate" or "apply" found them: cadence, and why one is not done.';
+
+create table scheduler.requests (
+  id bigint generated always as identity primary key,
+  tenant text not null,
+  job text not null,
+  at timestamptz not null default now(),
+  by text not null,
+  role text not null default session_user,
+  -- The run that did it, or why none can. Both null: it waits for the next tick.
+  run_id bigint,
+  refused text
+);
+comment on table scheduler.requests is 'Runs that somebody asked for with scheduler.request().';
+create index requests_waiting on scheduler.requests (tenant, job, id) where run_id is null and refused is null;
+
 -- What a change answers: one row per transition, and the rows that could not be changed.
 create type scheduler.outcome as (
   step integer, transition text, type text, entity_id text, due_at timestamptz, channels text[], data jsonb, sealed jsonb
@@ -170,7 +189,8 @@ create function scheduler.forget(days integer, out events integer, out runs inte
         select id from scheduler.runs where started_at < now() - make_interval(days => greatest(days, 1)) order by id limit 5000
       ))
       returning 1
-    )
+    ),
+    gone_requests as (delete from scheduler.requests where at < now() - make_interval(days => greatest(days, 1)))
     select (select count(*) from gone_events)::integer, (select count(*) from gone_runs)::integer;
   end;
 
@@ -896,9 +916,378 @@ begin
 end
 $$;
 
+-- Control from SQL -----------------------------------------------------------------------------------------------------
+-- For an application's admin page, which has a connection and no shell. These functions read the program's own tables alone and
+-- run nothing of a job's. What only the program knows of the jobs is in known_jobs.
+
+create function scheduler.why_stopped(by text, at timestamptz, reason text) returns text
+  language sql stable parallel safe
+  return format('stopped by %s at %s', by, scheduler.iso(at)) || coalesce(': ' || reason, '');
+
+-- The connection that holds the lock of a run, whose number is also in src/store/lock.ts. Any role can take it: one that may not
+-- record a run is none of ours, and "stranger" says so.
+create function scheduler.lock_holder(tenant text)
+returns table (pid integer, role text, seconds double precision, who text, stranger text)
+  language sql stable
+  begin atomic
+    select a.pid, a.usename::text, extract(epoch from clock_timestamp() - a.xact_start)::double precision,
+      concat_ws(', ', nullif(a.application_name, ''), 'user ' || a.usename::text, 'from ' || host(a.client_addr)),
+      case when not has_table_privilege(a.usesysid, 'scheduler.runs'::regclass, 'insert') then format(
+        'The lock of the scheduler is held by process %s of the role "%s", which has no right to tick. Ticks work without it; "select pg_terminate_backend(%1$s);" ends that process.',
+        a.pid, a.usename) end
+    from pg_locks l join pg_stat_activity a on a.pid = l.pid
+    where l.locktype = 'advisory' and l.objsubid = 1 and l.granted
+      and l.database = (select oid from pg_database where datname = current_database())
+      and (l.classid::bigint << 32) | l.objid::bigint = hashtextextended(tenant, 8314034311083879525)
+    limit 1;
+  end;
+
+-- A run, as commands print it.
+create function scheduler.told(run scheduler.runs) returns json
+  language sql stable
+  return json_build_object(
+    'at', scheduler.iso((run).started_at), 'by', (run).started_by, 'finishedAt', scheduler.iso((run).finished_at),
+    'changed', (run).changed, 'failed', (run).failed, 'lateSeconds', extract(epoch from (run).late_by),
+    'workLeft', (run).work_left, 'error', (run).error
+  );
+
+-- What "status --json" says of these jobs of a tenant, but for what is due: only the jobs' own expressions could tell that. Ticks
+-- leave runs behind, and people controls.
+--
+-- A job runs if a tick came within three intervals, or somebody started it: one tick may be late and one lost to a restart.
+-- A tick calls all jobs: if a frequent one has heard none, a rarer one has only not missed it yet. A pause of more than a day
+-- may be forgotten, and a hundred rows that fail are no accident.
+create function scheduler.report(jobs json, tenant text) returns json
+  language sql
+  begin atomic
+    with looked as materialized (
+      select known.*, word.at as word_at, tick.started_at as ticked, run.told, count.failing, count.quarantined,
+        case when word.action = 'stop' then json_build_object(
+          'action', word.action, 'at', scheduler.iso(word.at), 'by', word.by, 'reason', word.reason) end as paused,
+        scheduler.why_stopped(word.by, word.at, word.reason) as why_stopped,
+        case
+          when known.obstacle is not null then known.obstacle
+          when word.action = 'stop' then 'paused'
+          when clock_timestamp() - greatest(tick.started_at, word.at) <= every * interval '3 minutes'
+            then 'running'
+          else 'no tick'
+        end as state
+      from rows from (
+        json_to_recordset(report.jobs) as (tenant text, job text, every integer, obstacle text, why text, powerless boolean)
+      ) with ordinality as known (its_tenant, job, every, obstacle, why, powerless, place)
+      cross join lateral (select coalesce(its_tenant, report.tenant) as of_tenant) as its
+      left join lateral (
+        select c.action, c.at, c.by, c.reason from scheduler.controls c
+        where (c.job is null or c.job = known.job) and (c.tenant is null or c.tenant = of_tenant)
+        order by c.id desc limit 1
+      ) as word on true
+      left join lateral (
+        select * from (
+          (select r.id, r.started_at from scheduler.runs r
+            where r.tenant = of_tenant and r.job = known.job and r.slot is not null order by r.id desc limit 1)
+          union all
+          (select r.id, r.started_at from scheduler.runs r
+            where case when r.tenant is null then of_tenant <> all(r.apart) else r.tenant = of_tenant end and r.job is null and r.slot is not null and known.job = any(r.idle) order by r.id desc limit 1)
+        ) as latest order by id desc limit 1
+      ) as tick on true
+      left join lateral (
+        select scheduler.told(r) as told from scheduler.runs r where r.id = (
+          select id from (
+            select tick.id, tick.started_at
+            union all
+            (select r.id, r.started_at from scheduler.runs r
+              where r.tenant = of_tenant and r.job = known.job and r.slot is null order by r.id desc limit 1)
+            union all
+            (select r.id, r.started_at from scheduler.runs r
+              where case when r.tenant is null then of_tenant <> all(r.apart) else r.tenant = of_tenant end and r.job is null and r.slot is null and known.job = any(r.idle) order by r.id desc limit 1)
+          ) as latest where id is not null order by started_at desc, id desc limit 1
+        )
+      ) as run on true
+      cross join lateral (
+        select count(*) filter (where f.quarantined_at is null)::integer as failing,
+          count(*) filter (where f.quarantined_at is not null)::integer as quarantined
+        from scheduler.failures f where f.tenant = of_tenant and f.job = known.job
+      ) as count
+    ),
+    states as materialized (
+      select *,
+        case when state = 'running' then scheduler.iso(
+          to_timestamp((floor(extract(epoch from clock_timestamp()) / 60 / every) + 1) * 60 * every)) end as next_check,
+        case state when 'paused' then why_stopped
+          when 'no tick' then coalesce('none has come since ' || scheduler.iso(ticked), 'none has ever come')
+          else why end as why_not,
+        -- One word may have paused them all.
+        state = 'paused' and row_number() over (partition by state, word_at order by place) = 1 as first_of_word,
+        state = 'running' and every <= coalesce(min(every) filter (where state = 'no tick') over (), every) as runs
+      from looked
+    ),
+    scheduler as (
+      select case
+          when bool_or(runs) then 'Scheduler is running'
+          when bool_or(state = 'no tick') then 'Scheduler is not running: '
+            || coalesce('no tick has come since ' || scheduler.iso(max(ticked)), 'no tick has ever come')
+            || '; check that cron or the timer calls "scheduler tick"'
+          when bool_or(state = 'paused') then 'Scheduler was ' || (array_agg(why_not order by place) filter (where state = 'paused'))[1]
+          else 'Scheduler has nothing to do: every job is either not installed or switched off'
+        end as message,
+        bool_or(state in ('running', 'no tick')) and not bool_or(runs) as silent,
+        json_build_object('isRunning', coalesce(bool_or(runs), false), 'intervalMinutes', min(every),
+          'nextCheck', min(next_check) filter (where runs)) as state
+      from states
+    ),
+    attention as (
+      select 0 as place, 0 as n, message || '.' as sentence from scheduler where silent
+      union all
+      select place, told.n, told.sentence from states cross join lateral (values
+        (1, case
+          when powerless then format('%s is not run: it was %s.', job, why)
+          -- An operator can say with "scheduler stop" that this is meant.
+          when state = 'not installed' and ticked is not null and paused is null then format('%s is no longer installed: %s.', job, why)
+        end),
+        (2, case when first_of_word and clock_timestamp() - word_at > interval '1 day'
+          then format('%s was %s, which is more than a day ago.', job, why_not) end),
+        (3, case
+          when quarantined > 0 then format('%s has %s in quarantine: see "scheduler failures".', job,
+            case quarantined when 1 then '1 row' else quarantined || ' rows' end)
+          when failing > 100 then format('%s has %s rows that fail: see "scheduler failures".', job, failing)
+        end),
+        (4, job || ' was stopped by an error: ' || (states.told ->> 'error'))
+      ) as told (n, sentence)
+      union all
+      select null, null, stranger from scheduler.lock_holder(report.tenant)
+    )
+    select json_build_object(
+      'scheduler', state,
+      'message', message,
+      'attention', (select coalesce(json_agg(sentence order by place, n), '[]') from attention where sentence is not null),
+      'jobs', (
+        select coalesce(json_agg(json_build_object(
+          'job', job, 'state', s.state, 'why', why_not, 'intervalMinutes', every, 'nextCheck', next_check, 'paused', paused,
+          'lastTick', scheduler.iso(ticked), 'lastRun', told, 'failing', failing, 'quarantined', quarantined, 'backlog', null
+        ) order by place), '[]')
+        from states s
+      )
+    ) from scheduler;
+  end;
+
+-- The names of the jobs of a tenant, or of all.
+create function scheduler.job_names(tenant text) returns text[]
+  language sql stable
+  begin atomic
+    select array(
+      select known.job ->> 'job' from scheduler.known_jobs k
+      cross join json_array_elements(k.jobs) with ordinality as known (job, place)
+      where job_names.tenant is null or k.tenant = job_names.tenant
+      group by 1 order by min(place)
+    );
+  end;
+
+-- The tenant that is meant if none is named; an unknown one is an error that lists those that there are.
+create function scheduler.tenant_meant(tenant text) returns text
+  language plpgsql stable
+  set search_path = pg_catalog, pg_temp
+as $$
+declare
+  known constant text[] := array(select k.tenant from scheduler.known_jobs k order by 1);
+begin
+  if cardinality(known) = 0 then
+    raise exception using errcode = '22023', message = 'No job is known yet: run "scheduler migrate" or "scheduler tick" once.';
+  elsif tenant is null and not 'public' = any(known) and cardinality(known) > 1 then
+    raise exception using errcode = '22023', message = format('There are several tenants, so name one; valid: %s.', array_to_string(known, ', '));
+  elsif tenant <> all(known) then
+    raise exception using errcode = '22023', message = format('"%s" is not a tenant; valid: %s.', tenant, array_to_string(known, ', '));
+  end if;
+  return coalesce(tenant, case when 'public' = any(known) then 'public' else known[1] end);
+end
+$$;
+
+create function scheduler.check_job(job text, tenant text) returns void
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+as $$
+declare
+  known constant text[] := scheduler.job_names(case when tenant is not null then scheduler.tenant_meant(tenant) end);
+begin
+  if job <> all(known) then
+    raise exception using errcode = '22023', message = format('"%s" is not a job; valid: %s.', job, array_to_string(known, ', '));
+  end if;
+end
+$$;
+
+-- What somebody says for the record, and commands show in one line.
+create function scheduler.words(what text, said text, purpose text) returns text
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+as $$
+begin
+  said := btrim(said, E' \t\r\n');
+  if coalesce(said, '') = '' then
+    raise exception using errcode = '22023', message = format('%s is empty; %s.', what, purpose);
+  elsif length(said) > 200 then
+    raise exception using errcode = '22023', message = format('%s has %s characters; valid: up to 200.', what, length(said));
+  end if;
+  return said;
+end
+$$;
+
+create function scheduler.control(action text, job text, reason text, by text, tenant text) returns jsonb
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+as $$
+declare
+  who constant text := scheduler.words('by', by, 'say who asks');
+  why constant text := case when action = 'stop' or reason <> '' then
+    scheduler.words('reason', reason, 'whoever finds it stopped will ask why') end;
+begin
+  perform scheduler.check_job(job, tenant);
+  insert into scheduler.controls (tenant, job, action, by, reason)
+  values (control.tenant, control.job, control.action, who, why);
+  return (
+    select jsonb_build_object(
+      -- The admin pages that call this have always shown this sentence.
+      'message', case control.job when 'subscriptions' then 'Subscription scheduler' else coalesce(control.job, 'Scheduler') end
+        || case control.action when 'start' then ' started' else ' stopped' end,
+      'scheduler', scheduler.report(k.jobs, k.tenant) -> 'scheduler'
+    )
+    from (
+      select k.tenant, json_agg(known.job order by known.place) as jobs
+      from scheduler.known_jobs k cross join json_array_elements(k.jobs) with ordinality as known (job, place)
+      where (control.tenant is null or k.tenant = control.tenant) and (control.job is null or known.job ->> 'job' = control.job)
+      group by k.tenant order by k.tenant <> 'public', k.tenant limit 1
+    ) as k
+  );
+end
+$$;
+
+create function scheduler.status(tenant text default null) returns jsonb
+  language sql security definer
+  set search_path = pg_catalog, pg_temp
+  begin atomic
+    select scheduler.report(k.jobs, k.tenant)::jsonb from scheduler.known_jobs k where k.tenant = scheduler.tenant_meant(status.tenant);
+  end;
+
+create function scheduler.stop(job text, reason text, by text, tenant text default null) returns jsonb
+  language sql security definer
+  set search_path = pg_catalog, pg_temp
+  return scheduler.control('stop', job, reason, by, tenant);
+
+create function scheduler.start(job text, reason text, by text, tenant text default null) returns jsonb
+  language sql security definer
+  set search_path = pg_catalog, pg_temp
+  return scheduler.control('start', job, reason, by, tenant);
+
+-- Rows that failed are released for the next tick, which tries with all attempts before it; or forgotten.
+create function scheduler.check_failures(job text, id text, tenant text) returns void
+  language plpgsql
+  set search_path = pg_catalog, pg_temp
+as $$
+begin
+  if id is not null and job is null then
+    raise exception using errcode = '22023', message = 'An id names a row of one job: say which.';
+  end if;
+  -- One that was removed may have left some.
+  if not exists (select from scheduler.jobs j where j.name = job) then
+    perform scheduler.check_job(job, tenant);
+  end if;
+end
+$$;
+
+create function scheduler.retry(job text, id text, tenant text default null) returns jsonb
+  language sql security definer
+  set search_path = pg_catalog, pg_temp
+  begin atomic
+    select scheduler.check_failures(job, id, tenant);
+    with released as (
+      update scheduler.failures f set next_attempt_at = '-infinity', quarantined_at = null, attempts = 0
+      where f.job = coalesce(retry.job, f.job) and f.entity_id = coalesce(retry.id, f.entity_id)
+        and f.tenant = coalesce(retry.tenant, f.tenant)
+      returning f.job, f.entity_id
+    )
+    select jsonb_build_object('action', 'retry', 'rows', coalesce(jsonb_agg(r order by r.job, r.entity_id), '[]')) from released r;
+  end;
+
+create function scheduler.drop(job text, id text, tenant text default null) returns jsonb
+  language sql security definer
+  set search_path = pg_catalog, pg_temp
+  begin atomic
+    select scheduler.check_failures(job, id, tenant);
+    with forgotten as (
+      delete from scheduler.failures f
+      where f.job = coalesce("drop".job, f.job) and f.entity_id = coalesce("drop".id, f.entity_id)
+        and f.tenant = coalesce("drop".tenant, f.tenant)
+      returning f.job, f.entity_id
+    )
+    select jsonb_build_object('action', 'drop', 'rows', coalesce(jsonb_agg(r order by r.job, r.entity_id), '[]')) from forgotten r;
+  end;
+
+-- The next tick does the job whatever its cadence, and also while it is stopped.
+create function scheduler.request(job text, by text, tenant text default null) returns jsonb
+  language plpgsql security definer
+  set search_path = pg_catalog, pg_temp
+as $$
+declare
+  meant constant text := scheduler.tenant_meant(tenant);
+  asked bigint;
+  why text;
+begin
+  perform scheduler.check_job(coalesce(job, ''), meant);
+  select known ->> 'why' into why from scheduler.known_jobs k cross join json_array_elements(k.jobs) as known
+  where k.tenant = meant and known ->> 'job' = request.job and known ->> 'obstacle' = 'not installed';
+  if why is not null then
+    raise exception using errcode = '22023', message = format('%s is not installed: %s.', job, why);
+  end if;
+  insert into scheduler.requests (tenant, job, by)
+  values (meant, request.job, scheduler.words('by', by, 'say who asks')) returning id into asked;
+  return jsonb_build_object('id', asked);
+end
+$$;
+
+-- What became of a request: waiting, refused, or the run that did it and the rows that failed in it. Null: there is none of that id.
+create function scheduler.requested(id bigint) returns jsonb
+  language sql security definer
+  set search_path = pg_catalog, pg_temp
+  begin atomic
+    select jsonb_build_object(
+      'id', q.id, 'job', q.job, 'at', scheduler.iso(q.at), 'by', q.by, 'refused', q.refused,
+      'state', case when q.refused is not null then 'refused' when q.run_id is null then 'waiting' else 'done' end,
+      'run', (select scheduler.told(r) from scheduler.runs r where r.id = q.run_id),
+      'errors', (
+        select coalesce(jsonb_agg(jsonb_build_object('id', f.entity_id, 'error', f.error) order by f.entity_id), '[]')
+        from (
+          select f.* from scheduler.runs r join scheduler.failures f on f.tenant = r.tenant and f.job = r.job and f.last_failed_at = r.at
+          where r.id = q.run_id limit 100
+        ) as f
+      )
+    )
+    from scheduler.requests q where q.id = requested.id;
+  end;
+
+create view scheduler.overview as
+  select k.tenant, job ->> 'job' as job, job ->> 'state' as state, job ->> 'why' as why, (job ->> 'intervalMinutes')::integer as interval_minutes,
+    (job ->> 'nextCheck')::timestamptz as next_check, (job ->> 'lastTick')::timestamptz as last_tick,
+    (run ->> 'at')::timestamptz as last_run, run -> 'changed' as changed, (run ->> 'failed')::integer as failed,
+    (run ->> 'lateSeconds')::double precision as late_seconds, run ->> 'error' as error,
+    (job ->> 'failing')::integer as failing, (job ->> 'quarantined')::integer as quarantined
+  from scheduler.known_jobs k
+  cross join lateral jsonb_array_elements(scheduler.status(k.tenant) -> 'jobs') with ordinality as jobs (job, place)
+  cross join lateral (select nullif(job -> 'lastRun', 'null') as run) as last
+  order by k.tenant, place;
+
+create view scheduler.failing as
+  select tenant, job, rule, entity_id, attempts, error, first_failed_at, last_failed_at, quarantined_at,
+    case when quarantined_at is null then next_attempt_at end as next_attempt_at
+  from scheduler.failures order by last_failed_at desc, tenant, job, entity_id, rule;
+
+create view scheduler.recent as
+  select id, tenant, job, started_at, finished_at, changed, failed, late_by, work_left, error, started_by, host from scheduler.runs
+  where job is not null and not (finished_at is not null and changed = '{}' and failed = 0 and error is null and not work_left)
+  order by id desc;
+
 -- Indexes on an application's tables call these for whoever writes a row. None gives a right that its caller does not have.
 grant execute on all functions in schema scheduler to public;
-revoke execute on function scheduler.forget(integer) from public;
+revoke execute on function scheduler.forget(integer), scheduler.status(text), scheduler.stop(text, text, text, text),
+  scheduler.start(text, text, text, text), scheduler.request(text, text, text), scheduler.requested(bigint),
+  scheduler.retry(text, text, text), scheduler.drop(text, text, text) from public;
 
 -- Where the library that applied this looks for its own table.
 set local search_path = scheduler;

@@ -303,7 +303,7 @@ test('a role without the rights is told which one is missing, and exits 78', asy
       `grant usage on schema scheduler to ${role}; grant select on all tables in schema scheduler to ${role}`,
     );
     assert.equal((await cli(['status', '--database-url', url])).code, 0);
-    refused(await cli(['start', '--database-url', url]), 78, /permission denied for table controls/);
+    refused(await cli(['start', '--database-url', url]), 78, /permission denied for function start/);
     refused(await cli(['prune', '--database-url', url]), 78, /permission denied for function forget/);
   } finally {
     await db.query(`drop owned by ${role}; drop role ${role}`);

@@ -19,7 +19,7 @@ import { folder, isHere, NOT_HERE, play } from './support/playing.ts';
 test('every block says what it is, and the exemptions are in use', () => {
   const blocks = PAGES.flatMap((name) => readPage(name).blocks.map((block) => ({ name, block })));
   for (const { name, block } of blocks) {
-    assert.match(block.language, /^(sh|sql|ts|yaml|text|)$/, `${name}, line ${block.line}`);
+    assert.match(block.language, /^(sh|sql|ts|php|yaml|text|)$/, `${name}, line ${block.line}`);
     if (block.language === '') assert.deepEqual(commandsOf(block).filter(isHere), [], `${name}, line ${block.line}`);
   }
   const commands = blocks.flatMap(({ block }) => (block.language === 'sh' || !block.language ? commandsOf(block) : []));

@@ -2,7 +2,7 @@ import type { Command } from 'commander';
 import { configurationError, type ExitCode } from '../base/errors.ts';
 import { print, printJson } from '../base/output.ts';
 import type { Context } from '../context.ts';
-import { readStatus, schedulerState } from '../inspect/status.ts';
+import { readStatus } from '../inspect/status.ts';
 import { linesOf } from '../job/define.ts';
 import { job } from '../jobs/subscriptions.ts';
 import { whoami } from '../store/controls.ts';
@@ -37,8 +37,8 @@ async function activateNow(context: Context, options: PassOptions): Promise<Exit
   if (run.stopped) message += `, then the ${run.stopped} stopped it with work left`;
   if (run.locked) message = 'Another run is at work and activates what is due';
   if (options.json) {
-    const { jobs } = await readStatus(context.db, context.settings, only(context.jobs, [job.name]));
-    printJson({ message, result, scheduler: schedulerState(jobs) });
+    const { scheduler } = await readStatus(context.db, context.settings, only(context.jobs, [job.name]));
+    printJson({ message, result, scheduler });
   } else {
     print(`${message}.`);
     for (const error of errors) print(error);

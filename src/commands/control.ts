@@ -1,11 +1,10 @@
 import type { Command } from 'commander';
 import { usageError } from '../base/errors.ts';
 import { print, printJson } from '../base/output.ts';
-import { readStatus, schedulerState } from '../inspect/status.ts';
 import type { Job } from '../job/define.ts';
-import { type Control, recordControl } from '../store/controls.ts';
-import { all } from '../store/runs.ts';
-import { command, jobName, knownJob, type Options, withSchema } from './command.ts';
+import { type Control, control } from '../store/controls.ts';
+import { refreshKnown } from '../store/known-jobs.ts';
+import { command, jobName, type Options, withSchema } from './command.ts';
 
 export function startCommand(jobs: Job[]): Command {
   const start = command('start', 'let a job, or all of them, run again', {
@@ -40,24 +39,13 @@ const controlling = (command: Command, action: Control['action'], jobs: Job[]): 
     .argument('[job]', 'only this job', jobName(jobs))
     .option('--json', 'print the result as JSON')
     .action(
-      withSchema<Options & { reason?: string }>(async (context, { json, reason }, [job]) => {
-        const { db, settings, jobs } = context;
-        await knownJob(context, job);
-        await recordControl(db, action, job ?? null, reason ?? null);
-        const status = await readStatus(db, settings, all(jobs));
-        const message = `${inProse(job)} ${action === 'start' ? 'started' : 'stopped'}`;
-        if (json) {
-          const concerned = status.jobs.filter((each) => job === undefined || each.job === job);
-          printJson({ message, scheduler: schedulerState(concerned) });
-          return;
-        }
-        print(`${message}.`);
+      withSchema<Options & { reason?: string }>(async ({ db, settings, jobs }, { json, reason }, [job]) => {
+        // Nothing may have ticked or migrated yet for this tenant.
+        await refreshKnown(db, settings, jobs);
+        const done = await control(db, action, job ?? null, reason ?? null);
+        if (json) return void printJson(done);
+        print(`${done.message}.`);
         if (action === 'stop') print(`Start it again with "scheduler start${job ? ` ${job}` : ''}".`);
+        return undefined;
       }),
     );
-
-function inProse(job: string | undefined): string {
-  if (job === undefined) return 'Scheduler';
-  // The admin pages that call this have always shown this sentence.
-  return job === 'subscriptions' ? 'Subscription scheduler' : job;
-}

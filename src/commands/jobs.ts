@@ -3,11 +3,12 @@ import { readable } from '../base/calendar.ts';
 import { usageError } from '../base/errors.ts';
 import { print, printJson, printTable } from '../base/output.ts';
 import type { Context } from '../context.ts';
-import { look, whyMissing } from '../inspect/standing.ts';
+import { look } from '../inspect/standing.ts';
 import type { OwnJob } from '../own/definition.ts';
 import { whoami } from '../store/controls.ts';
+import { refreshKnown } from '../store/known-jobs.ts';
 import { exclusively, keepJob, latestJobs, versionsOf } from '../store/own-jobs.ts';
-import { all } from '../store/runs.ts';
+import { all, whyMissing } from '../store/runs.ts';
 import { command, type Options, oneOf, PASS_EXITS, withDatabase, withSchema } from './command.ts';
 import { type PassOptions, pass } from './pass.ts';
 import { passOptions } from './tick.ts';
@@ -65,6 +66,7 @@ async function act(context: Context, options: Options, [action, name]: string[])
       print(`${name} is removed: no tick does it any more. Its history stays, and so do the columns of its table.`);
       if (uses !== undefined) print(`${uses} looks for a table of its usual name again.`);
       await dropUnused(context.db, print);
+      await refreshKnown(context.db, context.settings, context.jobs);
     });
   }
   printJson({ name, at: newest.at, by: newest.by, definition: newest.definition });

@@ -4,8 +4,9 @@ import { sqlState } from '../db/states.ts';
 import type { CompiledRule, Installed } from '../job/compile.ts';
 import { NOW, quoteText } from '../job/expressions.ts';
 import { mayBeTried } from '../store/failures.ts';
+import type { Requested } from '../store/requests.ts';
 import { ANYTHING_EXPIRED } from '../store/retention.ts';
-import { FINISH_RUN, recordIdle } from '../store/runs.ts';
+import { FINISHING, recordIdle, recordRequested } from '../store/runs.ts';
 import { asInBatch, conditionsAt, firstRow, hasDue, momentOf } from './statements.ts';
 
 /** One question about all rules of all jobs, in one round trip: which of them have a due row? */
@@ -17,7 +18,9 @@ export interface Question {
   anyFailures: boolean;
   /** The first question of a run records the jobs that have nothing due, and asks whether old history can go. */
   first?: RecordsIdle;
-  /** The values of FINISH_RUN, for the job that was just worked on. */
+  /** Recorded apart, if they have nothing due. */
+  requests: Requested[];
+  /** The values of FINISHING, for the job that was just worked on. */
   finish?: Values;
 }
 
@@ -32,10 +35,11 @@ export const placesOfDue = (rules: CompiledRule[], anyFailures: boolean): string
   return `array_remove(array[${[...checks, 'null'].join(',\n')}]::integer[], null)`;
 };
 
+const isIdle = (job: string) =>
+  `not exists (select from answer, unnest(due) as place where (:owners::text[])[place + 1] = ${job})`;
 const ALL_IDLE = `
     select tenant, null::text[], array_agg(name order by n)
-    from unnest(:names::text[], :tenants::text[]) with ordinality as j (name, tenant, n)
-    where not exists (select from answer, unnest(due) as place where (:owners::text[])[place + 1] = name)
+    from unnest(:names::text[], :tenants::text[]) with ordinality as j (name, tenant, n) where ${isIdle('name')}
     group by tenant`;
 const IDLE = {
   always: ALL_IDLE,
@@ -44,16 +48,24 @@ const IDLE = {
 
 export async function whatIsDue(tx: Transaction, question: Question, values: Values): Promise<Due> {
   const { jobs, anyFailures, first, finish } = question;
+  const names = jobs.map(({ job }) => job.name);
+  const requests = question.requests.filter(({ job }) => names.includes(job));
   const rules = jobs.flatMap((job) => job.rules);
   const sql = `
     with answer as materialized (select ${placesOfDue(rules, anyFailures)} as due)
     ${first && first !== 'never' ? `, recorded as (${recordIdle(IDLE[first])})` : ''}
-    ${finish ? `, finished as (${FINISH_RUN})` : ''}
+    ${requests.length > 0 ? `, ${recordRequested(isIdle)}` : ''}
+    ${finish ? `, ${FINISHING}` : ''}
     select due, ${first && first !== 'never' ? ANYTHING_EXPIRED : 'false'} as expired from answer`;
+  const isRequested = ({ job }: Installed) => requests.some((each) => each.job === job.name);
+  const others = jobs.filter((each) => !isRequested(each));
   const [answer] = await tx.query<{ due: number[]; expired: boolean }>(sql, {
     ...{ ...values, ...finish },
-    names: jobs.map(({ job }) => job.name),
-    tenants: jobs.map(({ tenant }) => tenant),
+    names: others.map(({ job }) => job.name),
+    tenants: others.map(({ tenant }) => tenant),
+    requests: JSON.stringify(
+      requests.map((each) => ({ ...each, tenant: jobs.find(({ job }) => job.name === each.job)!.tenant })),
+    ),
     owners: rules.map((rule) => rule.job),
   });
   return { rules: answer!.due.map((n) => rules[n]!), expired: answer!.expired };

@@ -142,9 +142,14 @@ class Stay {
     const { minute } = found;
     checkLevel(found.level);
     refuseElsewhere(found.elsewhere);
-    const { planned } = plan(settings, request, found.jobs);
+    if (minute !== this.#minute) return { minute, due: [], waitMs: LOOK_MS };
+    const requested = found.requests
+      .map(({ job }) => job)
+      .filter((name) => found.jobs.some(({ job }) => job.name === name));
+    if (requested.length > 0) return { minute, due: requested, waitMs: LOOK_MS };
+    const { planned } = plan(settings, request, found.jobs, []);
     const watched = planned.filter(({ job }) => isEveryTick(job) && !this.#stopped.has(job.name));
-    if (minute !== this.#minute || watched.length === 0) return { minute, due: [], waitMs: LOOK_MS };
+    if (watched.length === 0) return { minute, due: [], waitMs: LOOK_MS };
     const jobs = watched.map(({ job }) => job.name);
     try {
       const question = soonest(watched, found.anyFailures);

@@ -2,6 +2,7 @@ import type { Values } from '../db/bind.ts';
 import type { Database, Transaction } from '../db/client.ts';
 import { blamesRow, NOTIFY_QUEUE_FULL, SPARING, SPARING_OF_TWO, sqlState } from '../db/states.ts';
 import type { CompiledRule } from '../job/compile.ts';
+import { valuesOf as recordValues } from '../store/requests.ts';
 import { type Answered, type Batch, DETAIL, EMPTY, made, placesOf, type Row, total } from './batch.ts';
 import { bisected } from './bisect.ts';
 import { AllRefused } from './faults.ts';
@@ -80,9 +81,13 @@ export function nextBatch(db: Database, sweep: Sweep): Promise<Batch> {
 
 function valuesOf({ run, rule, record, cursor, end, part, again }: Sweep): Values {
   return {
-    ...{ ...run.values, ...(!rule.together && rule.make?.(run.batchSize)), ...cursor },
+    ...{
+      ...recordValues(run.requests, run.values, rule),
+      ...(!rule.together && rule.make?.(run.batchSize)),
+      ...cursor,
+    },
     ...{ endFrom: end?.from, endAfter: end?.after },
-    ...{ part: part?.number, parts: part?.of, tenant: rule.tenant, job: rule.job, rule: rule.name, run: record.run },
+    ...{ part: part?.number, parts: part?.of, rule: rule.name, run: record.run },
     ...(rule.mustEnd && { seen: JSON.stringify(again ?? []) }),
     // Of more rows than this in a batch, it is only counted what happened to them; null: it is told of each.
     ...{ limit: run.batchSize, detail: run.debug || run.rehearsal || rule.outside || again ? null : DETAIL },

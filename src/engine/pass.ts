@@ -1,6 +1,8 @@
+import type { Values } from '../db/bind.ts';
 import type { CompiledRule, Installed } from '../job/compile.ts';
 import { type Job, linesOf } from '../job/define.ts';
-import { emptyResult, FINISH_RUN, finished, type JobResult, RECORD_STOPPED } from '../store/runs.ts';
+import { valuesOf } from '../store/requests.ts';
+import { emptyResult, FINISHING, finished, type JobResult, RECORD_STOPPED } from '../store/runs.ts';
 import { type Due, isOfOneJob, type Question, type RecordsIdle, whatIsDue, whatIsDueApart } from './ask.ts';
 import { AllRefused, endless, isForAllJobs, jobError } from './faults.ts';
 import type { JobRecord, Run } from './records.ts';
@@ -69,7 +71,7 @@ export class Pass {
     for (const record of this.#records.values()) {
       if (!record.isOpen) continue;
       // The transaction that asks may have closed it before, and holds its row.
-      await (asking ?? db).query(FINISH_RUN, finished(record.run, record.result));
+      await (asking ?? db).query(`with ${FINISHING} select`, this.#finished(record));
       record.isOpen = false;
     }
     for (const record of this.#records.values()) this.#sayFinished(record);
@@ -81,12 +83,22 @@ export class Pass {
     const { rules, expired } = await this.#due({
       jobs: this.#jobs.filter(({ job }) => !this.#isStopped(job.name)),
       ...{ anyFailures: this.#anyFailures, ...(first && { first }) },
-      ...(worked && { finish: finished(worked.run, worked.result) }),
+      // One that was worked on before a connection was lost is answered by its record.
+      requests: first ? [...this.#run.requests.values()].filter(({ job }) => !this.#records.has(job)) : [],
+      ...(worked && { finish: this.#finished(worked) }),
     });
     if (worked) worked.isOpen = false;
     this.expired ||= expired;
     for (const rule of rules) if (this.#sweepsLeft.get(rule) === 0) await this.#stopEndless(rule);
     return rules.filter((rule) => this.#sweepsLeft.get(rule) !== GIVEN_UP && !this.#isStopped(rule.job));
+  }
+
+  #finished({ run, result }: JobRecord): Values {
+    const { tenant } = this.#jobs.find(({ job }) => job.name === result.job)!;
+    return {
+      ...valuesOf(this.#run.requests, this.#run.values, { job: result.job, tenant }),
+      ...finished(run, result),
+    };
   }
 
   async #due(question: Question): Promise<Due> {
@@ -166,14 +178,18 @@ export class Pass {
 
   /** One job's error does not stop the next. It is in the job's record. */
   async #stop({ job, tenant }: Installed, error: unknown): Promise<void> {
-    const { db, log, values, debug } = this.#run;
+    const { db, log, values, debug, requests } = this.#run;
     const { run, result } = this.#recordOf(job);
     const explained = jobError(job, error);
     result.error = explained.message;
     result.errorCode = explained.exitCode;
     log.error(explained.message, debug ? { stack: (error as Error).stack } : undefined);
     if (run === null)
-      await db.query(RECORD_STOPPED, { ...values, tenant, job: job.name, left: result.workLeft, error: result.error });
+      await db.query(RECORD_STOPPED, {
+        ...valuesOf(requests, values, { job: job.name, tenant }),
+        left: result.workLeft,
+        error: result.error,
+      });
   }
 
   /** The run must end: what is due waits for the next one. */

@@ -1,6 +1,7 @@
 import type { Settings } from '../base/config.ts';
 import type { Installed } from '../job/compile.ts';
-import { isPaused, whyPaused } from '../store/controls.ts';
+import { isPaused } from '../store/controls.ts';
+import type { Requested } from '../store/requests.ts';
 import { isEveryTick, type Standing, whyPowerless } from '../store/runs.ts';
 
 export interface Plan {
@@ -18,10 +19,12 @@ export interface Asked {
   dryRun: boolean;
 }
 
-export function plan(settings: Settings, asked: Asked, jobs: Standing[]): Plan {
+/** Of the jobs that a tick finds, some were requested: these are done as if a person had asked. */
+export function plan(settings: Settings, asked: Asked, jobs: Standing[], requests: Requested[]): Plan {
   const result: Plan = { planned: [], skipped: [] };
   for (const standing of jobs) {
-    const why = whyNot(settings, asked, standing);
+    const requested = requests.find(({ job }) => job === standing.job.name);
+    const why = whyNot(settings, requested ? { ...asked, by: requested.by, evenIfPaused: true } : asked, standing);
     if (why === undefined) result.planned.push(standing.installed!);
     else result.skipped.push({ job: standing.job.name, why });
   }
@@ -35,7 +38,7 @@ function whyNot(settings: Settings, asked: Asked, standing: Standing): string | 
   if (powerless) return whyPowerless(powerless);
   if (!byHand && job.switch && settings.job[job.switch] === false)
     return `switched off by ${job.settings![job.switch]!.env}`;
-  if (isPaused(control) && !asked.evenIfPaused) return whyPaused(control!);
+  if (isPaused(control) && !asked.evenIfPaused) return control!.why;
   if (!byHand && !asked.dryRun && slotTaken && !isEveryTick(job))
     return `already done in this slot of ${job.everyMinutes} minutes`;
   return undefined;

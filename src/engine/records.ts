@@ -4,6 +4,7 @@ import type { Values } from '../db/bind.ts';
 import type { Database, Transaction } from '../db/client.ts';
 import type { CompiledRule } from '../job/compile.ts';
 import type { Failed, Lines, Outcome } from '../job/define.ts';
+import type { Requested } from '../store/requests.ts';
 import type { JobResult } from '../store/runs.ts';
 import type { Share } from './statements.ts';
 
@@ -31,6 +32,8 @@ export interface Run {
   stop: Stop;
   /** Of listeners' notifications; full, it stays so for the rest of the run. */
   queue: { full: boolean };
+  /** By the name of the job that somebody asked for. */
+  requests: Map<string, Requested>;
   /** The lock's transaction, which asks what is due. With none, each job is asked by itself. */
   asking?: Transaction | undefined;
 }

@@ -6,8 +6,10 @@ import type { Database, Transaction } from '../db/client.ts';
 import type { Installed } from '../job/compile.ts';
 import { refuseElsewhere } from '../store/adopted.ts';
 import { releaseMended } from '../store/failures.ts';
-import { isStranger, lockHolder, strangersLock } from '../store/lock.ts';
+import { keepKnown } from '../store/known-jobs.ts';
+import { lockHolder } from '../store/lock.ts';
 import { checkLevel } from '../store/migrate.ts';
+import { REFUSE, type Requested } from '../store/requests.ts';
 import { prune } from '../store/retention.ts';
 import { type Found, IDENTITY, type JobResult, readStanding, type Wanted } from '../store/runs.ts';
 import type { RecordsIdle } from './ask.ts';
@@ -93,7 +95,7 @@ const rehearse = (context: Context): Promise<RunResult> =>
 export async function onePass(context: Context): Promise<{ result: RunResult; found: Found; planned: Installed[] }> {
   const { db, settings, request } = context;
   const found = await db.transaction((tx) => look(context, tx, false));
-  const { planned } = plan(settings, request, found.jobs);
+  const { planned } = plan(settings, request, found.jobs, requestsFor(request, found));
   return { result: await prepare(context, found)(undefined), found, planned };
 }
 
@@ -112,6 +114,9 @@ async function withLock(context: Context): Promise<RunResult> {
         const found = await look(context, tx, true);
         if (!found.locked && !(await isHeldByStranger(context, tx)))
           return { locked: true, idle: false, now: found.now, jobs: [], skipped: [], exitCode: EXIT.done };
+        const { jobs } = request;
+        if (request.by === undefined && jobs.names === 'all' && jobs.of !== 'no tenant')
+          await keepKnown(db, context.settings, found);
         work ??= prepare(context, found);
         result = await work(apart ? undefined : tx);
         return result;
@@ -132,9 +137,9 @@ async function withLock(context: Context): Promise<RunResult> {
 
 /** It only saves work: where somebody has it who should not, the run goes on without it. */
 async function isHeldByStranger({ log }: Context, tx: Transaction): Promise<boolean> {
-  const holder = await lockHolder(tx);
-  if (holder && isStranger(holder)) log.error(strangersLock(holder));
-  return isStranger(holder);
+  const stranger = (await lockHolder(tx))?.stranger;
+  if (stranger) log.error(stranger);
+  return Boolean(stranger);
 }
 
 async function look({ settings, request }: Context, tx: Transaction, lock: boolean): Promise<Found> {
@@ -146,6 +151,17 @@ async function look({ settings, request }: Context, tx: Transaction, lock: boole
   return found;
 }
 
+/** Ticks do what was requested; a person who asks for a job has said which. A dry run must not hold a request of a real one. */
+const requestsFor = ({ by, dryRun }: Request, { requests }: Found) => (by === undefined && !dryRun ? requests : []);
+
+/** Waiting would not help these. A pass of some jobs leaves requests of the others alone. */
+const refusalsOf = ({ jobs: { names } }: Request, requests: Requested[], { planned, skipped }: Plan) =>
+  requests.flatMap(({ job, upTo }) => {
+    const why = skipped.find((each) => each.job === job)?.why;
+    const isMissing = names === 'all' && !planned.some((each) => each.job.name === job);
+    return why || isMissing ? [{ job, upTo, why: why ?? 'there is no such job any more' }] : [];
+  });
+
 /** The values that SQL may refer to. */
 export const parameters = (settings: Settings, now: string) => ({
   ...{ ...settings.job, now },
@@ -155,7 +171,8 @@ export const parameters = (settings: Settings, now: string) => ({
 /** The work of a run with what it found. It asks on the connection of the lock; with none, each job is asked by itself. */
 function prepare({ db, settings, log, request }: Context, found: Found) {
   const { by, stop, debug, dryRun, most, batchSize = BATCH, connections = CONNECTIONS } = request;
-  const { planned, skipped } = plan(settings, request, found.jobs);
+  const requests = requestsFor(request, found);
+  const { planned, skipped } = plan(settings, request, found.jobs, requests);
   const running: Run = {
     ...{
       db,
@@ -168,15 +185,18 @@ function prepare({ db, settings, log, request }: Context, found: Found) {
       most,
       rehearsal: request.rehearsal,
       queue: { full: false },
+      requests: new Map(requests.map((each) => [each.job, each])),
     },
     values: {
-      ...{ ...parameters(settings, found.now), ...IDENTITY, retention: settings.retentionDays },
+      ...{ ...parameters(settings, found.now), ...IDENTITY, home: found.tenant, retention: settings.retentionDays },
       ...{ by: by ?? null, slot: by === undefined ? found.minute : null },
     },
   };
   const pass = new Pass(running, planned, found.anyFailures, request.recordsIdle ?? 'always');
   return async (asking: Transaction | undefined): Promise<RunResult> => {
     running.asking = asking;
+    for (const refusal of refusalsOf(request, requests, { planned, skipped }))
+      await db.query(REFUSE, { ...running.values, ...refusal });
     if (found.anyToCompare) await releaseAllMended(running, planned);
     await pass.run();
     if (pass.expired && by === undefined && !stop.reason) {

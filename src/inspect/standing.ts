@@ -31,13 +31,3 @@ export async function look(
   });
   return { ...found, jobs: standing };
 }
-
-const MISSING = ' missing';
-export const isMissing = (why: string): boolean => why.endsWith(MISSING);
-
-/** Why a job is not installed. */
-export const whyMissing = ({ job, missing }: Standing): string => {
-  const all = missing.join(', ');
-  if (!job.isLaid && !job.table.quoted) return `${all}${MISSING}`;
-  return `${missing.length === 1 ? `the table ${all} is` : `the tables ${all} are`} gone; run "scheduler apply" with your files`;
-};

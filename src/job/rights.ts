@@ -14,6 +14,15 @@ export interface Needed {
 
 const ALL = ['select', 'insert', 'update', 'delete'];
 
+/** All that an application's admin page needs. */
+export const ADMIN_RIGHTS: Needed[] = [
+  ...['overview', 'failing', 'recent'].map((view) => ({ table: `scheduler.${view}`, rights: ['select'] })),
+  ...[
+    ...['status(text)', 'stop(text, text, text, text)', 'start(text, text, text, text)', 'request(text, text, text)'],
+    ...['requested(bigint)', 'retry(text, text, text)', 'drop(text, text, text)'],
+  ].map((signature) => ({ table: `function scheduler.${signature}`, rights: ['execute'] })),
+];
+
 /** The rights on the program's own tables of a role that only ticks. */
 export const OWN_RIGHTS: Needed[] = [
   { table: 'scheduler.migrations', rights: ['select'] },
@@ -28,11 +37,14 @@ export const OWN_RIGHTS: Needed[] = [
   { table: 'scheduler.controls', rights: ['select', 'insert'] },
   // Only the owner may write there: a tick runs what it says.
   { table: 'scheduler.jobs', rights: ['select'] },
+  { table: 'scheduler.known_jobs', rights: ['select', 'insert', 'update'] },
+  { table: 'scheduler.requests', rights: ['select', 'update (run_id, refused)'] },
   { table: 'scheduler.accounted', rights: ALL },
   { table: 'scheduler.accounted_up_to', rights: ['select', 'update'] },
   { table: 'scheduler.holds', rights: ['select', 'update'] },
-  // Of all functions, this one alone does more than its caller may.
-  { table: 'function scheduler.forget(integer)', rights: ['execute'] },
+  ...ADMIN_RIGHTS.filter(({ rights }) => rights.includes('select')),
+  // Some do more than their caller may: forget() removes old history, and those of an admin act on the tables above.
+  { table: 'all functions in schema scheduler', rights: ['execute'] },
 ];
 
 /** The rights on the application's tables that follow from the SQL of some jobs. */

@@ -6,6 +6,7 @@ import { STILL_DUE, TWICE } from '../job/change.ts';
 import { quoteName, quoteText } from '../job/expressions.ts';
 import { ADDED_BY_APPLY, marked, sentenceOf } from '../job/steps.ts';
 import { qualified } from '../job/tables.ts';
+import { refreshKnown } from '../store/known-jobs.ts';
 import { keepJob } from '../store/own-jobs.ts';
 import { only } from '../store/runs.ts';
 import { buildIndex, dropUnused } from './make-indexes.ts';
@@ -52,7 +53,7 @@ export async function play({ db, settings, builtIn }: Applying, change: Change):
 
 /** Builds the indexes, switches all definitions at once, and drops the indexes that nothing uses any more. */
 export async function carryOut(
-  { db }: Applying,
+  { db, settings, builtIn }: Applying,
   changes: Change[],
   by: string,
   say: (step: string) => void,
@@ -79,6 +80,7 @@ export async function carryOut(
     }
   });
   await dropUnused(db, say);
+  await refreshKnown(db, settings, builtIn);
 }
 
 /** What the tables of a job lack, before its rules can be played. */

@@ -2,6 +2,7 @@ import { hostname } from 'node:os';
 import { systemUser } from '../base/connection.ts';
 import type { Database } from '../db/client.ts';
 import { SCHEMAS } from '../db/search-path.ts';
+import { call } from './functions.ts';
 import { LATEST_JOBS } from './own-jobs.ts';
 
 export interface Control {
@@ -11,27 +12,30 @@ export interface Control {
   reason: string | null;
 }
 
+/** With what is said of a job that it has stopped. */
+export interface Latest extends Control {
+  why: string;
+}
+
 /** The latest word on each job, and on all of them, of the tenants that this connection sees. */
 export const LATEST_CONTROLS = `
-  select distinct on (tenant, job) id, tenant, job, action, scheduler.iso(at) as at, by, reason from scheduler.controls
+  select distinct on (tenant, job) id, tenant, job, action, scheduler.iso(at) as at, by, reason, scheduler.why_stopped(by, at, reason) as why
+  from scheduler.controls
   where tenant is null or tenant = any(${SCHEMAS})
   order by tenant, job, id desc`;
 
-export interface Word extends Control {
+export interface Word extends Latest {
   id: number;
   tenant: string | null;
   job: string | null;
 }
 
-export function latestControl(controls: Word[], job: string, tenant: string | undefined): Control | null {
+export function latestControl(controls: Word[], job: string, tenant: string | undefined): Latest | null {
   const about = controls.filter((control) => (control.job ?? job) === job && (control.tenant ?? tenant) === tenant);
   return about.sort((a, b) => b.id - a.id)[0] ?? null;
 }
 
 export const isPaused = (control: Control | null) => control?.action === 'stop';
-
-export const whyPaused = (control: Control) =>
-  `stopped by ${control.by} at ${control.at}${control.reason ? `: ${control.reason}` : ''}`;
 
 /** The person at the keyboard, as far as the system knows. */
 export function whoami(): string {
@@ -39,16 +43,21 @@ export function whoami(): string {
   return `${user}@${hostname()}`;
 }
 
-export async function recordControl(
+interface Controlled {
+  message: string;
+  scheduler: { isRunning: boolean; intervalMinutes: number; nextCheck: string | null };
+}
+
+export const control = (
   db: Database,
   action: Control['action'],
   job: string | null,
   reason: string | null,
-): Promise<void> {
-  await db.query(
-    `insert into scheduler.controls (tenant, action, job, by, reason)
-     select case when not exists (select from (${LATEST_JOBS}) as own where name = :job::text and tenant is null) then :tenant::text end,
-       :action::text, :job::text, :by::text, :reason::text`,
-    { action, job, by: whoami(), reason, tenant: db.tenant ?? null },
+): Promise<Controlled> =>
+  call(
+    db,
+    `scheduler.${action}(:job::text, :reason::text, :by::text, (
+      select :tenant::text where not exists (select from (${LATEST_JOBS}) as own where name = :job::text and tenant is null)
+    ))`,
+    { job, reason, by: whoami(), tenant: db.tenant ?? null },
   );
-}

@@ -5,6 +5,7 @@ import { blamesRow } from '../db/states.ts';
 import type { CompiledRule } from '../job/compile.ts';
 import { waits } from '../job/define.ts';
 import { NOW, quoteName, quoteText } from '../job/expressions.ts';
+import { call } from './functions.ts';
 import { exceptPublic } from './tenants.ts';
 
 /** Those of the tables that this connection looks for. A job of no tenant may have some beside them. */
@@ -152,12 +153,16 @@ export async function listFailures(db: Pick<Database, 'query'>, filter: FailureF
   return failures.map(exceptPublic);
 }
 
-/** Released: the next tick tries again, with all attempts before it. */
-export function retryFailures(db: Database, filter: FailureFilter): Promise<{ job: string; entity_id: string }[]> {
-  return db.query(`update scheduler.failures set ${RELEASED} where ${CHOSEN} returning job, entity_id`, chosen(filter));
+interface Released {
+  job: string;
+  entity_id: string;
 }
 
+const change = (action: 'retry' | 'drop') => (db: Database, filter: FailureFilter) =>
+  call<Released[]>(db, `scheduler.${action}(:job::text, :id::text, :tenant::text) -> 'rows'`, chosen(filter));
+
+/** Released: the next tick tries again, with all attempts before it. */
+export const retryFailures = change('retry');
+
 /** Forgotten: should the row still be due, the next tick tries it like any other. */
-export function dropFailures(db: Database, filter: FailureFilter): Promise<{ job: string; entity_id: string }[]> {
-  return db.query(`delete from scheduler.failures where ${CHOSEN} returning job, entity_id`, chosen(filter));
-}
+export const dropFailures = change('drop');

@@ -13,6 +13,7 @@ import { OWN_RIGHTS } from '../job/rights.ts';
 import type { Report, Step } from '../job/steps.ts';
 import { misfits, readCatalog, tableNames, tablesOf } from '../job/tables.ts';
 import { readElsewhere, refuseElsewhere } from './adopted.ts';
+import { refreshKnown } from './known-jobs.ts';
 import { withoutUsed } from './own-jobs.ts';
 import { FORMER_EDITION, LEVEL_FOUND } from './runs.ts';
 
@@ -149,6 +150,7 @@ export async function migrate({ db, settings, jobs: builtIn, create, report }: M
     );
     fault ??= known;
   }
+  await refreshKnown(db, settings, builtIn);
   if (fault) throw fault;
   return notInstalled.sort((a, b) => a.job.order - b.job.order);
 }

@@ -2,15 +2,16 @@ import { hostname } from 'node:os';
 import { configurationError, type ExitCode } from '../base/errors.ts';
 import { VERSION } from '../base/version.ts';
 import type { Transaction } from '../db/client.ts';
-import { named } from '../db/search-path.ts';
+import { named, TENANT } from '../db/search-path.ts';
 import { type Installed, install } from '../job/compile.ts';
 import type { Failed, Job } from '../job/define.ts';
 import { CATALOG, type Catalog, missingFrom, tableNames } from '../job/tables.ts';
 import { ELSEWHERE, type Elsewhere } from './adopted.ts';
-import { type Control, LATEST_CONTROLS, latestControl, type Word } from './controls.ts';
+import { LATEST_CONTROLS, type Latest, latestControl, type Word } from './controls.ts';
 import { ANY_FAILURES, anyToCompare } from './failures.ts';
 import { LOCK } from './lock.ts';
 import { catalogOf, FORMAT, isKept, jobOf, LATEST_JOBS, OWN_JOBS, type OwnAnswer } from './own-jobs.ts';
+import { answerBy, answerIdle, type Requested, requestsOf } from './requests.ts';
 
 /** What a job finds when a run starts. */
 export interface Standing {
@@ -21,7 +22,7 @@ export interface Standing {
   missing: string[];
   /** A run has done the job in this window of its cadence. */
   slotTaken: boolean;
-  control: Control | null;
+  control: Latest | null;
   /** The role that has written it, and has less power than this one: then it is not run. */
   powerless?: string | null;
   /** The built-in job that a file lays over other tables. */
@@ -32,9 +33,21 @@ export const whyPowerless = (role: string): string =>
   `written by the role "${role}", whose SQL a superuser does not run: tick as another role`;
 export const isPowerless = (why: string): boolean => why.startsWith('written by the role');
 
+const MISSING = ' missing';
+export const isMissing = (why: string): boolean => why.endsWith(MISSING);
+
+/** Why a job is not installed. */
+export const whyMissing = ({ job, missing }: Standing): string => {
+  const all = missing.join(', ');
+  if (!job.isLaid && !job.table.quoted) return `${all}${MISSING}`;
+  return `${missing.length === 1 ? `the table ${all} is` : `the tables ${all} are`} gone; run "scheduler apply" with your files`;
+};
+
 /** What a run finds when it starts. */
 export interface Found {
   now: string;
+  /** The schema in which tables are looked for first. */
+  tenant: string;
   /** The minute it stands for. */
   minute: string;
   level: number;
@@ -44,11 +57,15 @@ export interface Found {
   anyFailures: boolean;
   /** Whether it is time to see if a row in quarantine was mended. */
   anyToCompare: boolean;
+  /** The jobs as scheduler.known_jobs has them. */
+  known: string | null;
+  requests: Requested[];
   jobs: Standing[];
 }
 
 interface Answer {
   now: string;
+  tenant: string;
   minute: string;
   locked: boolean;
   level: number;
@@ -56,6 +73,8 @@ interface Answer {
   taken: string[];
   anyFailures: boolean;
   anyToCompare: boolean;
+  known: string | null;
+  requests: Requested[];
   controls: Word[];
   catalog: Catalog;
   own: OwnAnswer[];
@@ -97,7 +116,7 @@ export async function readStanding(
        select coalesce(:at::timestamptz, now()) as now, ${options.lock ? `pg_try_advisory_xact_lock(${LOCK})` : 'true'} as locked
      ),
      minute as materialized (select floor(extract(epoch from now) / 60)::bigint as minute from run)
-     select now::text as now, minute::text as minute, locked, ${LEVEL_FOUND} as level,
+     select now::text as now, minute::text as minute, locked, ${TENANT} as tenant, ${LEVEL_FOUND} as level,
        ${ELSEWHERE} as elsewhere,
        array(
          select j.name from (
@@ -117,6 +136,7 @@ export async function readStanding(
          )
        ) as taken,
        ${ANY_FAILURES} as "anyFailures", ${anyToCompare('now')} as "anyToCompare",
+       (select jobs::text from scheduler.known_jobs where tenant = ${TENANT}) as known, ${requestsOf(TENANT)} as requests,
        (select coalesce(json_agg(c), '[]') from (${LATEST_CONTROLS}) as c) as controls,
        ${CATALOG} as catalog, ${OWN_JOBS} as own
      from run cross join minute`,
@@ -226,11 +246,13 @@ export const emptyResult = (job: string): JobResult => ({
 });
 
 /** Closes the record of a run: `:run` and what it did so far. Once it is committed, it stays. */
-export const FINISH_RUN = `
+const FINISH_RUN = `
   update scheduler.runs set finished_at = greatest(clock_timestamp(), started_at), failed = :failed::integer, changed = :changed::jsonb,
     late_by = make_interval(secs => :late::double precision), unsent = :unsent::integer, work_left = :left::boolean,
     error = :error::text
   where id = :run::bigint and (finished_at is null or xmin = pg_current_xact_id()::xid)`;
+
+export const FINISHING = `finished as (${FINISH_RUN}), answered as (${answerBy(':run::bigint')})`;
 
 export const finished = (run: string | null, result: JobResult) => ({
   run,
@@ -247,13 +269,29 @@ const BEGUN_AND_ENDED = 'now(), greatest(now(), clock_timestamp())';
 
 /** The record of a job that was stopped before its first batch. */
 export const RECORD_STOPPED = `
-  insert into scheduler.runs
-    (tenant, job, slot, at, started_by, host, version, started_at, finished_at, work_left, error)
-  values (:tenant::text, :job::text, :slot::bigint, :now::timestamptz, :by::text, :host::text, :version::text,
-    ${BEGUN_AND_ENDED}, :left::boolean, :error::text)`;
+  with stopped as (
+    insert into scheduler.runs
+      (tenant, job, slot, at, started_by, host, version, started_at, finished_at, work_left, error)
+    values (:tenant::text, :job::text, :slot::bigint, :now::timestamptz, :by::text, :host::text, :version::text,
+      ${BEGUN_AND_ENDED}, :left::boolean, :error::text)
+    returning id
+  )
+  ${answerBy('(select id from stopped)')}`;
 
 /** The record of all jobs that had nothing to do, given as a query in SQL. Null for a tenant: all but those "apart". */
 export const recordIdle = (found: string) => `
   insert into scheduler.runs (tenant, apart, idle, slot, at, started_at, finished_at, started_by, host, version)
   select tenant, apart, idle, :slot::bigint, :now::timestamptz, ${BEGUN_AND_ENDED}, :by::text, :host::text, :version::text
   from (${found}) as found (tenant, apart, idle)`;
+
+/** A job that somebody asked for has a record of its own. Expects SQL that tells whether a job had nothing to do. */
+export const recordRequested = (isIdle: (job: string) => string) => `
+  asked as materialized (
+    select * from json_to_recordset(:requests::json) as asked (tenant text, job text, by text, "upTo" bigint) where ${isIdle('asked.job')}
+  ),
+  done as (
+    insert into scheduler.runs (tenant, job, slot, at, started_at, finished_at, started_by, host, version)
+    select tenant, job, :slot::bigint, :now::timestamptz, ${BEGUN_AND_ENDED}, by, :host::text, :version::text from asked
+    returning id, job
+  ),
+  answered_idle as (${answerIdle('asked')})`;

@@ -19,9 +19,9 @@ export const INSPECT: Mutant[] = [
       'own/next#heeds how often',
     ],
   ]),
-  ...inFile('src/inspect/status.ts', 'inspect/status#leaves a fresh pause', [
-    ['> PAUSED_TOO_LONG_SECONDS * 1000', '> PAUSED_TOO_LONG_SECONDS'],
-    ['const FAILING = 100;', 'const FAILING = 1000;', 'inspect/status#bears a hundred'],
+  ...inFile('src/inspect/status.ts', 'inspect/status#due for more than ten minutes', [
+    ['const LATE_SECONDS = 600;', 'const LATE_SECONDS = 6000;'],
+    ['if (!isOn(status) || ', 'if (isOn(status) || '],
   ]),
   ...inFile('src/inspect/explain/seen.ts', 'inspect/secrets', [
     ['value.length > LONGEST', 'value.length > LONGEST * 1000'],

@@ -1,4 +1,5 @@
 import { BASE } from './base.ts';
+import { CONTROL_FROM_SQL } from './control.ts';
 import { ENGINE } from './engine.ts';
 import { GATEWAYS } from './gateways.ts';
 import { HOTSPOT } from './hotspot.ts';
@@ -12,6 +13,6 @@ import { OWN } from './own.ts';
 import { STORE } from './store.ts';
 
 export const MUTANTS: Mutant[] = [
-  ...[...MIGRATIONS, ...BASE, ...JOB, ...JOBS, ...HOTSPOT, ...GATEWAYS],
+  ...[...MIGRATIONS, ...BASE, ...JOB, ...JOBS, ...HOTSPOT, ...GATEWAYS, ...CONTROL_FROM_SQL],
   ...[...STORE, ...ENGINE, ...OWN, ...INSPECT, ...OUTER],
 ];

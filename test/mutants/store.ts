@@ -62,26 +62,7 @@ export const STORE: Mutant[] = [
       'where tenant = ${ofTenant} and job = ${ofJob} and rule = ${ofRule}',
       'where tenant = ${ofTenant} and job <> ${ofJob} and rule = ${ofRule}',
     ],
-    ['and (:id::text is null or entity_id = :id::text)', '', 'store/failures#act on one row'],
-  ]),
-  ...inFile('src/store/last-runs.ts', 'inspect/status#runs by hand do not count', [
-    [
-      '(select * from scheduler.runs where tenant = j.tenant and job = j.name and slot is not null order',
-      '(select * from scheduler.runs where tenant = j.tenant and job = j.name order',
-    ],
-    [
-      'f.quarantined_at is null)::integer as failing',
-      'true)::integer as failing',
-      'inspect/status#tells of its last run',
-    ],
-    [
-      'where f.tenant = j.tenant and f.job = j.name and f.quarantined_at is not null)',
-      'where f.quarantined_at is not null)',
-      'inspect/status#rows are in quarantine',
-    ],
-  ]),
-  ...inFile('src/store/lock.ts', 'strangers/locks#of the run in the hands', [
-    ['and l.database = (select oid', 'and l.database <> (select oid'],
+    ['and (:id::text is null or entity_id = :id::text)', '', 'inspect/explain#next attempt'],
   ]),
   ...inFile('src/store/migrate.ts', 'job/adopt#keeps no other table', [
     ['fault ??= known;', 'fault = undefined;'],

@@ -1,5 +1,5 @@
 import { inWords, readable } from '../../base/calendar.ts';
-import { isStranger, lockHolder, strangersLock } from '../../store/lock.ts';
+import { lockHolder } from '../../store/lock.ts';
 import { graceSeconds, isOn, lastTickOf, rows, type Status } from '../status.ts';
 import { type Exam, failed, ok, type Result, warning } from './finding.ts';
 
@@ -35,9 +35,8 @@ const HELD_SECONDS = 300;
 export async function checkLock({ db }: Exam): Promise<Result> {
   const holder = await lockHolder(db);
   if (!holder) return ok('free');
-  const { pid, role, who, seconds } = holder;
-  if (isStranger(holder))
-    return failed(strangersLock(holder), [`-- As ${role} or a superuser:`, `select pg_terminate_backend(${pid});`]);
+  const { pid, role, who, seconds, stranger } = holder;
+  if (stranger) return failed(stranger, [`-- As ${role} or a superuser:`, `select pg_terminate_backend(${pid});`]);
   const message = `held by process ${pid} (${who})${seconds === null ? '' : `, for ${inWords(seconds)}`}`;
   return (seconds ?? 0) > HELD_SECONDS
     ? warning(`${message}: if no run works that long, that one hangs`, [

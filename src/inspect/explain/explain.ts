@@ -8,13 +8,12 @@ import type { Job } from '../../job/define.ts';
 import { refuseElsewhere } from '../../store/adopted.ts';
 import { type Event, findEvents } from '../../store/events.ts';
 import { type Failure, listFailures } from '../../store/failures.ts';
-import { readLastRuns } from '../../store/last-runs.ts';
 import { unknownJob } from '../../store/own-jobs.ts';
 import { earliestOf, only } from '../../store/runs.ts';
 import { whyNotPrepared } from '../next.ts';
 import { decides } from '../outlook.ts';
 import { look } from '../standing.ts';
-import { isOn, type JobStatus, jobStatus } from '../status.ts';
+import { isOn, type JobStatus, reportOn } from '../status.ts';
 import { describeHolder, isLocked, lockedTable, lockInTheWay, otherRun } from './locks.ts';
 import { attempt, type Look, values } from './seen.ts';
 import { explainRules, type Prospect, type TransitionExplained, type Verdict } from './transitions.ts';
@@ -88,7 +87,9 @@ async function readRow(tx: Transaction, { settings, jobs, name, id: typed, at }:
   const [standing] = found.jobs;
   if (!standing) throw await unknownJob(tx, jobs, name);
   const { job, installed } = standing;
-  const [last] = await readLastRuns(tx, found.jobs);
+  const {
+    jobs: [state],
+  } = await reportOn(tx, settings, found);
   const [database] = await tx.query<{ now: string; readOnly: string | null }>(
     `select scheduler.iso(:now::timestamptz) as now, case when pg_is_in_recovery() then 'it is a standby'
        when current_setting('default_transaction_read_only')::boolean then 'it is set to be read-only' end as "readOnly"`,
@@ -101,7 +102,7 @@ async function readRow(tx: Transaction, { settings, jobs, name, id: typed, at }:
   // Undefined if a table is locked.
   const { value: prospects } = await attempt(tx, () => explainRules(view, installed?.rules ?? []), isLocked);
   return {
-    ...{ view, installed, readOnly, prospects, state: jobStatus(settings, standing, last!) },
+    ...{ view, installed, readOnly, prospects, state: state! },
     run: await otherRun(tx),
     events: await eventsOf(tx, [...jobs, job], { job, tenant: installed?.tenant }, id),
   };

@@ -1,0 +1,107 @@
+import { inFile, type Mutant } from './mutant.ts';
+
+const CONTROL = 'store/control-from-sql';
+
+export const CONTROL_FROM_SQL: Mutant[] = [
+  ...inFile('migrations/1_scheduler.sql', `${CONTROL}#in every state`, [
+    ['(c.job is null or c.job = known.job) and (c.tenant', 'c.job = known.job and (c.tenant'],
+    ['order by c.id desc limit 1\n      ) as word', 'order by c.id limit 1\n      ) as word'],
+    ["every * interval '3 minutes'", "every * interval '30 minutes'", 'inspect/status#after three intervals'],
+    [
+      "clock_timestamp() - word_at > interval '1 day'",
+      "clock_timestamp() - word_at > interval '1 hour'",
+      'inspect/status#leaves a fresh pause',
+    ],
+    ['row_number() over (partition by state, word_at order by place) = 1', 'true'],
+    ['when failing > 100 then', 'when failing > 1000 then', 'inspect/status#bears a hundred'],
+    [
+      'r.job = known.job and r.slot is not null order',
+      'r.job = known.job order',
+      'inspect/status#runs by hand do not count',
+    ],
+    [
+      'filter (where f.quarantined_at is null)::integer as failing',
+      '::integer as failing',
+      'inspect/status#tells of its last run',
+    ],
+    ['ticked is not null and paused is null then', 'ticked is not null then', 'inspect/status#no longer installed'],
+    ['and l.database = (select oid', 'and l.database <> (select oid', 'strangers/locks#of the run in the hands'],
+  ]),
+  ...inFile('migrations/1_scheduler.sql', `${CONTROL}#is controlled apart`, [
+    ['and (c.tenant is null or c.tenant = of_tenant)', ''],
+    ['where f.tenant = of_tenant and f.job = known.job', 'where f.job = known.job'],
+    [
+      'where r.tenant = of_tenant and r.job = known.job and r.slot is not null',
+      'where r.job = known.job and r.slot is not null',
+    ],
+    ["elsif tenant is null and not 'public' = any(known) and cardinality(known) > 1 then", 'elsif false then'],
+    ['and f.tenant = coalesce("drop".tenant, f.tenant)', ''],
+    ["order by k.tenant <> 'public', k.tenant limit 1", 'order by k.tenant desc limit 1'],
+  ]),
+  ...inFile('migrations/1_scheduler.sql', `${CONTROL}#with an argument is said`, [
+    ['if job <> all(known) then', 'if false then'],
+    ['elsif tenant <> all(known) then', 'elsif false then'],
+    ['elsif length(said) > 200 then', 'elsif length(said) > 201 then'],
+    ["if coalesce(said, '') = '' then", 'if said is null then'],
+    ["scheduler.check_job(coalesce(job, ''), meant)", 'scheduler.check_job(job, meant)'],
+    ['if id is not null and job is null then', 'if false then'],
+  ]),
+  ...inFile('migrations/1_scheduler.sql', `${CONTROL}#it can do nothing else`, [
+    [
+      '  role text not null default session_user,\n  reason text',
+      '  role text not null default current_user,\n  reason text',
+    ],
+    [
+      '  role text not null default session_user,\n  -- The run',
+      '  role text not null default current_user,\n  -- The run',
+    ],
+    ['scheduler.forget(integer), scheduler.status(text), ', 'scheduler.forget(integer), '],
+    ['scheduler.retry(text, text, text), scheduler.drop', 'scheduler.drop'],
+  ]),
+  ...inFile('src/store/known-jobs.ts', `${CONTROL}#what only the program knows`, [
+    ['if (now === known) return;', ''],
+    ['if (missing.length > 0) return', 'if (missing.length > 1000) return'],
+    ['settings.job[job.switch] === false', 'settings.job[job.switch] === true'],
+  ]),
+  ...inFile('src/store/requests.ts', 'engine/requests#once for two who ask', [
+    ['max(id) over (partition by job) as', 'id as'],
+    ['by: requested?.by ?? values.by', 'by: values.by'],
+    [
+      "const WAITING = 'run_id is null and refused is null';",
+      "const WAITING = 'run_id is null';",
+      'engine/requests#what no tick can do',
+    ],
+    ['answer(`run_id = ${run}`)', 'answer(`run_id = run_id`)'],
+  ]),
+  ...inFile('src/store/runs.ts', 'engine/requests#that has nothing due answers', [
+    ["${answerBy('(select id from stopped)')}", 'select'],
+    ["where ${isIdle('asked.job')}", ''],
+  ]),
+  ...inFile('src/engine/plan.ts', 'engine/requests#nor a switch', [
+    ['by: requested.by, evenIfPaused: true', 'evenIfPaused: true'],
+    ['by: requested.by, evenIfPaused: true', 'by: requested.by', 'engine/requests#once for two who ask'],
+  ]),
+  ...inFile('src/engine/run.ts', 'engine/requests#what no tick can do', [
+    [
+      'by === undefined && !dryRun ? requests : []',
+      'by === undefined ? requests : []',
+      'engine/requests#once for two who ask',
+    ],
+    ['by === undefined && !dryRun ? requests : []', '!dryRun ? requests : []'],
+    ["const isMissing = names === 'all' &&", 'const isMissing ='],
+    [
+      "request.by === undefined && jobs.names === 'all' && jobs.of",
+      'request.by === undefined && jobs.of',
+      'engine/requests#a tick that lingers',
+    ],
+  ]),
+  ...inFile('src/engine/pass.ts', 'engine/requests#connection is lost', [
+    ['.filter(({ job }) => !this.#records.has(job))', ''],
+  ]),
+  ...inFile('src/engine/linger.ts', 'engine/requests#a tick that lingers', [
+    ['if (requested.length > 0) return', 'if (requested.length > 1) return'],
+  ]),
+  ...inFile('migrations/1_scheduler.sql', 'engine/requests#forgotten with the history', [
+    ['delete from scheduler.requests where at <', 'delete from scheduler.requests where at >'],
+  ]),
+];
