@@ -88,7 +88,7 @@ async function asTheServerSays(
     try {
       await tx.query(`create index own_index on pg_temp.own_rows ${definition}`);
       const [row] = await tx.query<{ says: string }>(
-        `select ${says('i.indexrelid', 'pg_temp', "'own_rows'")} as says from pg_index i where i.indexrelid = 'pg_temp.own_index'::regclass`,
+        `select ${says('i.indexrelid', "'.own_rows USING '")} as says from pg_index i where i.indexrelid = 'pg_temp.own_index'::regclass`,
       );
       all.push(row!);
     } catch (error) {
@@ -101,14 +101,13 @@ async function asTheServerSays(
   return all;
 }
 
-/** SQL for an index without its name and that of its table. */
-const says = (oid: string, schema: string, table: string) =>
-  `split_part(pg_get_indexdef(${oid}), format(' %s.%I USING ', ${schema.startsWith('pg_temp') ? `'${schema}'` : schema}, ${table}), 2)`;
+/** SQL for an index without its name and that of its table, given what ends with that. */
+const says = (oid: string, table: string) => `split_part(pg_get_indexdef(${oid}), ${table}, 2)`;
 
 const presentOn = (tx: Transaction, oid: string) =>
   tx.query<{ place: string; says: string; isValid: boolean }>(
     `select format('"%s"."%s"', replace(n.nspname, '"', '""'), replace(c.relname, '"', '""')) as place,
-       i.indisvalid and i.indisready as "isValid", ${says('i.indexrelid', 'quote_ident(n.nspname)', 't.relname')} as says
+       i.indisvalid and i.indisready as "isValid", ${says('i.indexrelid', "format(' %I.%I USING ', n.nspname, t.relname)")} as says
      from pg_index i join pg_class c on c.oid = i.indexrelid join pg_class t on t.oid = i.indrelid
      join pg_namespace n on n.oid = c.relnamespace
      where i.indrelid = :oid::oid order by c.relname`,

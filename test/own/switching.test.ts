@@ -97,7 +97,7 @@ test('a hotspot in Laravel: sales, vouchers, and access from the payment to the 
     insert into radcheck (username, attribute, op, value) values ('254700000002', 'Cleartext-Password', ':=', 'of a row that is gone');
     insert into payments (package_id, phone, amount, reference, status, created_at, updated_at)
     select package, phone, 1000, phone, 'completed', at, at
-    from (values (2, '254700000002'), (3, '254700000001')) as sold (package, phone) cross join (select date_trunc('second', now() at time zone 'Africa/Nairobi') as at)`);
+    from (values (2, '254700000002'), (3, '254700000001')) as sold (package, phone) cross join (select date_trunc('second', now() at time zone 'Africa/Nairobi') as at) as paid`);
   const { code, out, err } = await db.cli(['tick'], { env });
   assert.equal(code, 0, out + err);
   assert.deepEqual(
