@@ -1,5 +1,6 @@
-import { bounded, type Conditions, type Event, type Job, type Rule, STAMP, type Tables } from './define.ts';
+import { bounded, type Event, type Job, type Rule, STAMP, type Tables } from './define.ts';
 import { columnsIn, NOW, namesIn, quoteName, quoteText, reading, template } from './expressions.ts';
+import { conditionsOf } from './lay.ts';
 import { type Found, physical, storedKey, storedName, TEXT } from './tables.ts';
 
 interface Compiling {
@@ -79,11 +80,15 @@ export const STILL_DUE = 'the change left it due';
 export const TWICE = 'one pass would change it twice by this rule, for the same time';
 
 /** Asked of the row as the change and the triggers of its table left it. */
-function refusedIfStillDue({ due, where }: Rule, { job: { table }, found, columns, dbZone }: Compiling): string {
+function refusedIfStillDue(rule: Rule, { job, tables, found, columns, dbZone }: Compiling): string {
+  const { due } = rule;
+  const { table } = job;
   const meanings = Object.fromEntries(columns.map((name) => [name, physical(table, found, name, dbZone, 'it.')]));
   const after = reading('it', { columns: [], quoted: table.quoted, meanings }, { due_at: 'todo.due_at' });
-  const isDue = [`${after(due)} <= ${NOW}`, ...Object.values(where as Conditions).map((each) => `(${after(each)})`)];
-  return `case when ${isDue.join(' and ')} and ${after(due)} <= todo.due_at then scheduler.refuse('${STILL_DUE}') end`;
+  // A change makes one of these false, mostly, and then the due time is not worked out once more.
+  const isFor = Object.values(conditionsOf(rule, tables, job.name)).map((each) => `(${after(each)})`);
+  const isDue = [...isFor, `${after(due)} <= least(todo.due_at, ${NOW})`];
+  return `case when ${isDue.join(' and ')} then scheduler.refuse('${STILL_DUE}') end`;
 }
 
 function told(event: Event, step: number, rule: string, { carry = {} }: Rule, compiling: Compiling): string {

@@ -67,6 +67,8 @@ export function install(job: Job, catalog: Catalog, dbZone: string): Installed {
   const [ofRow, ofOther] = [reading('r', { columns, quoted }), reading('r', { columns: [] })];
   const rules = Object.entries(job.rules).map(([name, rule]): CompiledRule => {
     const { row: other, fails, together, outside, outcomes, set } = rule;
+    const isSimple = set !== undefined && !rule.change && !together && !outside && !other;
+    const { mustEnd = isSimple } = rule;
     const plain = other ? ofOther : ofRow;
     const at = ofTenant(plain(rule.due));
     const withDue = once(() => reading('r', { columns: other ? [] : columns, quoted }, { due_at: `(${at})` }));
@@ -74,10 +76,10 @@ export function install(job: Job, catalog: Catalog, dbZone: string): Installed {
     const where = mapped(conditionsOf(rule, tables, job.name), (sql) => ofTenant(of(sql)));
     const isApart = ([condition]: [string, string]) => rule.apart?.includes(condition) ?? false;
     const wrong = once(() => fails && (typeof fails === 'function' ? of(fails(tables)) : sentences(fails, of, quoted)));
-    const changing = once(() => change(name, rule, { job, tables, found, columns, dbZone, of }));
+    const changing = once(() => change(name, { ...rule, mustEnd }, { job, tables, found, columns, dbZone, of }));
     return withLater(
       {
-        ...{ job: job.name, tenant, name, at, make: rule.make, mustEnd: rule.mustEnd ?? false },
+        ...{ job: job.name, tenant, name, at, make: rule.make, mustEnd },
         writes: set && !rule.change && !together && !outside ? Object.keys(set) : undefined,
         row: ofTenant(`${other ? other.from(locked) : locked[job.table.name]} r`),
         idType: other?.idType ?? found.columns[storedKey(job.table)]!,

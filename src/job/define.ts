@@ -110,7 +110,7 @@ export interface Rule {
   delete?: boolean;
   /** More statements on `changed`: the columns of the changed rows, now and due_at. */
   also?: string[];
-  /** A row that is still due for the same time after its change has failed: it would change again and again. */
+  /** A row that is still due for the same time after its change has failed: it would change again and again. Default: where `set` is all. */
   mustEnd?: boolean;
   /** What is told of each row that changed. */
   event?: Event | Event[];

@@ -92,7 +92,7 @@ test('a partition made later has the indexes, and looking for what is due reads 
   assert.equal(n, 5);
   await rows(db, 20_000);
   await db.query('update packages set enable_schedule = false; analyze packages');
-  const values = { now: START, zone: 'UTC', dbZone: 'UTC', limit: 1000, job: 'packages', tenant: 'public' };
+  const values = { now: START, zone: 'UTC', dbZone: 'UTC', limit: 1000, job: 'packages', tenant: 'public', seen: '[]' };
   // As the engine sets them for its transactions.
   await db.query(
     `set enable_seqscan = off; set enable_bitmapscan = off; set random_page_cost = 0.1; set seq_page_cost = 0.1`,

@@ -112,6 +112,7 @@ export const values = (job: Job, dbZone: string) => ({
   tenant: 'public',
   job: job.name,
   limit: 1000,
+  seen: '[]',
 });
 
 export const compiledFor = (db: TestDatabase, job: Job, kind: Kind) => compiled(db, job, kind.dbZone);
