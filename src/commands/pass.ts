@@ -6,7 +6,7 @@ import type { Context } from '../context.ts';
 import { type Request, type RunResult, run } from '../engine/run.ts';
 import { watched } from '../monitor/watch.ts';
 import { whoami } from '../store/controls.ts';
-import { all, isPowerless, type JobResult, only } from '../store/runs.ts';
+import { all, type JobResult, only } from '../store/runs.ts';
 import type { Options } from './command.ts';
 
 /** A pass of the engine as somebody asks for it: with options, stopped by signals, and telling what it did. */
@@ -153,8 +153,8 @@ const finish = () => {};
 function tell({ log }: Context, options: PassOptions, result: RunResult, byHand: boolean): void {
   if (result.locked) log.warn('Another run holds the lock and does the work; this one ends.');
   if (result.stopped) log.warn(`Stopped by the ${result.stopped} with work left; the next run goes on.`);
-  for (const { job, why } of result.skipped)
-    log.write({ level: byHand || isPowerless(why) ? 'warn' : 'debug', message: `${job} was skipped: ${why}` });
+  for (const { job, why, powerless } of result.skipped)
+    log.write({ level: byHand || powerless ? 'warn' : 'debug', message: `${job} was skipped: ${why}` });
 
   if (options.json) {
     printJson({ dryRun: options.dryRun === true, ...result, now: toIso(result.now) });

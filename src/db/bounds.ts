@@ -1,6 +1,6 @@
 import pg from 'pg';
 import type { Settings } from '../base/config.ts';
-import { keepAndPin, pathOf } from './search-path.ts';
+import { keepAndPin, OURS, pathOf } from './search-path.ts';
 
 // Bounds on every transaction, so that one stuck statement cannot hold rows or the run.
 const STATEMENT_TIMEOUT = '60s'; // the largest batch allowed takes a few seconds
@@ -70,6 +70,14 @@ const MEANINGS = {
   quote_all_identifiers: 'off',
 };
 
+function setAll(settings: Record<string, string>, isLocal: boolean): string {
+  const rows = Object.entries(settings).map(([name, value]) => `('${name}', ${pg.escapeLiteral(value)})`);
+  return `select pg_catalog.count(pg_catalog.set_config(name, value, ${isLocal})) from (values ${rows.join(', ')}) as s (name, value)`;
+}
+
+/** For what is no part of a transaction. "reset all" undoes it. */
+export const PIN_SESSION = setAll({ ...MEANINGS, search_path: OURS }, false);
+
 /** The start of a transaction with its bounds, in one message: each one saved is felt by whoever has nothing to do. */
 export function begin(
   { dbTimezone }: Settings,
@@ -95,11 +103,9 @@ export function begin(
     }),
     row_security: 'off', // hidden rows are an error, and not an empty pass
   };
-  const rows = Object.entries(settings).map(([name, value]) => `('${name}', ${pg.escapeLiteral(value)})`);
-  const set = `select pg_catalog.count(pg_catalog.set_config(name, value, true)) from (values ${rows.join(', ')}) as s (name, value)`;
   const asTenant = tenant === undefined ? '' : `; select pg_catalog.set_config('search_path', ${pathOf(tenant)}, true)`;
   const path = options.asApplication ? asTenant : `; ${keepAndPin(tenant)}`;
   // Never the role's default: what others committed meanwhile must be seen, and nothing is to fail for having been changed.
   const level = options.snapshot ? 'repeatable read, read only' : 'read committed';
-  return `begin isolation level ${level}; ${set}${path}`;
+  return `begin isolation level ${level}; ${setAll(settings, true)}${path}`;
 }

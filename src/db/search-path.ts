@@ -6,7 +6,7 @@ import pg from 'pg';
  * Tables are looked for once, in the application's path, and written with their schema.
  */
 
-const OURS = 'pg_catalog, pg_temp';
+export const OURS = 'pg_catalog, pg_temp';
 
 /** SQL for the path of a tenant: its schema, before those that its role sees anyway. */
 export const pathOf = (tenant: string): string =>

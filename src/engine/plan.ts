@@ -7,7 +7,14 @@ import { isEveryTick, type Standing, whyPowerless } from '../store/runs.ts';
 export interface Plan {
   /** The jobs that a run may do now. */
   planned: Installed[];
-  skipped: { job: string; why: string }[];
+  skipped: Skipped[];
+}
+
+export interface Skipped {
+  job: string;
+  why: string;
+  /** It will be skipped in every tick until somebody does something: whoever reads the log should know. */
+  powerless?: true;
 }
 
 /** How jobs were asked for. */
@@ -26,7 +33,7 @@ export function plan(settings: Settings, asked: Asked, jobs: Standing[], request
     const requested = requests.find(({ job }) => job === standing.job.name);
     const why = whyNot(settings, requested ? { ...asked, by: requested.by, evenIfPaused: true } : asked, standing);
     if (why === undefined) result.planned.push(standing.installed!);
-    else result.skipped.push({ job: standing.job.name, why });
+    else result.skipped.push({ job: standing.job.name, why, ...(standing.powerless && { powerless: true }) });
   }
   return result;
 }

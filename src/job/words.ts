@@ -15,21 +15,30 @@ import {
 
 /** The words of a column: an enum type or a check of the application may lack one. */
 
-export async function hasWords(tx: Transaction, table: Table, { oid }: Found): Promise<boolean> {
+export interface Lacking {
+  /** The enum type, as SQL writes it. */
+  type: string;
+  column: string;
+  word: string;
+}
+
+export async function lackingWords(tx: Transaction, table: Table, { oid }: Found): Promise<Lacking[]> {
   const wanted = Object.entries(table.columns).flatMap(([name, { words = [], reads }]) =>
     reads === undefined ? words.map((word) => ({ name: storedName(table, name), word })) : [],
   );
-  const [row] = await tx.query<{ lacking: boolean }>(
-    `select exists (
-       select from json_to_recordset(:wanted::json) as w (name text, word text)
-       join pg_attribute a on a.attrelid = :oid::oid and a.attname = w.name
-       join pg_type t on t.oid = a.atttypid and t.typtype = 'e'
-       where not exists (select from pg_enum e where e.enumtypid = t.oid and e.enumlabel = w.word)
-     ) as lacking`,
+  return tx.query<Lacking>(
+    `select t.oid::regtype::text as type, w.name as column, w.word
+     from json_to_recordset(:wanted::json) as w (name text, word text)
+     join pg_attribute a on a.attrelid = :oid::oid and a.attname = w.name
+     join pg_type t on t.oid = a.atttypid and t.typtype = 'e'
+     where not exists (select from pg_enum e where e.enumtypid = t.oid and e.enumlabel = w.word)
+     order by 1, 2, 3`,
     { wanted: JSON.stringify(wanted), oid },
   );
-  return !row!.lacking;
 }
+
+export const hasWords = async (tx: Transaction, table: Table, found: Found): Promise<boolean> =>
+  (await lackingWords(tx, table, found)).length === 0;
 
 /** A check that refuses words which the job writes: rows would fail by it, one by one. */
 export interface Refusing {

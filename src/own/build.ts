@@ -3,6 +3,7 @@ import { quoteName, quoteText } from '../job/expressions.ts';
 import { ALSO, type OwnJob, type OwnRule, type Path } from './definition.ts';
 import { dueOf, instantOf, NotATime, noColumn, plainColumn, type Types, type Zones, zoneOf } from './due.ts';
 import { checkText, eventOf, type Telling } from './event.ts';
+import { notesOfKey } from './fit.ts';
 import {
   type Building,
   type Built,
@@ -37,8 +38,7 @@ export async function build(own: OwnJob, table: Seen, building: Building): Promi
     );
   const zones = { zone: zoneOf(own, types), dbZone: building.dbZone };
   const making: Making = { own, table, key, types, zones, building, built, where: {}, apart: [] };
-  if (table.isPartitioned && !table.unique.includes(key))
-    built.notes.push(`nothing keeps "${key}" unique in all partitions: rows that share one are changed together`);
+  built.notes.push(...notesOfKey(table, key));
   Object.assign(making, await conditions(making, own.where, ['where']));
   const rules: Record<string, Rule> = {};
   for (const [name, rule] of Object.entries(own.rules)) Object.assign(rules, await rulesOf(making, name, rule));

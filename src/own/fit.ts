@@ -195,6 +195,12 @@ function checkValues(table: Table, { path, said }: Place, writes: Set<string>, r
         );
 }
 
+/** A partitioned table can promise it only for a key that its rows are distributed by. */
+export const notesOfKey = ({ isPartitioned, unique }: Seen, key: string): string[] =>
+  isPartitioned && !unique.includes(key)
+    ? [`nothing keeps "${key}" unique in all partitions: rows that share one are changed together`]
+    : [];
+
 /** Failures, events and batches name a row by it. */
 export function checkKey(
   job: Job,

@@ -1,4 +1,5 @@
 import { configurationError } from '../base/errors.ts';
+import { PIN_SESSION } from '../db/bounds.ts';
 import type { Database } from '../db/client.ts';
 import { sqlState } from '../db/states.ts';
 import { quoteText } from '../job/expressions.ts';
@@ -36,14 +37,14 @@ export async function dropUnused(db: Database, say: (step: string) => void): Pro
   await db.transaction(dropFunctions);
 }
 
-/** What is done concurrently is no part of a transaction. The search path is pinned for it alone. */
+/** What is done concurrently is no part of a transaction, so the settings that decide what SQL means are those of the session. */
 async function alone(db: Database, statement: string): Promise<void> {
   if (!/^\w+ index concurrently /.test(statement)) return void (await db.query(statement));
   const client = await db.client();
-  await client.query('set search_path = pg_catalog, pg_temp');
+  await client.query(PIN_SESSION);
   try {
     await client.query(statement);
   } finally {
-    await client.query('reset search_path').catch(() => {});
+    await client.query('reset all').catch(() => {});
   }
 }

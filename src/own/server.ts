@@ -183,17 +183,17 @@ export async function knowsZone(tx: Transaction, zone: string): Promise<boolean>
 
 /** Why there is no table of that name. Without a schema, it is looked for where an application might have it, and in pg_catalog. */
 export async function whyNoTable(tx: Transaction, table: string): Promise<string> {
-  const [row] = await tx.query<{ kind: string | null; system: string | null; names: string[] }>(
-    `with parts as (select regexp_split_to_array(:table::text, '\\.') as p),
+  const [row] = await tx.query<{ kind: string | null; system: string | null; names: string[]; is_bare: boolean }>(
+    `with parts as (select parse_ident(:table::text, false) as p),
      meant as (
        select c.relkind, n.nspname, ${OF_SYSTEM} as of_system from parts, pg_class c join pg_namespace n on n.oid = c.relnamespace
        where c.relname = p[cardinality(p)]
          and case cardinality(p) when 1 then not (${OF_SYSTEM}) or n.nspname = 'pg_catalog' else n.nspname = p[1] end
      )
      select (select relkind from meant where not of_system limit 1) as kind, (select nspname::text from meant where of_system limit 1) as system,
-       array(select case cardinality(p) when 1 then c.relname::text else n.nspname || '.' || c.relname end
+       array(select case cardinality(p) when 1 then quote_ident(c.relname) else format('%I.%I', n.nspname, c.relname) end
          from pg_class c join pg_namespace n on n.oid = c.relnamespace
-         where c.relkind in ('r', 'p') and not (${OF_SYSTEM})) as names
+         where c.relkind in ('r', 'p') and not (${OF_SYSTEM})) as names, cardinality(p) = 1 as is_bare
      from parts`,
     { table },
   );
@@ -202,7 +202,8 @@ export async function whyNoTable(tx: Transaction, table: string): Promise<string
   if (row!.system && !row!.kind)
     return `${table} is in the schema ${row!.system}, which is not the application's: a job works on a table of yours`;
   const meant = nearest(table, row!.names);
-  return `there is no table ${table}; ${meant ? `did you mean ${meant}?` : 'name it with its schema, as in app.accounts'}`;
+  if (meant) return `there is no table ${table}; did you mean ${meant}?`;
+  return `there is no table ${table}${row!.is_bare ? '; name it with its schema, as in app.accounts' : ''}`;
 }
 
 /** A server tells the place of a fault to whoever sent the statement, and not to a function. */

@@ -14,14 +14,15 @@ import {
   keyOf,
   placeOf,
   readCatalog,
+  storedKey,
   storedName,
   tableNames,
   tablesOf,
 } from '../job/tables.ts';
-import { hasWords, refusedWords } from '../job/words.ts';
+import { lackingWords, refusedWords } from '../job/words.ts';
 import { isUse, layTable, type Place, saidOf, type Using } from './build-use.ts';
 import type { OwnJob, Path } from './definition.ts';
-import { checkFit, checkKey, filledBy } from './fit.ts';
+import { checkFit, checkKey, filledBy, notesOfKey } from './fit.ts';
 import { type IndexPlan, planIndexes } from './indexes.ts';
 import type { Built } from './making.ts';
 import { knowsZone, readExpression, readStatement, seeTable, whyNoTable } from './server.ts';
@@ -107,12 +108,13 @@ export async function planUse(
   const before = await readCatalog(tx, tableNames([job]), foundAt(places));
   const using = { use: { job: used.name, tables: laid }, job, places, before, after: whole(job, before) };
   checkFit(own, using, refuse);
-  checkKey(job, places.get(job.table.name)!.seen, refuse);
+  const main = places.get(job.table.name)!;
+  checkKey(job, main.seen, refuse);
+  notes.notes.push(...notesOfKey(main.seen, storedKey(job.table)));
   await checkWords(tx, using, refuse);
   if (!isSound) return undefined;
   const indexes = await indexesOf(tx, using, settings, refuse);
   if (!isSound) return undefined;
-  const main = places.get(job.table.name)!;
   const stub = {
     ...job,
     table: { name: job.table.name, recognisedBy: [], key: keyOf(job.table), columns: {} },
@@ -214,20 +216,15 @@ function yet(
 async function checkWords(tx: Transaction, { job, places, after }: Using, refuse: Fault): Promise<void> {
   for (const table of tablesOf(job)) {
     const { seen, path } = places.get(table.name) ?? {};
-    if (seen && !(await hasWords(tx, table, seen)))
+    for (const { type, column, word } of seen ? await lackingWords(tx, table, seen) : [])
       refuse(
         [...path!, 'columns'],
-        `an enum type of ${seen.schema}.${seen.name} lacks a word that the job writes or looks for: ${wordsOf(table).join('; ')}. Add it: alter type … add value '…'`,
+        `the enum type of "${column}" lacks a word that the job writes or looks for. Add it: alter type ${type} add value ${quoteText(word)}`,
       );
   }
   for (const { sentence, remedy } of await refusedWords(tx, job, after))
     refuse(['table'], `${sentence}. Let the check allow that, for instance: ${remedy}`);
 }
-
-const wordsOf = (table: ReturnType<typeof tablesOf>[number]) =>
-  Object.entries(table.columns).flatMap(([name, { words }]) =>
-    words ? [`${storedName(table, name)} is one of ${words.join(', ')}`] : [],
-  );
 
 async function indexesOf(tx: Transaction, using: Using, settings: Settings, refuse: Fault): Promise<IndexPlan[]> {
   const { job, places, after } = using;

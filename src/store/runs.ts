@@ -31,7 +31,6 @@ export interface Standing {
 
 export const whyPowerless = (role: string): string =>
   `written by the role "${role}", whose SQL a superuser does not run: tick as another role`;
-export const isPowerless = (why: string): boolean => why.startsWith('written by the role');
 
 const MISSING = ' missing';
 export const isMissing = (why: string): boolean => why.endsWith(MISSING);

@@ -41,6 +41,26 @@ test('an equal index counts whatever its name, an unused one goes, and a broken 
   assert.deepEqual(await names(), ['my own "USING" one']);
 });
 
+test('an index means the same whatever the settings of the role that builds it', async () => {
+  await using db = await database();
+  await db.query(`create table paths (id serial primary key, name text, at timestamptz, told timestamptz);
+    alter database ${db.name} set standard_conforming_strings = off`);
+  const yaml = `
+jobs:
+  paths:
+    table: paths
+    where: name <> 'a\\b'
+    rules:
+      old: { due: at, once: told }
+`;
+  await applied(db, yaml);
+  const [index] = await db.query<{ sql: string }>(
+    `select pg_get_indexdef(indexrelid) as sql from pg_index where indrelid = 'paths'::regclass and indpred is not null`,
+  );
+  assert.match(index!.sql, /'a\\b'/);
+  assert.equal((await apply(db, yaml, '--check')).code, 0);
+});
+
 test('a partitioned table gets an index on each partition, attached', async () => {
   await using db = await database();
   await db.query(`create table items (id integer, at timestamptz, gone boolean default false, part integer, primary key (id, part)) partition by list (part);
