@@ -66,7 +66,7 @@ test('a monitor that never answers holds a tick up for five seconds at most, and
   await db.insert('packages', due);
   const { code, err, ms } = await tick(db, monitor.url);
   assert.equal(code, 0);
-  assert.ok(ms < 5000 + 3000, `${ms} ms, of which starting takes some`);
+  assert.ok(ms < 2 * 5000, `${ms} ms, of which starting takes some`);
   assert.match(
     JSON.parse(err).msg,
     /^The monitor was not told that the tick ended: 127\.0\.0\.1:\d+ did not answer within .* The tick itself is not affected\.$/,
@@ -80,7 +80,7 @@ test('a start that hangs does not keep the end from being told', async () => {
   await using monitor = await fakeGateway(onStart(hang, answer(200, 'OK')));
   const { code, err, ms } = await tick(db, monitor.url);
   assert.deepEqual([code, err], [0, '']);
-  assert.ok(ms < 4000, `${ms} ms`);
+  assert.ok(ms < 4900, `${ms} ms`);
   assert.deepEqual(paths(monitor.asked), [`/${SECRET}/start?rid`, `/${SECRET}/0?rid`]);
 });
 
@@ -114,16 +114,19 @@ test('a signal during the work does not cut off a slow monitor, and nothing left
 test('the work does not wait for the start to arrive', async () => {
   await using db = await database();
   await db.insert('packages', due);
-  let status = '';
+  const answered: boolean[] = [];
   await using monitor = await fakeGateway((response, asked) => {
     if (!asked.path.includes('/start')) return void response.end('OK');
-    setTimeout(async () => {
-      status = (await db.one('select status from packages')).status;
+    void until(
+      'the package is active',
+      async () => (await db.one('select status from packages')).status === 'active',
+    ).then(() => {
+      answered.push(!response.destroyed);
       response.end('OK');
-    }, 900);
+    });
   });
   await tick(db, monitor.url);
-  assert.equal(status, 'active');
+  assert.deepEqual(answered, [true]);
 });
 
 test('one fault that passes is tried again', async () => {
@@ -157,7 +160,7 @@ test('nobody at that address is a warning', async () => {
   const { code, err, ms } = await tick(db, 'http://127.0.0.1:9');
   assert.equal(code, 0);
   assert.match(JSON.parse(err).msg, /127\.0\.0\.1:9 cannot be reached \(ECONNREFUSED\)/);
-  assert.ok(ms < 4000, `${ms} ms`);
+  assert.ok(ms < 4900, `${ms} ms`);
 });
 
 test('a dry run and a job by hand tell nobody', async () => {

@@ -121,7 +121,7 @@ test('a definition that apply did not write ends a tick with 78 and what to do',
   ];
   for (const [compiled, format, sentence] of cases) {
     await db.query(
-      `insert into scheduler.jobs (name, definition, compiled, format, by) values ('holds', '{}', $1, $2, 'me')`,
+      `insert into scheduler.jobs (tenant, name, definition, compiled, format, by) values ('public', 'holds', '{}', $1, $2, 'me')`,
       [JSON.stringify(compiled), format],
     );
     await assert.rejects(db.tick(AT), { exitCode: 78, message: sentence });

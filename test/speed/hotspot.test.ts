@@ -1,28 +1,16 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import pg from 'pg';
 import { disconnect, isGone } from '../../src/jobs/hotspot/radius/client.ts';
 import { inFlight } from '../../src/net/in-flight.ts';
 import { CASES } from '../bench/cases.ts';
 import { ACK, fakeNas } from '../support/fakes.ts';
 import { database } from '../support/harness.ts';
 import { NOW, passOf } from '../support/hotspot-rows.ts';
-import { ratioOf, seconds } from '../support/timing.ts';
+import { bareSql, ratioOf, seconds } from '../support/timing.ts';
 
 const BOUND = 1.3;
 const ROUNDS = { least: 5, most: 30, bound: BOUND };
 const ROWS = 10_000;
-
-/** On a connection of its own, as a tick has: one that has sent the statement before takes a quarter less. */
-async function bareSql(url: string, sql: string): Promise<number> {
-  const client = new pg.Client({ connectionString: url });
-  await client.connect();
-  try {
-    return await seconds(() => client.query(sql));
-  } finally {
-    await client.end();
-  }
-}
 
 for (const name of ['payments', 'hotspot-sessions']) {
   test(`${ROWS} rows of ${name} in one tick take at most ${BOUND} times the bare SQL`, async (t) => {
@@ -31,14 +19,17 @@ for (const name of ['payments', 'hotspot-sessions']) {
     const fill = async () => {
       for (const sql of [each.empty, each.fill.replaceAll(':n', String(ROWS)), 'vacuum analyze']) await db.query(sql);
     };
-    const { second, ratio } = await ratioOf(ROUNDS, async () => {
+    const bare = async () => {
       await fill();
-      const bare = await bareSql(db.url, each.bare);
+      return bareSql(db.url, each.bare);
+    };
+    const ours = async () => {
       await fill();
-      const ours = await seconds(async () => passOf(await db.tick(undefined, { only: [name], by: 'test' }), name));
+      const took = await seconds(async () => passOf(await db.tick(undefined, { only: [name], by: 'test' }), name));
       assert.equal((await db.one(each.done)).n, ROWS);
-      return [bare, ours];
-    });
+      return took;
+    };
+    const { second, ratio } = await ratioOf(ROUNDS, bare, ours);
     t.diagnostic(`${second.toFixed(2)} s, ${ratio.toFixed(2)} times the bare SQL`);
     assert.ok(ratio <= BOUND, `${ratio} times`);
   });

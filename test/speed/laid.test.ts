@@ -31,7 +31,11 @@ test(`a tick over tables of other names costs at most ${BOUND} times as much, bu
   };
   const idle = (db: TestDatabase) => seconds(() => db.cli(['tick']));
   for (const [what, work] of Object.entries({ busy, idle })) {
-    const { first, ratio } = await ratioOf(ROUNDS, async () => [await work(usual), await work(laid)]);
+    const { first, ratio } = await ratioOf(
+      ROUNDS,
+      () => work(usual),
+      () => work(laid),
+    );
     t.diagnostic(`${what}: ${first.toFixed(3)} s, ${ratio.toFixed(3)} times with other names`);
     assert.ok(ratio <= BOUND, `${what}: ${ratio} times`);
   }
