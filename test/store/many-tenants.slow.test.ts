@@ -11,8 +11,11 @@ import { onSale, tickTenants } from '../support/tenants.ts';
 const TENANTS = shareOf(1000);
 /** A tenth of them is done when the first run is killed. */
 const SOME = TENANTS / 10;
-// By default 64 locks for each connection, whoever takes them. A thousand tenants have ten times as many tables and indexes.
-const FEW_LOCKS = { max_connections: '20', max_worker_processes: '2', max_wal_senders: '0', wal_level: 'minimal' };
+// By default 64 locks for each connection, whoever takes them: fewer for fewer tenants. All of them together need more.
+const FEW_LOCKS = {
+  ...{ max_connections: '10', max_worker_processes: '2', max_wal_senders: '0', wal_level: 'minimal' },
+  max_locks_per_transaction: String(Math.ceil((64 * TENANTS) / 1000)),
+};
 
 // A block that never commits would itself run out of locks.
 const make = `do $$ begin
@@ -25,10 +28,17 @@ const make = `do $$ begin
     if n % 50 = 0 then commit; end if;
   end loop; end $$`;
 
+const atOnce = `do $$ begin
+  for n in 1..${TENANTS} loop
+    execute format('create index on ts_%1$s.packages (name); create index on ts_%1$s.packages (status);
+      create index on ts_%1$s.vouchers (code); create index on ts_%1$s.vouchers (expires_at); create index on ts_%1$s.other (id)', lpad(n::text, 4, '0'));
+  end loop; end $$`;
+
 test(`${TENANTS} tenants migrate without running out of locks, go on where a run was killed, and tick`, async (t) => {
   await using server = await ownServer(FEW_LOCKS);
   await using db = await database({ server });
   await db.query(make);
+  await assert.rejects(db.query(atOnce), { code: '53200' }, 'they cannot be changed in one transaction');
   let out = '';
   const watched = (child: ChildProcess) =>
     child.stdout!.on('data', (chunk) => {
