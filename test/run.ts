@@ -18,6 +18,9 @@ const ON_REQUEST = ['hotspot', 'speed', 'debian', 'faults'].map((folder) => join
 // Its words on a pooler are tested in test/debian/pgbouncer.test.ts.
 const NOT_POOLED = ['doctor.test.ts'];
 
+/** The fast suite once more, through a pooler or with its tables in another schema. */
+const isOtherWay = Boolean(process.env.TEST_POOLER || process.env.TEST_SCHEMA);
+
 const given = process.argv.slice(2);
 const options = given.filter((arg) => arg.startsWith('--'));
 const named = given.filter((arg) => !arg.startsWith('--'));
@@ -31,7 +34,8 @@ function expand(path: string): string[] {
     .filter((entry) => entry.isFile() && entry.name.endsWith('.test.ts'))
     .filter((entry) => !suite || entry.name.endsWith('.slow.test.ts') === (path === SLOW))
     .filter((entry) => path !== FAST || !ON_REQUEST.includes(entry.parentPath))
-    .filter(({ name }) => !process.env.TEST_POOLER || !(NOT_POOLED.includes(name) || name.endsWith('.slow.test.ts')))
+    .filter(({ name }) => !isOtherWay || !name.endsWith('.slow.test.ts'))
+    .filter(({ name }) => !process.env.TEST_POOLER || !NOT_POOLED.includes(name))
     .map((entry) => join(entry.parentPath, entry.name))
     .sort();
 }

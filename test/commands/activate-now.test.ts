@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { database, type Finished, type TestDatabase } from '../support/harness.ts';
+import { SCHEMA } from '../support/schema.ts';
 
 async function schedule(db: TestDatabase, ...ids: string[]) {
   for (const id of ids) {
@@ -58,7 +59,7 @@ test('a subscription that fails is named with its reason, and the exit code says
 test('while another run holds the lock it leaves the work to that one', async () => {
   await using db = await database();
   await schedule(db, 'a');
-  await db.query(`begin; select pg_advisory_xact_lock(hashtextextended('public', 8314034311083879525))`);
+  await db.query(`begin; select pg_advisory_xact_lock(hashtextextended('${SCHEMA}', 8314034311083879525))`);
   const finished = await db.cli(['activate-now', '--json']);
   await db.query('commit');
   assert.equal(finished.code, 0);

@@ -2,6 +2,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { cli, database } from '../support/harness.ts';
 import { applied, apply } from '../support/own.ts';
+import { SCHEMA } from '../support/schema.ts';
 
 const HOLDS = 'jobs: { holds: { table: holds, rules: { go: { due: at, where: not gone, set: gone = true } } } }';
 
@@ -9,7 +10,7 @@ test('on a database that only reads, each command does its work or says so in a 
   await using db = await database();
   await db.tick();
   await db.query(`insert into scheduler.failures (tenant, job, rule, entity_id, attempts, error, first_failed_at, last_failed_at, next_attempt_at)
-    values ('public', 'packages', 'activate', '1', 1, 'x', now(), now(), now())`);
+    values ('${SCHEMA}', 'packages', 'activate', '1', 1, 'x', now(), now(), now())`);
   await db.insert('packages', { name: 'p', enable_schedule: true, scheduled_activation_time: new Date() });
   await db.query('create table holds (id serial primary key, at timestamptz, gone boolean default false)');
   await applied(db, HOLDS);

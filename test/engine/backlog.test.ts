@@ -4,6 +4,7 @@ import { test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { due, START, tick } from '../support/due-packages.ts';
 import { database, LAUNCHER, type TestDatabase } from '../support/harness.ts';
+import { SCHEMA } from '../support/schema.ts';
 import { until } from '../support/until.ts';
 
 /** A backlog: more due rows than one batch holds. Two connections share it, and no one can tell by the rows. */
@@ -130,8 +131,8 @@ test('where the server refuses a second connection for the work, one does all of
   const role = `few_${db.name}`;
   await db.query(`create role ${role} login connection limit 2;
     grant usage on schema scheduler to ${role};
-    grant all on all tables in schema public, scheduler to ${role};
-    grant all on all sequences in schema public, scheduler to ${role}`);
+    grant all on all tables in schema ${SCHEMA}, scheduler to ${role};
+    grant all on all sequences in schema ${SCHEMA}, scheduler to ${role}`);
   try {
     const { exitCode } = await tick(db, START, { url: db.url.replace('postgres@', `${role}@`) });
     assert.equal(exitCode, 0);

@@ -3,13 +3,14 @@ import { test } from 'node:test';
 import pg from 'pg';
 import { active, CAUSES, due, eachOnce, later, START, tick } from '../support/due-packages.ts';
 import { database, type TestDatabase } from '../support/harness.ts';
+import { SCHEMA } from '../support/schema.ts';
 
 /** Runs that keep nothing, and runs at another time. */
 
 /** Every row of every table. */
 async function everything(db: TestDatabase) {
   const tables = await db.query(
-    `select format('%I.%I', schemaname, tablename) as name from pg_tables where schemaname in ('public', 'scheduler') order by 1`,
+    `select format('%I.%I', schemaname, tablename) as name from pg_tables where schemaname in ('${SCHEMA}', 'scheduler') order by 1`,
   );
   const content: Record<string, unknown> = {};
   for (const { name } of tables) content[name] = await db.query(`select t::text, xmin::text from ${name} t order by 1`);
@@ -54,7 +55,7 @@ test('a dry run leaves no trace, and reports what a run then does', async () => 
 test('a dry run neither takes the lock nor waits for it', async () => {
   await using db = await database();
   await due(db, 1);
-  await db.query(`select pg_advisory_lock(hashtextextended('public', 8314034311083879525))`);
+  await db.query(`select pg_advisory_lock(hashtextextended('${SCHEMA}', 8314034311083879525))`);
   assert.deepEqual((await tick(db, START, { dryRun: true })).jobs[0]!.changed, { activate: 1 });
 });
 

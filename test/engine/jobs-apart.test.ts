@@ -3,6 +3,7 @@ import { test } from 'node:test';
 import pg from 'pg';
 import { count, due, START } from '../support/due-packages.ts';
 import { database, type TestDatabase } from '../support/harness.ts';
+import { SCHEMA } from '../support/schema.ts';
 
 /** A job that cannot work keeps no other from it. */
 
@@ -73,8 +74,8 @@ test('a job that lost a right says which, and the other one runs', async () => {
   await due(db, 1);
   await alsoSpecial(db);
   const role = `r_${db.name}`;
-  await db.query(`create role ${role} login; grant usage on schema public, scheduler to ${role};
-    grant all on all tables in schema scheduler, public to ${role}; grant all on all sequences in schema scheduler to ${role};
+  await db.query(`create role ${role} login; grant usage on schema ${SCHEMA}, scheduler to ${role};
+    grant all on all tables in schema scheduler, ${SCHEMA} to ${role}; grant all on all sequences in schema scheduler to ${role};
     revoke all on packages from ${role}`);
   try {
     const { code, err } = await db.cli([

@@ -5,6 +5,7 @@ import type { Event } from '../../src/job/define.ts';
 import { job as packages } from '../../src/jobs/hotspot/packages.ts';
 import { due, START, tick } from '../support/due-packages.ts';
 import { database, type TestDatabase } from '../support/harness.ts';
+import { TENANT } from '../support/schema.ts';
 
 /** What listeners hear. */
 
@@ -35,7 +36,12 @@ for (const [what, name] of [
     await tick(db);
     await listener.end();
     const [first, second] = await db.events();
-    assert.deepEqual(JSON.parse(listener.heard[0]!), { id: Number(first!.id), event: first!.type, truncated: true });
+    assert.deepEqual(JSON.parse(listener.heard[0]!), {
+      id: Number(first!.id),
+      event: first!.type,
+      ...TENANT,
+      truncated: true,
+    });
     assert.equal(first!.data.package_name, name);
     assert.deepEqual(JSON.parse(listener.heard[1]!).data, second!.data);
   });

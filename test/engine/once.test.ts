@@ -2,6 +2,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { active, count, due, eachOnce, later, START, tick } from '../support/due-packages.ts';
 import { database } from '../support/harness.ts';
+import { SCHEMA } from '../support/schema.ts';
 
 /** However many run at the same time. */
 
@@ -49,7 +50,7 @@ test('twenty runners at once with the lock: one does the work, the others say so
 test('when somebody else holds the lock, the run says so in one line and ends well', async () => {
   await using db = await database();
   await due(db, 1);
-  await db.query(`select pg_advisory_lock(hashtextextended('public', 8314034311083879525))`);
+  await db.query(`select pg_advisory_lock(hashtextextended('${SCHEMA}', 8314034311083879525))`);
   const { code, out, err } = await db.cli(['tick']);
   assert.equal(code, 0);
   assert.equal(out, '');
@@ -68,6 +69,6 @@ test('with --json a tick answers also when nothing is due, and when it finds the
   assert.ok(
     idle.jobs.length > 5 && idle.jobs.every(({ changed }: { changed: object }) => Object.keys(changed).length === 0),
   );
-  await db.query(`select pg_advisory_lock(hashtextextended('public', 8314034311083879525))`);
+  await db.query(`select pg_advisory_lock(hashtextextended('${SCHEMA}', 8314034311083879525))`);
   assert.equal(JSON.parse((await db.cli(['tick', '--json'])).out).locked, true);
 });

@@ -5,6 +5,7 @@ import { claim } from '../../src/engine/statements.ts';
 import { job as packages } from '../../src/jobs/hotspot/packages.ts';
 import { compiled } from '../support/compiled.ts';
 import { database, type TestDatabase } from '../support/harness.ts';
+import { SCHEMA } from '../support/schema.ts';
 
 /** What docs/scaling.md says of partitioned tables. */
 
@@ -92,7 +93,7 @@ test('a partition made later has the indexes, and looking for what is due reads 
   assert.equal(n, 5);
   await rows(db, 20_000);
   await db.query('update packages set enable_schedule = false; analyze packages');
-  const values = { now: START, zone: 'UTC', dbZone: 'UTC', limit: 1000, job: 'packages', tenant: 'public', seen: '[]' };
+  const values = { now: START, zone: 'UTC', dbZone: 'UTC', limit: 1000, job: 'packages', tenant: SCHEMA, seen: '[]' };
   // As the engine sets them for its transactions.
   await db.query(
     `set enable_seqscan = off; set enable_bitmapscan = off; set random_page_cost = 0.1; set seq_page_cost = 0.1`,

@@ -5,6 +5,7 @@ import type { Wanted } from '../../src/store/runs.ts';
 import { active, due, later, START } from '../support/due-packages.ts';
 import { database, type TestDatabase } from '../support/harness.ts';
 import { startLingering } from '../support/lingering.ts';
+import { SCHEMA } from '../support/schema.ts';
 import { until } from '../support/until.ts';
 
 /** What scheduler.request() asks for. */
@@ -114,9 +115,9 @@ test('a tick that ends before its time loses no request', async () => {
   await db.query('update packages set validity = null');
   const id = await request(db);
   // The work is committed by then; the record is closed with the transaction of the lock.
-  await db.query(`create function public.slowly() returns trigger language plpgsql as $$
+  await db.query(`create function ${SCHEMA}.slowly() returns trigger language plpgsql as $$
     begin perform pg_catalog.pg_sleep(30); return new; end $$;
-    create trigger slowly before update on scheduler.requests for each row execute function public.slowly()`);
+    create trigger slowly before update on scheduler.requests for each row execute function ${SCHEMA}.slowly()`);
   let child: { kill(signal: 'SIGKILL'): boolean } | undefined;
   const killed = db.cli(['tick'], { started: (started) => (child = started) });
   await until('the work is done', async () => (await active(db)) === 2);
@@ -125,7 +126,7 @@ test('a tick that ends before its time loses no request', async () => {
   await until('the lock is gone', async () => {
     const { state } = await answer(db, `requested(${id})`);
     assert.equal(state, 'waiting');
-    return (await db.query(`select from scheduler.lock_holder('public')`)).length === 0;
+    return (await db.query(`select from scheduler.lock_holder('${SCHEMA}')`)).length === 0;
   });
   await db.query('drop trigger slowly on scheduler.requests');
   await db.tick();
@@ -137,14 +138,14 @@ test('a tick whose connection is lost in the middle answers each request with wh
   await using db = await database();
   await due(db, 1);
   const ids = [await request(db), await request(db, 'vouchers'), await request(db, 'subscriptions')];
-  await db.query(`create sequence public.cuts;
-    create function public.cut() returns trigger language plpgsql security definer as $$ begin
-      if nextval('public.cuts') = 1 then perform pg_catalog.pg_terminate_backend(pid) from scheduler.lock_holder('public'); end if;
+  await db.query(`create sequence ${SCHEMA}.cuts;
+    create function ${SCHEMA}.cut() returns trigger language plpgsql security definer as $$ begin
+      if nextval('${SCHEMA}.cuts') = 1 then perform pg_catalog.pg_terminate_backend(pid) from scheduler.lock_holder('${SCHEMA}'); end if;
       return new;
     end $$;
-    create trigger cut before update on packages for each row execute function public.cut()`);
+    create trigger cut before update on packages for each row execute function ${SCHEMA}.cut()`);
   assert.equal((await db.tick(START)).exitCode, 0);
-  assert.equal((await db.one('select last_value::integer as n from public.cuts')).n, 1);
+  assert.equal((await db.one(`select last_value::integer as n from ${SCHEMA}.cuts`)).n, 1);
   const expected = [{ activate: 1 }, {}, {}];
   for (const id of ids) assert.deepEqual((await answer(db, `requested(${id})`)).run.changed, expected.shift());
   const runs = await db.query('select job from scheduler.runs where job is not null order by job');

@@ -2,6 +2,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { active, count, due, eachOnce, later, tick } from '../support/due-packages.ts';
 import { database } from '../support/harness.ts';
+import { SCHEMA } from '../support/schema.ts';
 
 /** Old history is forgotten. */
 
@@ -26,7 +27,7 @@ test('a tick whose history cannot be forgotten has done its work, and ends as it
   await using db = await database();
   await db.insert('packages', { name: 'p', enable_schedule: true, scheduled_activation_time: new Date() });
   await db.query(`insert into scheduler.runs (tenant, job, slot, at, started_at, finished_at, host, version)
-    values ('public', 'packages', 1, '2020-01-01', '2020-01-01', '2020-01-01', 'h', 'v');
+    values ('${SCHEMA}', 'packages', 1, '2020-01-01', '2020-01-01', '2020-01-01', 'h', 'v');
     create function keep() returns trigger language plpgsql as $$ begin raise 'history is sacred'; end $$;
     create trigger keep before delete on scheduler.runs for each row execute function keep()`);
   const { code, out, err } = await db.cli(['tick', '--json']);

@@ -3,6 +3,7 @@ import { test } from 'node:test';
 import { active, due, START } from '../support/due-packages.ts';
 import { database } from '../support/harness.ts';
 import { grantRole } from '../support/roles.ts';
+import { SCHEMA } from '../support/schema.ts';
 
 test('rows that a policy hides from the role are an error of the job that doctor finds, too, and not an empty pass', async () => {
   await using db = await database();
@@ -20,7 +21,10 @@ test('rows that a policy hides from the role are an error of the job that doctor
     const doctor = await db.cli(['doctor'], { env });
     assert.equal(doctor.code, 1);
     assert.match(doctor.out, /^failed +packages .*row-level security/m);
-    assert.match(doctor.out, /^failed +rights +row-level security hides rows of public\.packages from /m);
+    assert.match(
+      doctor.out,
+      new RegExp(`^failed +rights +row-level security hides rows of ${SCHEMA}\\.packages from `, 'm'),
+    );
     assert.match(doctor.out, new RegExp(`^-- As a superuser:\nalter role "${role}" bypassrls;$`, 'm'));
     await db.query(`alter role ${role} bypassrls`);
     assert.equal((await db.cli(['tick', '--at', START], { env })).code, 0);

@@ -12,6 +12,7 @@ import { job as packages } from '../../src/jobs/hotspot/packages.ts';
 import { only, type Wanted } from '../../src/store/runs.ts';
 import { active, count, due, failures, later, START, tick } from '../support/due-packages.ts';
 import { application, database } from '../support/harness.ts';
+import { SCHEMA } from '../support/schema.ts';
 
 /** What a run owes to those that come before, after and beside it. */
 
@@ -88,9 +89,9 @@ test('the lock of a run may be held for longer than the run may take, and a batc
   await using db = await database();
   await db.query(`create table seen (timeout text);
     create function note() returns boolean language sql as $$
-      insert into public.seen values (current_setting('idle_in_transaction_session_timeout')) returning true $$`);
+      insert into ${SCHEMA}.seen values (current_setting('idle_in_transaction_session_timeout')) returning true $$`);
   await due(db, 1);
-  const rule = { due: AT_ONCE, where: { 'it is noted': 'public.note()' }, set: { updated_at: 'now' } };
+  const rule = { due: AT_ONCE, where: { 'it is noted': `${SCHEMA}.note()` }, set: { updated_at: 'now' } };
   await db.tick(START, { jobs: { builtIn: [{ ...packages, rules: { rule } }], names: 'all' }, timeoutSeconds: 120 });
   assert.deepEqual(
     (await db.query('select distinct timeout from seen order by 1')).map(({ timeout }) => timeout),
@@ -104,8 +105,8 @@ test('a database that gives no connection for the work ends all jobs at once, wi
   await db.insert('vouchers', { code: 'A', status: 'unused', expires_at: START });
   const role = `one_${db.name}`;
   await db.query(`create role ${role} login connection limit 1; grant usage on schema scheduler to ${role};
-    grant all on all tables in schema public, scheduler to ${role};
-    grant all on all sequences in schema public, scheduler to ${role}`);
+    grant all on all tables in schema ${SCHEMA}, scheduler to ${role};
+    grant all on all sequences in schema ${SCHEMA}, scheduler to ${role}`);
   try {
     const env = { DATABASE_URL: db.url.replace('postgres@', `${role}@`) };
     const { code, err } = await db.cli(['tick'], { env });

@@ -6,6 +6,7 @@ import pg from 'pg';
 import { database } from '../support/harness.ts';
 import { readPage } from '../support/markdown.ts';
 import { folder, play } from '../support/playing.ts';
+import { ofPublic, SCHEMA } from '../support/schema.ts';
 import { onSale, tickTenants as tick, withTenants } from '../support/tenants.ts';
 
 /** Many tenants: the same tables in a schema each. */
@@ -88,39 +89,43 @@ test('one row 77 fails in two tenants: which one is meant must be said', async (
   assert.deepEqual(await db.query('select tenant from scheduler.failures'), [{ tenant: 'ts_b' }]);
 });
 
-test('an event names its tenant in the row, in the payload and in "events"', async () => {
-  await using db = await database();
-  await withTenants(db);
-  await onSale(db, 'ts_a');
-  await onSale(db, 'public');
-  const listener = new pg.Client({ connectionString: db.url });
-  await listener.connect();
-  try {
-    const heard: Record<string, unknown>[] = [];
-    listener.on('notification', ({ payload }) => heard.push(JSON.parse(payload!)));
-    await listener.query('listen "private-packages"');
-    await tick(db);
-    await db.cli(['tick']);
-    await listener.query('select');
+test(
+  'an event names its tenant in the row, in the payload and in "events"',
+  ofPublic('its events name no tenant'),
+  async () => {
+    await using db = await database();
+    await withTenants(db);
+    await onSale(db, 'ts_a');
+    await onSale(db, 'public');
+    const listener = new pg.Client({ connectionString: db.url });
+    await listener.connect();
+    try {
+      const heard: Record<string, unknown>[] = [];
+      listener.on('notification', ({ payload }) => heard.push(JSON.parse(payload!)));
+      await listener.query('listen "private-packages"');
+      await tick(db);
+      await db.cli(['tick']);
+      await listener.query('select');
+      assert.deepEqual(
+        heard.map(({ tenant, event }) => [tenant, event]),
+        [
+          ['ts_a', 'package.status.changed'],
+          [undefined, 'package.status.changed'],
+        ],
+      );
+    } finally {
+      await listener.end();
+    }
+    const lines = (await db.cli(['events', '--json'])).out
+      .trim()
+      .split('\n')
+      .map((line) => JSON.parse(line));
     assert.deepEqual(
-      heard.map(({ tenant, event }) => [tenant, event]),
-      [
-        ['ts_a', 'package.status.changed'],
-        [undefined, 'package.status.changed'],
-      ],
+      lines.map(({ tenant }) => tenant),
+      ['ts_a', undefined],
     );
-  } finally {
-    await listener.end();
-  }
-  const lines = (await db.cli(['events', '--json'])).out
-    .trim()
-    .split('\n')
-    .map((line) => JSON.parse(line));
-  assert.deepEqual(
-    lines.map(({ tenant }) => tenant),
-    ['ts_a', undefined],
-  );
-});
+  },
+);
 
 test("a stranger's schema that matches is not touched, until its owner is named", async () => {
   await using db = await database();
@@ -171,7 +176,7 @@ test('a job whose file names the schema of its table belongs to no tenant, and i
   writeFileSync(
     file,
     `jobs:
-  dunning: { table: public.invoices, rules: { remind: { due: due_at, where: state = 'open', set: { state: "'reminded'" } } } }
+  dunning: { table: ${SCHEMA}.invoices, rules: { remind: { due: due_at, where: state = 'open', set: { state: "'reminded'" } } } }
   release: { table: orders, rules: { release: { due: due_at, where: state = 'held', set: { state: "'released'" } } } }
 `,
   );
@@ -188,7 +193,7 @@ test('a job whose file names the schema of its table belongs to no tenant, and i
   const { code, err } = await tick(db);
   assert.deepEqual([code, err], [0, '']);
   assert.deepEqual(await db.query('select tenant, job from scheduler.runs where job is not null order by tenant'), [
-    { tenant: 'public', job: 'dunning' },
+    { tenant: SCHEMA, job: 'dunning' },
     { tenant: 'ts_a', job: 'release' },
     { tenant: 'ts_b', job: 'release' },
   ]);
@@ -197,7 +202,7 @@ test('a job whose file names the schema of its table belongs to no tenant, and i
 test('tenants.md', async () => {
   await using db = await database();
   await withTenants(db, ['ts_abc', 'ts_def']);
-  await db.query(`create table tenants as select unnest(array['ts_abc', 'ts_def']) as schema, false as suspended;
+  await db.query(`create table public.tenants as select unnest(array['ts_abc', 'ts_def']) as schema, false as suspended;
     create table ts_abc.orders (id bigint primary key, due_at timestamptz, state text); create table ts_def.orders (like ts_abc.orders including all)`);
   writeFileSync(
     join(folder, 'scheduler.yaml'),

@@ -11,6 +11,7 @@ import { loadJobs } from '../../src/jobs/index.ts';
 import { LEVEL } from '../../src/store/migrate.ts';
 import { type CliOptions, cli, database, POSTGRES, type TestDatabase } from '../support/harness.ts';
 import { grantRole } from '../support/roles.ts';
+import { SCHEMA } from '../support/schema.ts';
 
 const due = { name: 'Weekend Special', enable_schedule: true, scheduled_activation_time: '2026-03-01T10:00:00Z' };
 
@@ -104,8 +105,11 @@ test('a missing right on one table is found, with the GRANT that mends it', asyn
     assert.equal(found.code, 1);
     assert.ok(found.failed.includes('rights'));
     const rights = found.of('rights');
-    assert.equal(rights.message, `${role} lacks update on public.packages`);
-    assert.deepEqual(rights.remedy, ['-- As postgres or a superuser:', `grant update on public.packages to ${role};`]);
+    assert.equal(rights.message, `${role} lacks update on ${SCHEMA}.packages`);
+    assert.deepEqual(rights.remedy, [
+      '-- As postgres or a superuser:',
+      `grant update on ${SCHEMA}.packages to ${role};`,
+    ]);
     assert.match(found.of('packages').message, /lacks a right: see "rights"/);
     await apply(db, rights);
     assert.deepEqual((await doctor(db, env)).failed, []);
@@ -305,7 +309,7 @@ test('a check that refuses a word which a job writes is found by migrate and doc
     alter table radius_sessions add check (never(status))`);
   const { failed, of } = await doctor(db);
   assert.deepEqual(failed, ['deductions', 'session-endings']);
-  const sentence = `the check "known Words" of "public"."text_sessions" refuses 'expired' in "status", which the job writes`;
+  const sentence = `the check "known Words" of "${SCHEMA}"."text_sessions" refuses 'expired' in "status", which the job writes`;
   assert.equal(of('session-endings').message, sentence);
   const { code, err } = await db.cli(['migrate']);
   assert.equal(code, 78);
@@ -438,7 +442,7 @@ test('a run that hangs with the lock is found', async () => {
   holder.on('error', () => {});
   await holder.connect();
   try {
-    await holder.query(`begin; select pg_advisory_xact_lock(hashtextextended('public', 8314034311083879525))`);
+    await holder.query(`begin; select pg_advisory_xact_lock(hashtextextended('${SCHEMA}', 8314034311083879525))`);
     const { pid } = (await holder.query('select pg_backend_pid() as pid')).rows[0];
     assert.match(
       (await doctor(db)).of('lock').message,

@@ -14,6 +14,7 @@ import { CLEAR, DUE_ROWS, NOW } from '../support/due-rows.ts';
 import { database, type TestDatabase } from '../support/harness.ts';
 import { allExplained, explained, outlook, transitionOf } from '../support/looking.ts';
 import { fill, JOBS, KINDS } from '../support/plans.ts';
+import { SCHEMA } from '../support/schema.ts';
 import { until } from '../support/until.ts';
 
 const kinds = (explanation: Explanation) => explanation.transitions.map(({ verdict }) => verdict.kind);
@@ -485,7 +486,7 @@ test('another run at work is told, and so is how the last one ended', async () =
   await aPackage(db);
   await db.query(
     `insert into scheduler.runs (tenant, job, slot, at, started_at, finished_at, host, version, error)
-    values ('public', 'packages', 1, $1, $1, $1, 'h', '0', 'The tables of packages do not fit: so it is.')`,
+    values ('${SCHEMA}', 'packages', 1, $1, $1, $1, 'h', '0', 'The tables of packages do not fit: so it is.')`,
     [NOW],
   );
   const { remarks } = await explained(db, 'packages', 1, { at: NOW });
@@ -495,7 +496,7 @@ test('another run at work is told, and so is how the last one ended', async () =
     /^The last run of packages, at .*Z, was stopped by an error: The tables of packages do not fit/,
   );
   await using other = await session(db, 'scheduler lock');
-  await other.query(`begin; select pg_advisory_xact_lock(${lockOf("'public'")})`);
+  await other.query(`begin; select pg_advisory_xact_lock(${lockOf(`'${SCHEMA}'`)})`);
   const [said] = (await explained(db, 'packages', 1, { at: NOW })).remarks;
   assert.match(
     said!,
@@ -663,8 +664,8 @@ test('it tells what happened before, whichever job of the table did it', async (
 
 test('a role that may read the tables may ask', async () => {
   await using db = await database();
-  await db.query(`drop role if exists onlooker; create role onlooker; grant usage on schema public, scheduler to onlooker;
-    grant select on all tables in schema public, scheduler to onlooker`);
+  await db.query(`drop role if exists onlooker; create role onlooker; grant usage on schema ${SCHEMA}, scheduler to onlooker;
+    grant select on all tables in schema ${SCHEMA}, scheduler to onlooker`);
   const reader = { ...db, url: `${db.url}${db.url.includes('?') ? '&' : '?'}options=-c%20role%3Donlooker` };
   try {
     for (const [job, rules] of Object.entries(DUE_ROWS)) {

@@ -7,6 +7,7 @@ import { CLEAR, DUE_ROWS, NOW } from '../support/due-rows.ts';
 import { database, type TestDatabase } from '../support/harness.ts';
 import { explained, outlook } from '../support/looking.ts';
 import { compiledFor, fill, indexOf, JOBS, KINDS, explain as planOf, scansOf, values } from '../support/plans.ts';
+import { SCHEMA } from '../support/schema.ts';
 
 // "next" looks ahead from the database's own clock.
 const HOUR = 3_600_000;
@@ -220,7 +221,7 @@ test('while nobody ticks it says so', async () => {
 test('every transition of every job can be asked', async () => {
   await using db = await database();
   await db.query(
-    `insert into scheduler.failures select 'public', name, 'x', '1', 1, 'x', now(), now(), now() + interval '1 minute', null
+    `insert into scheduler.failures select '${SCHEMA}', name, 'x', '1', 1, 'x', now(), now(), now() + interval '1 minute', null
     from unnest($1::text[]) as name`,
     [(await loadJobs()).map(({ name }) => name)],
   );

@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { database } from '../support/harness.ts';
+import { here } from '../support/schema.ts';
 
 test('migrate and doctor say which column a new row would lack, and that access would be sold which nothing ends', async () => {
   await using db = await database();
@@ -10,11 +11,16 @@ test('migrate and doctor say which column a new row would lack, and that access 
   assert.equal(code, 78);
   assert.match(
     err,
-    /payments are ready, but its rows would fail: a row that the job inserts into public\.hotspot_users has no "tenant_id"/,
+    here(
+      /payments are ready, but its rows would fail: a row that the job inserts into public\.hotspot_users has no "tenant_id"/,
+    ),
   );
   assert.match(err, /"uses: payments", under "insert"/);
   const { out } = await db.cli(['doctor']);
-  assert.match(out, /^failed +payments +a row that the job inserts into public\.hotspot_users has no "tenant_id"/m);
+  assert.match(
+    out,
+    here(/^failed +payments +a row that the job inserts into public\.hotspot_users has no "tenant_id"/m),
+  );
   assert.match(
     out,
     /^failed +hotspot-sessions +.*payments is installed without it: access is sold, and nothing ends it/m,

@@ -2,6 +2,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { database } from '../support/harness.ts';
 import { iso, kinds, sale, statuses, theRow, tick } from '../support/one-sale.ts';
+import { TENANT } from '../support/schema.ts';
 
 /** A sale: its window, what is told of it, and the ends of time. */
 
@@ -72,7 +73,12 @@ test('a listener hears of each change on both channels, with the id of the event
   const event = await db.one('select * from scheduler.events');
   assert.deepEqual(heard.map(({ channel }) => channel).sort(), ['private-admin-notifications', 'private-packages']);
   for (const { payload } of heard) {
-    assert.deepEqual(JSON.parse(payload), { id: Number(event.id), event: 'package.status.changed', data: event.data });
+    assert.deepEqual(JSON.parse(payload), {
+      id: Number(event.id),
+      event: 'package.status.changed',
+      ...TENANT,
+      data: event.data,
+    });
   }
 });
 

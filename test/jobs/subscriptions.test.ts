@@ -5,6 +5,7 @@ import { hasDue } from '../../src/engine/statements.ts';
 import { job } from '../../src/jobs/subscriptions.ts';
 import { compiled } from '../support/compiled.ts';
 import { application, database, type Finished, type TestDatabase } from '../support/harness.ts';
+import { SCHEMA } from '../support/schema.ts';
 import { until } from '../support/until.ts';
 
 const NOW = '2026-03-01T10:00:30Z';
@@ -378,7 +379,7 @@ test('finding nothing due and finding the due ones use the indexes of waiting ro
     // Over tables of other names, "scheduler apply" has built it.
     const index = `(customer_packages_to_${name}|the_customer_packages_subscriptions_${name}_\\w+)`;
     const rule = rules.find((each) => each.name === name)!;
-    const values = { now: new Date(), tenant: 'public', endSubscriptions: true };
+    const values = { now: new Date(), tenant: SCHEMA, endSubscriptions: true };
     const bound = bind(`explain select ${hasDue(rule, false)}`, values);
     const plan = await db.query(bound.text, bound.values);
     assert.match(JSON.stringify(plan), new RegExp(`Index (Only )?Scan using ${index} on`));

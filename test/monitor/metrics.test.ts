@@ -16,6 +16,7 @@ import { test } from 'node:test';
 import { ROOT } from '../../src/base/version.ts';
 import { collect, METRICS, render } from '../../src/monitor/metrics.ts';
 import { database, type TestDatabase } from '../support/harness.ts';
+import { SCHEMA } from '../support/schema.ts';
 
 const due = { name: 'Weekend Special', enable_schedule: true, scheduled_activation_time: '2026-03-01T10:00:00Z' };
 
@@ -71,7 +72,7 @@ test('a tick writes what it did, whole, readable for everybody, and leaves nothi
   await db.insert('packages', { ...due, validity: 'banana' });
   await db.insert('packages', { ...due, id: 77, validity: 'apple' });
   await db.query(
-    `insert into scheduler.failures values ('public', 'packages', 'activate', '77', 3, 'x', now(), now(), 'infinity', now())`,
+    `insert into scheduler.failures values ('${SCHEMA}', 'packages', 'activate', '77', 3, 'x', now(), now(), 'infinity', now())`,
   );
   const before = Date.now() / 1000;
   const { code, err } = await db.cli(['tick'], { env: { SCHEDULER_METRICS_FILE: at.file } });
@@ -159,7 +160,7 @@ test('a tick that finds the lock held says so, and counts as no success', async 
   await using db = await database();
   using at = folder();
   await db.query('begin');
-  await db.query(`select pg_advisory_xact_lock(hashtextextended('public', 8314034311083879525))`);
+  await db.query(`select pg_advisory_xact_lock(hashtextextended('${SCHEMA}', 8314034311083879525))`);
   assert.equal((await tick(db, at.file)).code, 0);
   await db.query('rollback');
   const samples = read(at.file);

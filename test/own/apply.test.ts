@@ -5,6 +5,7 @@ import { join } from 'node:path';
 import { test } from 'node:test';
 import { application, cli, database } from '../support/harness.ts';
 import { applied, apply } from '../support/own.ts';
+import { here } from '../support/schema.ts';
 import { until } from '../support/until.ts';
 
 /** What apply builds, drops, refuses and moves. */
@@ -13,7 +14,9 @@ const job = (name: string, table: string, where = 'not gone', more = '') =>
   `  ${name}:\n    table: ${table}\n${more}    rules: { go: { due: at, where: ${where}, set: gone = true } }\n`;
 const file = (...jobs: string[]) => `jobs:\n${jobs.join('')}`;
 const ITEMS = 'id serial primary key, at timestamptz, gone boolean default false';
-const INDEXES = `select indexname as name from pg_indexes where schemaname = 'public' and indexname not like '%_pkey' and tablename ~ '^items' order by 1`;
+const INDEXES = here(
+  `select indexname as name from pg_indexes where schemaname = 'public' and indexname not like '%_pkey' and tablename ~ '^items' order by 1`,
+);
 
 test('an equal index counts whatever its name, an unused one goes, and a broken one is built anew', async () => {
   await using db = await database();
@@ -22,7 +25,10 @@ test('an equal index counts whatever its name, an unused one goes, and a broken 
   assert.doesNotMatch(await applied(db, file(job('one', 'items'))), /index/);
   assert.deepEqual(await names(), ['my own "USING" one']);
   const both = file(job('one', 'items', 'gone is false'), job('two', 'items', 'gone is false'));
-  assert.match(await applied(db, both), /~ one .*\n.*\n +index "public"\."items_one_go_[0-9a-f]{6}" on \(.*where/);
+  assert.match(
+    await applied(db, both),
+    here(/~ one .*\n.*\n +index "public"\."items_one_go_[0-9a-f]{6}" on \(.*where/),
+  );
   const built = (await names()).find((name) => name.startsWith('items_one_go_'));
   // The other job finds its rows by the same one.
   assert.deepEqual(await names(), [built, 'my own "USING" one']);
@@ -33,7 +39,10 @@ test('an equal index counts whatever its name, an unused one goes, and a broken 
   assert.equal((await db.one('select bool_and(indisvalid) as ok from pg_index')).ok, true);
   assert.doesNotMatch((await db.cli(['jobs', 'remove', 'one'])).out, /dropped/);
   const last = file(job('two', 'items'));
-  assert.match(await applied(db, last, '--dry-run'), new RegExp(`- index "public"\\."${built}": no job needs it`));
+  assert.match(
+    await applied(db, last, '--dry-run'),
+    new RegExp(here(`- index "public"\\."${built}": no job needs it`)),
+  );
   assert.match(await applied(db, last), /dropped the index/);
   assert.deepEqual(await names(), ['my own "USING" one']);
   assert.doesNotMatch((await db.cli(['jobs', 'remove', 'two'])).out, /dropped/);
@@ -86,12 +95,12 @@ test('a delete lists what cascades, and a foreign key that would stop it is a fa
     create table notes (line integer references lines on delete set null, item integer references items on delete cascade)`);
   const yaml = 'jobs:\n  one:\n    table: items\n    rules:\n      go:\n        due: at\n        delete: true\n';
   const plan = await applied(db, yaml);
-  assert.match(plan, /go: deletes rows of public\.lines \(lines_item_fkey\)/);
-  assert.match(plan, /go: sets columns to null in public\.notes \(notes_line_fkey\)/);
+  assert.match(plan, here(/go: deletes rows of public\.lines \(lines_item_fkey\)/));
+  assert.match(plan, here(/go: sets columns to null in public\.notes \(notes_line_fkey\)/));
   await db.query('create table bills (line integer references lines)');
   const { code, out } = await apply(db, yaml);
   assert.equal(code, 1);
-  assert.match(out, /jobs\.yaml:7:\d+: the foreign key "bills_line_fkey" of public\.bills would stop it/);
+  assert.match(out, here(/jobs\.yaml:7:\d+: the foreign key "bills_line_fkey" of public\.bills would stop it/));
 });
 
 test('tables of one name in two schemas are two tables', async () => {

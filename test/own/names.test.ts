@@ -2,6 +2,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { database } from '../support/harness.ts';
 import { applied, apply } from '../support/own.ts';
+import { SCHEMA } from '../support/schema.ts';
 
 /** Columns that are called like those of our own statements. */
 
@@ -103,6 +104,6 @@ jobs:
   assert.equal(code, 1);
   assert.equal(
     out.split('\n')[0],
-    `${file}:6:75: "due_at" is a column of public.tasks, and has a meaning of its own in a rule: write own_row.due_at for the column, or own_rule.due_at`,
+    `${file}:6:75: "due_at" is a column of ${SCHEMA}.tasks, and has a meaning of its own in a rule: write own_row.due_at for the column, or own_rule.due_at`,
   );
 });

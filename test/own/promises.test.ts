@@ -10,6 +10,7 @@ import { allExplained, outlook } from '../support/looking.ts';
 import { applied } from '../support/own.ts';
 import { begun, expected, fill, NOW, OWN_JOBS } from '../support/own-story.ts';
 import { proxy } from '../support/proxy.ts';
+import { SCHEMA } from '../support/schema.ts';
 import { until } from '../support/until.ts';
 
 /** What is promised of built-in jobs holds for jobs of your own. */
@@ -21,7 +22,7 @@ const of = ({ jobs }: { jobs: { job: string; changed: object }[] }) =>
 /** Every row of every table. */
 async function everything(db: TestDatabase): Promise<Record<string, unknown>> {
   const tables = await db.query(
-    `select format('%I.%I', schemaname, tablename) as name from pg_tables where schemaname in ('public', 'scheduler') order by 1`,
+    `select format('%I.%I', schemaname, tablename) as name from pg_tables where schemaname in ('${SCHEMA}', 'scheduler') order by 1`,
   );
   const content: Record<string, unknown> = {};
   for (const { name } of tables) content[name] = await db.query(`select t::text, xmin::text from ${name} t order by 1`);

@@ -5,6 +5,7 @@ import { join } from 'node:path';
 import { test } from 'node:test';
 import { application, database } from '../support/harness.ts';
 import { applied } from '../support/own.ts';
+import { SCHEMA } from '../support/schema.ts';
 import { ticker } from '../support/ticker.ts';
 import { until } from '../support/until.ts';
 
@@ -106,7 +107,7 @@ const short = ({ at, job, transition, id }: Happened) => `${at.slice(11, 16)} ${
 
 test('a rehearsal shows slots, failures and their retries, compares, and leaves nothing', async () => {
   await using db = await database();
-  await db.query(`create schema app; alter database ${db.name} set search_path = app, public; set search_path = app;
+  await db.query(`create schema app; alter database ${db.name} set search_path = app, ${SCHEMA}; set search_path = app;
     create table holds (id integer primary key, until timestamptz, released boolean not null default false);
     create table slow (like holds including all);
     insert into holds select n, '2030-01-01 01:00Z'::timestamptz + n * interval '1 minute' from generate_series(1, 3) as n;

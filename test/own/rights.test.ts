@@ -2,6 +2,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { database } from '../support/harness.ts';
 import { applied, apply } from '../support/own.ts';
+import { SCHEMA } from '../support/schema.ts';
 import { stranger } from '../support/stranger.ts';
 
 /** What the role that ticks may do, and what it may not. */
@@ -121,7 +122,7 @@ test('a definition that apply did not write ends a tick with 78 and what to do',
   ];
   for (const [compiled, format, sentence] of cases) {
     await db.query(
-      `insert into scheduler.jobs (tenant, name, definition, compiled, format, by) values ('public', 'holds', '{}', $1, $2, 'me')`,
+      `insert into scheduler.jobs (tenant, name, definition, compiled, format, by) values ('${SCHEMA}', 'holds', '{}', $1, $2, 'me')`,
       [JSON.stringify(compiled), format],
     );
     await assert.rejects(db.tick(AT), { exitCode: 78, message: sentence });
@@ -156,7 +157,7 @@ test('apply says as which role to run it, and always that a policy hides rows', 
       new RegExp(`belong to the role "${keeper.role}", and "postgres" is a superuser.*Apply as "${keeper.role}"`),
     );
 
-    const obstacle = `public.codes belongs to "${other}", and "${keeper.role}" is no member of that role: `;
+    const obstacle = `${SCHEMA}.codes belongs to "${other}", and "${keeper.role}" is no member of that role: `;
     const remedy = `grant "${other}" to "${keeper.role}"`;
     const refused = async (right: string | undefined, code: number, said: string) => {
       if (right) await db.query(`grant ${right} on codes to ${keeper.role}`);
@@ -172,7 +173,7 @@ test('apply says as which role to run it, and always that a policy hides rows', 
     const owned = await as('--backlog', 'run');
     assert.equal(owned.code, 0, owned.said);
     await db.query('alter table codes enable row level security; alter table codes force row level security');
-    const hidden = `row-level security hides rows of public.codes from ${keeper.role}`;
+    const hidden = `row-level security hides rows of ${SCHEMA}.codes from ${keeper.role}`;
     for (const option of ['--json', '--check', '--role']) {
       const { code, said } = await as(...(option === '--role' ? [option, keeper.role] : [option]));
       assert.equal(code, 0, said);

@@ -2,6 +2,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { database } from '../support/harness.ts';
 import { applied, apply } from '../support/own.ts';
+import { here } from '../support/schema.ts';
 
 /** What the keys of a rule do, on real rows. */
 
@@ -259,7 +260,10 @@ jobs:
     .replace("'today'", "'2026-01-01Z'")
     .replace('once: told }\n      c', 'once: other }\n      c')
     .replace(', once: other, late: 1 day', ', set: word = null, where: word is not null');
-  assert.match((await apply(db, good, '--sql')).out, /alter table "public"\."Rows" add column if not exists "other"/);
+  assert.match(
+    (await apply(db, good, '--sql')).out,
+    here(/alter table "public"\."Rows" add column if not exists "other"/),
+  );
 });
 
 test('two jobs share a column where their conditions part the rows, and not where both take all', async () => {

@@ -2,6 +2,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { database } from '../support/harness.ts';
 import { applied, apply } from '../support/own.ts';
+import { SCHEMA } from '../support/schema.ts';
 
 /** What belongs to others, and what does not fit, is refused before a tick meets it. */
 
@@ -11,22 +12,25 @@ test('what another role has put into the search path is never used', async () =>
   await using db = await database();
   const role = `stranger_${process.pid}_${Date.now()}`;
   await db.query(`create table items (id serial primary key, at timestamptz, state varchar(20) default 'a', told timestamptz);
-    create table stolen (who text); create role ${role}; grant create, usage on schema public to ${role}; grant insert on stolen to public;
+    create table stolen (who text); create role ${role}; grant create, usage on schema ${SCHEMA} to ${role}; grant insert on stolen to public;
     create function mine(varchar) returns varchar language sql immutable as 'select $1';
     set role ${role};
-    create function public.upper(varchar) returns text language plpgsql as $$ begin insert into stolen values (current_user); return 'stolen'; end $$;
-    create function public.is_it(varchar, varchar) returns boolean language plpgsql immutable as $$ begin return true; end $$;
-    create operator public.= (leftarg = varchar, rightarg = varchar, function = public.is_it);
-    create domain public.loud as text check (public.upper(value::varchar) is not null);
+    create function ${SCHEMA}.upper(varchar) returns text language plpgsql as $$ begin insert into stolen values (current_user); return 'stolen'; end $$;
+    create function ${SCHEMA}.is_it(varchar, varchar) returns boolean language plpgsql immutable as $$ begin return true; end $$;
+    create operator ${SCHEMA}.= (leftarg = varchar, rightarg = varchar, function = ${SCHEMA}.is_it);
+    create domain ${SCHEMA}.loud as text check (${SCHEMA}.upper(value::varchar) is not null);
     reset role`);
   const yaml = (rule: string) =>
     `jobs:\n  items:\n    table: items\n    rules:\n      a: { due: at, once: told, ${rule} }\n`;
   try {
     for (const [rule, thing] of [
-      ['set: state = upper(state)', 'the function public.upper\\(character varying\\)'],
-      [`where: "state = 'b'::varchar"`, 'the function public.is_it\\(.*the operator public.=\\(character varying'],
-      [`where: "state::loud is not null"`, 'the domain public.loud'],
-      [`also: insert into stolen select upper(state) from changed`, 'the function public.upper'],
+      ['set: state = upper(state)', `the function ${SCHEMA}.upper\\(character varying\\)`],
+      [
+        `where: "state = 'b'::varchar"`,
+        `the function ${SCHEMA}.is_it\\(.*the operator ${SCHEMA}.=\\(character varying`,
+      ],
+      [`where: "state::loud is not null"`, `the domain ${SCHEMA}.loud`],
+      [`also: insert into stolen select upper(state) from changed`, `the function ${SCHEMA}.upper`],
     ] as const) {
       const { code, out } = await apply(db, yaml(rule));
       assert.equal(code, 1, out);

@@ -2,6 +2,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { database } from '../support/harness.ts';
 import { applied, apply } from '../support/own.ts';
+import { here } from '../support/schema.ts';
 
 /** What a file says of a built-in job's tables, and cannot be so. */
 
@@ -42,23 +43,35 @@ test('what would do nothing, or cannot be yet, is said with what would do', asyn
 `);
   const lines = out.split('\n');
   const expected = [
-    [2, /vouchers inserts no row of public\.codes, and "insert" would do nothing: leave it out$/],
+    [2, here(/vouchers inserts no row of public\.codes, and "insert" would do nothing: leave it out$/)],
     [7, /the job itself fills "opened_start", and apply adds it: leave it out here$/],
     [
       7,
       /"opened_end" does not exist yet, and apply adds it for the job: apply the file without this first, and then with/,
     ],
-    [8, /"word" of public\.lists is of type text\[\], and the job takes it for text: write an expression, code: …/],
-    [8, /"state" of public\.lists is of type text\[\], .* it writes "status", so name a column of that type/],
+    [
+      8,
+      here(/"word" of public\.lists is of type text\[\], and the job takes it for text: write an expression, code: …/),
+    ],
+    [8, here(/"state" of public\.lists is of type text\[\], .* it writes "status", so name a column of that type/)],
     [
       9,
-      /public\.pairs has no column "id", and a primary key of 2 columns \(a, b\): say with "id" .* alter table public\.pairs/,
+      here(
+        /public\.pairs has no column "id", and a primary key of 2 columns \(a, b\): say with "id" .* alter table public\.pairs/,
+      ),
     ],
-    [10, /public\.words has no column "id", and no primary key: say with "id" .*add column id bigint generated always/],
-    [11, /public\.codes has no column "id": say with "id" which column names a row, id: no$/],
+    [
+      10,
+      here(
+        /public\.words has no column "id", and no primary key: say with "id" .*add column id bigint generated always/,
+      ),
+    ],
+    [11, here(/public\.codes has no column "id": say with "id" which column names a row, id: no$/)],
     [
       12,
-      /two rows of public\.pairs may have the same "a": .* If none has a unique index of its own, add one: alter table/,
+      here(
+        /two rows of public\.pairs may have the same "a": .* If none has a unique index of its own, add one: alter table/,
+      ),
     ],
     [13, /pg_class is in the schema pg_catalog, which is not the application's: a job works on a table of yours$/],
     [14, /scheduler\.events is in the schema scheduler, which is not the application's/],
@@ -72,7 +85,7 @@ test('what would do nothing, or cannot be yet, is said with what would do', asyn
   const faults = `Nothing is applied: ${expected.length} faults.`;
   assert.ok(out.includes(faults), out);
   // The remedy helps.
-  await db.query('alter table public.pairs add column id bigint generated always as identity unique');
+  await db.query(here('alter table public.pairs add column id bigint generated always as identity unique'));
   await applied(db, `jobs:\n  pairs: ${on('pairs')}\n`, '--dry-run');
 });
 

@@ -2,6 +2,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { database } from '../support/harness.ts';
 import { applied, apply } from '../support/own.ts';
+import { here } from '../support/schema.ts';
 import { stranger } from '../support/stranger.ts';
 
 const OFFERS = `
@@ -162,7 +163,9 @@ jobs:
   const text = await apply(db, 'jobs:\n  codes: { uses: vouchers, table: codes }\n');
   assert.match(
     text.out,
-    /:2:10: "expires_at" of public\.codes is of type text, and the job takes it for timestamptz: write an expression, expires_at: …/,
+    here(
+      /:2:10: "expires_at" of public\.codes is of type text, and the job takes it for timestamptz: write an expression, expires_at: …/,
+    ),
   );
   await db.query(`create table slips (id integer, code text, status text not null, expires_at timestamptz);
     create table deals (id serial primary key, title text not null, live boolean, state text, at timestamptz)`);
@@ -178,14 +181,14 @@ jobs:
 `,
   );
   assert.match(odd.out, /:3:\d+: the column "id" names the row: the job sets it itself/);
-  assert.match(odd.out, /:3:\d+: "status" of public\.slips is "not null"/);
+  assert.match(odd.out, here(/:3:\d+: "status" of public\.slips is "not null"/));
   assert.match(odd.out, /:3:\d+: vouchers has one table, which "table" names/);
   assert.match(odd.out, /5 faults/);
   const keyless = await apply(db, 'jobs:\n  slips: { uses: vouchers, table: slips }\n');
-  assert.match(keyless.out, /"id" of public\.slips may be null: the column that names a row is "not null"/);
+  assert.match(keyless.out, here(/"id" of public\.slips may be null: the column that names a row is "not null"/));
   await db.query('alter table slips alter id set not null');
   const double = await apply(db, 'jobs:\n  slips: { uses: vouchers, table: slips }\n');
-  assert.match(double.out, /two rows of public\.slips may have the same "id"/);
+  assert.match(double.out, here(/two rows of public\.slips may have the same "id"/));
   const twice = await apply(db, 'jobs:\n  a: { uses: accounting }\n  b: { uses: accounting }\n');
   assert.match(twice.out, /:3:14: "a" uses accounting already: how far it has counted is kept once/);
   const mended = yaml
@@ -196,9 +199,12 @@ jobs:
   assert.equal(second.code, 1);
   assert.match(
     second.out,
-    /:10:\d+: the job writes "isActive": name a column of public\.plans for it, not an expression/,
+    here(/:10:\d+: the job writes "isActive": name a column of public\.plans for it, not an expression/),
   );
-  assert.match(second.out, /:11:\d+: the job writes "startDate", and the column "since" of public\.plans is generated/);
+  assert.match(
+    second.out,
+    here(/:11:\d+: the job writes "startDate", and the column "since" of public\.plans is generated/),
+  );
   assert.match(second.out, /:15:\d+: an index is built on "expires_at", and this may fail for some values/);
   const third = await apply(
     db,
@@ -207,9 +213,11 @@ jobs:
   assert.equal(third.code, 1);
   assert.match(
     third.out,
-    /the enum type of "\w+" lacks a word that the job writes or looks for\. Add it: alter type public\.\w+ add value 'EXPIRED'/,
+    here(
+      /the enum type of "\w+" lacks a word that the job writes or looks for\. Add it: alter type public\.\w+ add value 'EXPIRED'/,
+    ),
   );
-  assert.match(third.out, /the check "codes_status_check" of "public"\."codes" refuses 'expired' in "status"/);
+  assert.match(third.out, here(/the check "codes_status_check" of "public"\."codes" refuses 'expired' in "status"/));
   assert.deepEqual(await db.query('select from scheduler.jobs'), []);
 });
 
@@ -236,12 +244,14 @@ jobs:
   const tick = await db.cli(['tick']);
   assert.equal(tick.code, 78);
   assert.match(tick.err, /The tables of offers do not fit: .*scheduler apply.{1,3} with your files/);
-  const why = /offers is not installed: the table public\.offers is gone; run "scheduler apply" with your files\./;
+  const why = here(
+    /offers is not installed: the table public\.offers is gone; run "scheduler apply" with your files\./,
+  );
   const asked = [['status'], ['next', 'offers'], ['explain', 'offers', '1']].map((args) => db.cli(args));
   for (const { code, out } of await Promise.all(asked))
     assert.match(`${code} ${out}`, new RegExp(`^0 .*${why.source}`, 's'));
   assert.match((await asked[2]!).out, /^offers 1, at .*: nobody can tell what comes next\.$/m);
-  assert.match((await db.cli(['jobs'])).out, /^offers .*not installed: the table public\.offers is gone/m);
+  assert.match((await db.cli(['jobs'])).out, here(/^offers .*not installed: the table public\.offers is gone/m));
 });
 
 test('rows that a job inserts get what the application requires', async () => {
@@ -287,7 +297,9 @@ jobs:
   assert.match(out, /has no "tenant"/);
   assert.match(
     out,
-    /"payment_id" of public\.radius_sessions is of type bigint, and "id" of app\.pays, which it refers to, of type uuid/,
+    here(
+      /"payment_id" of public\.radius_sessions is of type bigint, and "id" of app\.pays, which it refers to, of type uuid/,
+    ),
   );
   for (const table of ['radius_sessions', 'hotspot_credentials'])
     await db.query(
@@ -356,7 +368,7 @@ jobs:
   await using poor = await stranger(db);
   const granted = await apply(db, yaml, '--role', poor.role);
   assert.equal(granted.code, 0, granted.out + granted.err);
-  assert.match(granted.out + granted.err, /row-level security hides rows of public\.deals from/);
+  assert.match(granted.out + granted.err, here(/row-level security hides rows of public\.deals from/));
   const live = async (at: string) => {
     const { jobs } = await db.tick(at, { only: ['slips', 'deals'] });
     assert.deepEqual(

@@ -6,6 +6,7 @@ import { lockOf } from '../../src/store/lock.ts';
 import { application, type CliOptions, database, type TestDatabase } from '../support/harness.ts';
 import { applied } from '../support/own.ts';
 import { grantRole } from '../support/roles.ts';
+import { here, ofPublic, SCHEMA } from '../support/schema.ts';
 import { stranger } from '../support/stranger.ts';
 
 /** What an admin page does by SQL is what an operator does by the command. */
@@ -122,7 +123,7 @@ test('status() knows what only the program knows, from the last tick, "migrate" 
   await db.cli(['tick']);
   assert.equal(stateOf(await agreed(db), 'things'), 'running');
   await using mallory = await stranger(db);
-  await mallory.query(`select pg_advisory_lock(${lockOf("'public'")})`);
+  await mallory.query(`select pg_advisory_lock(${lockOf(`'${SCHEMA}'`)})`);
   assert.match((await agreed(db)).attention.at(-1), new RegExp(`held by process \\d+ of the role "${mallory.role}"`));
   await db.cli(['jobs', 'remove', 'things']);
   assert.equal(
@@ -201,51 +202,55 @@ test('what is wrong with an argument is said, with what is valid', async () => {
   }
   await refused(db, `retry(null, '1')`, /^An id names a row of one job/);
   for (const call of [`status('nosuch')`, `stop(null, 'x', 'ann', 'nosuch')`, `drop(null, null, 'nosuch')`])
-    await refused(db, call, /^"nosuch" is not a tenant; valid: public\.$/);
+    await refused(db, call, here(/^"nosuch" is not a tenant; valid: public\.$/));
   assert.deepEqual(await db.query('select from scheduler.controls union all select from scheduler.requests'), []);
   await db.query('delete from scheduler.known_jobs');
   await refused(db, 'status()', /^No job is known yet: run "scheduler migrate"/);
 });
 
-test('each tenant is controlled apart, or all at once', async () => {
-  await using db = await database();
-  await db.query(`update scheduler.known_jobs set tenant = 'shop'`);
-  const shop = await answer(db, 'status()');
-  assert.equal(shop.jobs.length > 5, true, 'the only tenant is the one that is meant');
-  await db.query(`insert into scheduler.known_jobs values ('spa', '[{"job": "rooms", "every": 5}]')`);
-  await refused(db, 'status()', /^There are several tenants, so name one; valid: shop, spa\.$/);
-  await db.query(
-    `insert into scheduler.known_jobs select 'public', jobs from scheduler.known_jobs where tenant = 'shop'`,
-  );
-  assert.deepEqual(await answer(db, 'status()'), shop);
-  await refused(db, `stop('rooms', 'x', 'ann', 'shop')`, /^"rooms" is not a job; valid: packages/);
-  const states = async () =>
-    Object.fromEntries(
-      (
-        await db.query(
-          `select tenant, string_agg(distinct state, ', ' order by state) as states from scheduler.overview group by 1`,
-        )
-      ).map(({ tenant, states }) => [tenant, states]),
+test(
+  'each tenant is controlled apart, or all at once',
+  ofPublic('it is the tenant that is meant if none is named'),
+  async () => {
+    await using db = await database();
+    await db.query(`update scheduler.known_jobs set tenant = 'shop'`);
+    const shop = await answer(db, 'status()');
+    assert.equal(shop.jobs.length > 5, true, 'the only tenant is the one that is meant');
+    await db.query(`insert into scheduler.known_jobs values ('spa', '[{"job": "rooms", "every": 5}]')`);
+    await refused(db, 'status()', /^There are several tenants, so name one; valid: shop, spa\.$/);
+    await db.query(
+      `insert into scheduler.known_jobs select 'public', jobs from scheduler.known_jobs where tenant = 'shop'`,
     );
-  await answer(db, `stop(null, 'x', 'ann', 'shop')`);
-  assert.deepEqual(await states(), { public: 'no tick', shop: 'paused', spa: 'no tick' });
-  const { scheduler } = await answer(db, `stop('rooms', 'x', 'ann')`);
-  assert.deepEqual(scheduler, { isRunning: false, intervalMinutes: 5, nextCheck: null });
-  assert.deepEqual(await states(), { public: 'no tick', shop: 'paused', spa: 'paused' });
-  const { intervalMinutes } = (await answer(db, `start(null, null, 'ann')`)).scheduler;
-  assert.equal(intervalMinutes, 1, 'the answer is about "public"');
-  assert.deepEqual(await states(), { public: 'running', shop: 'running', spa: 'running' });
-  await db.query(`insert into scheduler.failures (tenant, job, rule, entity_id, attempts, error, first_failed_at, last_failed_at, next_attempt_at)
+    assert.deepEqual(await answer(db, 'status()'), shop);
+    await refused(db, `stop('rooms', 'x', 'ann', 'shop')`, /^"rooms" is not a job; valid: packages/);
+    const states = async () =>
+      Object.fromEntries(
+        (
+          await db.query(
+            `select tenant, string_agg(distinct state, ', ' order by state) as states from scheduler.overview group by 1`,
+          )
+        ).map(({ tenant, states }) => [tenant, states]),
+      );
+    await answer(db, `stop(null, 'x', 'ann', 'shop')`);
+    assert.deepEqual(await states(), { public: 'no tick', shop: 'paused', spa: 'no tick' });
+    const { scheduler } = await answer(db, `stop('rooms', 'x', 'ann')`);
+    assert.deepEqual(scheduler, { isRunning: false, intervalMinutes: 5, nextCheck: null });
+    assert.deepEqual(await states(), { public: 'no tick', shop: 'paused', spa: 'paused' });
+    const { intervalMinutes } = (await answer(db, `start(null, null, 'ann')`)).scheduler;
+    assert.equal(intervalMinutes, 1, 'the answer is about "public"');
+    assert.deepEqual(await states(), { public: 'running', shop: 'running', spa: 'running' });
+    await db.query(`insert into scheduler.failures (tenant, job, rule, entity_id, attempts, error, first_failed_at, last_failed_at, next_attempt_at)
     select tenant, 'packages', 'activate', '7', 1, 'x', now(), now(), now() from unnest(array['public', 'shop']) as tenant`);
-  await db.query(
-    `insert into scheduler.runs (tenant, job, slot, at, host, version) values ('shop', 'packages', 1, now(), 'h', '1')`,
-  );
-  const [one, other] = [await answer(db, `status('shop')`), await answer(db, 'status()')];
-  assert.deepEqual([one.jobs[0].failing, other.jobs[0].failing], [1, 1]);
-  assert.deepEqual([one.jobs[0].lastTick !== null, other.jobs[0].lastTick], [true, null]);
-  await answer(db, `drop(null, null, 'shop')`);
-  assert.deepEqual(await db.query('select tenant from scheduler.failing'), [{ tenant: 'public' }]);
-});
+    await db.query(
+      `insert into scheduler.runs (tenant, job, slot, at, host, version) values ('shop', 'packages', 1, now(), 'h', '1')`,
+    );
+    const [one, other] = [await answer(db, `status('shop')`), await answer(db, 'status()')];
+    assert.deepEqual([one.jobs[0].failing, other.jobs[0].failing], [1, 1]);
+    assert.deepEqual([one.jobs[0].lastTick !== null, other.jobs[0].lastTick], [true, null]);
+    await answer(db, `drop(null, null, 'shop')`);
+    assert.deepEqual(await db.query('select tenant from scheduler.failing'), [{ tenant: 'public' }]);
+  },
+);
 
 test('nobody but scheduler_admin can call them, and it can do nothing else', async () => {
   await using db = await database();
@@ -280,11 +285,11 @@ test('nobody but scheduler_admin can call them, and it can do nothing else', asy
         (table) => [`select from scheduler.${table}`, `delete from scheduler.${table}`],
       ),
       `insert into scheduler.controls (action, by) values ('stop', 'ann')`,
-      `insert into scheduler.requests (tenant, job, by) values ('public', 'packages', 'ann')`,
+      `insert into scheduler.requests (tenant, job, by) values ('${SCHEMA}', 'packages', 'ann')`,
       `select scheduler.control('stop', null, 'x', 'ann', null)`,
-      `select scheduler.report('[{"job": "packages", "every": 1}]', 'public')`,
+      `select scheduler.report('[{"job": "packages", "every": 1}]', '${SCHEMA}')`,
       'select scheduler.forget(1)',
-      'select from public.packages',
+      `select from ${SCHEMA}.packages`,
       'create table scheduler.mine (id integer)',
     ])
       await assert.rejects(admin.query(sql), denied, sql);
@@ -315,7 +320,7 @@ test('no function reads a table of the application: they answer while all are lo
   await db.tick();
   await using other = await application(db);
   await other.query(`begin; do $$ declare place text; begin
-    for place in select oid::regclass from pg_class where relkind in ('r', 'p') and relnamespace = 'public'::regnamespace loop
+    for place in select oid::regclass from pg_class where relkind in ('r', 'p') and relnamespace = '${SCHEMA}'::regnamespace loop
       execute 'lock table ' || place || ' in access exclusive mode';
     end loop; end $$`);
   await db.query(`set lock_timeout = '10ms'`);
@@ -348,7 +353,7 @@ test('recent runs are those that did something, newest first', async () => {
     'select tenant, job, rule, entity_id, attempts, next_attempt_at > now() as again from scheduler.failing',
   );
   assert.deepEqual(row, {
-    tenant: 'public',
+    tenant: SCHEMA,
     job: 'packages',
     rule: 'activate',
     entity_id: '1',

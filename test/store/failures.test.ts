@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { database, type TestDatabase } from '../support/harness.ts';
+import { SCHEMA, TENANT } from '../support/schema.ts';
 
 const bad = {
   name: 'Mystery',
@@ -26,6 +27,7 @@ test('failures are listed with reason, attempts and when they are tried again', 
   assert.deepEqual(failure, {
     job: 'packages',
     entity_id: '1',
+    ...TENANT,
     rule: 'activate',
     attempts: 1,
     error: failure.error,
@@ -35,7 +37,10 @@ test('failures are listed with reason, attempts and when they are tried again', 
     quarantined_at: null,
   });
   const { out } = await db.cli(['failures', 'list']);
-  assert.match(out, /^packages +1 +activate +1 +2026-03-01 10:00:00Z +2026-03-01 10:05:00Z +validity 'banana'/m);
+  assert.match(
+    out,
+    /^(?:\w+ +)?packages +1 +activate +1 +2026-03-01 10:00:00Z +2026-03-01 10:05:00Z +validity 'banana'/m,
+  );
 });
 
 test('the list ends at a bound, and says so; an exact fit is no bound', async () => {
@@ -51,7 +56,7 @@ test('the list ends at a bound, and says so; an exact fit is no bound', async ()
   assert.deepEqual(await list(), [1000, '']);
   assert.deepEqual(await list('--limit', '999'), [999, said(999)]);
   await db.query(`update scheduler.failures set entity_id = 'x', last_failed_at = '2020-01-01' where entity_id = '1';
-    insert into scheduler.failures select 'public', job, rule, 'y', 1, error, now(), now(), now() from scheduler.failures limit 1`);
+    insert into scheduler.failures select '${SCHEMA}', job, rule, 'y', 1, error, now(), now(), now() from scheduler.failures limit 1`);
   assert.deepEqual(await list(), [1000, said(1000)]);
   assert.deepEqual(await list('--limit', '1001'), [1001, '']);
 });
@@ -79,7 +84,7 @@ test('retry and drop act on one row, one job or all, as asked', async () => {
   await using db = await database();
   const fail = (job: string, id: string) =>
     db.query(
-      `insert into scheduler.failures values ('public', $1, 'activate', $2, 3, 'because', now(), now(), 'infinity', now())
+      `insert into scheduler.failures values ('${SCHEMA}', $1, 'activate', $2, 3, 'because', now(), now(), 'infinity', now())
        on conflict (tenant, job, rule, entity_id) do update set next_attempt_at = 'infinity', quarantined_at = now()`,
       [job, id],
     );

@@ -54,8 +54,8 @@ test('history lists runs and who started or stopped what in one list, the newest
   assert.ok(all.filter(({ kind }: { kind: string }) => kind === 'run').length > 2);
 
   const { out } = await db.cli(['history']);
-  assert.match(out, /^number +at +job +what +late by +took +by$/m);
-  assert.match(out, /^ +\d+ {2}\d{4}-\d\d-\d\d \d\d:\d\d:\d\dZ {2}packages +activate 1 +\d+ s +\d+\.\d s +\w+@/m);
+  assert.match(out, /^(?:tenant +)?number +at +job +what +late by +took +by$/m);
+  assert.match(out, /^\w* +\d+ {2}\d{4}-\d\d-\d\d \d\d:\d\d:\d\dZ {2}packages +activate 1 +\d+ s +\d+\.\d s +\w+@/m);
   assert.match(out, /packages +stopped: price error .*@/);
   assert.match(out, /\(all\) +started/);
 });
@@ -140,9 +140,9 @@ test('events are a table for people', async () => {
   await db.insert('packages', sale('One'));
   await db.tick('2026-03-01T10:00:30Z');
   const { out } = await db.cli(['events']);
-  assert.match(out, /^id +at +job +row +event +due +message\n/);
+  assert.match(out, /^(?:tenant +)?id +at +job +row +event +due +message\n/);
   assert.match(
     out,
-    /^ ?1 {2}2026-03-01 10:00:30Z {2}packages +1 +package\.status\.changed {2}2026-03-01 10:00:00Z {2}Package 'One' status changed from inactive to active$/m,
+    /^\w* *1 {2}2026-03-01 10:00:30Z {2}packages +1 +package\.status\.changed {2}2026-03-01 10:00:00Z {2}Package 'One' status changed from inactive to active$/m,
   );
 });

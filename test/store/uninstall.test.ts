@@ -6,6 +6,7 @@ import { test } from 'node:test';
 import { dumpOf } from '../support/dump.ts';
 import { database, type TestDatabase } from '../support/harness.ts';
 import { applied } from '../support/own.ts';
+import { here, SCHEMA } from '../support/schema.ts';
 import { stranger } from '../support/stranger.ts';
 
 /** "migrate" makes nothing unasked, says what it does, and "uninstall" takes it away. */
@@ -97,15 +98,15 @@ test('adopting and uninstalling leaves an application as it was; a dry run of ei
   assert.deepEqual(steps(did), asDone(would));
   for (const step of [
     'applied the migration 1_scheduler',
-    'added the column public.packages.opened_start',
-    'built the index public.packages_to_activate',
-    'made the table public.text_session_deductions',
+    here('added the column public.packages.opened_start'),
+    here('built the index public.packages_to_activate'),
+    here('made the table public.text_session_deductions'),
   ])
     assert.ok(did.includes(step), step);
   // What only the scheduler uses is made for the jobs whose tables are there, and nothing of any business.
   assert.deepEqual(
     did.filter((line) => line.startsWith('made')),
-    ['made the table public.text_session_deductions'],
+    [here('made the table public.text_session_deductions')],
   );
   assert.ok(
     did.includes(
@@ -125,8 +126,8 @@ test('adopting and uninstalling leaves an application as it was; a dry run of ei
   await applyOwn(db);
   assert.equal((await db.query(`select from pg_attribute where attname = 'reminded_for'`)).length, 1);
   const gone = await done(db, 'uninstall', '--drop-columns', '--yes');
-  assert.ok(gone.includes('dropped the column public.accounts.reminded_for'));
-  assert.ok(gone.some((line) => /^dropped the index public\.accounts_trials_expire_\w+$/.test(line)));
+  assert.ok(gone.includes(here('dropped the column public.accounts.reminded_for')));
+  assert.ok(gone.some((line) => here(/^dropped the index public\.accounts_trials_expire_\w+$/).test(line)));
   assert.deepEqual(await dumpOf(db), before);
   assert.deepEqual(await done(db, 'uninstall', '--yes'), ['There was nothing to take away.']);
 });
@@ -135,8 +136,8 @@ test('on a database where nothing is, a dry run leaves no schema; tables are mad
   await using db = await database({ empty: true });
   const before = await dumpOf(db);
   const would = await done(db, 'migrate', '--dry-run', '--create', 'all');
-  assert.ok(would.includes('would make the table public.radcheck'));
-  assert.ok(would.includes('would build the index public.vouchers_to_expire'));
+  assert.ok(would.includes(here('would make the table public.radcheck')));
+  assert.ok(would.includes(here('would build the index public.vouchers_to_expire')));
   assert.deepEqual(await dumpOf(db), before);
 
   const wrong = await db.cli(['migrate', '--create', 'voucher']);
@@ -148,7 +149,9 @@ test('on a database where nothing is, a dry run leaves no schema; tables are mad
   const { dryRun, steps: made, notInstalled } = JSON.parse(out);
   assert.deepEqual([code, dryRun, made[0]], [0, false, { does: 'apply', what: 'migration', name: '1_scheduler' }]);
   assert.ok(
-    made.some((step: object) => JSON.stringify(step) === '{"does":"make","what":"table","name":"public.vouchers"}'),
+    made.some(
+      (step: object) => JSON.stringify(step) === here('{"does":"make","what":"table","name":"public.vouchers"}'),
+    ),
   );
   // The job of packages finds the table that the payments need, too.
   assert.deepEqual(
@@ -164,8 +167,8 @@ test('on a database where nothing is, a dry run leaves no schema; tables are mad
     /^\d+ added columns and tables stay; "scheduler uninstall --drop-columns" takes them away\.$/,
   );
   const gone = await done(db, 'uninstall', '--yes', '--drop-columns');
-  assert.ok(gone.includes('kept the table public.vouchers: it holds rows of a business'));
-  const tables = await db.query(`select tablename from pg_tables where schemaname in ('public', 'scheduler')`);
+  assert.ok(gone.includes(here('kept the table public.vouchers: it holds rows of a business')));
+  const tables = await db.query(`select tablename from pg_tables where schemaname in ('${SCHEMA}', 'scheduler')`);
   assert.deepEqual(tables, [{ tablename: 'vouchers' }]);
 });
 
@@ -189,8 +192,8 @@ test('of a job with several tables, where some are there, nothing is touched unt
   assert.deepEqual(await sessions(), before);
   const whole = await done(db, 'migrate', '--create', 'deductions');
   for (const name of ['subscriptions', 'doctor_wallets', 'wallet_transactions', 'text_session_deductions'])
-    assert.ok(whole.includes(`made the table public.${name}`), name);
-  assert.ok(whole.includes('added the column public.text_sessions.doctor_response_deadline'));
+    assert.ok(whole.includes(here(`made the table public.${name}`)), name);
+  assert.ok(whole.includes(here('added the column public.text_sessions.doctor_response_deadline')));
 });
 
 test('a table that has another owner since keeps its columns; what calls our functions goes with them', async () => {
@@ -203,8 +206,8 @@ test('a table that has another owner since keeps its columns; what calls our fun
   assert.deepEqual(
     gone.filter((line) => /opened_start|packages_to_activate|schema/.test(line)),
     [
-      'kept the column public.packages.opened_start: it belongs to the role "postgres"',
-      'dropped the index public.packages_to_activate',
+      here('kept the column public.packages.opened_start: it belongs to the role "postgres"'),
+      here('dropped the index public.packages_to_activate'),
       'dropped the schema scheduler',
     ],
   );
@@ -215,7 +218,7 @@ test('what was added is found under another name, in a table of another role; wh
   await using owner = await stranger(db, 'create on schema public');
   await owner.query(PACKAGES);
   await db.query(`${SESSIONS} ${CREDITS} ${ACCOUNTS}`);
-  const before = (await dumpOf(db)).filter((line) => /^column public (packages|accounts)/.test(line));
+  const before = (await dumpOf(db)).filter((line) => here(/^column public (packages|accounts)/).test(line));
   await db.migrate({}, ['vouchers']);
   await applyOwn(db);
   await db.query(`
@@ -229,7 +232,7 @@ test('what was added is found under another name, in a table of another role; wh
   assert.equal(code, 78);
   assert.match(
     err,
-    /^scheduler: Nothing is uninstalled: something uses what is in the schema "scheduler" \(view public.told\)/,
+    here(/^scheduler: Nothing is uninstalled: something uses what is in the schema "scheduler" \(view public.told\)/),
   );
   await db.query('drop view told');
   const unsure = await db.cli(['uninstall']);
@@ -242,18 +245,20 @@ test('what was added is found under another name, in a table of another role; wh
   const gone = await done(db, 'uninstall', '--yes', '--drop-columns');
   assert.ok(
     gone.includes(
-      'kept the column public.offers.opened_start: view public.sold depends on column opened_start of table public.offers',
+      here(
+        'kept the column public.offers.opened_start: view public.sold depends on column opened_start of table public.offers',
+      ),
     ),
   );
   for (const step of [
-    'the index public.offers_on',
-    'the index public.offers_by_hand',
-    'the column public.offers.closed_end',
+    here('the index public.offers_on'),
+    here('the index public.offers_by_hand'),
+    here('the column public.offers.closed_end'),
     'the schema scheduler',
   ])
     assert.ok(gone.includes(`dropped ${step}`), step);
   await db.query('drop view sold; alter table offers drop column opened_start; alter table offers rename to packages');
-  const after = (await dumpOf(db)).filter((line) => /^column public (packages|accounts)/.test(line));
+  const after = (await dumpOf(db)).filter((line) => here(/^column public (packages|accounts)/).test(line));
   assert.deepEqual(after, before);
   assert.deepEqual(await db.query(`select from pg_namespace where nspname = 'scheduler'`), []);
 });
@@ -269,7 +274,9 @@ test('a schema that this program has not made, or not alone, is neither migrated
     assert.equal(code, 78, args.join(' '));
     assert.match(err, nothing);
   }
-  await db.query('alter table scheduler.appointments set schema public; create table scheduler.migrations (x integer)');
+  await db.query(
+    here('alter table scheduler.appointments set schema public; create table scheduler.migrations (x integer)'),
+  );
   const foreign = await db.cli(['uninstall', '--yes']);
   assert.equal(foreign.code, 78);
   assert.match(foreign.err, /does not say that this program has made it/);
@@ -284,7 +291,7 @@ test('a schema that this program has not made, or not alone, is neither migrated
 
 test('the rights of a role that ticks are named, with the statement that takes each away', async () => {
   await using db = await database({ empty: true });
-  await db.query(`create schema app; set search_path = app; ${ACCOUNTS} set search_path = public;
+  await db.query(`create schema app; set search_path = app; ${ACCOUNTS} set search_path = ${SCHEMA};
     create table app.log (no serial, what text)`);
   await db.migrate({}, []);
   await using ticking = await stranger(db);

@@ -2,6 +2,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { DUE_ROWS, NOW } from '../support/due-rows.ts';
 import { database } from '../support/harness.ts';
+import { SCHEMA } from '../support/schema.ts';
 import { stranger } from '../support/stranger.ts';
 
 /** An advisory lock can be taken by every role. Those of a stranger stop nothing. */
@@ -26,7 +27,7 @@ test('advisory locks of a stranger stop neither payments nor accounting', async 
 test('the lock of the run in the hands of a stranger stops no tick, and is named by all who look', async () => {
   await using db = await database();
   await using mallory = await stranger(db);
-  await mallory.query(`select pg_advisory_lock(hashtextextended('public', 8314034311083879525))`);
+  await mallory.query(`select pg_advisory_lock(hashtextextended('${SCHEMA}', 8314034311083879525))`);
   await db.query(DUE_ROWS.vouchers!.expire!.make);
   const who = new RegExp(`held by process \\d+ of the role \\\\?"${mallory.role}`);
   const tick = await db.cli(['tick']);

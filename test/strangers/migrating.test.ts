@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { application, database, type TestDatabase } from '../support/harness.ts';
+import { here } from '../support/schema.ts';
 import { stranger } from '../support/stranger.ts';
 
 /** The database has other roles. What they can do beforehand, or meanwhile, gains them nothing when a superuser migrates. */
@@ -57,7 +58,7 @@ test('triggers, domains and defaults of a table are run as its owner when a supe
     insert into payments (phone_number, amount, status) values ('254711000111', 5, 'completed')`);
   const { code, err, out } = await db.cli(['migrate']);
   assert.equal(code, 0, err);
-  assert.match(out, /public\.packages\.opened_start/);
+  assert.match(out, here(/public\.packages\.opened_start/));
   assert.match(out, /payments/);
   assert.equal(await isSuperuser(db, owner.role), false);
 });
@@ -128,7 +129,7 @@ for (const [what, squat] of Object.entries({
       assert.equal(code, 78, err);
       assert.match(
         err,
-        new RegExp(`An index of the name "public"\\."${name}" is needed, and something else has that name`),
+        new RegExp(here(`An index of the name "public"\\."${name}" is needed, and something else has that name`)),
       );
     }
   });

@@ -3,6 +3,7 @@ import { test } from 'node:test';
 import { database } from '../support/harness.ts';
 import { NOW } from '../support/hotspot-rows.ts';
 import { grantRole } from '../support/roles.ts';
+import { SCHEMA } from '../support/schema.ts';
 import { setTraps } from '../support/traps.ts';
 import { fill, fillOutside, outside } from '../support/world.ts';
 
@@ -54,7 +55,7 @@ test('no command calls what a stranger has put into the search path', async () =
   await fill(db, world.nas);
   await fillOutside(db);
   await db.query(OTHER_TYPES).catch((error) => assert.fail(error.message));
-  const sprung = await setTraps(db, ['public.sale_status']);
+  const sprung = await setTraps(db, [`${SCHEMA}.sale_status`]);
   const role = `tick_${db.name}`;
   await grantRole(db, role);
   assert.deepEqual(await sprung(), [], 'deploy/roles.sql');

@@ -1,3 +1,4 @@
+import { SCHEMA } from './schema.ts';
 /**
  * Of each transition of each job a row with the id 1 that is due at NOW, and for each of its conditions what to do so that
  * just this one is not met any more.
@@ -37,7 +38,7 @@ const aUse = (stopped: string, updated: string) => `
     acctsessiontime, acctinputoctets, acctoutputoctets)
   values ('1', '1', 'u1', '10.0.0.1', ${ago(600)}, ${updated}, ${stopped}, 60, 1000, 2000)`;
 const counted = (closed: boolean, changed: string) =>
-  `insert into scheduler.accounted values ('public', 1, 1000, 2000, 60, ${closed}, ${changed})`;
+  `insert into scheduler.accounted values ('${SCHEMA}', 1, 1000, 2000, 60, ${closed}, ${changed})`;
 
 const END = 'scheduler.sale_end(scheduled_activation_time, scheduled_deactivation_time, validity)';
 const ENABLED = { 'the schedule is enabled': set('packages', 'enable_schedule = false') };

@@ -14,6 +14,7 @@ import { lockOf } from '../../src/store/lock.ts';
 import { migrate } from '../../src/store/migrate.ts';
 import { all, only } from '../../src/store/runs.ts';
 import { layEverything } from './laid.ts';
+import { ITS_ROWS, SCHEMA, setPath, takeItsRows } from './schema.ts';
 
 /** Everything a test needs: a database of its own on a real server, rows to put in, ticks at any time, the real command. */
 
@@ -105,7 +106,9 @@ export async function cheapestClone(url: string): Promise<string> {
 export async function makeTemplate(url: string): Promise<void> {
   await admin(`drop database if exists ${TEMPLATE} with (force)`, url);
   await admin(`create database ${TEMPLATE}`, url);
+  await setPath(within(url, TEMPLATE), TEMPLATE, { isNew: true });
   await migrateAt(within(url, TEMPLATE));
+  await takeItsRows(within(url, TEMPLATE));
   if (process.env.TEST_LAID) await layEverything(within(url, TEMPLATE), await loadJobs());
 }
 
@@ -123,19 +126,19 @@ async function migrateAt(url: string, env: Record<string, string> = {}, create?:
 export interface DatabaseOptions {
   /** One that was never migrated. */
   empty?: boolean;
-  /** One in which every run gets the lock: what is done once must not depend on it. */
-  withoutLock?: boolean;
+  /** One in which every run gets the lock, or that of these tenants: what is done once must not depend on it. */
+  withoutLock?: boolean | string[];
   /** On this server instead of the one that all tests share: one that a test may stop, or that has settings of its own. */
   server?: { url: string; tcpUrl?: string };
 }
 
 /** Holds the lock as a role without any right, for which no run waits. */
-async function strangerWithLock(url: string, name: string): Promise<AsyncDisposable> {
+async function strangerWithLock(url: string, name: string, tenants: string[]): Promise<AsyncDisposable> {
   const role = `stranger_${name}`;
   await admin(`create role ${role} login`, url);
   const client = new pg.Client({ connectionString: url.replace('postgres@', `${role}@`) });
   await client.connect();
-  await client.query(`select pg_advisory_lock(${lockOf("'public'")})`);
+  for (const tenant of tenants) await client.query(`select pg_advisory_lock(${lockOf('$1')})`, [tenant]);
   return {
     async [Symbol.asyncDispose]() {
       await client.end();
@@ -151,6 +154,7 @@ export async function database(options: DatabaseOptions = {}): Promise<TestDatab
   const from = options.empty ? '' : `template ${TEMPLATE}`;
   await admin(`create database ${name} ${from} ${process.env.TEST_CLONE ?? ''}`, place);
   const url = within(place, name);
+  await setPath(url, name, { isNew: Boolean(options.empty) });
   let client: pg.Client | undefined;
   const session = async () => {
     if (client) return client;
@@ -159,14 +163,16 @@ export async function database(options: DatabaseOptions = {}): Promise<TestDatab
       client = undefined;
     });
     await opened.connect();
-    await opened.query(`set timezone = 'UTC'`);
+    await opened.query(`set timezone = 'UTC'; ${ITS_ROWS}`);
     client = opened;
     return opened;
   };
   const query = async <T extends Row>(sql: string, values?: unknown[]) =>
     (await (await session()).query<T>(sql, values)).rows;
   await session();
-  const stranger = options.withoutLock ? await strangerWithLock(url, name) : undefined;
+  const stranger = options.withoutLock
+    ? await strangerWithLock(url, name, options.withoutLock === true ? [SCHEMA] : options.withoutLock)
+    : undefined;
   const pooler = options.server ? undefined : process.env.TEST_POOLER;
   const programUrl = pooler ? within(pooler, name) : url;
 

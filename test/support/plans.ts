@@ -8,6 +8,7 @@ import { job as packages } from '../../src/jobs/hotspot/packages.ts';
 import { job as specialPackages } from '../../src/jobs/special-packages.ts';
 import { compiled } from './compiled.ts';
 import { database, type TestDatabase } from './harness.ts';
+import { SCHEMA } from './schema.ts';
 
 /** Large tables of every kind, and what a query reads of them. */
 
@@ -109,7 +110,7 @@ export const values = (job: Job, dbZone: string) => ({
   now: NOW,
   zone: 'Africa/Nairobi',
   dbZone,
-  tenant: 'public',
+  tenant: SCHEMA,
   job: job.name,
   limit: 1000,
   seen: '[]',

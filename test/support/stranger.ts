@@ -1,5 +1,6 @@
 import pg from 'pg';
 import type { TestDatabase } from './harness.ts';
+import { here } from './schema.ts';
 
 export interface Stranger extends AsyncDisposable {
   role: string;
@@ -11,7 +12,7 @@ export interface Stranger extends AsyncDisposable {
 export async function stranger(db: TestDatabase, ...rights: string[]): Promise<Stranger> {
   const role = `r_${db.name}`;
   await db.query(`create role ${role} login`);
-  for (const right of rights) await db.query(`grant ${right} to ${role}`);
+  for (const right of rights) await db.query(`grant ${here(right)} to ${role}`);
   const url = db.url.replace('postgres@', `${role}@`);
   const client = new pg.Client({ connectionString: url });
   await client.connect();

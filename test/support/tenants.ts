@@ -1,4 +1,5 @@
 import type { TestDatabase } from './harness.ts';
+import { SCHEMA } from './schema.ts';
 
 /** Schemas with the tables of some jobs, as an application makes them. */
 export async function withTenants(
@@ -7,7 +8,7 @@ export async function withTenants(
   tables = ['packages', 'vouchers'],
 ): Promise<void> {
   for (const name of names) {
-    const made = tables.map((table) => `create table ${name}.${table} (like public.${table} including all)`);
+    const made = tables.map((table) => `create table ${name}.${table} (like ${SCHEMA}.${table} including all)`);
     await db.query([`create schema ${name}`, ...made].join('; '));
   }
 }

@@ -2,6 +2,7 @@ import { readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { ROOT } from '../../src/base/version.ts';
 import type { TestDatabase } from './harness.ts';
+import { SCHEMA } from './schema.ts';
 
 /**
  * A role with "create" on a schema of the search path can put these there: functions and operators of the names that our SQL
@@ -82,29 +83,29 @@ export async function setTraps(db: TestDatabase, own: string[] = []): Promise<()
     ...operators(own).map(({ as, result, operator, left, right }, n) => ({
       as,
       make: [
-        `create function public.trap_${n}(${left}, ${right}) returns ${result} language plpgsql as $t$ begin perform pg_catalog.setval('public.sprung', :id); return null; end $t$`,
-        `create operator public.${operator} (leftarg = ${left}, rightarg = ${right}, function = public.trap_${n})`,
+        `create function ${SCHEMA}.trap_${n}(${left}, ${right}) returns ${result} language plpgsql as $t$ begin perform pg_catalog.setval('${SCHEMA}.sprung', :id); return null; end $t$`,
+        `create operator ${SCHEMA}.${operator} (leftarg = ${left}, rightarg = ${right}, function = ${SCHEMA}.trap_${n})`,
       ],
     })),
     ...called.map((each) => ({
       as: `${each.name}(${each.arguments})`,
       make: [
-        `create function public.${each.name}(${each.arguments}) returns text language plpgsql as $t$ begin perform pg_catalog.setval('public.sprung', :id); return null; end $t$`,
+        `create function ${SCHEMA}.${each.name}(${each.arguments}) returns text language plpgsql as $t$ begin perform pg_catalog.setval('${SCHEMA}.sprung', :id); return null; end $t$`,
       ],
     })),
   ];
-  await db.query('create sequence public.sprung; create table public.traps (id bigint, name text)');
+  await db.query(`create sequence ${SCHEMA}.sprung; create table ${SCHEMA}.traps (id bigint, name text)`);
   const statements = traps.flatMap(({ make }, id) => make.map((sql) => sql.replace(':id', String(id + 1))));
-  await db.query(`create function public.make_traps(statements text[]) returns void language plpgsql as $$
+  await db.query(`create function ${SCHEMA}.make_traps(statements text[]) returns void language plpgsql as $$
     declare statement text;
     begin
       foreach statement in array statements loop
         begin execute statement; exception when others then null; end;
       end loop;
     end $$`);
-  await db.query('select public.make_traps($1)', [statements]);
+  await db.query(`select ${SCHEMA}.make_traps($1)`, [statements]);
   return async () => {
-    const { id, sprung } = await db.one('select last_value::integer as id, is_called as sprung from public.sprung');
+    const { id, sprung } = await db.one(`select last_value::integer as id, is_called as sprung from ${SCHEMA}.sprung`);
     return sprung ? [traps[id - 1]!.as] : [];
   };
 }

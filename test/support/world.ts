@@ -4,6 +4,7 @@ import { SAMPLES } from '../../src/setup/samples/index.ts';
 import { ACK, type FakeGateway, type FakeNas, fakeGateway, fakeNas } from './fakes.ts';
 import type { TestDatabase } from './harness.ts';
 import { at, NOW, online } from './hotspot-rows.ts';
+import { SCHEMA } from './schema.ts';
 
 /** Due rows of every business, some of them bad, and a way back to them: one database serves hundreds of runs. */
 
@@ -73,7 +74,7 @@ export async function fillOutside(db: TestDatabase): Promise<void> {
 }
 
 const TABLES = `select format('%I.%I', schemaname, tablename) as name from pg_tables
-  where schemaname in ('public', 'scheduler') and tablename not in ('migrations', 'holds') order by 1`;
+  where schemaname in ('${SCHEMA}', 'scheduler') and tablename not in ('migrations', 'holds') order by 1`;
 
 /** Remembers all rows; what it answers brings them back. */
 export async function remember(db: TestDatabase): Promise<() => Promise<void>> {
@@ -102,7 +103,7 @@ export async function nextIds(db: TestDatabase): Promise<void> {
     const columns = await db.query(`
       select c.oid::regclass::text as table, a.attname as column, pg_get_serial_sequence(c.oid::regclass::text, a.attname) as sequence
       from pg_class c join pg_attribute a on a.attrelid = c.oid
-      where c.relkind = 'r' and c.relnamespace in ('public'::regnamespace, 'scheduler'::regnamespace)
+      where c.relkind = 'r' and c.relnamespace in ('${SCHEMA}'::regnamespace, 'scheduler'::regnamespace)
         and pg_get_serial_sequence(c.oid::regclass::text, a.attname) is not null`);
     const each = columns.map(
       ({ table, column, sequence }) =>
@@ -116,14 +117,14 @@ export async function nextIds(db: TestDatabase): Promise<void> {
 // What may differ between two histories that are the same: how often something outside was tried, and when.
 const VOLATILE: Record<string, string[]> = {
   'scheduler.events': ['id', 'run_id', 'occurred_at'],
-  'public.hotspot_credentials': [
+  [`${SCHEMA}.hotspot_credentials`]: [
     ...['sms_attempts', 'sms_next_attempt_at', 'sms_sent_at', 'sms_reference', 'sms_message_id', 'sms_error'],
     'updated_at',
   ],
-  'public.session_disconnections': ['attempts', 'updated_at', 'disconnected_at', 'answer'],
+  [`${SCHEMA}.session_disconnections`]: ['attempts', 'updated_at', 'disconnected_at', 'answer'],
   // Of rows that a job of your own inserts.
-  'public.letters': ['id'],
-  'public.bills': ['id'],
+  [`${SCHEMA}.letters`]: ['id'],
+  [`${SCHEMA}.bills`]: ['id'],
 };
 
 /** The rows of each table, as sorted text. */

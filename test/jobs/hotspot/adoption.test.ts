@@ -2,11 +2,12 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { database, type TestDatabase } from '../../support/harness.ts';
 import { NOW, pay } from '../../support/hotspot-rows.ts';
+import { SCHEMA } from '../../support/schema.ts';
 
 const radiusTables = async (db: TestDatabase) =>
   (
     await db.query(`select tablename as name from pg_tables
-      where schemaname = 'public' and (tablename like 'rad%' or tablename like 'nas%') and tablename <> 'radius_sessions' order by 1`)
+      where schemaname = '${SCHEMA}' and (tablename like 'rad%' or tablename like 'nas%') and tablename <> 'radius_sessions' order by 1`)
   ).map(({ name }) => name);
 
 test("all of FreeRADIUS's tables are made where it has none, as its queries ask for them at every login", async () => {

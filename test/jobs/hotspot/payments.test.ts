@@ -14,6 +14,7 @@ import {
   theSession,
   theUser,
 } from '../../support/hotspot-rows.ts';
+import { SCHEMA } from '../../support/schema.ts';
 import { until } from '../../support/until.ts';
 
 const tick = async (db: TestDatabase, time = NOW, options = {}) =>
@@ -401,7 +402,7 @@ test('a payment that two runners found wrong at the same time has failed once, a
     alter function scheduler.try_hold rename to really_hold;
     create function scheduler.try_hold(kind integer, key text) returns boolean language plpgsql as $$
     begin
-      if nextval('public.comers') = 1 then perform pg_advisory_xact_lock(7); end if;
+      if nextval('${SCHEMA}.comers') = 1 then perform pg_advisory_xact_lock(7); end if;
       return scheduler.really_hold(kind, key);
     end $$`);
   await using app = await application(db);

@@ -13,6 +13,7 @@ import { job as vouchers } from '../../../src/jobs/hotspot/vouchers.ts';
 import { compiled } from '../../support/compiled.ts';
 import { database, type TestDatabase } from '../../support/harness.ts';
 import { explain, rowsRead, values } from '../../support/plans.ts';
+import { SCHEMA } from '../../support/schema.ts';
 
 /** Finding what is due must cost what is due, not what the tables hold. */
 
@@ -52,7 +53,7 @@ async function filled(due: boolean): Promise<TestDatabase> {
       acctstoptime, acctsessiontime, acctinputoctets, acctoutputoctets)
     select n, n, 'u' || n, '10.0.0.1', now(), now(), case when n % 100 > 0 then now() end, 0, 0, 0 from generate_series(1, ${ROWS}) as n`);
   await db.query(`insert into scheduler.accounted
-      select 'public', radacctid, 0, 0, 0, acctstoptime is not null, now() from radacct
+      select '${SCHEMA}', radacctid, 0, 0, 0, acctstoptime is not null, now() from radacct
       where acctstoptime is null or radacctid > ${ROWS - 200};
     update scheduler.accounted_up_to set id = ${ROWS}`);
   if (due) await db.query(history(DUE, 'due'));

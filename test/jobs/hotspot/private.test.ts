@@ -4,6 +4,7 @@ import pg from 'pg';
 import { fakeGateway, fakeNas, type Reply } from '../../support/fakes.ts';
 import { database, type TestDatabase } from '../../support/harness.ts';
 import { hotspotPackage, online, pay } from '../../support/hotspot-rows.ts';
+import { SCHEMA } from '../../support/schema.ts';
 import { until } from '../../support/until.ts';
 
 const CHANNELS = ['dashboard-stats', 'payments', 'hotspot-users', ...Array.from({ length: 9 }, (_, n) => `user.${n}`)];
@@ -11,7 +12,7 @@ const CHANNELS = ['dashboard-stats', 'payments', 'hotspot-users', ...Array.from(
 /** Every table but those that must hold it, as text. */
 async function written(db: TestDatabase, but: string[]): Promise<Record<string, string>> {
   const tables = await db.query(
-    `select format('%I.%I', schemaname, tablename) as name from pg_tables where schemaname in ('public', 'scheduler')`,
+    `select format('%I.%I', schemaname, tablename) as name from pg_tables where schemaname in ('${SCHEMA}', 'scheduler')`,
   );
   const found: Record<string, string> = {};
   for (const { name } of tables) {
@@ -109,10 +110,10 @@ test('no password, key or phone number is in anything that a full run wrote, but
   assert.match(printed, /Payment provisioned/);
 
   const phoneColumns = ['payments', 'hotspot_users', 'hotspot_credentials'].map(
-    (name) => `public.${name}.phone_number`,
+    (name) => `${SCHEMA}.${name}.phone_number`,
   );
   const places = {
-    ...(await written(db, ['public.radcheck.value', 'public.nas.secret', ...phoneColumns])),
+    ...(await written(db, [`${SCHEMA}.radcheck.value`, `${SCHEMA}.nas.secret`, ...phoneColumns])),
     output: printed,
     notifications: heard.join('\n'),
   };
