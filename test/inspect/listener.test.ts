@@ -12,6 +12,7 @@ import { loadJobs } from '../../src/jobs/index.ts';
 import type { Event } from '../../src/store/events.ts';
 import { database, LAUNCHER, type TestDatabase } from '../support/harness.ts';
 import { proxy } from '../support/proxy.ts';
+import { TENANT } from '../support/schema.ts';
 import { until } from '../support/until.ts';
 
 const INSERT = `insert into scheduler.events (type, job, transition, entity_id, occurred_at, channels, data)
@@ -131,6 +132,7 @@ test('events are printed as they come, one JSON object a line, until a signal en
       'run_id',
       'channels',
       'data',
+      ...Object.keys(TENANT),
     ]);
     assert.equal(await listener.stop(signal), 0);
   }
