@@ -1,14 +1,15 @@
-import { configurationError } from '../base/errors.ts';
+import { configurationError, OperatorError } from '../base/errors.ts';
+import type { Values } from '../db/bind.ts';
 import type { Transaction } from '../db/client.ts';
-import { named, TENANT } from '../db/search-path.ts';
+import { named, SCHEMAS, tenantOf } from '../db/search-path.ts';
 import { type Installed, install } from '../job/compile.ts';
 import type { Job } from '../job/define.ts';
-import { CATALOG, type Catalog, missingFrom, tableNames } from '../job/tables.ts';
+import { type Catalog, catalogIn, missingFrom, tableNames } from '../job/tables.ts';
 import { ELSEWHERE, type Elsewhere } from './adopted.ts';
-import { LATEST_CONTROLS, type Latest, latestControl, type Word } from './controls.ts';
-import { ANY_FAILURES, anyToCompare } from './failures.ts';
+import { type Latest, latestControl, latestControlsIn, type Word } from './controls.ts';
+import { anyFailuresIn, anyToCompareIn } from './failures.ts';
 import { LOCK } from './lock.ts';
-import { catalogOf, FORMAT, isKept, jobOf, LATEST_JOBS, OWN_JOBS, type OwnAnswer } from './own-jobs.ts';
+import { catalogOf, FORMAT, isKept, jobOf, type Kept, latestJobsIn, type OwnAnswer, ownJobsIn } from './own-jobs.ts';
 import { type Requested, requestsOf } from './requests.ts';
 
 /** What a job finds when a run starts. */
@@ -97,73 +98,130 @@ export interface Wanted {
 export const all = (builtIn: Job[]): Wanted => ({ builtIn, names: 'all' });
 export const only = (builtIn: Job[], names: string[]): Wanted => ({ builtIn, names });
 
+/** A job that is to be compiled for the tables that were found. */
+export interface Compiling {
+  job: Job;
+  catalog: Catalog;
+  dbZone: string;
+  /** What a job of your own was made from. */
+  kept?: Kept;
+  /** The schema in which tables are looked for first. */
+  tenant: string;
+}
+
+interface Reading {
+  at?: string | undefined;
+  dbZone: string;
+  compile?: (compiling: Compiling) => Installed;
+}
+
+/** SQL for what stands of the tenants in these schemas. */
+const whatStands = (schemas: string, lock = false) => `
+  with run as materialized (
+    select coalesce(:at::timestamptz, now()) as now, ${lock ? `pg_try_advisory_xact_lock(${LOCK})` : 'true'} as locked
+  ),
+  minute as materialized (select floor(extract(epoch from now) / 60)::bigint as minute from run)
+  select now::text as now, minute::text as minute, locked, ${tenantOf(schemas)} as tenant, ${LEVEL_FOUND} as level,
+    ${ELSEWHERE} as elsewhere,
+    array(
+      select j.name from (
+        select asked.name, every, n.nspname::text
+        from unnest(:seldom::text[], :every::bigint[], :mains::text[]) as asked (name, every, main)
+        join pg_class main on main.oid = ${named('asked.main', schemas)} join pg_namespace n on n.oid = main.relnamespace
+        union all
+        select name, every::bigint, compiled -> 'found' ->> 'schema'
+        from (${latestJobsIn(schemas)}) as own cross join lateral (select compiled -> 'job' ->> 'everyMinutes' as every) as of
+        where every ~ '^[0-9]{1,9}$'
+      ) as j (name, every, tenant)
+      where j.every > 1 and exists (
+        select from scheduler.runs r
+        where r.slot between minute - minute % j.every and minute and (r.job = j.name or j.name = any(r.idle))
+          and case when r.tenant is null then j.tenant <> all(r.apart) else r.tenant = j.tenant end
+          and r.finished_at is not null and not r.work_left
+      )
+    ) as taken,
+    ${anyFailuresIn(schemas)} as "anyFailures", ${anyToCompareIn(schemas, 'now')} as "anyToCompare",
+    (select jobs::text from scheduler.known_jobs where tenant = ${tenantOf(schemas)}) as known,
+    ${requestsOf(tenantOf(schemas))} as requests,
+    (select coalesce(json_agg(c), '[]') from (${latestControlsIn(schemas)}) as c) as controls,
+    ${catalogIn(schemas)} as catalog, ${ownJobsIn(schemas)} as own
+  from run cross join minute`;
+
+const isAsked = ({ names, of }: Wanted, name: string) =>
+  of !== 'no tenant' && (names === 'all' || names.includes(name));
+
+function valuesOf(wanted: Wanted, at: string | undefined): Values {
+  const asked = wanted.builtIn.filter(({ name }) => isAsked(wanted, name));
+  const seldom = asked.filter((job) => !isEveryTick(job));
+  return {
+    at: at ?? null,
+    seldom: seldom.map((job) => job.name),
+    every: seldom.map((job) => job.everyMinutes),
+    mains: seldom.map((job) => job.table.name),
+    ...{ tables: tableNames(asked), oids: [] },
+  };
+}
+
 /**
  * One round trip tells everything a run must know before it begins. The lock belongs to the transaction that asks: it is
  * gone when its holder is, also behind a pooler, and there is nothing to unlock by hand.
  */
 export async function readStanding(
   tx: Transaction,
-  { builtIn, names, of }: Wanted,
-  options: { at?: string | undefined; lock: boolean; dbZone: string },
+  wanted: Wanted,
+  { lock, ...reading }: Reading & { lock: boolean },
 ): Promise<Found> {
-  const isAsked = (name: string) => of !== 'no tenant' && (names === 'all' || names.includes(name));
-  const asked = builtIn.filter(({ name }) => isAsked(name));
-  const seldom = asked.filter((job) => !isEveryTick(job));
-  const [found] = await tx.query<Answer>(
-    `with run as materialized (
-       select coalesce(:at::timestamptz, now()) as now, ${options.lock ? `pg_try_advisory_xact_lock(${LOCK})` : 'true'} as locked
-     ),
-     minute as materialized (select floor(extract(epoch from now) / 60)::bigint as minute from run)
-     select now::text as now, minute::text as minute, locked, ${TENANT} as tenant, ${LEVEL_FOUND} as level,
-       ${ELSEWHERE} as elsewhere,
-       array(
-         select j.name from (
-           select asked.name, every, n.nspname::text
-           from unnest(:seldom::text[], :every::bigint[], :mains::text[]) as asked (name, every, main)
-           join pg_class main on main.oid = ${named('asked.main')} join pg_namespace n on n.oid = main.relnamespace
-           union all
-           select name, every::bigint, compiled -> 'found' ->> 'schema'
-           from (${LATEST_JOBS}) as own cross join lateral (select compiled -> 'job' ->> 'everyMinutes' as every) as of
-           where every ~ '^[0-9]{1,9}$'
-         ) as j (name, every, tenant)
-         where j.every > 1 and exists (
-           select from scheduler.runs r
-           where r.slot between minute - minute % j.every and minute and (r.job = j.name or j.name = any(r.idle))
-             and case when r.tenant is null then j.tenant <> all(r.apart) else r.tenant = j.tenant end
-             and r.finished_at is not null and not r.work_left
-         )
-       ) as taken,
-       ${ANY_FAILURES} as "anyFailures", ${anyToCompare('now')} as "anyToCompare",
-       (select jobs::text from scheduler.known_jobs where tenant = ${TENANT}) as known, ${requestsOf(TENANT)} as requests,
-       (select coalesce(json_agg(c), '[]') from (${LATEST_CONTROLS}) as c) as controls,
-       ${CATALOG} as catalog, ${OWN_JOBS} as own
-     from run cross join minute`,
-    {
-      at: options.at ?? null,
-      seldom: seldom.map((job) => job.name),
-      every: seldom.map((job) => job.everyMinutes),
-      mains: seldom.map((job) => job.table.name),
-      ...{ tables: tableNames(asked), oids: [] },
-    },
-  );
+  const [answer] = await tx.query<Answer>(whatStands(SCHEMAS, lock), valuesOf(wanted, reading.at));
+  return foundOf(answer!, wanted, reading);
+}
+
+/** The same of many tenants, without the lock. Expects a transaction of one of them. What is wrong with a tenant is left to its own run. */
+export async function readStandings(
+  tx: Transaction,
+  wanted: Wanted,
+  tenants: string[],
+  reading: Reading,
+): Promise<Found[]> {
+  const each =
+    'cross join (select array[name]::name[] as schemas from unnest(:tenants::text[]) as tenant (name)) as here';
+  const values = { ...valuesOf(wanted, reading.at), tenants };
+  const answers = await tx.query<Answer>(`${whatStands('here.schemas')} ${each}`, values);
+  return answers.flatMap((answer) => {
+    try {
+      return foundOf(answer, wanted, reading);
+    } catch (error) {
+      if (error instanceof OperatorError) return [];
+      throw error;
+    }
+  });
+}
+
+const alone = ({ job, catalog, dbZone }: Compiling): Installed => install(job, catalog, dbZone);
+
+function foundOf(answer: Answer, wanted: Wanted, { dbZone, compile = alone }: Reading): Found {
+  const { builtIn, names, of } = wanted;
+  const { tenant } = answer;
   // A built-in job that works on tables which a file names is not looked for by the names of its own.
-  const used = found!.own.map(({ kept }) => kept?.uses?.job);
+  const used = answer.own.map(({ kept }) => kept?.uses?.job);
   const isWanted = (name: string, uses?: string) =>
     names === 'all' || names.includes(name) || (uses !== undefined && names.includes(uses));
   const jobs = [
-    ...asked.filter(({ name }) => !used.includes(name)).map((job) => standingOf(job, found!, options.dbZone)),
-    ...found!.own
+    ...builtIn
+      .filter(({ name }) => isAsked(wanted, name) && !used.includes(name))
+      .map((job) => standingOf(job, answer, (catalog) => compile({ job, catalog, dbZone, tenant }))),
+    ...answer.own
       .filter(({ name, kept }) => isWanted(name, kept?.uses?.job))
-      .filter(({ tenant }) => of === undefined || (tenant === null) === (of === 'no tenant'))
-      .map((each) => standingOfOwn(each, found!, builtIn)),
+      .filter((each) => of === undefined || (each.tenant === null) === (of === 'no tenant'))
+      .map((each) => standingOfOwn(each, answer, builtIn, compile)),
   ];
-  return { ...found!, ...(of === 'no tenant' && { elsewhere: null }), jobs };
+  return { ...answer, ...(of === 'no tenant' && { elsewhere: null }), jobs };
 }
 
 function standingOfOwn(
   { name, format, kept, powerless }: OwnAnswer,
-  { taken, controls }: Answer,
+  { taken, controls, tenant }: Answer,
   builtIn: Job[],
+  compile: (compiling: Compiling) => Installed,
 ): Standing {
   if (format !== FORMAT)
     throw configurationError(
@@ -186,15 +244,20 @@ function standingOfOwn(
     control: latestControl(controls, name, kept.found.schema),
     slotTaken: taken.includes(name),
   };
-  return { ...standing, powerless, installed: install(job, catalogOf(kept), kept.dbZone) };
+  const compiling = { job, catalog: catalogOf(kept), dbZone: kept.dbZone, kept, tenant };
+  return { ...standing, powerless, installed: compile(compiling) };
 }
 
-function standingOf(job: Job, { taken, controls, catalog }: Answer, dbZone: string): Standing {
+function standingOf(
+  job: Job,
+  { taken, controls, catalog }: Answer,
+  compile: (catalog: Catalog) => Installed,
+): Standing {
   const missing = missingFrom(job, catalog);
   const tenant = catalog[job.table.name]?.schema;
   return {
     ...{ job, missing, control: latestControl(controls, job.name, tenant), slotTaken: taken.includes(job.name) },
-    installed: missing.length === 0 ? install(job, catalog, dbZone) : undefined,
+    installed: missing.length === 0 ? compile(catalog) : undefined,
   };
 }
 
