@@ -21,8 +21,10 @@ import { hasDue, mayHaveDue } from './statements.ts';
 
 /** What stands is read with one statement for so many. */
 const READ_AT_ONCE = 25;
-/** And what is due is asked with one for so many: their tables and indexes are locked until it has answered. */
+/** So many are asked in one transaction: it holds a lock on each of their tables and indexes. */
 const ASKED_AT_ONCE = 10;
+/** In one statement. Planning more of them takes longer for each: the server gives so much memory back, and gets it anew each time. */
+const RULES_AT_ONCE = 40;
 
 /** A tenant that is idle if none of these rules has a due row. */
 interface Candidate extends Plan {
@@ -88,14 +90,18 @@ async function candidatesOf(
 
 /** Asked in full are only those that may have a due row. */
 async function idleOf({ settings }: Context, tx: Transaction, asked: Candidate[]): Promise<Candidate[]> {
-  const dueAmong = async (some: Candidate[], isDue: typeof hasDue): Promise<Candidate[]> => {
-    if (some.length === 0) return [];
-    const checks = some.map(({ tenant, rules, anyFailures }) =>
-      ofTenant(tenant, ['false', ...rules.map((rule) => isDue(rule, anyFailures))].join('\nor ')),
-    );
-    const values = parameters(settings, some[0]!.now);
-    const [answer] = await tx.query<{ due: number[] }>(`select ${placesOf(checks)} as due`, values);
-    return answer!.due.map((n) => some[n]!);
+  const dueAmong = async (all: Candidate[], isDue: typeof hasDue): Promise<Candidate[]> => {
+    const due: Candidate[] = [];
+    const most = Math.max(1, ...all.map(({ rules }) => rules.length));
+    for (const some of inPieces(all, Math.ceil(RULES_AT_ONCE / most))) {
+      const checks = some.map(({ tenant, rules, anyFailures }) =>
+        ofTenant(tenant, ['false', ...rules.map((rule) => isDue(rule, anyFailures))].join('\nor ')),
+      );
+      const values = parameters(settings, some[0]!.now);
+      const [answer] = await tx.query<{ due: number[] }>(`select ${placesOf(checks)} as due`, values);
+      due.push(...answer!.due.map((n) => some[n]!));
+    }
+    return due;
   };
   const due = await dueAmong(await dueAmong(asked, mayHaveDue), hasDue);
   return asked.filter((each) => !due.includes(each));
