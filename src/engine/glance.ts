@@ -121,7 +121,7 @@ function resultOf({ log }: Context, { tenant, now, planned, skipped }: Candidate
 // Stands for the schema of a tenant in SQL that several share: no schema has this name.
 const ANY = '\0';
 const ofTenant = (tenant: string, sql: string) =>
-  sql.replaceAll(quoteName(ANY), quoteName(tenant)).replaceAll(quoteText(ANY), quoteText(tenant));
+  sql.replace(/(["'])\0\1/g, (_, quote) => (quote === '"' ? quoteName(tenant) : quoteText(tenant)));
 
 /** Compiles what tenants with the same tables have in common once for all of them. */
 function compilingOnce(): Compile {

@@ -281,5 +281,5 @@ export const hasDue = (rule: CompiledRule, anyFailures: boolean): string =>
 /** Whether it may have one: as far as the index tells. What is left out takes as long to plan as all the rest. */
 export const mayHaveDue = (rule: CompiledRule, anyFailures: boolean): string => {
   const simple = Object.entries(rule.when).filter(([, sql]) => !/:now|\bselect\b/i.test(sql));
-  return hasDue({ ...rule, when: Object.fromEntries(simple) }, anyFailures);
+  return hasDue(Object.create(rule, { when: { value: Object.fromEntries(simple) } }), anyFailures);
 };
