@@ -6,7 +6,7 @@ import { readStatus } from '../inspect/status.ts';
 import { linesOf } from '../job/define.ts';
 import { job } from '../jobs/subscriptions.ts';
 import { whoami } from '../store/controls.ts';
-import { only } from '../store/runs.ts';
+import { only } from '../store/standing.ts';
 import { command, PASS_EXITS, withDatabase } from './command.ts';
 import { type PassOptions, runPass } from './pass.ts';
 import { passOptions } from './tick.ts';

@@ -12,7 +12,7 @@ import type { Fault, Files } from '../own/definition.ts';
 import type { Applying, Change, Plan } from '../own/plan.ts';
 import { whoami } from '../store/controls.ts';
 import { exclusively } from '../store/own-jobs.ts';
-import { all, readStanding } from '../store/runs.ts';
+import { all, readStanding } from '../store/standing.ts';
 import { command, type Options, withSchema } from './command.ts';
 import { forEachTenant, tenantsFor, tenantsOption } from './tenants.ts';
 

@@ -9,7 +9,7 @@ import { type RunResult, run } from '../engine/run.ts';
 import { SAMPLES } from '../setup/samples/index.ts';
 import { listFailures } from '../store/failures.ts';
 import { migrate } from '../store/migrate.ts';
-import { all } from '../store/runs.ts';
+import { all } from '../store/standing.ts';
 import { command } from './command.ts';
 import { printChanges } from './pass.ts';
 

@@ -8,7 +8,7 @@ import type { OwnJob } from '../own/definition.ts';
 import { whoami } from '../store/controls.ts';
 import { refreshKnown } from '../store/known-jobs.ts';
 import { exclusively, keepJob, latestJobs, versionsOf } from '../store/own-jobs.ts';
-import { all, whyMissing } from '../store/runs.ts';
+import { all, whyMissing } from '../store/standing.ts';
 import { command, type Options, oneOf, PASS_EXITS, withDatabase, withSchema } from './command.ts';
 import { type PassOptions, pass } from './pass.ts';
 import { passOptions } from './tick.ts';

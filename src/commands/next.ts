@@ -3,7 +3,7 @@ import { parseSpan, readable, relative } from '../base/calendar.ts';
 import { print, printJson, printTable, say } from '../base/output.ts';
 import { type Coming, type Outlook, readNext } from '../inspect/next.ts';
 import type { Job } from '../job/define.ts';
-import { all, only } from '../store/runs.ts';
+import { all, only } from '../store/standing.ts';
 import { command, jobName, knownJob, type Options, wholeNumber, withSchema } from './command.ts';
 
 const DAY = 86_400;

@@ -6,7 +6,8 @@ import type { Context } from '../context.ts';
 import { type Request, type RunResult, run } from '../engine/run.ts';
 import { watched } from '../monitor/watch.ts';
 import { whoami } from '../store/controls.ts';
-import { all, type JobResult, only } from '../store/runs.ts';
+import type { JobResult } from '../store/runs.ts';
+import { all, only } from '../store/standing.ts';
 import type { Options } from './command.ts';
 
 /** A pass of the engine as somebody asks for it: with options, stopped by signals, and telling what it did. */

@@ -8,7 +8,7 @@ import { print, printJson, printTable } from '../base/output.ts';
 import { Stop } from '../base/stop.ts';
 import type { Context } from '../context.ts';
 import type { Happening, Rehearsed } from '../engine/rehearse.ts';
-import { all, only } from '../store/runs.ts';
+import { all, only } from '../store/standing.ts';
 import { command, instantOf, knownJob, type Options, seconds, wholeNumber, withSchema } from './command.ts';
 
 interface RehearseOptions extends Options {

@@ -3,7 +3,7 @@ import { inWords, readable } from '../base/calendar.ts';
 import { EXIT } from '../base/errors.ts';
 import { print, printHeading, printJson, printTable, say } from '../base/output.ts';
 import { type JobStatus, readStatus, type Status } from '../inspect/status.ts';
-import { all, isMissing } from '../store/runs.ts';
+import { all, isMissing } from '../store/standing.ts';
 import { command, type Options, withSchema } from './command.ts';
 
 export function statusCommand(): Command {

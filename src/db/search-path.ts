@@ -32,11 +32,12 @@ export const PIN = `set local search_path = ${OURS}`;
 export const SCHEMAS = `current_setting('scheduler.schemas')::name[]`;
 
 /** The one in which they are looked for first. */
-export const TENANT = `coalesce((${SCHEMAS})[1]::text, 'public')`;
+export const tenantOf = (schemas: string): string => `coalesce((${schemas})[1]::text, 'public')`;
+export const TENANT = tenantOf(SCHEMAS);
 
 /** SQL for the oid of the table, view or the like that the application's path finds by this name. */
-export const named = (name: string): string => `(
-    select c.oid from unnest(${SCHEMAS}) with ordinality as s (name, place)
+export const named = (name: string, schemas = SCHEMAS): string => `(
+    select c.oid from unnest(${schemas}) with ordinality as s (name, place)
     join pg_namespace n on n.nspname = s.name
     join pg_class c on c.relnamespace = n.oid and c.relname = ${name}::name
     order by s.place limit 1

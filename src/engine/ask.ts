@@ -30,9 +30,13 @@ export interface Due {
 }
 
 /** SQL for the places, in the list given, of the rules that have a due row. */
-export const placesOfDue = (rules: CompiledRule[], anyFailures: boolean): string => {
-  const checks = rules.map((rule, n) => `case when ${hasDue(rule, anyFailures)} then ${n} end`);
-  return `array_remove(array[${[...checks, 'null'].join(',\n')}]::integer[], null)`;
+export const placesOfDue = (rules: CompiledRule[], anyFailures: boolean): string =>
+  placesOf(rules.map((rule) => hasDue(rule, anyFailures)));
+
+/** SQL for the places of the conditions that hold. */
+export const placesOf = (conditions: string[]): string => {
+  const places = conditions.map((condition, n) => `case when ${condition} then ${n} end`);
+  return `array_remove(array[${[...places, 'null'].join(',\n')}]::integer[], null)`;
 };
 
 const isIdle = (job: string) =>

@@ -2,7 +2,7 @@ import type { Settings } from '../base/config.ts';
 import type { Installed } from '../job/compile.ts';
 import { isPaused } from '../store/controls.ts';
 import type { Requested } from '../store/requests.ts';
-import { isEveryTick, type Standing, whyPowerless } from '../store/runs.ts';
+import { isEveryTick, type Standing, whyPowerless } from '../store/standing.ts';
 
 export interface Plan {
   /** The jobs that a run may do now. */

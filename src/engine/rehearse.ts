@@ -4,7 +4,7 @@ import type { Installed } from '../job/compile.ts';
 import { NOW, quoteText } from '../job/expressions.ts';
 import { lastEventId } from '../store/events.ts';
 import { mayBeTried } from '../store/failures.ts';
-import { isEveryTick, only, type Wanted } from '../store/runs.ts';
+import { isEveryTick, only, type Wanted } from '../store/standing.ts';
 import type { Plan } from './plan.ts';
 import type { Rehearsal } from './records.ts';
 import { type Context, onePass, parameters } from './run.ts';

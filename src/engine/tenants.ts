@@ -3,6 +3,7 @@ import { Patience } from '../db/bounds.ts';
 import type { Database } from '../db/client.ts';
 import { IDENTITY, recordIdle } from '../store/runs.ts';
 import { isForAllJobs } from './faults.ts';
+import { idleAmong } from './glance.ts';
 import { type Context, type RunResult, run } from './run.ts';
 
 /** A tick of many tenants: one process, two connections, one tenant after the other. */
@@ -34,21 +35,30 @@ export async function tickTenants(context: Context, names: string[]): Promise<Te
   const { db, log, request } = context;
   const began = performance.now();
   const leftSeconds = () => request.timeoutSeconds - (performance.now() - began) / 1000;
+  const isOver = () => request.stop.reason !== undefined || leftSeconds() <= 0;
+  const wanted = (of: 'a tenant' | 'no tenant') => ({
+    ...context,
+    request: { ...request, jobs: { ...request.jobs, of } },
+  });
+  const ofTenants = wanted('a tenant');
   db.patience = new Patience(PATIENCE_MS);
   const guard = db.another('scheduler lock');
   const done: OfTenant[] = [];
   const left: string[] = [];
   const inTurn = fromSomewhere(names);
   try {
-    for (const [n, tenant] of inTurn.entries()) {
-      if (request.stop.reason || leftSeconds() <= 0) {
-        left.push(...inTurn.slice(n));
-        break;
+    for (let n = 0; n < inTurn.length; n += PER_CONNECTION) {
+      if (n > 0) await Promise.all([db.close(), guard.close()]);
+      const some = inTurn.slice(n, n + PER_CONNECTION);
+      const idle = request.debug ? undefined : await idleAmong(ofTenants, some, [db, guard], isOver);
+      for (const tenant of some) {
+        const found = idle?.get(tenant);
+        if (found) done.push({ tenant, ...found });
+        else if (isOver()) left.push(tenant);
+        else done.push(await tickOne(ofTenants, tenant, guard, leftSeconds()));
       }
-      if (n > 0 && n % PER_CONNECTION === 0) await Promise.all([db.close(), guard.close()]);
-      done.push(await tickOne(context, tenant, guard, leftSeconds()));
     }
-    if (left.length === 0) done.push(await tickOne(context, null, guard, leftSeconds()));
+    if (left.length === 0) done.push(await tickOne(wanted('no tenant'), null, guard, leftSeconds()));
     const busy = done.filter(({ idle }) => !idle);
     const idle = done.filter((each) => each.idle && each.tenant !== null);
     if (idle.length > 0 && !request.dryRun)
@@ -73,7 +83,6 @@ async function tickOne(
   try {
     const result = await run(db, settings, log, {
       ...{ ...request, guard, connections: 1, timeoutSeconds: Math.max(1, leftSeconds) },
-      jobs: { ...request.jobs, of: tenant === null ? 'no tenant' : 'a tenant' },
       recordsIdle: tenant === null ? 'always' : 'beside work',
     });
     return { tenant, ...result };

@@ -5,7 +5,7 @@ import { jobError } from '../engine/faults.ts';
 import { parameters } from '../engine/run.ts';
 import type { CompiledRule, Installed } from '../job/compile.ts';
 import { refuseElsewhere } from '../store/adopted.ts';
-import { earliestOf, type Wanted } from '../store/runs.ts';
+import { earliestOf, type Wanted } from '../store/standing.ts';
 import { coming, overdue, triedAgain, withoutRisk } from './outlook.ts';
 import { look } from './standing.ts';
 import { isOn, readStatus } from './status.ts';

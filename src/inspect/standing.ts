@@ -1,5 +1,5 @@
 import type { Transaction } from '../db/client.ts';
-import { type Found, readStanding, type Standing, type Wanted } from '../store/runs.ts';
+import { type Found, readStanding, type Standing, type Wanted } from '../store/standing.ts';
 
 const GONE = `
   select concat(wanted.schema, '.', wanted.name) as table from json_to_recordset(:tables::json) as wanted (schema name, name name)

@@ -5,7 +5,7 @@ import { isElsewhere } from '../store/adopted.ts';
 import type { Control } from '../store/controls.ts';
 import type { Run } from '../store/history.ts';
 import { knownJobs } from '../store/known-jobs.ts';
-import type { Found, Wanted } from '../store/runs.ts';
+import type { Found, Wanted } from '../store/standing.ts';
 import { type Backlog, readBacklog } from './backlog.ts';
 import { look } from './standing.ts';
 

@@ -1,5 +1,5 @@
 import type { Transaction } from '../db/client.ts';
-import { named } from '../db/search-path.ts';
+import { named, SCHEMAS } from '../db/search-path.ts';
 import type { Job, Table } from './define.ts';
 import { quoteName, quoteText, substitute } from './expressions.ts';
 
@@ -18,8 +18,8 @@ export interface Found {
 
 export type Catalog = Record<string, Found | null>;
 
-/** SQL from `:tables` (names) to the catalog of those that the search path finds, or that have these `:oids`, as JSON. */
-export const CATALOG = `(
+/** SQL from `:tables` (names) to the catalog of those that these schemas hold, or that have these `:oids`, as JSON. */
+export const catalogIn = (schemas = SCHEMAS): string => `(
   select coalesce(json_object_agg(wanted.name, found.entry), '{}')
   from unnest(:tables::text[], :oids::oid[]) as wanted (name, oid)
   left join lateral (
@@ -35,14 +35,14 @@ export const CATALOG = `(
       from pg_attribute a join pg_type t on t.oid = a.atttypid
       where a.attrelid = c.oid and a.attnum > 0 and not a.attisdropped
     ) as all_of
-    where c.oid = case when wanted.oid is null then ${named('wanted.name')} else wanted.oid end and c.relkind in ('r', 'p')
+    where c.oid = case when wanted.oid is null then ${named('wanted.name', schemas)} else wanted.oid end and c.relkind in ('r', 'p')
   ) as found on true
 )`;
 
 /** Those that a file lays a job over are where it says. */
 export async function readCatalog(tx: Transaction, tables: string[], laid: Catalog = {}): Promise<Catalog> {
   const oids = tables.map((name) => laid[name]?.oid ?? null);
-  const [row] = await tx.query<{ catalog: Catalog }>(`select ${CATALOG} as catalog`, { tables, oids });
+  const [row] = await tx.query<{ catalog: Catalog }>(`select ${catalogIn()} as catalog`, { tables, oids });
   return row!.catalog;
 }
 

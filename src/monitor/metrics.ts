@@ -14,7 +14,7 @@ import { VERSION } from '../base/version.ts';
 import type { Context } from '../context.ts';
 import type { RunResult } from '../engine/run.ts';
 import { type JobStatus, readStatus } from '../inspect/status.ts';
-import { all } from '../store/runs.ts';
+import { all } from '../store/standing.ts';
 
 /**
  * A file for the textfile collector of Prometheus's node_exporter. Counters go on from the file before this one: history in

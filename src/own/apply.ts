@@ -8,7 +8,7 @@ import { ADDED_BY_APPLY, marked, sentenceOf } from '../job/steps.ts';
 import { qualified } from '../job/tables.ts';
 import { refreshKnown } from '../store/known-jobs.ts';
 import { keepJob } from '../store/own-jobs.ts';
-import { only } from '../store/runs.ts';
+import { only } from '../store/standing.ts';
 import { buildIndex, dropUnused } from './make-indexes.ts';
 import type { Applying, Change } from './plan.ts';
 import { makeFunctions } from './raising.ts';

@@ -1,7 +1,6 @@
 import { hostname } from 'node:os';
 import { systemUser } from '../base/connection.ts';
 import type { Database } from '../db/client.ts';
-import { SCHEMAS } from '../db/search-path.ts';
 import { call } from './functions.ts';
 import { LATEST_JOBS } from './own-jobs.ts';
 
@@ -17,11 +16,11 @@ export interface Latest extends Control {
   why: string;
 }
 
-/** The latest word on each job, and on all of them, of the tenants that this connection sees. */
-export const LATEST_CONTROLS = `
+/** The latest word on each job, and on all of them, of these tenants. */
+export const latestControlsIn = (schemas: string): string => `
   select distinct on (tenant, job) id, tenant, job, action, scheduler.iso(at) as at, by, reason, scheduler.why_stopped(by, at, reason) as why
   from scheduler.controls
-  where tenant is null or tenant = any(${SCHEMAS})
+  where tenant is null or tenant = any(${schemas})
   order by tenant, job, id desc`;
 
 export interface Word extends Latest {

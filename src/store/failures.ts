@@ -1,6 +1,5 @@
 import type { Values } from '../db/bind.ts';
 import type { Database } from '../db/client.ts';
-import { SCHEMAS } from '../db/search-path.ts';
 import { blamesRow } from '../db/states.ts';
 import type { CompiledRule } from '../job/compile.ts';
 import { waits } from '../job/define.ts';
@@ -8,9 +7,11 @@ import { NOW, quoteName, quoteText } from '../job/expressions.ts';
 import { call } from './functions.ts';
 import { exceptPublic } from './tenants.ts';
 
-/** Those of the tables that this connection looks for. A job of no tenant may have some beside them. */
-const OF_SCHEMAS = `(not current_setting('scheduler.is_named')::boolean or tenant = any(${SCHEMAS}::text[]))`;
-export const ANY_FAILURES = `exists (select from scheduler.failures where ${OF_SCHEMAS})`;
+/** Those of the tables in these schemas. A job of no tenant may have some beside them. */
+const ofSchemas = (schemas: string) =>
+  `(not current_setting('scheduler.is_named')::boolean or tenant = any(${schemas}::text[]))`;
+export const anyFailuresIn = (schemas: string): string =>
+  `exists (select from scheduler.failures where ${ofSchemas(schemas)})`;
 
 const ATTEMPTS = 3;
 /** The message of a constraint or a trigger may hold a value of any size. */
@@ -62,8 +63,8 @@ const RELEASED = "next_attempt_at = '-infinity', quarantined_at = null, attempts
 
 /** Whether a row that failed is to be looked at: that costs something, so not in every tick. */
 const toCompare = (now: string) => `compared_at <= ${now} - interval '5 minutes'`;
-export const anyToCompare = (now: string) =>
-  `exists (select from scheduler.failures where ${OF_SCHEMAS} and ${toCompare(now)})`;
+export const anyToCompareIn = (schemas: string, now: string): string =>
+  `exists (select from scheduler.failures where ${ofSchemas(schemas)} and ${toCompare(now)})`;
 
 /**
  * Forgets the failures of rows that are gone, or that the rule is not for any more; releases the rows in quarantine of which it now

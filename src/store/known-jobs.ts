@@ -2,7 +2,7 @@ import type { Settings } from '../base/config.ts';
 import { OperatorError } from '../base/errors.ts';
 import type { Database, Transaction } from '../db/client.ts';
 import type { Job } from '../job/define.ts';
-import { all, type Found, readStanding, type Standing, whyMissing, whyPowerless } from './runs.ts';
+import { all, type Found, readStanding, type Standing, whyMissing, whyPowerless } from './standing.ts';
 
 /**
  * What only the program knows of the jobs, for scheduler.report(). The functions for an admin page find it in a table, which is

@@ -15,7 +15,7 @@ import { misfits, readCatalog, tableNames, tablesOf } from '../job/tables.ts';
 import { readElsewhere, refuseElsewhere } from './adopted.ts';
 import { refreshKnown } from './known-jobs.ts';
 import { withoutUsed } from './own-jobs.ts';
-import { FORMER_EDITION, LEVEL_FOUND } from './runs.ts';
+import { FORMER_EDITION, LEVEL_FOUND } from './standing.ts';
 
 type Client = Awaited<ReturnType<Database['client']>>;
 

@@ -62,21 +62,22 @@ export const LATEST_OF_ALL = `
   select distinct on (tenant, name) id, tenant, name, definition, compiled, format, scheduler.iso(at) as at, by
   from scheduler.jobs order by tenant, name, id desc`;
 
-/** Those of the tables that this connection looks for, and those whose file names the schema of the table. */
-export const LATEST_JOBS = `
+/** Those of the tables in these schemas, and those whose file names the schema of the table. */
+export const latestJobsIn = (schemas: string): string => `
   select distinct on (name) * from (${LATEST_OF_ALL}) as newest
-  where tenant is null or tenant = any(${SCHEMAS})
-  order by name, compiled is null, array_position(${SCHEMAS}, tenant::name)`;
+  where tenant is null or tenant = any(${schemas})
+  order by name, compiled is null, array_position(${schemas}, tenant::name)`;
+export const LATEST_JOBS = latestJobsIn(SCHEMAS);
 
 /**
  * SQL for all that a tick needs of them. A superuser would run what an ordinary role has written: then they are not run, and the
  * answer tells who wrote them.
  */
-export const OWN_JOBS = `(
+export const ownJobsIn = (schemas: string): string => `(
   select coalesce(json_agg(json_build_object('name', j.name, 'tenant', j.tenant, 'format', j.format, 'kept', j.compiled, 'powerless', case
       when (select rolsuper from pg_roles where rolname = current_user) and not o.rolsuper then o.rolname end)
     order by j.name), '[]')
-  from (${LATEST_JOBS}) as j cross join (
+  from (${latestJobsIn(schemas)}) as j cross join (
     select r.rolname, r.rolsuper from pg_class c join pg_roles r on r.oid = c.relowner where c.oid = 'scheduler.jobs'::regclass
   ) as o
   where j.compiled is not null

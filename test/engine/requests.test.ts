@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { job as packages } from '../../src/jobs/hotspot/packages.ts';
-import type { Wanted } from '../../src/store/runs.ts';
+import type { Wanted } from '../../src/store/standing.ts';
 import { active, due, later, START } from '../support/due-packages.ts';
 import { database, type TestDatabase } from '../support/harness.ts';
 import { startLingering } from '../support/lingering.ts';

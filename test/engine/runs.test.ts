@@ -9,7 +9,7 @@ import { linger } from '../../src/engine/linger.ts';
 import type { RunResult } from '../../src/engine/run.ts';
 import { AT_ONCE } from '../../src/job/define.ts';
 import { job as packages } from '../../src/jobs/hotspot/packages.ts';
-import { only, type Wanted } from '../../src/store/runs.ts';
+import { only, type Wanted } from '../../src/store/standing.ts';
 import { active, count, due, failures, later, START, tick } from '../support/due-packages.ts';
 import { application, database } from '../support/harness.ts';
 import { SCHEMA } from '../support/schema.ts';

@@ -3,9 +3,12 @@ import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import pg from 'pg';
+import { quoteName } from '../../src/job/expressions.ts';
+import { lockOf } from '../../src/store/lock.ts';
 import { database } from '../support/harness.ts';
 import { readPage } from '../support/markdown.ts';
 import { folder, play } from '../support/playing.ts';
+import { proxy } from '../support/proxy.ts';
 import { ofPublic, SCHEMA } from '../support/schema.ts';
 import { onSale, tickTenants as tick, withTenants } from '../support/tenants.ts';
 
@@ -35,6 +38,62 @@ test('a tick does the same row of every tenant once, and idle ones leave one row
   );
   await tick(db);
   assert.equal((await idle()).length, 4);
+});
+
+test('idle tenants are found without their lock and together; one with work waits for it', async () => {
+  await using db = await database();
+  const odd = `ts_o'b"c`;
+  await withTenants(db, ['ts_a', 'ts_b', ...Array.from({ length: 30 }, (_, n) => `ts_${n}`)]);
+  // Alike but for a type; another one has a name that must be quoted.
+  await withTenants(db, ['ts_text', odd].map(quoteName));
+  await db.query('alter table ts_text.packages alter name type varchar(80)');
+  await onSale(db, 'ts_a');
+  // One failed and waits; another one is due but for a condition that no index holds.
+  await onSale(db, 'ts_1');
+  await db.query(`alter table ts_1.packages add constraint never check (status <> 'active')`);
+  const file = join(folder, 'late.yaml');
+  writeFileSync(
+    file,
+    `jobs: { late: { table: vouchers, rules: { drop: { due: created_at, where: status = 'unused', set: { status: "'expired'" } } } } }\n`,
+  );
+  await db.query(
+    `insert into ts_2.vouchers (code, status, created_at) values ('x', 'unused', now() - interval '1 day')`,
+  );
+  const applied = await db.cli(['apply', file, '--tenant', 'ts_2', '--backlog', 'skip']);
+  assert.equal(applied.code, 0, applied.out + applied.err);
+  const first = await tick(db);
+  assert.deepEqual(first.busy, ['ts_1', 'ts_a']);
+  await tick(db);
+
+  await onSale(db, 'ts_b', 78);
+  await onSale(db, quoteName(odd), 78);
+  await db.query(`select scheduler.request('packages', 'me', 'ts_3')`);
+  const other = new pg.Client({ connectionString: db.url });
+  await other.connect();
+  try {
+    for (const tenant of ['ts_0', 'ts_1', 'ts_2', 'ts_a', 'ts_b'])
+      await other.query(`select pg_advisory_lock(${lockOf(`'${tenant}'`)})`);
+    using way = await proxy(db.tcpUrl);
+    const { err, busy, result } = await tick(db, [], { DATABASE_URL: way.url });
+    assert.deepEqual([err, busy, result.idle], ['', ['ts_b', odd].sort(), 32]);
+    assert.equal(result.tenants.find(({ tenant }: { tenant: string }) => tenant === 'ts_b').locked, true);
+    assert.deepEqual(await db.query(`select entity_id from scheduler.events where tenant = 'ts_b'`), []);
+    assert.deepEqual(await db.query('select entity_id from scheduler.events where tenant = $1', [odd]), [
+      { entity_id: '78' },
+    ]);
+    assert.deepEqual(await db.query('select run_id is not null as answered from scheduler.requests'), [
+      { answered: true },
+    ]);
+    // A run of each would be four of them, or more.
+    assert.ok(way.roundTrips() < 2 * 34, `${way.roundTrips()} round trips`);
+  } finally {
+    await other.end();
+  }
+  await db.query(
+    `delete from ts_1.packages; update scheduler.failures set compared_at = compared_at - interval '1 hour'`,
+  );
+  await tick(db);
+  assert.deepEqual(await db.query('select entity_id from scheduler.failures'), []);
 });
 
 test('what is kept of one tenant is nothing to the others: failures, pauses, cadence, history', async () => {

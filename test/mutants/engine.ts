@@ -5,8 +5,14 @@ export const ENGINE: Mutant[] = [
     ['each.idle && each.tenant !== null', 'each.tenant !== null'],
     ['[...busy.map(({ tenant }) => tenant), ...left]', '[]'],
     ['if (isForAllJobs(error)) throw error;', 'throw error;', 'engine/tenants#is its own error'],
-    ["of: tenant === null ? 'no tenant' : 'a tenant'", "of: 'a tenant'", 'engine/tenants#belongs to no tenant'],
+    ["wanted('no tenant')", "wanted('a tenant')", 'engine/tenants#belongs to no tenant'],
     ['FROM_BAD_TO_GOOD.find(', 'FROM_BAD_TO_GOOD.reverse().find(', 'engine/tenants#is its own error'],
+  ]),
+  ...inFile('src/engine/glance.ts', 'engine/tenants#without their lock', [
+    ['await dueAmong(asked, mayHaveDue), hasDue', 'asked, mayHaveDue'],
+    ['!due.includes(each)', 'true'],
+    ['found.anyToCompare || ', ''],
+    ['requests.length > 0 || ', ''],
   ]),
   ...inFile('src/engine/faults.ts', 'engine/runs#no connection for the work', [
     ['error.exitCode === EXIT.unreachable', 'error.exitCode === EXIT.stopped'],

@@ -90,14 +90,14 @@ export const STORE: Mutant[] = [
     ['as oldest where occurred_at ${EXPIRED})\n  or exists', 'as oldest where false)\n  or exists'],
     ['as oldest where started_at ${EXPIRED})`', 'as oldest where false)`'],
   ]),
-  ...inFile('src/store/runs.ts', 'engine/slots#a cadence of five', [
+  ...inFile('src/store/standing.ts', 'engine/slots#a cadence of five', [
     [
       'and r.finished_at is not null and not r.work_left',
       'and r.finished_at is not null',
       'engine/slots#with work left',
     ],
     ['coalesce(:at::timestamptz, now()) as now', 'now() as now'],
-    ['where :run::bigint is null\n', '', 'engine/runs#a later batch'],
     ['bool_or(id = 1 and name <>', 'bool_or(name <>', 'cli#of an earlier edition'],
   ]),
+  ...inFile('src/store/runs.ts', 'engine/runs#a later batch', [['where :run::bigint is null\n', '']]),
 ];

@@ -23,9 +23,23 @@ const mebibytes = (pid: number | string, what: 'VmHWM' | 'RssAnon'): number => {
   }
 };
 
-test(`${MANY} idle tenants cost a tenth of ${MANY} processes at most, and little memory`, async (t) => {
+/**
+ * What an idle tenant may cost, of what a process for one costs. Three milliseconds are asked for, where such a process takes a quarter of a
+ * second: that is 0.012, and a slow machine is slow in both.
+ */
+const SHARE = 0.025;
+
+test(`${MANY} idle tenants cost a fortieth of ${MANY} processes at most, and little memory`, async (t) => {
   await using db = await database();
   await withTenants(db, names(MANY), ['packages', 'customer_packages']);
+  // Idle is not empty: each has a row that waits for its time.
+  const soon = `insert into TENANT.packages (id, name, enable_schedule, scheduled_activation_time, validity)
+    values (1, 'soon', true, now() + interval '1 day', '30 days')`;
+  await db.query(
+    names(MANY)
+      .map((name) => soon.replace('TENANT', name))
+      .join('; '),
+  );
   await db.query('vacuum analyze');
   const least = async (work: () => Promise<unknown>) => {
     let best = Number.POSITIVE_INFINITY;
@@ -33,11 +47,12 @@ test(`${MANY} idle tenants cost a tenth of ${MANY} processes at most, and little
     return best;
   };
   const one = await least(() => db.cli(['tick', '--tenant', 'ts_1']));
-  const all = await least(() => tickTenants(db));
+  const all = await least(async () => assert.equal((await tickTenants(db)).result.idle, MANY));
+  const each = (all - one) / MANY;
   t.diagnostic(
-    `${(((all - one) / MANY) * 1000).toFixed(1)} ms a tenant, ${(all / (one * MANY)).toFixed(3)} times as long as ${MANY} processes`,
+    `${(each * 1000).toFixed(1)} ms an idle tenant, ${(each / one).toFixed(4)} of a process for one; all ${(all / (one * MANY)).toFixed(3)} times as long as ${MANY} processes`,
   );
-  assert.ok(all <= 0.1 * MANY * one, `${all} s, and one process ${one} s`);
+  assert.ok(each <= SHARE * one, `${each} s an idle tenant, and one process ${one} s`);
 
   let [ours, theirs] = [0, 0];
   let pid = 0;

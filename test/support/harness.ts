@@ -12,7 +12,7 @@ import { type Request, type RunResult, run } from '../../src/engine/run.ts';
 import { loadJobs } from '../../src/jobs/index.ts';
 import { lockOf } from '../../src/store/lock.ts';
 import { migrate } from '../../src/store/migrate.ts';
-import { all, only } from '../../src/store/runs.ts';
+import { all, only } from '../../src/store/standing.ts';
 import { layEverything } from './laid.ts';
 import { ITS_ROWS, SCHEMA, setPath, takeItsRows } from './schema.ts';
 

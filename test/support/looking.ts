@@ -6,7 +6,7 @@ import { type Explanation, explain } from '../../src/inspect/explain/explain.ts'
 import { type Outlook, readNext } from '../../src/inspect/next.ts';
 import type { Job } from '../../src/job/define.ts';
 import { loadJobs } from '../../src/jobs/index.ts';
-import { all, only } from '../../src/store/runs.ts';
+import { all, only } from '../../src/store/standing.ts';
 import type { TestDatabase } from './harness.ts';
 
 /** "explain" and "next" inside this process. */

@@ -5,7 +5,7 @@ import { jobVariables } from '../../src/context.ts';
 import { Database } from '../../src/db/client.ts';
 import { type Request, type RunResult, run } from '../../src/engine/run.ts';
 import { loadJobs } from '../../src/jobs/index.ts';
-import { only } from '../../src/store/runs.ts';
+import { only } from '../../src/store/standing.ts';
 import type { TestDatabase } from './harness.ts';
 
 /** Thousands of passes, over the same two connections. */

@@ -4,7 +4,7 @@ import type { Database } from '../../db/client.ts';
 import { sqlState } from '../../db/states.ts';
 import type { Job } from '../../job/define.ts';
 import type { Needed } from '../../job/rights.ts';
-import { all } from '../../store/runs.ts';
+import { all } from '../../store/standing.ts';
 import { readStatus } from '../status.ts';
 import { type Exam, type Finding, failed, ok, type Program, type Result, skipped } from './finding.ts';
 import { checkIndexes } from './indexes.ts';

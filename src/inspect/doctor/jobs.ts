@@ -16,7 +16,7 @@ import {
   tablesOf,
 } from '../../job/tables.ts';
 import { withoutUsed } from '../../store/own-jobs.ts';
-import type { Standing } from '../../store/runs.ts';
+import type { Standing } from '../../store/standing.ts';
 import { anyValues, wholeBatch } from '../outlook.ts';
 import type { JobStatus } from '../status.ts';
 import { type Exam, failed, migrate, ok, quoteName, type Result, warning } from './finding.ts';

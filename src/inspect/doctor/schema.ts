@@ -1,6 +1,6 @@
 import { isElsewhere, readElsewhere } from '../../store/adopted.ts';
 import { LEVEL } from '../../store/migrate.ts';
-import { FORMER_EDITION, LEVEL_FOUND } from '../../store/runs.ts';
+import { FORMER_EDITION, LEVEL_FOUND } from '../../store/standing.ts';
 import { type Exam, failed, migrate, ok, type Result, warning } from './finding.ts';
 
 /** The schema "scheduler" itself. */

@@ -9,7 +9,7 @@ import { refuseElsewhere } from '../../store/adopted.ts';
 import { type Event, findEvents } from '../../store/events.ts';
 import { type Failure, listFailures } from '../../store/failures.ts';
 import { unknownJob } from '../../store/own-jobs.ts';
-import { earliestOf, only } from '../../store/runs.ts';
+import { earliestOf, only } from '../../store/standing.ts';
 import { whyNotPrepared } from '../next.ts';
 import { decides } from '../outlook.ts';
 import { look } from '../standing.ts';
