@@ -10,7 +10,7 @@ import { tablesOf } from '../src/job/tables.ts';
 import { loadJobs } from '../src/jobs/index.ts';
 import { cli, database, type TestDatabase } from './support/harness.ts';
 import { commandsOf, PAGES, readPage } from './support/markdown.ts';
-import { folder, isHere, NOT_HERE, play } from './support/playing.ts';
+import { folder, isHere, NOT_HERE, play, shell } from './support/playing.ts';
 import { here } from './support/schema.ts';
 
 /** Every command that the documentation shows is run, and every name in it exists. */
@@ -95,9 +95,41 @@ const sales = (db: TestDatabase, count: number) =>
   db.query(`insert into packages (name, enable_schedule, scheduled_activation_time, status)
     select 'p' || n, true, now() - interval '1 hour', 'inactive' from generate_series(1, ${count}) as n`);
 
-test('README.md', async () => {
+test('README.md: five commands lead from a table of the reader to a rule that works; what is shown is what is printed', async () => {
+  await using db = await database({ empty: true });
+  const env = { DATABASE_URL: db.url };
+  await db.query(`create table bookings (id integer primary key, state text not null, hold_until timestamptz);
+    insert into bookings values (1, 'held', now() - interval '20 seconds'), (2, 'paid', now()), (3, 'held', now() + interval '5 hours')`);
+  const readme = readPage('README.md');
+  const file = readme.blocks.find((block) => block.file)!;
+  writeFileSync(join(folder, file.file!), file.text);
+  const use = readme.sections.find(({ heading }) => heading === 'Use it')!;
+  assert.equal(use.blocks.flatMap(commandsOf).filter((each) => !/^sudo /.test(each)).length, 5);
+  // The tick is the first of the commands whose output is shown.
+  const [first] = use.blocks;
+  const before = { ...first!, text: first!.text.replace(/^scheduler tick$/m, '') };
+  await play({ ...use, blocks: [before] }, { db, env });
+  for (const shown of readme.blocks
+    .find(({ language }) => language === 'text')!
+    .text.split(/^\$ /m)
+    .slice(1)) {
+    const [command, ...lines] = shown.split('\n');
+    assert.equal(timeless((await shell(command!, env)).out), timeless(lines.join('\n')), command);
+  }
+  assert.deepEqual(await db.query('select id from bookings where state = $1', ['released']), [{ id: 1 }]);
+});
+
+/** What a clock decides is another thing each time. */
+const timeless = (text: string) =>
+  text
+    .replace(/\d{4}-\d\d-\d\d[ T][\d:.]+(Z|\+00:00)/g, 'TIME')
+    .replace(/\b\d+ (s|min|h|d)\b( \d+ min)?/g, 'SPAN')
+    .replace(/\s+/g, ' ')
+    .trim();
+
+test('installing.md and reference.md', async () => {
   await using db = await database();
-  await story('README.md', db).all();
+  for (const page of ['docs/installing.md', 'docs/reference.md']) await story(page, db).all();
 });
 
 test('adopting.md, with the hotspot in Laravel', async () => {
