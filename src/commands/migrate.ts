@@ -83,12 +83,14 @@ async function eachTenant(context: Context, options: MigrateOptions, text: strin
 async function bringUpToDate({ db, settings, jobs }: Context, options: MigrateOptions): Promise<ExitCode> {
   const asked = options.create ?? [];
   const create = asked.includes(ALL) ? jobs.map(({ name }) => name) : asked;
+  let absent: string[] = [];
   const { steps, result } = await telling(options, async (report) => {
     const work = () => migrate({ db, settings, jobs, create, report });
     const left = await (options.dryRun ? db.rehearse(work, { unbounded: true }) : work()).catch((error) => {
       throw explainFaultOfCommand(error);
     });
     const notInstalled = left.map((each) => ({ job: each.job.name, why: whyNot(each) }));
+    absent = left.filter(isAbsent).map(({ job }) => job.name);
     const isLeft = (name: string) => left.some(({ job }) => job.name === name);
     const harm = jobs.flatMap(({ name, beside }) =>
       beside && isLeft(beside.job) && !isLeft(name)
@@ -110,13 +112,28 @@ async function bringUpToDate({ db, settings, jobs }: Context, options: MigrateOp
       print(
         steps.length > 0 ? 'The schema is up to date.' : 'The schema was up to date; tables and indexes were checked.',
       );
-    if (!options.tenants) for (const { job, why } of result.notInstalled) say(`${job} is not installed: ${why}`);
+    if (!options.tenants) sayNotInstalled(result.notInstalled, absent);
     for (const each of result.harm) say(each);
   }
   return result.notInstalled.some(({ job }) => asked.includes(job)) ? EXIT.configuration : EXIT.done;
 }
 
+/** Most applications have the tables of a few built-in jobs: those of which there is nothing share a sentence. */
+function sayNotInstalled(all: { job: string; why: string }[], absent: string[]): void {
+  const together = absent.length > 1 ? absent : [];
+  for (const { job, why } of all) if (!together.includes(job)) say(`${job} is not installed: ${why}`);
+  if (together.length > 0)
+    say(
+      `${together.length} built-in jobs have no tables here: ${together.join(', ')}. "scheduler migrate --create JOB" makes them, and a jobs file with "uses: JOB" names your own.`,
+    );
+}
+
 const noTable = (names: string[]) => `there ${names.length > 1 ? 'are no tables' : 'is no table'} ${names.join(', ')}`;
+
+/** Whether there is none of its tables. */
+const isAbsent = ({ job, obstacles }: NotInstalled): boolean =>
+  obstacles.every(({ is }) => is === 'absent') &&
+  tablesOf(job).every(({ name, ours }) => ours || obstacles.some(({ table }) => table === name));
 
 function whyNot({ job, obstacles }: NotInstalled): string {
   const uses = `a jobs file with "uses: ${job.name}" names`;

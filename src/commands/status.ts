@@ -2,8 +2,8 @@ import type { Command } from 'commander';
 import { inWords, readable } from '../base/calendar.ts';
 import { EXIT } from '../base/errors.ts';
 import { print, printHeading, printJson, printTable, say } from '../base/output.ts';
-import { type JobStatus, readStatus, type Status } from '../inspect/status.ts';
-import { all, isMissing } from '../store/standing.ts';
+import { isUnused, type JobStatus, readStatus, type Status } from '../inspect/status.ts';
+import { all } from '../store/standing.ts';
 import { command, type Options, withSchema } from './command.ts';
 
 export function statusCommand(): Command {
@@ -30,8 +30,6 @@ export function statusCommand(): Command {
 
 function tell({ message, scheduler: { nextCheck }, jobs }: Status, attention: string[]): void {
   say(`${message}${nextCheck ? `; the next tick is due at ${readable(nextCheck)}` : ''}.\n`);
-  // Most applications have the tables of a few built-in jobs, and no use for the others.
-  const isUnused = ({ why, lastTick }: JobStatus) => why !== null && isMissing(why) && lastTick === null;
   const used = jobs.filter((job) => !isUnused(job));
   if (used.length > 0)
     printTable(['job', 'state', 'last run', 'did', 'late by', 'due', 'failing', 'quarantined'], used.map(row));

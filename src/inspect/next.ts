@@ -8,7 +8,7 @@ import { refuseElsewhere } from '../store/adopted.ts';
 import { earliestOf, type Wanted } from '../store/standing.ts';
 import { coming, overdue, triedAgain, withoutRisk } from './outlook.ts';
 import { look } from './standing.ts';
-import { isOn, readStatus } from './status.ts';
+import { isOn, isUnused, readStatus } from './status.ts';
 
 /** What will happen and when, soonest first, as far as the rows tell today. */
 export interface Outlook {
@@ -62,7 +62,7 @@ export async function readNext(
 ): Promise<Outlook> {
   const status = await readStatus(db, settings, jobs);
   const held: Outlook['held'] = status.jobs
-    .filter((job) => !isOn(job))
+    .filter((job) => !isOn(job) && (jobs.names !== 'all' || !isUnused(job)))
     .map(({ job, state, why }) => ({ job, transition: null, why: `${state}: ${why}` }));
   return db.transaction(
     async (tx) => {

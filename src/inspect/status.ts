@@ -5,7 +5,7 @@ import { isElsewhere } from '../store/adopted.ts';
 import type { Control } from '../store/controls.ts';
 import type { Run } from '../store/history.ts';
 import { knownJobs } from '../store/known-jobs.ts';
-import type { Found, Wanted } from '../store/standing.ts';
+import { type Found, isMissing, type Wanted } from '../store/standing.ts';
 import { type Backlog, readBacklog } from './backlog.ts';
 import { look } from './standing.ts';
 
@@ -63,6 +63,9 @@ export async function reportOn(tx: Transaction, settings: Settings, found: Found
 
 /** A tick does it, if one comes. */
 export const isOn = ({ state }: JobStatus): boolean => state === 'running' || state === 'no tick';
+
+/** Most applications have the tables of a few built-in jobs, and no use for the others. */
+export const isUnused = ({ why, lastTick }: JobStatus): boolean => why !== null && isMissing(why) && lastTick === null;
 
 export const lastTickOf = (jobs: JobStatus[]): string | undefined =>
   jobs
