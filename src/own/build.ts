@@ -1,3 +1,4 @@
+import type { Column } from '../job/columns.ts';
 import type { Conditions, Job, Rule } from '../job/define.ts';
 import { quoteName, quoteText } from '../job/expressions.ts';
 import { ALSO, type OwnJob, type OwnRule, type Path } from './definition.ts';
@@ -17,7 +18,7 @@ import {
   readsClock,
   WORDS,
 } from './making.ts';
-import { innerNames, withInnerNames } from './names.ts';
+import { innerNames, isNamedIn, withInnerNames } from './names.ts';
 import { guarded, whyNotGuarded } from './raising.ts';
 import type { Seen } from './server.ts';
 
@@ -44,7 +45,9 @@ export async function build(own: OwnJob, table: Seen, building: Building): Promi
   for (const [name, rule] of Object.entries(own.rules)) Object.assign(rules, await rulesOf(making, name, rule));
   const columns = { ...types, ...built.columns };
   const inner = innerNames(Object.keys(columns), key);
-  const column = ([name, type]: [string, string]) => {
+  const inRules = withInnerNames(rules, Object.keys(types), inner);
+  const isUsed = ([name]: [string, unknown]) => name === key || isNamedIn(inRules, name);
+  const column = ([name, type]: [string, string]): [string, Column] => {
     const is = inner.get(name);
     return is === undefined ? [name, { kind: 'plain', type }] : [is, { kind: 'plain', type, is: name }];
   };
@@ -58,9 +61,9 @@ export async function build(own: OwnJob, table: Seen, building: Building): Promi
       recognisedBy: [],
       key,
       quoted: true,
-      columns: Object.fromEntries(Object.entries(columns).map(column)),
+      columns: Object.fromEntries(Object.entries(columns).map(column).filter(isUsed)),
     },
-    rules: withInnerNames(rules, Object.keys(types), inner),
+    rules: inRules,
   };
   return { job, table, ...built };
 }

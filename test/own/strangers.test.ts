@@ -118,6 +118,27 @@ test('what was skipped stays skipped under another due time; the rows of a chang
   assert.match(await applied(db, other, '--dry-run'), /a: due now: 1 row, the oldest since 2020-01-01/);
 });
 
+test('a column that no rule names may go, whatever other jobs do with it', async () => {
+  await using db = await database();
+  await db.query(`create table trials (id serial primary key, at timestamptz, gone boolean default false, old text, flag boolean default true, told timestamptz);
+    insert into trials (at) values ('2020-01-01Z')`);
+  const yaml = `
+jobs:
+  one: { table: trials, rules: { go: { due: at, where: not gone, set: gone = true, event: { type: a, data: [at] } } } }
+  other: { table: trials, where: flag, rules: { tell: { due: at, once: told } } }
+`;
+  await applied(db, yaml, '--backlog', 'run');
+  await db.query('alter table trials drop column old, drop column flag');
+  const { jobs } = await db.tick('2026-03-10T12:00:00Z', { only: ['one', 'other'] });
+  assert.deepEqual(
+    jobs.map(({ job, changed, error }) => [job, changed, error && /flag/.test(error)]),
+    [
+      ['one', { go: 1 }, undefined],
+      ['other', {}, true],
+    ],
+  );
+});
+
 test('one job that does not fit its table any more hides no other from next, and says what to do', async () => {
   await using db = await database();
   await db.query(`create table ones (id serial primary key, at timestamptz, told timestamptz);
