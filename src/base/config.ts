@@ -72,11 +72,13 @@ export const METRICS_FILE: Variable<string> = {
   parse: (text) => (text === '' || /^\/.*[^/]\.prom$/.test(text) ? text : undefined),
 };
 
+export const isQuery = (text: string): boolean => /^\s*(\(|(select|with|values|table)\s)/i.test(text);
+
 export const TENANTS: Variable<string> = {
   env: 'SCHEDULER_TENANTS',
   fallback: '',
-  valid: "schemas such as ts_1, patterns such as 'ts_*', or a query that begins with select and answers schemas",
-  parse: (text) => (/^(\s*select\s.*|[^"';]*)$/is.test(text) ? text : undefined),
+  valid: "schemas such as ts_1, patterns such as 'ts_*', or a query that answers schemas",
+  parse: (text) => (isQuery(text) || /^[^"';]*$/.test(text) ? text : undefined),
 };
 
 export const PING_URL: Variable<string> = {

@@ -6,7 +6,7 @@ import { type CommonOptions, type Context, withContext } from '../context.ts';
 import { explainFaultOfCommand } from '../engine/faults.ts';
 import type { Job } from '../job/define.ts';
 import { requireLevel } from '../store/migrate.ts';
-import { latestJobs, unknownJob } from '../store/own-jobs.ts';
+import { latestJobs, tenantsWith, unknownJob } from '../store/own-jobs.ts';
 
 export interface Help {
   examples: string[];
@@ -47,8 +47,20 @@ export function withDatabase<O extends CommonOptions>(work: Work<O, ExitCode | u
     const command = given.at(-1) as Command;
     const args = command.processedArgs.flat().filter((arg) => arg !== undefined) as string[];
     const options = command.optsWithGlobals<O>();
-    process.exitCode = (await withContext(options, (context) => work(context, options, args))) ?? EXIT.done;
+    if (options.tenant !== undefined && 'tenants' in options)
+      throw usageError('--tenant names one schema, and --tenants many: give one of them.');
+    const checkedWork = async (context: Context) => {
+      if (options.tenant !== undefined) await requireSchema(context, options.tenant);
+      return work(context, options, args);
+    };
+    process.exitCode = (await withContext(options, checkedWork)) ?? EXIT.done;
   };
+}
+
+/** A name with a slip of the pen would have nothing due, and nothing that fails. */
+async function requireSchema({ db }: Context, name: string): Promise<void> {
+  const found = await db.query('select from pg_namespace where nspname = :name::text', { name });
+  if (found.length === 0) throw usageError(`There is no schema "${name}" in this database, which --tenant names.`);
 }
 
 /**
@@ -112,11 +124,12 @@ export const jobName = (jobs: Job[]) => {
   return Object.assign(parse, { choices });
 };
 
-/** Ends the command if there is no such job. What is past may be that of a job which was removed. */
-export async function knownJob({ db, jobs }: Context, name: string | undefined, orRemoved = false): Promise<void> {
+/** Ends the command if there is no such job. What is past may be that of a job which was removed, or of a tenant that is not named. */
+export async function knownJob({ db, jobs }: Context, name: string | undefined, ofPast = false): Promise<void> {
   if (name === undefined || jobs.some((job) => job.name === name)) return;
+  if (ofPast && db.tenant === undefined && (await tenantsWith(db, name, true)).length > 0) return;
   const own = await latestJobs(db);
-  if (!own.some((job) => job.name === name && (orRemoved || job.compiled !== null)))
+  if (!own.some((job) => job.name === name && (ofPast || job.compiled !== null)))
     throw await unknownJob(db, jobs, name);
 }
 

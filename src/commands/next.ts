@@ -26,12 +26,16 @@ export function nextCommand(jobs: Job[]): Command {
         await knownJob(context, name);
         const outlook = await readNext(db, settings, name === undefined ? all(jobs) : only(jobs, [name]), options);
         if (options.json) printJson(outlook);
-        else tell(outlook, options.limit);
+        else tell(outlook, options.limit, name);
       }),
     );
 }
 
-function tell({ now, until, transitions, more, held, quarantined, notRunning }: Outlook, limit: number): void {
+function tell(
+  { now, until, transitions, more, held, quarantined, notRunning }: Outlook,
+  limit: number,
+  name: string | undefined,
+): void {
   if (transitions.length === 0) print(`Nothing will happen until ${readable(until)}.`);
   else
     printTable(
@@ -40,7 +44,7 @@ function tell({ now, until, transitions, more, held, quarantined, notRunning }: 
     );
   const notes = [
     ...(more ? [`There is more in that time: these are the first ${limit}; see --limit.`] : []),
-    ...standingStill(held),
+    ...standingStill(name === undefined ? held.filter(({ unused }) => !unused) : held),
     ...(quarantined > 0 ? [`In quarantine, and so left out: ${quarantined}; see "scheduler failures".`] : []),
     ...(notRunning ? [`${notRunning}.`] : []),
   ];

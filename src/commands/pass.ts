@@ -9,6 +9,7 @@ import { whoami } from '../store/controls.ts';
 import type { JobResult } from '../store/runs.ts';
 import { all, only } from '../store/standing.ts';
 import type { Options } from './command.ts';
+import { meantTenants, tenantsFor } from './tenants.ts';
 
 /** A pass of the engine as somebody asks for it: with options, stopped by signals, and telling what it did. */
 export interface PassOptions extends Options {
@@ -30,9 +31,10 @@ export const TIMEOUT_SECONDS = 120;
 
 /** All jobs, for those who watch. */
 export function tick(context: Context, options: TickOptions): Promise<ExitCode> {
-  const { linger: seconds, metricsFile, pingUrl, tenants } = { ...context.settings, ...options };
+  const { linger: seconds, metricsFile, pingUrl } = { ...context.settings, ...options };
+  const tenants = meantTenants(options, context.settings.tenants);
   const watchers = options.dryRun ? {} : { metricsFile, pingUrl };
-  if (tenants && context.db.tenant === undefined) {
+  if (tenants !== undefined) {
     if (seconds !== undefined) throw usageError('A tick of many tenants does not linger: leave out --linger.');
     return watched(context, { ...watchers, ofTenants: true }, false, (tellWatchers) =>
       ofTenants(context, options, tenants, tellWatchers),
@@ -63,16 +65,15 @@ async function ofTenants(
   tellWatchers: (pass: RunResult) => Promise<void>,
 ): Promise<ExitCode> {
   const { tickTenants } = await import('../engine/tenants.ts');
-  const { tenantsFor } = await import('./tenants.ts');
   const names = await tenantsFor(context, text, context.jobs);
   const result = await withRequest(context, options, { jobs: all(context.jobs) }, (request) =>
     tickTenants({ ...context, request }, names),
   );
   for (const each of result.tenants) await tellWatchers(each);
-  const { tenants, left } = result;
+  const { tenants, left, stopped } = result;
   if (left.length > 0)
     context.log.warn(
-      `The time was over before ${left.length} of ${names.length} tenants had their turn; the next run goes on.`,
+      `Stopped by the ${stopped} before ${left.length} of ${names.length} tenants had their turn; the next run goes on.`,
     );
   if (options.json) printJson({ dryRun: options.dryRun === true, ...result });
   else if (tenants.some(didAnything)) {

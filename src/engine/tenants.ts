@@ -1,4 +1,5 @@
 import { EXIT, type ExitCode, OperatorError } from '../base/errors.ts';
+import type { StopReason } from '../base/stop.ts';
 import { Patience } from '../db/bounds.ts';
 import type { Database } from '../db/client.ts';
 import { IDENTITY, recordIdle } from '../store/runs.ts';
@@ -23,6 +24,7 @@ export interface TenantsResult {
   tenants: OfTenant[];
   /** The time was over before their turn came. */
   left: string[];
+  stopped?: StopReason;
 }
 
 // A backend keeps what it has learnt of every table.
@@ -63,7 +65,13 @@ export async function tickTenants(context: Context, names: string[]): Promise<Te
     const idle = done.filter((each) => each.idle && each.tenant !== null);
     if (idle.length > 0 && !request.dryRun)
       await recordIdleTenants(context, idle, [...busy.map(({ tenant }) => tenant), ...left]);
-    return { exitCode: worst(done, left), idle: idle.length, tenants: busy, left };
+    return {
+      exitCode: worst(done, left),
+      idle: idle.length,
+      tenants: busy,
+      left,
+      ...(left.length > 0 && { stopped: request.stop.reason ?? 'deadline' }),
+    };
   } finally {
     log.about = {};
     db.tenant = db.patience = undefined;

@@ -18,7 +18,7 @@ export interface Outlook {
   /** There is more in that time than was asked for. */
   more: boolean;
   /** Jobs, or transitions of one, that would do nothing, and why: theirs are not among the transitions. */
-  held: { job: string; transition: string | null; why: string }[];
+  held: { job: string; transition: string | null; why: string; unused?: boolean }[];
   /** Rows that will not be tried again by themselves. */
   quarantined: number;
   /** Why nothing will happen at all, if so. */
@@ -62,8 +62,8 @@ export async function readNext(
 ): Promise<Outlook> {
   const status = await readStatus(db, settings, jobs);
   const held: Outlook['held'] = status.jobs
-    .filter((job) => !isOn(job) && (jobs.names !== 'all' || !isUnused(job)))
-    .map(({ job, state, why }) => ({ job, transition: null, why: `${state}: ${why}` }));
+    .filter((job) => !isOn(job))
+    .map((each) => ({ job: each.job, transition: null, why: `${each.state}: ${each.why}`, unused: isUnused(each) }));
   return db.transaction(
     async (tx) => {
       await tx.query('set transaction read only');

@@ -123,8 +123,23 @@ export const versionsOf = <D>(tx: Pick<Transaction, 'query'>, name: string): Pro
     { name },
   );
 
+/** The tenants that have a job of that name. */
+export async function tenantsWith(db: Pick<Transaction, 'query'>, name: string, orRemoved = false): Promise<string[]> {
+  const rows = await db.query<{ tenant: string }>(
+    `select tenant from (${LATEST_OF_ALL}) as latest
+     where name = :name::text and tenant is not null and (:orRemoved::boolean or compiled is not null)`,
+    { name, orRemoved },
+  );
+  return rows.map(({ tenant }) => tenant);
+}
+
 /** What to say of a name that no job has. */
 export async function unknownJob(db: Pick<Transaction, 'query'>, builtIn: Job[], name: string): Promise<Error> {
+  const [tenant, ...others] = await tenantsWith(db, name);
+  if (tenant !== undefined)
+    return usageError(
+      `"${name}" is a job of ${others.length > 0 ? `${others.length + 1} tenants` : 'a tenant'}: name one, --tenant ${tenant}.`,
+    );
   const own = (await latestJobs(db)).filter(({ compiled }) => compiled !== null);
   const valid = [...builtIn, ...own].map((job) => job.name);
   return usageError(`"${name}" is not a job; valid: ${valid.join(', ')}.`);

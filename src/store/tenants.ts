@@ -1,3 +1,4 @@
+import { isQuery } from '../base/config.ts';
 import { usageError } from '../base/errors.ts';
 import type { Database } from '../db/client.ts';
 import type { Job } from '../job/define.ts';
@@ -14,6 +15,10 @@ export interface Tenants {
   names: string[];
   /** Schemas that match, and belong to roles that nobody has named: their triggers would be run. */
   strangers: { schema: string; owner: string }[];
+  /** Those that have a table of a job of your own, which was applied for other tenants and not for this one. */
+  unapplied: { schema: string; tables: string[] }[];
+  /** Names that no schema has. */
+  unknown: string[];
 }
 
 export interface Meant {
@@ -25,26 +30,53 @@ export interface Meant {
   jobs?: Job[];
 }
 
+interface Candidate {
+  schema: string;
+  owner: string;
+  isTrusted: boolean;
+  hasJob: boolean;
+  without: string[];
+}
+
+// The schema "public" belongs to whoever owns the database, by a role that stands for it.
+const IS_OURS = `(
+  n.nspowner = ours.nspowner or o.rolname = any(:owners::text[])
+  or o.rolname = 'pg_database_owner' and ours.nspowner = (select datdba from pg_database where datname = current_database())
+)`;
+
 export async function findTenants(db: Database, { text, owners, jobs }: Meant): Promise<Tenants> {
-  const isQuery = /^\s*select\s/i.test(text);
-  const words = isQuery ? [] : text.split(/[\s,]+/).filter(Boolean);
-  const names = isQuery ? await answersOf(db, text) : words.filter((word) => !/[*?]/.test(word));
+  const words = isQuery(text) ? [] : text.split(/[\s,]+/).filter(Boolean);
+  const written = words.filter((word) => !/[*?]/.test(word));
+  const names = isQuery(text) ? await answersOf(db, text) : written;
   const patterns = words.filter((word) => /[*?]/.test(word)).map(asLike);
-  const found = await db.query<{ schema: string; owner: string; isTrusted: boolean }>(
-    `select n.nspname::text as schema, o.rolname::text as owner, n.nspowner = ours.nspowner or o.rolname = any(:owners::text[]) as "isTrusted"
+  const found = await db.query<Candidate>(
+    `with own as materialized (
+       select tenant, (parse_ident(definition ->> 'table', false))[1] as name
+       from (${LATEST_OF_ALL}) as latest where tenant is not null and compiled is not null
+     )
+     select n.nspname::text as schema, o.rolname::text as owner, coalesce(${IS_OURS}, false) as "isTrusted",
+       exists (select from own where own.tenant = n.nspname) or exists (
+         select from pg_class c where c.relnamespace = n.oid and c.relkind in ('r', 'p') and c.relname = any(:tables::text[])
+       ) as "hasJob",
+       array(
+         select distinct c.relname::text from own join pg_class c on c.relnamespace = n.oid and c.relkind in ('r', 'p') and c.relname = own.name
+         where not exists (select from own as its where its.tenant = n.nspname and its.name = own.name) order by 1
+       ) as without
      from pg_namespace n join pg_roles o on o.oid = n.nspowner
      left join pg_namespace ours on ours.nspname = 'scheduler'
      where (n.nspname = any(:names::text[]) or n.nspname like any(:patterns::text[]))
        and n.nspname <> all(array['scheduler', 'information_schema']) and n.nspname not like 'pg\\_%'
-       and (:tables::text[] is null
-         or exists (select from pg_class c where c.relnamespace = n.oid and c.relkind in ('r', 'p') and c.relname = any(:tables::text[]))
-         or exists (select from (${LATEST_OF_ALL}) as own where own.tenant = n.nspname and own.compiled is not null))
      order by 1`,
-    { names, patterns, owners, tables: jobs?.map(({ table }) => table.name) ?? null },
+    { names, patterns, owners, tables: jobs?.map(({ table }) => table.name) ?? [] },
   );
+  const ours = found.filter(({ isTrusted }) => isTrusted);
   return {
-    names: found.flatMap(({ schema, isTrusted }) => (isTrusted ? [schema] : [])),
-    strangers: found.flatMap(({ schema, owner, isTrusted }) => (isTrusted ? [] : [{ schema, owner }])),
+    names: ours.flatMap(({ schema, hasJob }) => (hasJob || !jobs ? [schema] : [])),
+    strangers: found.filter((each) => !each.isTrusted && (each.hasJob || each.without.length > 0 || !jobs)),
+    unapplied: jobs
+      ? ours.flatMap(({ schema, without: tables }) => (tables.length > 0 ? [{ schema, tables }] : []))
+      : [],
+    unknown: written.filter((name) => !found.some(({ schema }) => schema === name)),
   };
 }
 
@@ -54,25 +86,35 @@ const asLike = (pattern: string) =>
     .replaceAll('*', '%')
     .replaceAll('?', '_');
 
-/** The query is the operator's own, and finds tables by their bare names. */
+/** The query is the operator's own, and finds tables by their bare names. As a part of another one it is one statement, and only reads. */
 async function answersOf(db: Database, query: string): Promise<string[]> {
+  const refused = (why: string) => usageError(`The query of --tenants cannot be asked: ${why}.`);
   const rows = await db
     .transaction(
       async (tx) => {
         await tx.query('set transaction read only');
-        return tx.query<Record<string, unknown>>(query);
+        return tx.query<Record<string, unknown>>(`select * from (${query.replace(/[;\s]*$/, '')}\n) as tenants`);
       },
       { asApplication: true },
     )
     .catch((error) => {
-      if (!/^(42|22|25)/.test(error.code ?? '')) throw error;
-      throw usageError(`The query of --tenants cannot be asked: ${error.message}.`);
+      throw /^(0A|42|22|25)/.test(error.code ?? '') ? refused(error.message) : error;
     });
   return rows.flatMap((row) => {
     const [first] = Object.values(row);
-    return typeof first === 'string' ? [first] : [];
+    if (first === null) return [];
+    if (typeof first !== 'string') throw refused('its first column is no text');
+    return [first];
   });
 }
 
 export const stranger = ({ schema, owner }: Tenants['strangers'][number]): string =>
   `The schema "${schema}" is no tenant: it belongs to the role "${owner}", which may put triggers there. If that is meant, name the role in SCHEDULER_TENANT_OWNERS.`;
+
+const NAMED = 5;
+
+export function unapplied(all: Tenants['unapplied']): string {
+  const named = all.slice(0, NAMED).map(({ schema, tables }) => `${schema} (${tables.join(', ')})`);
+  const more = all.length > NAMED ? `, and ${all.length - NAMED} more` : '';
+  return `Tables of jobs of your own that were not applied for their tenant: ${named.join(', ')}${more}. "scheduler apply FILE --tenants …" does so.`;
+}

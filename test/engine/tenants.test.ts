@@ -276,3 +276,65 @@ test('tenants.md', async () => {
     ['ts_abc', 'ts_def'],
   );
 });
+
+test('which tenants are meant is said in one way, and what would be passed by is named', async () => {
+  await using db = await database();
+  await withTenants(db, ['ts_a', 'ts_b']);
+  for (const tenant of ['ts_a', 'ts_b', SCHEMA]) await onSale(db, tenant);
+  const run = (args: string[], env: Record<string, string> = {}) =>
+    db.cli(['tick', ...args], { env: { SCHEDULER_LOG_LEVEL: 'warn', ...env } });
+  const active = async () => {
+    const each = [SCHEMA, 'ts_a', 'ts_b'].map(
+      (name) => `select '${name}' as name from ${name}.packages where is_active`,
+    );
+    return (await db.query(`${each.join(' union all ')} order by 1`)).map(({ name }) => name);
+  };
+  for (const [args, why] of [
+    [['--tenants', ''], /--tenants is empty/],
+    [['--tenants', 'ts_a', '--tenant', 'ts_b'], /give one of them/],
+    [['--tenant', 'nope'], /There is no schema "nope" in this database/],
+    [['--tenants', `select 'ts_a'; select 'ts_b'`], /cannot be asked: syntax error/],
+    [['--tenants', 'select 1'], /its first column is no text/],
+  ] as const) {
+    const { code, err } = await run([...args]);
+    assert.deepEqual([code, why.test(err)], [2, true], err);
+  }
+  assert.deepEqual(await active(), []);
+  // Prisma writes a schema into every URL.
+  const url = `${db.url}${db.url.includes('?') ? '&' : '?'}schema=${SCHEMA}`;
+  const typed = await run(['--tenants', 'ts_a, typo'], { DATABASE_URL: url });
+  assert.match(typed.err, /There is no schema \\"typo\\", which --tenants names/);
+  assert.deepEqual(await active(), ['ts_a']);
+  // Since PostgreSQL 15 it belongs to a role that stands for the owner of the database.
+  await db.query(`do $$ begin if current_setting('server_version_num')::integer >= 150000 and '${SCHEMA}' = 'public'
+    then alter schema public owner to pg_database_owner; end if; end $$`);
+  const listed = await run([
+    '--tenants',
+    `with all_of (name) as (values ('${SCHEMA}'), ('ts_b'), (null)) select name from all_of;`,
+  ]);
+  assert.deepEqual([listed.code, listed.err], [0, '']);
+  assert.deepEqual((await active()).length, 3);
+
+  // One that the jobs of the file were not applied for.
+  const file = join(folder, 'some.yaml');
+  writeFileSync(file, 'jobs: { mine: { table: vouchers, rules: { drop: { due: expires_at, once: told } } } }\n');
+  await db.query('create schema empty; create table empty.vouchers (id integer)');
+  assert.equal((await db.cli(['apply', file, '--tenants', 'ts_a'])).code, 0);
+  assert.match(
+    (await run(['--tenants', 'ts_*'], { SCHEDULER_LOG_LEVEL: 'info' })).err,
+    /Tables of jobs of your own that were not applied for their tenant: ts_b \(vouchers\)\. /,
+  );
+  assert.match((await db.cli(['next', 'mine'])).err, /"mine" is a job of a tenant: name one, --tenant ts_a/);
+  assert.equal((await db.cli(['failures', '--job', 'mine'])).code, 0);
+
+  // A job of no tenant is done, whoever matches.
+  await db.query(
+    `create schema apart; create table apart.bills (id serial primary key, at timestamptz, told timestamptz)`,
+  );
+  writeFileSync(file, 'jobs: { bills: { table: apart.bills, rules: { tell: { due: at, once: told } } } }\n');
+  assert.equal((await db.cli(['apply', file])).code, 0);
+  await db.query(`insert into apart.bills (at) values (now() - interval '1 minute')`);
+  const none = await run(['--tenants', 'zz*']);
+  assert.deepEqual([none.code, /matches \\"zz\*\\": there is no tenant/.test(none.err)], [0, true], none.err);
+  assert.equal((await db.query('select from apart.bills where told is not null')).length, 1);
+});
