@@ -1,14 +1,27 @@
 import type { Command } from 'commander';
 import { inWords, readable } from '../base/calendar.ts';
-import { EXIT } from '../base/errors.ts';
+import { TENANTS } from '../base/config.ts';
+import { EXIT, type ExitCode } from '../base/errors.ts';
 import { print, printHeading, printJson, printTable, say } from '../base/output.ts';
+import type { Context } from '../context.ts';
 import { isUnused, type JobStatus, readStatus, type Status } from '../inspect/status.ts';
 import { all } from '../store/standing.ts';
 import { command, type Options, withSchema } from './command.ts';
+import { forEachTenant, meantTenants, tenantsFor, tenantsOption } from './tenants.ts';
+
+interface StatusOptions extends Options {
+  check?: boolean;
+  tenants?: string;
+}
 
 export function statusCommand(): Command {
   return command('status', 'whether the scheduler runs, and how each job is', {
-    examples: ['scheduler status', 'scheduler status --json', 'scheduler status --check || alert'],
+    examples: [
+      'scheduler status',
+      'scheduler status --json',
+      'scheduler status --check || alert',
+      "scheduler status --tenants 'ts_*'",
+    ],
     exits: { [EXIT.rowsFailed]: 'with --check: something needs a person, which it names' },
   })
     .option(
@@ -17,8 +30,12 @@ export function statusCommand(): Command {
         'rows are in quarantine, more than 100 fail, or rows have been due for more than ten minutes',
     )
     .option('--json', 'print the result as JSON')
+    .addOption(tenantsOption(`; else ${TENANTS.env}`))
     .action(
-      withSchema<Options & { check?: boolean }>(async ({ db, settings, jobs }, options) => {
+      withSchema<StatusOptions>(async (context, options) => {
+        const { db, settings, jobs } = context;
+        const tenants = meantTenants(options, settings.tenants);
+        if (tenants !== undefined) return ofTenants(context, options, await tenantsFor(context, tenants, jobs));
         const status = await readStatus(db, settings, all(jobs));
         const attention = options.check ? status.attention : [];
         if (options.json) printJson(status);
@@ -28,6 +45,29 @@ export function statusCommand(): Command {
     );
 }
 
+/** A line for each tenant, and what a person has to look at. */
+async function ofTenants(context: Context, { check, json }: StatusOptions, names: string[]): Promise<ExitCode> {
+  const rows: (string | number)[][] = [];
+  const attention: string[] = [];
+  const code = await forEachTenant(context, names, async (tenant) => {
+    const status = await readStatus(context.db, context.settings, all(context.jobs));
+    const sum = (of: 'failing' | 'quarantined') => status.jobs.reduce((total, job) => total + job[of], 0);
+    rows.push([tenant, status.message, sum('failing'), sum('quarantined')]);
+    if (check) attention.push(...status.attention.map((sentence) => `${tenant}: ${sentence}`));
+    if (json) printJson({ tenant, ...status });
+    return check && status.attention.length > 0 ? EXIT.rowsFailed : EXIT.done;
+  });
+  if (json) return code;
+  printTable(['tenant', 'state', 'failing', 'quarantined'], rows);
+  tellAttention(attention);
+  return code;
+}
+
+function tellAttention(attention: string[]): void {
+  if (attention.length > 0) printHeading('A person has to look:');
+  for (const sentence of attention) say(sentence);
+}
+
 function tell({ message, scheduler: { nextCheck }, jobs }: Status, attention: string[]): void {
   say(`${message}${nextCheck ? `; the next tick is due at ${readable(nextCheck)}` : ''}.\n`);
   const used = jobs.filter((job) => !isUnused(job));
@@ -35,8 +75,7 @@ function tell({ message, scheduler: { nextCheck }, jobs }: Status, attention: st
     printTable(['job', 'state', 'last run', 'did', 'late by', 'due', 'failing', 'quarantined'], used.map(row));
   printWhys(used);
   printUnused(jobs.filter(isUnused).map(({ job }) => job));
-  if (attention.length > 0) printHeading('A person has to look:');
-  for (const sentence of attention) say(sentence);
+  tellAttention(attention);
 }
 
 function row({ job, state, lastRun, backlog, failing, quarantined }: JobStatus) {

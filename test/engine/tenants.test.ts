@@ -326,6 +326,12 @@ test('which tenants are meant is said in one way, and what would be passed by is
   );
   assert.match((await db.cli(['next', 'mine'])).err, /"mine" is a job of a tenant: name one, --tenant ts_a/);
   assert.equal((await db.cli(['failures', '--job', 'mine'])).code, 0);
+  const whole = await db.cli(['status', '--check'], { env: { SCHEDULER_TENANTS: 'ts_*' } });
+  assert.deepEqual([whole.code, /^ts_a +Scheduler is running +0 +0\nts_b /m.test(whole.out)], [0, true], whole.out);
+  await db.query(`insert into scheduler.failures (tenant, job, rule, entity_id, error, attempts, first_failed_at, last_failed_at, quarantined_at,
+    next_attempt_at) values ('ts_b', 'packages', 'activate', '77', 'bad', 3, now(), now(), now(), 'infinity')`);
+  const ill = await db.cli(['status', '--check', '--tenants', 'ts_*']);
+  assert.deepEqual([ill.code, /\nts_b: .*quarantine/.test(ill.out)], [1, true], ill.out);
 
   // A job of no tenant is done, whoever matches.
   await db.query(
