@@ -31,6 +31,18 @@ test('every block says what it is, and the exemptions are in use', () => {
     );
 });
 
+const MOST_WORDS = 30;
+
+test(`README has at most 1,000 words, and no sentence more than ${MOST_WORDS}`, () => {
+  const count = (text: string) => text.split(/\s+/).filter(Boolean).length;
+  const { text } = readPage('README.md');
+  assert.ok(count(text) <= 1000, `${count(text)}`);
+  const long = [...PAGES, 'SECURITY.md'].flatMap((name) =>
+    readPage(name).sentences.flatMap((sentence) => (count(sentence) > MOST_WORDS ? [`${name}: ${sentence}`] : [])),
+  );
+  assert.deepEqual(long, []);
+});
+
 test('links lead somewhere', () => {
   const anchors = new Map(PAGES.map((name) => [name, readPage(name).anchors]));
   for (const name of PAGES) {

@@ -24,6 +24,8 @@ export interface Page {
   blocks: Block[];
   /** Code within sentences. */
   inline: string[];
+  /** Without code blocks and tables. */
+  sentences: string[];
   links: string[];
   anchors: string[];
 }
@@ -57,11 +59,20 @@ export function readPage(name: string): Page {
   const sentences = prose.join('\n');
   return {
     ...{ name, text, sections, blocks: sections.flatMap(({ blocks }) => blocks) },
+    sentences: sentencesOf(sentences),
     inline: [...sentences.matchAll(/`([^`]+)`/g)].map(([, code]) => code!.replace(/\s+/g, ' ')),
     links: [...sentences.matchAll(/\]\(([^)]+)\)/g)].map(([, target]) => target!),
     anchors: [...sentences.matchAll(/^#+ (.*)$/gm)].map(([, heading]) => anchor(heading!)),
   };
 }
+
+/** A paragraph, an item of a list and a heading end a sentence, too. */
+const sentencesOf = (prose: string): string[] =>
+  prose
+    .replace(/^\|.*$/gm, '')
+    .replace(/\]\([^)]*\)/g, ']')
+    .split(/\n\s*\n|\n(?=- |\d+\. |#)/)
+    .flatMap((part) => part.replace(/\s+/g, ' ').split(/(?<=[.!?:](?:\*\*)?) (?=[A-Z`*[])/));
 
 /** As GitHub makes them. */
 const anchor = (heading: string) =>
