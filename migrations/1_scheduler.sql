@@ -133,6 +133,7 @@ create table scheduler.jobs (
 comment on table scheduler.jobs is 'Jobs of your own, as "scheduler apply" wrote them. The newest row of a tenant and name counts.';
 create index jobs_by_name on scheduler.jobs (name, id);
 
+-- The tenant '' stands for none, here and in requests: its jobs have the schema of their table beside their name.
 create table scheduler.known_jobs (tenant text primary key, jobs json not null);
 comment on table scheduler.known_jobs is 'The jobs as the last tick, "migrate" or "apply" found them: cadence, and why one is not done.';
 
@@ -1070,16 +1071,15 @@ create function scheduler.report(jobs json, tenant text) returns json
     ) from scheduler;
   end;
 
--- The names of the jobs of a tenant, or of all.
-create function scheduler.job_names(tenant text) returns text[]
+-- The jobs of a tenant, or of all, and those that belong to none.
+create function scheduler.jobs_of(tenant text) returns table (name text, said json, home text, place bigint)
   language sql stable
   begin atomic
-    select array(
-      select known.job ->> 'job' from scheduler.known_jobs k
-      cross join json_array_elements(k.jobs) with ordinality as known (job, place)
-      where job_names.tenant is null or k.tenant = job_names.tenant
-      group by 1 order by min(place)
-    );
+    select known.job ->> 'job', known.job, k.tenant, row_number() over (order by k.tenant = '', known.place, k.tenant)
+    from scheduler.known_jobs k cross join json_array_elements(k.jobs) with ordinality as known (job, place)
+    where case when k.tenant <> '' then k.tenant = coalesce(jobs_of.tenant, k.tenant) and exists (
+      select from pg_namespace n where n.nspname = k.tenant
+    ) else true end;
   end;
 
 -- The tenant that is meant if none is named; an unknown one is an error that lists those that there are.
@@ -1088,29 +1088,40 @@ create function scheduler.tenant_meant(tenant text) returns text
   set search_path = pg_catalog, pg_temp
 as $$
 declare
-  known constant text[] := array(select k.tenant from scheduler.known_jobs k order by 1);
+  known constant text[] := array(
+    select k.tenant from scheduler.known_jobs k join pg_namespace n on n.nspname = k.tenant order by 1
+  );
 begin
   if cardinality(known) = 0 then
     raise exception using errcode = '22023', message = 'No job is known yet: run "scheduler migrate" or "scheduler tick" once.';
   elsif tenant is null and not 'public' = any(known) and cardinality(known) > 1 then
     raise exception using errcode = '22023', message = format('There are several tenants, so name one; valid: %s.', array_to_string(known, ', '));
   elsif tenant <> all(known) then
-    raise exception using errcode = '22023', message = format('"%s" is not a tenant; valid: %s.', tenant, array_to_string(known, ', '));
+    raise exception using errcode = '22023', message = format('"%s" is not a tenant%s; valid: %s.', tenant,
+      case when not exists (select from pg_namespace n where n.nspname = tenant) then ': there is no such schema' end,
+      array_to_string(known, ', '));
   end if;
   return coalesce(tenant, case when 'public' = any(known) then 'public' else known[1] end);
 end
 $$;
 
-create function scheduler.check_job(job text, tenant text) returns void
+-- Answers the tenant that is meant, which is '' if the job belongs to none. Records of such a job tell the schema of its table.
+create function scheduler.check_job(job text, tenant text) returns text
   language plpgsql
   set search_path = pg_catalog, pg_temp
 as $$
 declare
-  known constant text[] := scheduler.job_names(case when tenant is not null then scheduler.tenant_meant(tenant) end);
+  its_schema constant text := (select j.said ->> 'tenant' from scheduler.jobs_of('') j where j.name = check_job.job);
+  known text[];
 begin
+  if tenant is not null and tenant is distinct from its_schema then
+    perform scheduler.tenant_meant(tenant);
+  end if;
+  known := array(select j.name from scheduler.jobs_of(tenant) j group by 1 order by min(j.place));
   if job <> all(known) then
     raise exception using errcode = '22023', message = format('"%s" is not a job; valid: %s.', job, array_to_string(known, ', '));
   end if;
+  return case when its_schema is null then tenant else '' end;
 end
 $$;
 
@@ -1138,10 +1149,10 @@ declare
   who constant text := scheduler.words('by', by, 'say who asks');
   why constant text := case when action = 'stop' or reason <> '' then
     scheduler.words('reason', reason, 'whoever finds it stopped will ask why') end;
+  meant constant text := nullif(scheduler.check_job(job, tenant), '');
 begin
-  perform scheduler.check_job(job, tenant);
   insert into scheduler.controls (tenant, job, action, by, reason)
-  values (control.tenant, control.job, control.action, who, why);
+  values (meant, control.job, control.action, who, why);
   return (
     select jsonb_build_object(
       -- The admin pages that call this have always shown this sentence.
@@ -1150,10 +1161,13 @@ begin
       'scheduler', scheduler.report(k.jobs, k.tenant) -> 'scheduler'
     )
     from (
-      select k.tenant, json_agg(known.job order by known.place) as jobs
-      from scheduler.known_jobs k cross join json_array_elements(k.jobs) with ordinality as known (job, place)
-      where (control.tenant is null or k.tenant = control.tenant) and (control.job is null or known.job ->> 'job' = control.job)
-      group by k.tenant order by k.tenant <> 'public', k.tenant limit 1
+      select json_agg(j.said order by j.place) as jobs, j.first as tenant
+      from (
+        select *, first_value(home) over (order by home <> 'public', home = '', home) as first from scheduler.jobs_of(meant)
+        where control.job is null or name = control.job
+      ) as j
+      where j.home in (j.first, '')
+      group by j.first
     ) as k
   );
 end
@@ -1163,7 +1177,8 @@ create function scheduler.status(tenant text default null) returns jsonb
   language sql security definer
   set search_path = pg_catalog, pg_temp
   begin atomic
-    select scheduler.report(k.jobs, k.tenant)::jsonb from scheduler.known_jobs k where k.tenant = scheduler.tenant_meant(status.tenant);
+    select scheduler.report((select coalesce(json_agg(j.said order by j.place), '[]') from scheduler.jobs_of(meant) j), meant)::jsonb
+    from scheduler.tenant_meant(status.tenant) as meant;
   end;
 
 create function scheduler.stop(job text, reason text, by text, tenant text default null) returns jsonb
@@ -1177,18 +1192,28 @@ create function scheduler.start(job text, reason text, by text, tenant text defa
   return scheduler.control('start', job, reason, by, tenant);
 
 -- Rows that failed are released for the next tick, which tries with all attempts before it; or forgotten.
-create function scheduler.check_failures(job text, id text, tenant text) returns void
+-- Answers the tenant whose they are.
+create function scheduler.check_failures(job text, id text, tenant text, dropping boolean default false) returns text
   language plpgsql
   set search_path = pg_catalog, pg_temp
 as $$
+declare
+  -- Records tell the schema of a table, be it a tenant or not. What is left of a schema that is gone can only be forgotten.
+  unsure constant text := case when not exists (
+    select from scheduler.failures f where f.tenant = check_failures.tenant
+      and (dropping or exists (select from pg_namespace n where n.nspname = f.tenant))
+  ) then tenant end;
 begin
   if id is not null and job is null then
     raise exception using errcode = '22023', message = 'An id names a row of one job: say which.';
   end if;
   -- One that was removed may have left some.
-  if not exists (select from scheduler.jobs j where j.name = job) then
-    perform scheduler.check_job(job, tenant);
+  if exists (select from scheduler.jobs j where j.name = job) and not exists (select from scheduler.jobs_of(null) j where j.name = job) then
+    perform scheduler.tenant_meant(unsure) where unsure is not null;
+  elsif scheduler.check_job(job, unsure) = '' then
+    return null;
   end if;
+  return tenant;
 end
 $$;
 
@@ -1196,28 +1221,32 @@ create function scheduler.retry(job text, id text, tenant text default null) ret
   language sql security definer
   set search_path = pg_catalog, pg_temp
   begin atomic
-    select scheduler.check_failures(job, id, tenant);
-    with released as (
-      update scheduler.failures f set next_attempt_at = '-infinity', quarantined_at = null, attempts = 0
+    with meant as materialized (select scheduler.check_failures(job, id, tenant) as tenant),
+    released as (
+      update scheduler.failures f set next_attempt_at = '-infinity', quarantined_at = null, attempts = 0 from meant
       where f.job = coalesce(retry.job, f.job) and f.entity_id = coalesce(retry.id, f.entity_id)
-        and f.tenant = coalesce(retry.tenant, f.tenant)
+        and f.tenant = coalesce(meant.tenant, f.tenant)
       returning f.job, f.entity_id
     )
-    select jsonb_build_object('action', 'retry', 'rows', coalesce(jsonb_agg(r order by r.job, r.entity_id), '[]')) from released r;
+    select jsonb_build_object('action', 'retry', 'rows', (
+      select coalesce(jsonb_agg(r order by r.job, r.entity_id), '[]') from released r
+    )) from meant;
   end;
 
 create function scheduler.drop(job text, id text, tenant text default null) returns jsonb
   language sql security definer
   set search_path = pg_catalog, pg_temp
   begin atomic
-    select scheduler.check_failures(job, id, tenant);
-    with forgotten as (
-      delete from scheduler.failures f
+    with meant as materialized (select scheduler.check_failures(job, id, tenant, dropping => true) as tenant),
+    forgotten as (
+      delete from scheduler.failures f using meant
       where f.job = coalesce("drop".job, f.job) and f.entity_id = coalesce("drop".id, f.entity_id)
-        and f.tenant = coalesce("drop".tenant, f.tenant)
+        and f.tenant = coalesce(meant.tenant, f.tenant)
       returning f.job, f.entity_id
     )
-    select jsonb_build_object('action', 'drop', 'rows', coalesce(jsonb_agg(r order by r.job, r.entity_id), '[]')) from forgotten r;
+    select jsonb_build_object('action', 'drop', 'rows', (
+      select coalesce(jsonb_agg(r order by r.job, r.entity_id), '[]') from forgotten r
+    )) from meant;
   end;
 
 -- The next tick does the job whatever its cadence, and also while it is stopped.
@@ -1226,13 +1255,15 @@ create function scheduler.request(job text, by text, tenant text default null) r
   set search_path = pg_catalog, pg_temp
 as $$
 declare
-  meant constant text := scheduler.tenant_meant(tenant);
+  meant text := scheduler.check_job(coalesce(job, ''), tenant);
   asked bigint;
   why text;
 begin
-  perform scheduler.check_job(coalesce(job, ''), meant);
-  select known ->> 'why' into why from scheduler.known_jobs k cross join json_array_elements(k.jobs) as known
-  where k.tenant = meant and known ->> 'job' = request.job and known ->> 'obstacle' = 'not installed';
+  if meant is null then
+    meant := scheduler.check_job(job, scheduler.tenant_meant(tenant));
+  end if;
+  select j.said ->> 'why' into why from scheduler.jobs_of(meant) j
+  where j.name = request.job and j.home = meant and j.said ->> 'obstacle' = 'not installed';
   if why is not null then
     raise exception using errcode = '22023', message = format('%s is not installed: %s.', job, why);
   end if;
@@ -1263,15 +1294,17 @@ create function scheduler.requested(id bigint) returns jsonb
   end;
 
 create view scheduler.overview as
-  select k.tenant, job ->> 'job' as job, job ->> 'state' as state, job ->> 'why' as why, (job ->> 'intervalMinutes')::integer as interval_minutes,
+  select case when place <= json_array_length(k.jobs) then k.tenant end as tenant, job ->> 'job' as job, job ->> 'state' as state, job ->> 'why' as why, (job ->> 'intervalMinutes')::integer as interval_minutes,
     (job ->> 'nextCheck')::timestamptz as next_check, (job ->> 'lastTick')::timestamptz as last_tick,
     (run ->> 'at')::timestamptz as last_run, run -> 'changed' as changed, (run ->> 'failed')::integer as failed,
     (run ->> 'lateSeconds')::double precision as late_seconds, run ->> 'error' as error,
     (job ->> 'failing')::integer as failing, (job ->> 'quarantined')::integer as quarantined
-  from scheduler.known_jobs k
+  from (select *, min(tenant) over () as first from scheduler.known_jobs join pg_namespace on nspname = tenant) as k
   cross join lateral jsonb_array_elements(scheduler.status(k.tenant) -> 'jobs') with ordinality as jobs (job, place)
   cross join lateral (select nullif(job -> 'lastRun', 'null') as run) as last
-  order by k.tenant, place;
+  -- Those that belong to no tenant stand behind those of each, and are told once.
+  where place <= json_array_length(k.jobs) or k.tenant = first
+  order by 1, place;
 
 create view scheduler.failing as
   select tenant, job, rule, entity_id, attempts, error, first_failed_at, last_failed_at, quarantined_at,

@@ -77,8 +77,8 @@ async function candidatesOf(
 ): Promise<Candidate[]> {
   const { jobs, at, dryRun } = request;
   const all = await readStandings(tx, jobs, tenants, { at, dbZone: settings.dbTimezone, compile });
-  const isWaitedFor = ({ requests, known, jobs }: Found) =>
-    requests.length > 0 || known !== knownJobs(settings, { jobs, tenant: ANY });
+  const isWaitedFor = ({ requests, known, tenant, jobs }: Found) =>
+    requests.length > 0 || known[tenant] !== knownJobs(settings, { jobs, tenant: ANY });
   return all.flatMap((found) => {
     checkLevel(found.level);
     if (found.anyToCompare || (!dryRun && isWaitedFor(found))) return [];

@@ -115,9 +115,7 @@ async function withLock(context: Context): Promise<RunResult> {
         const found = await look(context, tx, true);
         if (!found.locked && !(await isHeldByStranger(context, tx)))
           return { locked: true, idle: false, now: found.now, jobs: [], skipped: [], exitCode: EXIT.done };
-        const { jobs } = request;
-        if (request.by === undefined && jobs.names === 'all' && jobs.of !== 'no tenant')
-          await keepKnown(db, context.settings, found);
+        if (request.by === undefined && request.jobs.names === 'all') await keepKnown(db, context.settings, found);
         work ??= prepare(context, found);
         result = await work(apart ? undefined : tx);
         return result;
@@ -189,7 +187,7 @@ function prepare({ db, settings, log, request }: Context, found: Found) {
       requests: new Map(requests.map((each) => [each.job, each])),
     },
     values: {
-      ...{ ...parameters(settings, found.now), ...IDENTITY, home: found.tenant, retention: settings.retentionDays },
+      ...{ ...parameters(settings, found.now), ...IDENTITY, homes: found.homes, retention: settings.retentionDays },
       ...{ by: by ?? null, slot: by === undefined ? found.minute : null },
     },
   };

@@ -2,7 +2,6 @@ import { hostname } from 'node:os';
 import { systemUser } from '../base/connection.ts';
 import type { Database } from '../db/client.ts';
 import { call } from './functions.ts';
-import { LATEST_JOBS } from './own-jobs.ts';
 
 export interface Control {
   action: 'start' | 'stop';
@@ -53,10 +52,7 @@ export const control = (
   job: string | null,
   reason: string | null,
 ): Promise<Controlled> =>
-  call(
-    db,
-    `scheduler.${action}(:job::text, :reason::text, :by::text, (
-      select :tenant::text where not exists (select from (${LATEST_JOBS}) as own where name = :job::text and tenant is null)
-    ))`,
-    { job, reason, by: whoami(), tenant: db.tenant ?? null },
-  );
+  call(db, `scheduler.${action}(:job::text, :reason::text, :by::text, :tenant::text)`, {
+    ...{ job, reason },
+    ...{ by: whoami(), tenant: db.tenant ?? null },
+  });

@@ -2,7 +2,7 @@ import type { Settings } from '../base/config.ts';
 import { OperatorError } from '../base/errors.ts';
 import type { Database, Transaction } from '../db/client.ts';
 import type { Job } from '../job/define.ts';
-import { all, type Found, readStanding, type Standing, whyMissing, whyPowerless } from './standing.ts';
+import { all, type Found, NO_TENANT, readStanding, type Standing, whyMissing, whyPowerless } from './standing.ts';
 
 /**
  * What only the program knows of the jobs, for scheduler.report(). The functions for an admin page find it in a table, which is
@@ -26,16 +26,18 @@ function obstacleOf(settings: Settings, standing: Standing) {
   return {};
 }
 
-/** Expects to have found all jobs. */
+/** Expects to have found all jobs. Those that belong to no tenant are kept once. */
 export async function keepKnown(db: Pick<Transaction, 'query'>, settings: Settings, found: Found): Promise<void> {
-  const { known, tenant } = found;
-  const now = knownJobs(settings, found);
-  if (now === known) return;
-  await db.query(
-    `insert into scheduler.known_jobs (tenant, jobs) values (:tenant::text, :now::json)
-     on conflict (tenant) do update set jobs = excluded.jobs`,
-    { tenant, now },
-  );
+  for (const tenant of found.homes) {
+    const jobs = found.jobs.filter(({ ofNoTenant }) => ofNoTenant === (tenant === NO_TENANT));
+    const now = knownJobs(settings, { jobs, tenant });
+    if (now === (found.known[tenant] ?? (tenant === NO_TENANT && '[]'))) continue;
+    await db.query(
+      `insert into scheduler.known_jobs (tenant, jobs) values (:tenant::text, :now::json)
+       on conflict (tenant) do update set jobs = excluded.jobs`,
+      { tenant, now },
+    );
+  }
 }
 
 /** After something else than a tick has changed them. Where a tick could not work with them, the next one says so. */

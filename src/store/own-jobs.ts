@@ -76,7 +76,7 @@ export const LATEST_JOBS = latestJobsIn(SCHEMAS);
 export const ownJobsIn = (schemas: string): string => `(
   select coalesce(json_agg(json_build_object('name', j.name, 'tenant', j.tenant, 'format', j.format, 'kept', j.compiled, 'powerless', case
       when (select rolsuper from pg_roles where rolname = current_user) and not o.rolsuper then o.rolname end)
-    order by j.name), '[]')
+    order by j.tenant is null, j.name), '[]')
   from (${latestJobsIn(schemas)}) as j cross join (
     select r.rolname, r.rolsuper from pg_class c join pg_roles r on r.oid = c.relowner where c.oid = 'scheduler.jobs'::regclass
   ) as o

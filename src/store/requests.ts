@@ -22,16 +22,16 @@ export function valuesOf(
 const WAITING = 'run_id is null and refused is null';
 
 /** SQL for those that wait. */
-export const requestsOf = (tenant: string): string => `(
+export const requestsOf = (homes: string): string => `(
   select coalesce(json_agg(waiting), '[]') from (
     select distinct on (job) job, by, max(id) over (partition by job) as "upTo"
-    from scheduler.requests where tenant = ${tenant} and ${WAITING} order by job, id
+    from scheduler.requests where tenant = any(${homes}) and ${WAITING} order by job, id
   ) as waiting
 )`;
 
 /** SQL for those of a job. Another runner may be about to answer them, and must not be waited for. */
 const waiting = (job: string, upTo: string) => `array(
-    select id from scheduler.requests where tenant = :home::text and job = ${job} and id <= ${upTo} and ${WAITING}
+    select id from scheduler.requests where tenant = any(:homes::text[]) and job = ${job} and id <= ${upTo} and ${WAITING}
     for update skip locked
   )`;
 

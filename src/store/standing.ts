@@ -26,6 +26,8 @@ export interface Standing {
   powerless?: string | null;
   /** The built-in job that a file lays over other tables. */
   uses?: string;
+  /** Its file names the schema of its table. */
+  ofNoTenant: boolean;
 }
 
 export const whyPowerless = (role: string): string =>
@@ -55,8 +57,10 @@ export interface Found {
   anyFailures: boolean;
   /** Whether it is time to see if a row in quarantine was mended. */
   anyToCompare: boolean;
-  /** The jobs as scheduler.known_jobs has them. */
-  known: string | null;
+  /** Whose jobs were looked for: the tenant's, those of none, or both. */
+  homes: string[];
+  /** By home, its jobs as scheduler.known_jobs has them. */
+  known: Record<string, string>;
   requests: Requested[];
   jobs: Standing[];
 }
@@ -71,7 +75,8 @@ interface Answer {
   taken: string[];
   anyFailures: boolean;
   anyToCompare: boolean;
-  known: string | null;
+  homes: string[];
+  known: Record<string, string>;
   requests: Requested[];
   controls: Word[];
   catalog: Catalog;
@@ -114,8 +119,16 @@ interface Reading {
   compile?: (compiling: Compiling) => Installed;
 }
 
+/** What stands in place of a tenant for a job that belongs to none. */
+export const NO_TENANT = '';
+
+const homesIn = (schemas: string, of: Wanted['of']) => {
+  const homes = [...(of === 'no tenant' ? [] : [tenantOf(schemas)]), ...(of === 'a tenant' ? [] : [`'${NO_TENANT}'`])];
+  return `array[${homes.join(', ')}]::text[]`;
+};
+
 /** SQL for what stands of the tenants in these schemas. */
-const whatStands = (schemas: string, lock = false) => `
+const whatStands = (schemas: string, homes: string, lock = false) => `
   with run as materialized (
     select coalesce(:at::timestamptz, now()) as now, ${lock ? `pg_try_advisory_xact_lock(${LOCK})` : 'true'} as locked
   ),
@@ -140,8 +153,9 @@ const whatStands = (schemas: string, lock = false) => `
       )
     ) as taken,
     ${anyFailuresIn(schemas)} as "anyFailures", ${anyToCompareIn(schemas, 'now')} as "anyToCompare",
-    (select jobs::text from scheduler.known_jobs where tenant = ${tenantOf(schemas)}) as known,
-    ${requestsOf(tenantOf(schemas))} as requests,
+    ${homes} as homes,
+    (select coalesce(json_object_agg(tenant, jobs::text), '{}') from scheduler.known_jobs where tenant = any(${homes})) as known,
+    ${requestsOf(homes)} as requests,
     (select coalesce(json_agg(c), '[]') from (${latestControlsIn(schemas)}) as c) as controls,
     ${catalogIn(schemas)} as catalog, ${ownJobsIn(schemas)} as own
   from run cross join minute`;
@@ -170,7 +184,10 @@ export async function readStanding(
   wanted: Wanted,
   { lock, ...reading }: Reading & { lock: boolean },
 ): Promise<Found> {
-  const [answer] = await tx.query<Answer>(whatStands(SCHEMAS, lock), valuesOf(wanted, reading.at));
+  const [answer] = await tx.query<Answer>(
+    whatStands(SCHEMAS, homesIn(SCHEMAS, wanted.of), lock),
+    valuesOf(wanted, reading.at),
+  );
   return foundOf(answer!, wanted, reading);
 }
 
@@ -184,7 +201,10 @@ export async function readStandings(
   const each =
     'cross join (select array[name]::name[] as schemas from unnest(:tenants::text[]) as tenant (name)) as here';
   const values = { ...valuesOf(wanted, reading.at), tenants };
-  const answers = await tx.query<Answer>(`${whatStands('here.schemas')} ${each}`, values);
+  const answers = await tx.query<Answer>(
+    `${whatStands('here.schemas', homesIn('here.schemas', wanted.of))} ${each}`,
+    values,
+  );
   return answers.flatMap((answer) => {
     try {
       return foundOf(answer, wanted, reading);
@@ -217,7 +237,7 @@ function foundOf(answer: Answer, wanted: Wanted, { dbZone, compile = alone }: Re
 }
 
 function standingOfOwn(
-  { name, format, kept, powerless }: OwnAnswer,
+  { name, tenant: home, format, kept, powerless }: OwnAnswer,
   { taken, controls, tenant }: Answer,
   builtIn: Job[],
   compile: (compiling: Compiling) => Installed,
@@ -239,6 +259,7 @@ function standingOfOwn(
   const standing = {
     job,
     ...uses,
+    ofNoTenant: home === null,
     missing: [],
     control: latestControl(controls, name, kept.found.schema),
     slotTaken: taken.includes(name),
@@ -257,6 +278,7 @@ function standingOf(
   return {
     ...{ job, missing, control: latestControl(controls, job.name, tenant), slotTaken: taken.includes(job.name) },
     installed: missing.length === 0 ? compile(catalog) : undefined,
+    ofNoTenant: false,
   };
 }
 

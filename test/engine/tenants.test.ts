@@ -256,6 +256,82 @@ test('a job whose file names the schema of its table belongs to no tenant, and i
     { tenant: 'ts_a', job: 'release' },
     { tenant: 'ts_b', job: 'release' },
   ]);
+
+  // What admin pages see of it, and do with it.
+  const answer = async (call: string) => (await db.one(`select scheduler.${call} as answer`)).answer;
+  const dunning = async (tenant: string) => {
+    const jobs: Record<string, unknown>[] = (await answer(`status('${tenant}')`)).jobs;
+    return jobs.find(({ job }) => job === 'dunning')!;
+  };
+  const known = () =>
+    db.query('select tenant, xmin::text, jobs::text from scheduler.known_jobs where tenant <> $1 order by 1', [SCHEMA]);
+  const first = await known();
+  assert.deepEqual(
+    first.map(({ tenant }) => tenant),
+    ['', 'ts_a', 'ts_b', 'ts_c'],
+  );
+  const seen = await dunning('ts_a');
+  assert.deepEqual(
+    [seen.state, seen.lastRun && (seen.lastRun as { changed: object }).changed],
+    ['running', { remind: 1 }],
+  );
+  const command = JSON.parse((await db.cli(['status', '--tenant', 'ts_a', '--json'])).out);
+  assert.deepEqual(
+    command.jobs.map(({ job }: { job: string }) => job),
+    (await answer(`status('ts_a')`)).jobs.map(({ job }: { job: string }) => job),
+  );
+  const overview = await db.query(
+    `select tenant, job from scheduler.overview where job in ('dunning', 'release') order by 1, 2`,
+  );
+  assert.deepEqual(overview, [
+    { tenant: 'ts_a', job: 'release' },
+    { tenant: 'ts_b', job: 'release' },
+    { tenant: null, job: 'dunning' },
+  ]);
+  const request = async (tenant: string) => (await answer(`request('dunning', 'ann', ${tenant})`)).id;
+  await db.query('delete from scheduler.known_jobs where tenant = $1', [SCHEMA]);
+  const one = await request(`'ts_a'`);
+  assert.equal(await request(`'${SCHEMA}'`), one + 1, 'where its table is, whether that is a tenant or not');
+  for (const run of [['tick', '--tenants', 'ts_*'], ['tick', '--tenant', 'ts_b'], ['tick']]) {
+    const id = run.includes('--tenants') ? one : await request('null');
+    await db.cli(run);
+    const { state, run: done } = await answer(`requested(${id})`);
+    assert.deepEqual([state, done?.by, done?.error], ['done', 'ann', null], run.join(' '));
+  }
+  assert.deepEqual(await known(), first, 'no kind of run forgets what another one has found');
+  await answer(`stop('dunning', 'x', 'ann', 'ts_b')`);
+  assert.deepEqual([(await dunning('ts_a')).state, (await dunning('ts_b')).state], ['paused', 'paused']);
+  await db.query(`insert into scheduler.failures (tenant, job, rule, entity_id, attempts, error, first_failed_at, last_failed_at, next_attempt_at)
+    select tenant, 'dunning', 'remind', '7', 1, 'x', now(), now(), now() from unnest(array['${SCHEMA}', 'ts_gone']) as tenant`);
+  for (const tenant of ['ts_a', SCHEMA])
+    assert.equal((await answer(`retry('dunning', '7', '${tenant}')`)).rows.length, 2);
+
+  // A schema was dropped. Only what is left of it can be forgotten.
+  await db.query('drop schema ts_a cascade');
+  await db.query(`update scheduler.failures set tenant = 'ts_a', job = 'release' where tenant = 'ts_gone'`);
+  for (const call of [
+    `status('ts_a')`,
+    `request('dunning', 'ann', 'ts_a')`,
+    `request('release', 'ann', 'ts_a')`,
+    `stop('release', 'x', 'ann', 'ts_a')`,
+    `start(null, null, 'ann', 'ts_a')`,
+    `retry('release', null, 'ts_a')`,
+    `retry(null, null, 'ts_nope')`,
+    `retry('release', null, 'ts_nope')`,
+    `drop('release', null, 'ts_nope')`,
+  ])
+    await assert.rejects(answer(call), {
+      code: '22023',
+      message: /^"ts_(a|nope)" is not a tenant: there is no such schema; valid: .*ts_b/,
+    });
+  assert.equal((await answer(`drop('release', null, 'ts_a')`)).rows.length, 1);
+  await assert.rejects(answer(`drop('release', null, 'ts_a')`), { code: '22023' });
+  assert.deepEqual(
+    (await db.query(`select distinct tenant from scheduler.overview where tenant like 'ts%' order by 1`)).map(
+      ({ tenant }) => tenant,
+    ),
+    ['ts_b', 'ts_c'],
+  );
 });
 
 test('tenants.md', async () => {

@@ -35,15 +35,19 @@ export const CONTROL_FROM_SQL: Mutant[] = [
       'where r.job = known.job and r.slot is not null',
     ],
     ["elsif tenant is null and not 'public' = any(known) and cardinality(known) > 1 then", 'elsif false then'],
-    ['and f.tenant = coalesce("drop".tenant, f.tenant)', ''],
-    ["order by k.tenant <> 'public', k.tenant limit 1", 'order by k.tenant desc limit 1'],
+    [
+      `"drop".id, f.entity_id)
+        and f.tenant = coalesce(meant.tenant, f.tenant)`,
+      '"drop".id, f.entity_id)',
+    ],
+    ["over (order by home <> 'public', home = '', home)", 'over (order by home desc)'],
   ]),
   ...inFile('migrations/1_scheduler.sql', `${CONTROL}#with an argument is said`, [
     ['if job <> all(known) then', 'if false then'],
     ['elsif tenant <> all(known) then', 'elsif false then'],
     ['elsif length(said) > 200 then', 'elsif length(said) > 201 then'],
     ["if coalesce(said, '') = '' then", 'if said is null then'],
-    ["scheduler.check_job(coalesce(job, ''), meant)", 'scheduler.check_job(job, meant)'],
+    ["scheduler.check_job(coalesce(job, ''), tenant)", 'scheduler.check_job(job, tenant)'],
     ['if id is not null and job is null then', 'if false then'],
   ]),
   ...inFile('migrations/1_scheduler.sql', `${CONTROL}#it can do nothing else`, [
@@ -58,8 +62,18 @@ export const CONTROL_FROM_SQL: Mutant[] = [
     ['scheduler.forget(integer), scheduler.status(text), ', 'scheduler.forget(integer), '],
     ['scheduler.retry(text, text, text), scheduler.drop', 'scheduler.drop'],
   ]),
+  ...inFile('migrations/1_scheduler.sql', 'engine/tenants#belongs to no tenant', [
+    ["return case when its_schema is null then tenant else '' end;", 'return tenant;'],
+    ['and tenant is distinct from its_schema then', 'then'],
+    ['and (dropping or exists (select from pg_namespace', 'and (exists (select from pg_namespace'],
+    ['where place <= json_array_length(k.jobs) or k.tenant = first', ''],
+    [
+      'k.tenant = coalesce(jobs_of.tenant, k.tenant) and exists',
+      'k.tenant = coalesce(jobs_of.tenant, k.tenant) or exists',
+    ],
+  ]),
   ...inFile('src/store/known-jobs.ts', `${CONTROL}#what only the program knows`, [
-    ['if (now === known) return;', ''],
+    ["if (now === (found.known[tenant] ?? (tenant === NO_TENANT && '[]'))) continue;", ''],
     ['if (missing.length > 0) return', 'if (missing.length > 1000) return'],
     ['settings.job[job.switch] === false', 'settings.job[job.switch] === true'],
   ]),
@@ -90,8 +104,8 @@ export const CONTROL_FROM_SQL: Mutant[] = [
     ['by === undefined && !dryRun ? requests : []', '!dryRun ? requests : []'],
     ["const isMissing = names === 'all' &&", 'const isMissing ='],
     [
-      "request.by === undefined && jobs.names === 'all' && jobs.of",
-      'request.by === undefined && jobs.of',
+      "if (request.by === undefined && request.jobs.names === 'all')",
+      'if (request.by === undefined)',
       'engine/requests#a tick that lingers',
     ],
   ]),

@@ -202,7 +202,7 @@ test('what is wrong with an argument is said, with what is valid', async () => {
   }
   await refused(db, `retry(null, '1')`, /^An id names a row of one job/);
   for (const call of [`status('nosuch')`, `stop(null, 'x', 'ann', 'nosuch')`, `drop(null, null, 'nosuch')`])
-    await refused(db, call, here(/^"nosuch" is not a tenant; valid: public\.$/));
+    await refused(db, call, here(/^"nosuch" is not a tenant: there is no such schema; valid: public\.$/));
   assert.deepEqual(await db.query('select from scheduler.controls union all select from scheduler.requests'), []);
   await db.query('delete from scheduler.known_jobs');
   await refused(db, 'status()', /^No job is known yet: run "scheduler migrate"/);
@@ -213,7 +213,7 @@ test(
   ofPublic('it is the tenant that is meant if none is named'),
   async () => {
     await using db = await database();
-    await db.query(`update scheduler.known_jobs set tenant = 'shop'`);
+    await db.query(`create schema shop; create schema spa; update scheduler.known_jobs set tenant = 'shop'`);
     const shop = await answer(db, 'status()');
     assert.equal(shop.jobs.length > 5, true, 'the only tenant is the one that is meant');
     await db.query(`insert into scheduler.known_jobs values ('spa', '[{"job": "rooms", "every": 5}]')`);

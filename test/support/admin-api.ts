@@ -102,16 +102,32 @@ type Ask = Awaited<ReturnType<typeof started>>['ask'];
 
 async function refusals(ask: Ask): Promise<void> {
   const actions = /; valid: .*start, stop, status, activate_now\.$/;
-  const cases: [Promise<readonly [number, Json]>, number, RegExp][] = [
+  type Case = [Promise<readonly [number, Json]>, number, RegExp];
+  const all = (message: RegExp, ...bodies: (object | string)[]) =>
+    bodies.map((body): Case => [ask(body), 400, message]);
+  const cases: Case[] = [
     [ask(undefined, ''), 401, /a token is needed/],
     [ask({ action: 'stop' }, 'wrong'), 401, /a token is needed/],
     [ask(undefined, 'constructor'), 401, /a token is needed/],
     [ask(undefined, 'other'), 403, /^Only admins/],
     [ask({ action: 'stop' }, 'other'), 403, /^Only admins/],
-    [ask('{"action": '), 400, actions],
-    [ask('"stop"'), 400, actions],
+    ...all(
+      /^The body must be a JSON object with an action; valid: .*activate_now\.$/,
+      ...['{"action": ', '"stop"', 'null', '1', '[]', '["stop"]', '{}', '{"action": null}', `"${'x'.repeat(500_000)}"`],
+      { job: 'packages' },
+    ),
+    ...all(
+      /^"action" must be a text without NUL/,
+      { action: 1 },
+      { action: {} },
+      { action: ['stop'] },
+      { action: '\0' },
+    ),
+    ...[7, { is: 'packages' }, ['packages'], true, 'pack\0ages'].flatMap((value) => [
+      ...all(/^"job" must be a text without NUL characters\.$/, { action: 'stop', job: value }),
+      ...all(/^"reason" must be a text without NUL characters\.$/, { action: 'start', reason: value }),
+    ]),
     [ask({ action: 'dance' }), 400, actions],
-    [ask({ job: 'packages' }), 400, actions],
     [ask({ action: 'stop', job: 'nosuch' }), 400, /^"nosuch" is not a job; valid: packages, .*vouchers\.$/],
     [ask({ action: 'stop', reason: 'x'.repeat(201) }), 400, /^reason has 201 characters; valid: up to 200\.$/],
     [ask(undefined, 'secret', { path: '/more' }), 404, /only \/api/],
@@ -130,6 +146,7 @@ async function controls(db: TestDatabase, ask: Ask, role: string): Promise<void>
   const status = async () => (await db.one('select scheduler.status() as status')).status;
   const never = await status();
   assert.deepEqual(await ask(), [200, never]);
+  assert.deepEqual(await ask(undefined, 'secret', { path: '?x=1' }), [200, never]);
   assert.deepEqual(await ask({ action: 'status' }), [200, never]);
   const off = { isRunning: false, intervalMinutes: 1, nextCheck: null };
   assert.deepEqual(await ask({ action: 'stop', job: 'subscriptions', reason: 'refunds' }), [
