@@ -10,3 +10,9 @@ export const plain = (text: string, lines = false): string =>
   );
 
 const SHORT: Record<string, string> = { '\n': '\\n', '\r': '\\r', '\t': '\\t' };
+
+const SHOWN = 3;
+
+/** A few names of many. */
+export const someOf = (names: string[]): string =>
+  [...names.slice(0, SHOWN), ...(names.length > SHOWN ? ['…'] : [])].join(', ');

@@ -1,6 +1,7 @@
 import type { Command } from 'commander';
 import { configurationError, type ExitCode } from '../base/errors.ts';
 import { print, printJson } from '../base/output.ts';
+import { commandFor } from '../base/paste.ts';
 import type { Context } from '../context.ts';
 import { readStatus } from '../inspect/status.ts';
 import { linesOf } from '../job/define.ts';
@@ -27,7 +28,9 @@ async function activateNow(context: Context, options: PassOptions): Promise<Exit
     evenIfPaused: true,
   });
   for (const { why } of run.skipped) {
-    throw configurationError(`Subscriptions cannot be activated: ${why}. Run "scheduler migrate" once.`);
+    throw configurationError(
+      `Subscriptions cannot be activated: ${why}. Run ${commandFor(context.db.tenant, 'migrate')} once.`,
+    );
   }
   const [pass] = run.jobs;
   const failures = pass?.failures.map((each) => linesOf(job).failed(each).message) ?? [];

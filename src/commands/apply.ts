@@ -4,6 +4,7 @@ import { type Command, Option } from 'commander';
 import { readable } from '../base/calendar.ts';
 import { configurationError, EXIT, type ExitCode, usageError } from '../base/errors.ts';
 import { print, printHeading, printJson } from '../base/output.ts';
+import { complain } from '../base/report.ts';
 import type { Context } from '../context.ts';
 import { sqlState } from '../db/states.ts';
 import { quoteName } from '../job/expressions.ts';
@@ -60,26 +61,27 @@ async function apply(context: Context, options: ApplyOptions, paths: string[]): 
     ...(await import('../own/apply.ts')),
     ...(await import('../own/roles.ts')),
   };
-  const work = () =>
-    carryOut(
-      context,
-      options,
-      own,
+  const once = (each: ApplyOptions, tenants: string[]) => {
+    const files = () =>
       readFiles(
         paths.flatMap(sourcesIn),
         context.jobs.map(({ name }) => name),
-      ),
-    );
-  const once = () => (options.dryRun || options.check || options.sql ? work() : exclusively(context.db, work));
-  if (!options.tenants) return once();
-  return forEachTenant(context, await tenantsFor(context, options.tenants), (tenant) => {
+      );
+    const work = () => carryOut({ ...context, tenants }, each, own, files());
+    return options.dryRun || options.check || options.sql ? work() : exclusively(context.db, work);
+  };
+  if (!options.tenants) return once(options, []);
+  const tenants = await tenantsFor(context, options.tenants);
+  return forEachTenant(context, options, tenants, (each, tenant) => {
     if (!options.json) printHeading(`Tenant ${tenant}`);
-    return once();
+    return once(each, tenants);
   });
 }
 
-async function carryOut(context: Context, options: ApplyOptions, own: Own, files: Files): Promise<ExitCode> {
-  const { role = null } = options;
+type ContextOfAll = Context & Pick<Applying, 'tenants'>;
+
+async function carryOut(context: ContextOfAll, options: ApplyOptions, own: Own, files: Files): Promise<ExitCode> {
+  const { role = null, answer = printJson } = options;
   const [ticking] = await context.db.query<{ name: string }>(
     `select rolname::text as name from pg_roles where rolname = coalesce(:role::text, current_user)`,
     { role },
@@ -102,9 +104,10 @@ async function carryOut(context: Context, options: ApplyOptions, own: Own, files
     applying,
     changing.filter((change) => !needsColumns(change)),
   );
-  if (options.json) printJson({ faults: faulty, hidden: hidden ?? null, changes: plan.changes.map(inJson) });
+  if (options.json) answer({ faults: faulty, hidden: hidden ?? null, changes: plan.changes.map(inJson) });
   else tellPlan(plan, hidden);
-  if (faulty.length > 0) return tellFaulty(faulty, 'Nothing is applied', await own.whyNotOwner(context.db, files));
+  if (faulty.length > 0)
+    return tellFaulty(faulty, options, 'Nothing is applied', await own.whyNotOwner(context.db, files));
   if (options.check) return changing.length > 0 ? EXIT.rowsFailed : EXIT.done;
   if (options.dryRun) return EXIT.done;
   const overdue = changing.filter(({ due }) => due.some(isOverdue));
@@ -116,8 +119,11 @@ async function carryOut(context: Context, options: ApplyOptions, own: Own, files
   const say = (step: string) => (options.json ? undefined : print(step));
   for (const change of changing) if (change.built) await own.addColumns(applying, change, say).catch(refused);
   const late = await playAll(own, applying, changing.filter(needsColumns));
-  if (late.length > 0)
-    return tellFaulty(late, 'No job is applied; the new columns stay', await own.whyNotOwner(context.db, files));
+  if (late.length > 0) {
+    if (options.json) answer({ faults: late });
+    const outcome = 'No job is applied; the new columns stay';
+    return tellFaulty(late, options, outcome, await own.whyNotOwner(context.db, files));
+  }
   await own.carryOut(applying, changing, whoami(), say).catch(refused);
   if (options.role !== undefined) await grant(context, options.role, say);
   if (!options.json) print(changing.length > 0 ? 'The next tick knows them.' : 'Nothing has changed.');
@@ -139,10 +145,11 @@ async function playAll(own: Own, applying: Applying, changes: Change[]): Promise
   return faults;
 }
 
-function tellFaulty(faults: string[], outcome: string, obstacle: string | undefined): ExitCode {
-  for (const fault of faults) print(fault);
-  print(`${outcome}: this is what came of playing the jobs on rows that are there.`);
-  if (obstacle) print(`Most likely the reason: ${obstacle}`);
+function tellFaulty(faults: string[], { json }: ApplyOptions, outcome: string, obstacle?: string): ExitCode {
+  const tell = json ? complain : print;
+  for (const fault of faults) tell(fault);
+  tell(`${outcome}: this is what came of playing the jobs on rows that are there.`);
+  if (obstacle) tell(`Most likely the reason: ${obstacle}`);
   return EXIT.rowsFailed;
 }
 
@@ -167,8 +174,8 @@ function sourcesIn(path: string): { file: string; text: string }[] {
   return files.sort().map((name) => ({ file: join(path, name), text: readFileSync(join(path, name), 'utf8') }));
 }
 
-function tellFaults(faults: Fault[], { json }: ApplyOptions): ExitCode {
-  if (json) printJson({ faults });
+function tellFaults(faults: Fault[], { json, answer = printJson }: ApplyOptions): ExitCode {
+  if (json) answer({ faults });
   else {
     for (const { file, line, column, message } of faults) print(`${file}:${line}:${column}: ${message}`);
     print(`\nNothing is applied: ${faults.length === 1 ? 'a fault' : `${faults.length} faults`}.`);

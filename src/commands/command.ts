@@ -37,6 +37,8 @@ export const PASS_EXITS = { [EXIT.rowsFailed]: MEANINGS[EXIT.rowsFailed]! };
 /** What a command accepts that answers something. */
 export interface Options extends CommonOptions {
   json?: boolean;
+  /** Takes its JSON, and prints it with more in one line. */
+  answer?: (part: object) => void;
 }
 
 type Work<O, T> = (context: Context, options: O, args: string[]) => Promise<T>;

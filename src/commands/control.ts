@@ -1,6 +1,7 @@
 import type { Command } from 'commander';
 import { usageError } from '../base/errors.ts';
 import { print, printJson } from '../base/output.ts';
+import { commandFor } from '../base/paste.ts';
 import type { Job } from '../job/define.ts';
 import { type Control, control } from '../store/controls.ts';
 import { refreshKnown } from '../store/known-jobs.ts';
@@ -45,7 +46,7 @@ const controlling = (command: Command, action: Control['action'], jobs: Job[]): 
         const done = await control(db, action, job ?? null, reason ?? null);
         if (json) return void printJson(done);
         print(`${done.message}.`);
-        if (action === 'stop') print(`Start it again with "scheduler start${job ? ` ${job}` : ''}".`);
+        if (action === 'stop') print(`Start it again with ${commandFor(db.tenant, job ? `start ${job}` : 'start')}.`);
         return undefined;
       }),
     );

@@ -2,6 +2,7 @@ import type { Command } from 'commander';
 import { withoutPassword } from '../base/connection.ts';
 import { EXIT } from '../base/errors.ts';
 import { print, printJson, printVerdict } from '../base/output.ts';
+import { ofTenant, quoted } from '../base/paste.ts';
 import { diagnose } from '../inspect/doctor/diagnose.ts';
 import type { Finding, Program } from '../inspect/doctor/finding.ts';
 import { command, type Options, withDatabase } from './command.ts';
@@ -38,17 +39,16 @@ function tell(checks: Finding[]): void {
   print(`\n${count('failed')} failed, ${count('warning')} to be known, ${count('ok')} fine.`);
 }
 
-const quoted = (text: string) => (/^[\w@%+=:,./-]+$/.test(text) ? text : `'${text.replaceAll("'", `'\\''`)}'`);
-
-function program({ envFile, databaseUrl, embedded }: Options): Program {
+function program({ envFile, databaseUrl, embedded, tenant }: Options): Program {
   const file = envFile ? [`--env-file ${quoted(envFile)}`] : [];
   const at = (url: string) => `--database-url ${quoted(url)}`;
   const database = embedded ? ['--embedded'] : databaseUrl ? [at(withoutPassword(databaseUrl))] : [];
-  const options = [...file, ...database];
-  const cron = options.length > 0 ? options : ['--env-file /etc/scheduler.env'];
+  const way = [...file, ...database];
+  const cron = way.length > 0 ? way : ['--env-file /etc/scheduler.env'];
+  const of = ofTenant(tenant);
   return {
-    command: (name, url) => ['scheduler', name, ...(url ? [...file, at(url)] : options)].join(' '),
+    command: (name, url) => ['scheduler', name, ...(url ? [...file, at(url)] : way), ...of].join(' '),
     // Cron reads a percent sign as the end of the line.
-    crontab: ['* * * * *', quoted(process.argv[1]!), 'tick', ...cron].join(' ').replaceAll('%', '\\%'),
+    crontab: ['* * * * *', quoted(process.argv[1]!), 'tick', ...cron, ...of].join(' ').replaceAll('%', '\\%'),
   };
 }

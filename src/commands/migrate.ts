@@ -2,6 +2,7 @@ import { type Command, Option } from 'commander';
 import { EXIT, type ExitCode, usageError } from '../base/errors.ts';
 import { nearest } from '../base/nearest.ts';
 import { print, printJson, printTable, say } from '../base/output.ts';
+import { commandFor } from '../base/paste.ts';
 import type { Context } from '../context.ts';
 import { explainFaultOfCommand } from '../engine/faults.ts';
 import type { Job } from '../job/define.ts';
@@ -75,9 +76,9 @@ async function eachTenant(context: Context, options: MigrateOptions, text: strin
   const { db, settings } = context;
   await telling(options, async (report) => {
     await migrate({ db, settings, jobs: [], create: [], report });
-    return {};
+    return { tenant: null };
   });
-  return forEachTenant(context, await tenantsFor(context, text), () => bringUpToDate(context, options));
+  return forEachTenant(context, options, await tenantsFor(context, text), (each) => bringUpToDate(context, each));
 }
 
 async function bringUpToDate({ db, settings, jobs }: Context, options: MigrateOptions): Promise<ExitCode> {
@@ -89,13 +90,13 @@ async function bringUpToDate({ db, settings, jobs }: Context, options: MigrateOp
     const left = await (options.dryRun ? db.rehearse(work, { unbounded: true }) : work()).catch((error) => {
       throw explainFaultOfCommand(error);
     });
-    const notInstalled = left.map((each) => ({ job: each.job.name, why: whyNot(each) }));
+    const notInstalled = left.map((each) => ({ job: each.job.name, why: whyNot(each, db.tenant) }));
     absent = left.filter(isAbsent).map(({ job }) => job.name);
     const isLeft = (name: string) => left.some(({ job }) => job.name === name);
     const harm = jobs.flatMap(({ name, beside }) =>
       beside && isLeft(beside.job) && !isLeft(name)
         ? [
-            `${name} is installed without ${beside.job}: ${beside.or}. "scheduler stop ${name}" holds it back until then.`,
+            `${name} is installed without ${beside.job}: ${beside.or}. ${commandFor(db.tenant, `stop ${name} --reason TEXT`)} holds it back until then.`,
           ]
         : [],
     );
@@ -112,19 +113,19 @@ async function bringUpToDate({ db, settings, jobs }: Context, options: MigrateOp
       print(
         steps.length > 0 ? 'The schema is up to date.' : 'The schema was up to date; tables and indexes were checked.',
       );
-    if (!options.tenants) sayNotInstalled(result.notInstalled, absent);
+    if (!options.tenants) sayNotInstalled(result.notInstalled, absent, db.tenant);
     for (const each of result.harm) say(each);
   }
   return result.notInstalled.some(({ job }) => asked.includes(job)) ? EXIT.configuration : EXIT.done;
 }
 
 /** Most applications have the tables of a few built-in jobs: those of which there is nothing share a sentence. */
-function sayNotInstalled(all: { job: string; why: string }[], absent: string[]): void {
+function sayNotInstalled(all: { job: string; why: string }[], absent: string[], tenant: string | undefined): void {
   const together = absent.length > 1 ? absent : [];
   for (const { job, why } of all) if (!together.includes(job)) say(`${job} is not installed: ${why}`);
   if (together.length > 0)
     say(
-      `${together.length} built-in jobs have no tables here: ${together.join(', ')}. "scheduler migrate --create JOB" makes them, and a jobs file with "uses: JOB" names your own.`,
+      `${together.length} built-in jobs have no tables here: ${together.join(', ')}. ${commandFor(tenant, 'migrate --create JOB')} makes them, and a jobs file with "uses: JOB" names your own.`,
     );
 }
 
@@ -135,7 +136,7 @@ const isAbsent = ({ job, obstacles }: NotInstalled): boolean =>
   obstacles.every(({ is }) => is === 'absent') &&
   tablesOf(job).every(({ name, ours }) => ours || obstacles.some(({ table }) => table === name));
 
-function whyNot({ job, obstacles }: NotInstalled): string {
+function whyNot({ job, obstacles }: NotInstalled, tenant: string | undefined): string {
   const uses = `a jobs file with "uses: ${job.name}" names`;
   const other = obstacles.find((each) => each.is === 'other');
   if (other) {
@@ -148,5 +149,5 @@ function whyNot({ job, obstacles }: NotInstalled): string {
   const absent = obstacles.map(({ table }) => table);
   const present = tablesOf(job).flatMap(({ name, ours }) => (absent.includes(name) || ours ? [] : [name]));
   const beside = present.length > 0 ? ` beside ${present.join(', ')}` : '';
-  return `${noTable(absent)}${beside}; "scheduler migrate --create ${job.name}" makes ${absent.length > 1 ? 'them' : 'it'}, and ${uses} your own.`;
+  return `${noTable(absent)}${beside}; ${commandFor(tenant, `migrate --create ${job.name}`)} makes ${absent.length > 1 ? 'them' : 'it'}, and ${uses} your own.`;
 }

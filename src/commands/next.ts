@@ -1,6 +1,7 @@
 import { type Command, Option } from 'commander';
 import { parseSpan, readable, relative } from '../base/calendar.ts';
 import { print, printJson, printTable, say } from '../base/output.ts';
+import { commandFor } from '../base/paste.ts';
 import { type Coming, type Outlook, readNext } from '../inspect/next.ts';
 import type { Job } from '../job/define.ts';
 import { all, only } from '../store/standing.ts';
@@ -26,26 +27,25 @@ export function nextCommand(jobs: Job[]): Command {
         await knownJob(context, name);
         const outlook = await readNext(db, settings, name === undefined ? all(jobs) : only(jobs, [name]), options);
         if (options.json) printJson(outlook);
-        else tell(outlook, options.limit, name);
+        else tell(outlook, options.limit, { name, tenant: db.tenant });
       }),
     );
 }
 
-function tell(
-  { now, until, transitions, more, held, quarantined, notRunning }: Outlook,
-  limit: number,
-  name: string | undefined,
-): void {
+function tell(outlook: Outlook, limit: number, { name, tenant }: Record<'name' | 'tenant', string | undefined>): void {
+  const { now, until, transitions, more, held, quarantined, notRunning } = outlook;
   if (transitions.length === 0) print(`Nothing will happen until ${readable(until)}.`);
   else
     printTable(
       ['when', '', 'job', 'transition', 'rows', 'row', 'remark'],
-      transitions.map((each) => row(each, now)),
+      transitions.map((each) => row(each, now, tenant)),
     );
   const notes = [
     ...(more ? [`There is more in that time: these are the first ${limit}; see --limit.`] : []),
     ...standingStill(name === undefined ? held.filter(({ unused }) => !unused) : held),
-    ...(quarantined > 0 ? [`In quarantine, and so left out: ${quarantined}; see "scheduler failures".`] : []),
+    ...(quarantined > 0
+      ? [`In quarantine, and so left out: ${quarantined}; see ${commandFor(tenant, 'failures')}.`]
+      : []),
     ...(notRunning ? [`${notRunning}.`] : []),
   ];
   if (notes.length > 0) say(`\n${notes.join('\n')}`);
@@ -66,10 +66,13 @@ function standingStill(held: Outlook['held']): string[] {
   return [...whole, ...parts];
 }
 
-function row({ job, transition, at, overdue, rows, orMore, id, wouldFail, retry }: Coming, now: string) {
+function row(coming: Coming, now: string, tenant: string | undefined) {
+  const { job, transition, at, overdue, rows, orMore, id, wouldFail, retry } = coming;
   const remarks = [
     ...(retry === null ? [] : [`tried again after: ${retry}`]),
-    ...(wouldFail === 0 ? [] : [rows === 1 ? 'would fail: see "scheduler explain"' : `${wouldFail} would fail`]),
+    ...(wouldFail === 0
+      ? []
+      : [rows === 1 ? `would fail: see ${commandFor(tenant, 'explain')}` : `${wouldFail} would fail`]),
   ];
   return [
     at === '-infinity' ? '' : readable(at),

@@ -75,7 +75,8 @@ async function ofTenants(
     context.log.warn(
       `Stopped by the ${stopped} before ${left.length} of ${names.length} tenants had their turn; the next run goes on.`,
     );
-  if (options.json) printJson({ dryRun: options.dryRun === true, ...result });
+  const inIso = tenants.map((each) => ({ ...each, now: toIso(each.now) }));
+  if (options.json) printJson({ dryRun: options.dryRun === true, ...result, tenants: inIso });
   else if (tenants.some(didAnything)) {
     if (options.dryRun) print('Dry run: nothing of this was kept.');
     printTable(

@@ -3,6 +3,7 @@ import { inWords, readable } from '../base/calendar.ts';
 import { TENANTS } from '../base/config.ts';
 import { EXIT, type ExitCode } from '../base/errors.ts';
 import { print, printHeading, printJson, printTable, say } from '../base/output.ts';
+import { commandFor } from '../base/paste.ts';
 import type { Context } from '../context.ts';
 import { isUnused, type JobStatus, readStatus, type Status } from '../inspect/status.ts';
 import { all } from '../store/standing.ts';
@@ -39,25 +40,25 @@ export function statusCommand(): Command {
         const status = await readStatus(db, settings, all(jobs));
         const attention = options.check ? status.attention : [];
         if (options.json) printJson(status);
-        else tell(status, attention);
+        else tell(status, attention, db.tenant);
         return attention.length > 0 ? EXIT.rowsFailed : EXIT.done;
       }),
     );
 }
 
 /** A line for each tenant, and what a person has to look at. */
-async function ofTenants(context: Context, { check, json }: StatusOptions, names: string[]): Promise<ExitCode> {
+async function ofTenants(context: Context, options: StatusOptions, names: string[]): Promise<ExitCode> {
   const rows: (string | number)[][] = [];
   const attention: string[] = [];
-  const code = await forEachTenant(context, names, async (tenant) => {
+  const code = await forEachTenant(context, options, names, async ({ check, answer }, tenant) => {
     const status = await readStatus(context.db, context.settings, all(context.jobs));
     const sum = (of: 'failing' | 'quarantined') => status.jobs.reduce((total, job) => total + job[of], 0);
     rows.push([tenant, status.message, sum('failing'), sum('quarantined')]);
     if (check) attention.push(...status.attention.map((sentence) => `${tenant}: ${sentence}`));
-    if (json) printJson({ tenant, ...status });
+    answer?.(status);
     return check && status.attention.length > 0 ? EXIT.rowsFailed : EXIT.done;
   });
-  if (json) return code;
+  if (options.json) return code;
   printTable(['tenant', 'state', 'failing', 'quarantined'], rows);
   tellAttention(attention);
   return code;
@@ -68,13 +69,16 @@ function tellAttention(attention: string[]): void {
   for (const sentence of attention) say(sentence);
 }
 
-function tell({ message, scheduler: { nextCheck }, jobs }: Status, attention: string[]): void {
+function tell({ message, scheduler: { nextCheck }, jobs }: Status, attention: string[], tenant?: string): void {
   say(`${message}${nextCheck ? `; the next tick is due at ${readable(nextCheck)}` : ''}.\n`);
   const used = jobs.filter((job) => !isUnused(job));
   if (used.length > 0)
     printTable(['job', 'state', 'last run', 'did', 'late by', 'due', 'failing', 'quarantined'], used.map(row));
-  printWhys(used);
-  printUnused(jobs.filter(isUnused).map(({ job }) => job));
+  printWhys(used, tenant);
+  printUnused(
+    jobs.filter(isUnused).map(({ job }) => job),
+    tenant,
+  );
   tellAttention(attention);
 }
 
@@ -95,19 +99,19 @@ export function whatItDid(run: NonNullable<JobStatus['lastRun']>): string {
   return words.join(', ') || 'nothing due';
 }
 
-function printUnused(jobs: string[]): void {
+function printUnused(jobs: string[], tenant: string | undefined): void {
   if (jobs.length > 0)
     say(
-      `\n${jobs.length} built-in ${jobs.length === 1 ? 'job is' : 'jobs are'} not installed: ${jobs.join(', ')}. "scheduler doctor" says what is missing.`,
+      `\n${jobs.length} built-in ${jobs.length === 1 ? 'job is' : 'jobs are'} not installed: ${jobs.join(', ')}. ${commandFor(tenant, 'doctor')} says what is missing.`,
     );
 }
 
-function printWhys(jobs: JobStatus[]): void {
+function printWhys(jobs: JobStatus[], tenant: string | undefined): void {
   const stopped = jobs.filter((job) => job.why !== null && job.state !== 'no tick');
   const broken = jobs.filter((job) => job.lastRun?.error);
   if (stopped.length + broken.length > 0) print('');
   for (const { job, state, why } of stopped) say(`${job} is ${state}: ${why}.`);
   for (const { job, lastRun } of broken) say(`${job}: ${lastRun!.error}`);
   if (jobs.some(({ failing, quarantined }) => failing + quarantined > 0))
-    print('\nWhat failed and why: "scheduler failures".');
+    print(`\nWhat failed and why: ${commandFor(tenant, 'failures')}.`);
 }

@@ -8,7 +8,7 @@ export interface StepOptions extends Options {
 
 /** What a command has done, said when it is done: also where it is stopped half-way. */
 export async function telling<T extends object>(
-  { json, dryRun = false }: StepOptions,
+  { json, dryRun = false, answer }: StepOptions,
   work: (report: Report) => Promise<T>,
 ): Promise<{ steps: Step[]; result: T }> {
   const steps: Step[] = [];
@@ -16,7 +16,8 @@ export async function telling<T extends object>(
     steps.push(step);
     if (!json) print(sentenceOf(step, dryRun));
   };
+  answer?.({ dryRun, steps });
   const result = await work(report);
-  if (json) printJson({ dryRun, steps, ...result });
+  if (json) (answer ?? printJson)({ dryRun, steps, ...result });
   return { steps, result };
 }

@@ -1,11 +1,12 @@
 import { Option } from 'commander';
 import { TENANTS } from '../base/config.ts';
 import { EXIT, type ExitCode, OperatorError, usageError } from '../base/errors.ts';
+import { printJson } from '../base/output.ts';
 import type { Context } from '../context.ts';
 import { explainFaultOfCommand } from '../engine/faults.ts';
 import type { Job } from '../job/define.ts';
 import { findTenants, stranger, unapplied } from '../store/tenants.ts';
-import { checked } from './command.ts';
+import { checked, type Options } from './command.ts';
 
 export const tenantsOption = (more = '') =>
   new Option(
@@ -40,21 +41,30 @@ export async function tenantsFor({ db, settings, log }: Context, text: string, j
   return names;
 }
 
-/** Work for each tenant, one after the other. What goes wrong with one is told, and the others go on. */
-export async function forEachTenant(
+/**
+ * Work for each tenant, one after the other. What goes wrong with one is told, and the others go on. In JSON, each has one line with its
+ * name.
+ */
+export async function forEachTenant<O extends Options>(
   { db, log }: Context,
+  options: O,
   names: string[],
-  work: (tenant: string) => Promise<ExitCode>,
+  work: (options: O, tenant: string) => Promise<ExitCode>,
 ): Promise<ExitCode> {
   const codes: ExitCode[] = [];
   for (const tenant of names) {
+    const line: object = { tenant };
+    const answer = (part: object) => void Object.assign(line, part);
     const code = await db
-      .as(tenant, () => work(tenant))
-      .catch((error) => {
+      .as(tenant, () => work({ ...options, answer }, tenant))
+      .catch((raw) => {
+        const error = explainFaultOfCommand(raw);
         if (!(error instanceof OperatorError) || error.exitCode === EXIT.unreachable) throw error;
         log.error(error.message, { tenant });
+        answer({ error: error.message });
         return error.exitCode;
       });
+    if (options.json) printJson(line);
     codes.push(code);
   }
   return codes.sort((a, b) => b - a)[0] ?? EXIT.done;

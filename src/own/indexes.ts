@@ -8,7 +8,7 @@ import type { Conditions, Table } from '../job/define.ts';
 import { quoteName, substitute } from '../job/expressions.ts';
 import { indexesOf } from '../job/indexes.ts';
 import { type Catalog, qualified, storedName } from '../job/tables.ts';
-import { type Kept, LATEST_OF_ALL } from '../store/own-jobs.ts';
+import { type Kept, LATEST_JOBS, LATEST_OF_ALL } from '../store/own-jobs.ts';
 import type { Built } from './making.ts';
 import type { Seen } from './server.ts';
 
@@ -159,6 +159,8 @@ export interface Made {
   isPartitioned: boolean;
   /** A job that is kept needs it. */
   isUsed: boolean;
+  /** One that this tenant does not see does. */
+  isUsedElsewhere: boolean;
 }
 
 /** The indexes that "scheduler apply" has made and that are still there. */
@@ -169,9 +171,11 @@ export const madeIndexes = (tx: Pick<Transaction, 'query'>): Promise<Made[]> =>
        from scheduler.jobs where compiled is not null
      ),
      used as (
-       select key as place from versions cross join json_each_text(indexes) where id in (select id from (${LATEST_OF_ALL}) as latest)
+       select key as place, id in (select id from (${LATEST_JOBS}) as latest) as is_seen
+       from versions cross join json_each_text(indexes) where id in (select id from (${LATEST_OF_ALL}) as latest)
      )
-     select distinct place, c.relkind = 'I' as "isPartitioned", place in (select place from used) as "isUsed"
+     select distinct place, c.relkind = 'I' as "isPartitioned", place in (select place from used) as "isUsed",
+       place in (select place from used where not is_seen) as "isUsedElsewhere"
      from (select key as place from versions cross join json_each_text(indexes) where value = 'true') as made
      cross join lateral (select parse_ident(place, false) as parts) as ident
      join pg_namespace n on n.nspname = parts[1] join pg_class c on c.relnamespace = n.oid and c.relname = parts[2] and c.relkind in ('i', 'I')

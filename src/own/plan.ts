@@ -1,10 +1,12 @@
 import { isDeepStrictEqual } from 'node:util';
 import type { Settings } from '../base/config.ts';
+import { commandFor } from '../base/paste.ts';
+import { someOf } from '../base/plain.ts';
 import type { Database, Transaction } from '../db/client.ts';
 import { asOwner } from '../job/adopt.ts';
 import type { Job, Rule } from '../job/define.ts';
 import { leavingAlone } from '../job/lay.ts';
-import { isUsable, type Kept, latestJobs, type Version } from '../store/own-jobs.ts';
+import { isUsable, type Kept, latestJobs, namesakes, type Version } from '../store/own-jobs.ts';
 import { faultsAmong } from './among-jobs.ts';
 import { build } from './build.ts';
 import type { Using } from './build-use.ts';
@@ -25,6 +27,8 @@ export interface Applying {
   builtIn: Job[];
   /** It may not make anything, not even to undo it: the role that ticks has no right to. */
   onlyLooks?: boolean;
+  /** Those to which the same files are applied, one after the other. */
+  tenants?: string[];
 }
 
 export interface Change {
@@ -71,28 +75,42 @@ export async function planOf(applying: Applying, files: Files, prune: boolean): 
       if (same) Object.assign(index, same);
       else planned.set(index.meaning, index);
     }
-    const versions = [definition.name, definition.was].flatMap(
-      (name) => latest.find((each) => each.name === name) ?? [],
+    const { ofNone, own, others } = await namesakes<OwnJob>(db, definition);
+    const hiding = others.filter((tenant) => !applying.tenants?.includes(tenant));
+    if (hiding.length > 0)
+      faults.push({ ...files.at(definition.name, ['table']), message: hidden(definition, hiding) });
+    const names = [definition.name, definition.was];
+    const versions = [ofNone, ...names.map((name) => latest.find((each) => each.name === name))].filter(
+      (each) => !!each,
     );
     const before = versions.find(isUsable) ?? versions[0];
-    changes.push(await db.transaction((tx) => compare(tx, applying, { definition, before, made, ...checked })));
+    const change = await db.transaction((tx) => compare(tx, applying, { definition, before, made, ...checked }));
+    changes.push(change);
+    // A version that is written takes the place of this tenant's own.
+    if (change.what === 'same' && own.length > 0)
+      changes.push(asItWas(latest.find(({ name }) => name === definition.name)!, 'removed'));
   }
-  for (const { name, definition, compiled } of latest) {
-    const isNamed = files.jobs.some((job) => job.name === name || job.was === name);
-    if (compiled === null || isNamed || files.faults.length > 0) continue;
-    const what = prune ? 'removed' : 'kept';
-    changes.push({
-      ...{ name, what, table: definition?.table ?? '?', definition, built: undefined, kept: compiled },
-      ...{ differs: [], indexes: [], adds: [], due: [], failing: [] },
-    });
+  for (const version of latest) {
+    const isNamed = files.jobs.some(({ name, was }) => [name, was].includes(version.name));
+    if (version.compiled === null || isNamed || files.faults.length > 0) continue;
+    changes.push(asItWas(version, prune ? 'removed' : 'kept'));
   }
   const used = changes.flatMap(({ what, kept }) => (what === 'removed' ? [] : Object.keys(kept?.indexes ?? {})));
   return {
     changes,
-    drops: made.flatMap(({ place }) => (used.includes(place) ? [] : [place])),
+    drops: made.flatMap(({ place, isUsedElsewhere }) => (isUsedElsewhere || used.includes(place) ? [] : [place])),
     faults: faults.sort((a, b) => a.file.localeCompare(b.file) || a.line - b.line || a.column - b.column),
   };
 }
+
+const asItWas = ({ name, tenant, definition, compiled }: Version<OwnJob>, what: 'kept' | 'removed'): Change => ({
+  ...{ name, what, definition, built: undefined, kept: compiled },
+  table: `${tenant === null ? '' : `${tenant}.`}${definition?.table ?? '?'}`,
+  ...{ differs: [], indexes: [], adds: [], due: [], failing: [] },
+});
+
+const hidden = ({ name }: OwnJob, tenants: string[]): string =>
+  `it belongs to no tenant, and a job "${name}" of ${tenants.length === 1 ? 'the tenant' : 'the tenants'} ${someOf(tenants)} would hide it in their runs: remove theirs (${commandFor(tenants[0], `jobs remove ${name}`)}), or give this one another name`;
 
 type Checked = Pick<UsePlan, 'built' | 'indexes'> & Partial<UsePlan>;
 

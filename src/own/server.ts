@@ -1,6 +1,7 @@
 import { nearest } from '../base/nearest.ts';
+import { someOf } from '../base/plain.ts';
 import type { Transaction } from '../db/client.ts';
-import { named, OPENED } from '../db/search-path.ts';
+import { named, OPENED, SCHEMAS } from '../db/search-path.ts';
 import { quoteName } from '../job/expressions.ts';
 import { type Found, qualified } from '../job/tables.ts';
 
@@ -181,9 +182,19 @@ export async function knowsZone(tx: Transaction, zone: string): Promise<boolean>
   return row!.known;
 }
 
+interface WhereTables {
+  kind: string | null;
+  system: string | null;
+  names: string[];
+  is_bare: boolean;
+  /** The schemas beyond the search path that have one of that name. */
+  elsewhere: string[];
+  tenant: string | null;
+}
+
 /** Why there is no table of that name. Without a schema, it is looked for where an application might have it, and in pg_catalog. */
 export async function whyNoTable(tx: Transaction, table: string): Promise<string> {
-  const [row] = await tx.query<{ kind: string | null; system: string | null; names: string[]; is_bare: boolean }>(
+  const [row] = await tx.query<WhereTables>(
     `with parts as (select parse_ident(:table::text, false) as p),
      meant as (
        select c.relkind, n.nspname, ${OF_SYSTEM} as of_system from parts, pg_class c join pg_namespace n on n.oid = c.relnamespace
@@ -193,7 +204,9 @@ export async function whyNoTable(tx: Transaction, table: string): Promise<string
      select (select relkind from meant where not of_system limit 1) as kind, (select nspname::text from meant where of_system limit 1) as system,
        array(select case cardinality(p) when 1 then quote_ident(c.relname) else format('%I.%I', n.nspname, c.relname) end
          from pg_class c join pg_namespace n on n.oid = c.relnamespace
-         where c.relkind in ('r', 'p') and not (${OF_SYSTEM})) as names, cardinality(p) = 1 as is_bare
+         where c.relkind in ('r', 'p') and not (${OF_SYSTEM})) as names, cardinality(p) = 1 as is_bare,
+       array(select quote_ident(nspname) from meant where cardinality(p) = 1 and not of_system and relkind in ('r', 'p') order by 1) as elsewhere,
+       case when current_setting('scheduler.is_named')::boolean then quote_ident((${SCHEMAS})[1]) end as tenant
      from parts`,
     { table },
   );
@@ -201,6 +214,13 @@ export async function whyNoTable(tx: Transaction, table: string): Promise<string
     return `${table} is not a table: a job works on the rows of one, not of a view`;
   if (row!.system && !row!.kind)
     return `${table} is in the schema ${row!.system}, which is not the application's: a job works on a table of yours`;
+  const { elsewhere, tenant } = row!;
+  if (elsewhere.length > 0) {
+    const remedy = tenant
+      ? 'make it there, or name one of these with the table'
+      : 'name one with the table, or add --tenant or --tenants';
+    return `there is no table ${table} in the ${tenant ? `schema ${tenant}` : 'search path'}; it is in the ${elsewhere.length === 1 ? 'schema' : 'schemas'} ${someOf(elsewhere)}: ${remedy}`;
+  }
   const meant = nearest(table, row!.names);
   if (meant) return `there is no table ${table}; did you mean ${meant}?`;
   return `there is no table ${table}${row!.is_bare ? '; name it with its schema, as in app.accounts' : ''}`;

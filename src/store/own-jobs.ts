@@ -93,6 +93,7 @@ export interface OwnAnswer {
 
 export interface Version<D = unknown> {
   id: number;
+  tenant: string | null;
   name: string;
   definition: D | null;
   compiled: Kept | null;
@@ -107,7 +108,7 @@ export const isUsable = <D>(version: Version<D> | undefined): version is Version
 
 export const latestJobs = <D>(tx: Pick<Transaction, 'query'>): Promise<Version<D>[]> =>
   tx.query<Version<D>>(
-    `select id::double precision as id, name, definition, compiled, format, at, by from (${LATEST_JOBS}) as latest`,
+    `select id::double precision as id, tenant, name, definition, compiled, format, at, by from (${LATEST_JOBS}) as latest`,
   );
 
 /** The built-in jobs that work on tables which a file names: they are not looked for by the names of their own. */
@@ -118,7 +119,7 @@ export async function withoutUsed(db: Pick<Transaction, 'query'>, builtIn: Job[]
 
 export const versionsOf = <D>(tx: Pick<Transaction, 'query'>, name: string): Promise<Version<D>[]> =>
   tx.query<Version<D>>(
-    `select id::double precision as id, name, definition, compiled, format, scheduler.iso(at) as at, by
+    `select id::double precision as id, tenant, name, definition, compiled, format, scheduler.iso(at) as at, by
      from scheduler.jobs where name = :name::text and (tenant is null or tenant = any(${SCHEMAS})) order by id`,
     { name },
   );
@@ -131,6 +132,27 @@ export async function tenantsWith(db: Pick<Transaction, 'query'>, name: string, 
     { name, orRemoved },
   );
   return rows.map(({ tenant }) => tenant);
+}
+
+/**
+ * For a job whose file names the schema of its table: what is kept of it, and which tenants have one of its name. Theirs would hide it in
+ * their runs. Those that see it here are this tenant itself.
+ */
+export async function namesakes<D>(
+  tx: Pick<Transaction, 'query'>,
+  { name, table }: { name: string; table: string },
+): Promise<{ ofNone: Version<D> | undefined; own: string[]; others: string[] }> {
+  const found = await tx.query<Version<D> & { isOwn: boolean }>(
+    `select id::double precision as id, tenant, name, case when tenant is null then definition end as definition,
+       case when tenant is null then compiled end as compiled, format, at, by, tenant = any(${SCHEMAS}) as "isOwn"
+     from (${LATEST_OF_ALL}) as latest
+     where name = :name::text and compiled is not null and cardinality(parse_ident(:table::text, false)) > 1
+       and (tenant is null or exists (select from pg_namespace n where n.nspname = tenant))
+     order by tenant`,
+    { name, table },
+  );
+  const tenants = (ofThis: boolean) => found.flatMap(({ tenant, isOwn }) => (isOwn === ofThis ? tenant! : []));
+  return { ofNone: found.find(({ tenant }) => tenant === null), own: tenants(true), others: tenants(false) };
 }
 
 /** What to say of a name that no job has. */

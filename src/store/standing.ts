@@ -1,4 +1,5 @@
 import { configurationError, OperatorError } from '../base/errors.ts';
+import { commandFor } from '../base/paste.ts';
 import type { Values } from '../db/bind.ts';
 import type { Transaction } from '../db/client.ts';
 import { named, SCHEMAS, tenantOf } from '../db/search-path.ts';
@@ -248,7 +249,7 @@ function standingOfOwn(
     );
   if (!isKept(kept) || kept.job.name !== name)
     throw configurationError(
-      `The job "${name}" is not as "scheduler apply" writes it: somebody has changed the table scheduler.jobs. Run "scheduler apply" with the files of your jobs, or "scheduler jobs remove ${name}".`,
+      `The job "${name}" is not as "scheduler apply" writes it: somebody has changed the table scheduler.jobs. Run "scheduler apply" with the files of your jobs, or ${commandFor(home === 'public' ? null : home, `jobs remove ${name}`)}.`,
     );
   const job = jobOf(kept, builtIn);
   if (!job)

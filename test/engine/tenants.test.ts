@@ -21,6 +21,7 @@ test('a tick does the same row of every tenant once, and idle ones leave one row
   await onSale(db, 'ts_c');
   const first = await tick(db);
   assert.deepEqual([first.code, first.err, first.result.idle, first.busy], [0, '', 1, ['ts_a', 'ts_c']]);
+  for (const { now } of first.result.tenants) assert.equal(now, new Date(now).toISOString());
   const events = await db.query('select tenant, entity_id, transition from scheduler.events order by tenant');
   assert.deepEqual(events, [
     { tenant: 'ts_a', entity_id: '77', transition: 'activate' },

@@ -1,6 +1,7 @@
 import { readable } from '../../base/calendar.ts';
 import type { Settings } from '../../base/config.ts';
 import { usageError } from '../../base/errors.ts';
+import { commandFor, quoted } from '../../base/paste.ts';
 import type { Database, Transaction } from '../../db/client.ts';
 import { sqlState } from '../../db/states.ts';
 import type { CompiledRule } from '../../job/compile.ts';
@@ -50,7 +51,7 @@ interface Asked {
 type Read = Awaited<ReturnType<typeof readRow>>;
 
 export async function explain(db: Database, asked: Asked): Promise<{ job: Job; explanation: Explanation }> {
-  const read = await db.transaction((tx) => readRow(tx, asked), { snapshot: true });
+  const read = await db.transaction((tx) => readRow(tx, { ...asked, tenant: db.tenant }), { snapshot: true });
   const { view, installed, state, prospects, events } = read;
   const { job } = view;
   if (installed && prospects && !prospects.some(({ found }) => found))
@@ -81,7 +82,10 @@ export async function explain(db: Database, asked: Asked): Promise<{ job: Job; e
   return { job, explanation };
 }
 
-async function readRow(tx: Transaction, { settings, jobs, name, id: typed, at }: Asked) {
+async function readRow(
+  tx: Transaction,
+  { settings, jobs, name, id: typed, at, tenant }: Asked & { tenant: string | undefined },
+) {
   const found = await look(tx, only(jobs, [name]), { at, dbZone: settings.dbTimezone });
   refuseElsewhere(found.elsewhere);
   const [standing] = found.jobs;
@@ -102,7 +106,7 @@ async function readRow(tx: Transaction, { settings, jobs, name, id: typed, at }:
   // Undefined if a table is locked.
   const { value: prospects } = await attempt(tx, () => explainRules(view, installed?.rules ?? []), isLocked);
   return {
-    ...{ view, installed, readOnly, prospects, state: state! },
+    ...{ view, tenant, installed, readOnly, prospects, state: state! },
     run: await otherRun(tx),
     events: await eventsOf(tx, [...jobs, job], { job, tenant: installed?.tenant }, id),
   };
@@ -151,10 +155,10 @@ async function withObstacle(db: Database, read: Read, prospect: Prospect): Promi
   return { kind: 'held', at: verdict.at, sentence: `cannot happen because ${why}; else it ${verdict.sentence}` };
 }
 
-function whyHeld({ view, state, readOnly }: Read, { rule, failure }: Prospect): string | undefined {
+function whyHeld({ view, tenant, state, readOnly }: Read, { rule, failure }: Prospect): string | undefined {
   const { job, id, now } = view;
   if (failure?.quarantined_at)
-    return `it is in quarantine since ${readable(failure.quarantined_at)}, after ${failure.attempts} attempts (${failure.error}), until somebody mends it or runs "scheduler failures retry --job ${job.name} --id ${id}"`;
+    return `it is in quarantine since ${readable(failure.quarantined_at)}, after ${failure.attempts} attempts (${failure.error}), until somebody mends it or runs ${commandFor(tenant, `failures retry --job ${job.name} --id ${quoted(id)}`)}`;
   // Here, "not installed" is a job that this role does not run.
   if (!isOn(state)) return `${job.name} is ${state.state.replace('installed', 'run')}: ${state.why}`;
   const unprepared = whyNotPrepared(rule, values(view, rule, now))?.replace(/\.$/, '');
