@@ -5,6 +5,7 @@ import { after, before, describe, test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { cli, database } from '../support/harness.ts';
 import { proxy } from '../support/proxy.ts';
+import { seconds } from '../support/timing.ts';
 import { untilGone } from '../support/world.ts';
 import { done, endedInOrder, NOW, nextTickGoesOn, slowlyDue, startTick, untilDone } from './packages.ts';
 import { type OwnServer, ownServer, tinyDisk } from './server.ts';
@@ -199,8 +200,11 @@ describe('connections', { concurrency: 4 }, () => {
         await sleep(100);
       }
       const { code } = await ended;
+      const took = performance.now() - began;
       assert.equal(code, 75);
-      assert.ok(performance.now() - began < (signals === 1 ? 2000 : 600));
+      // Beside what this machine, which other tests use as well, needs for next to nothing.
+      const needed = 1000 * (await seconds(() => db.cli(['--version'])));
+      assert.ok(took < (signals === 1 ? 2000 : 600) + needed, `${took} ms; a start takes ${needed} ms`);
       way[Symbol.dispose]();
       await nextTickGoesOn(db, 200);
     }
