@@ -53,14 +53,15 @@ export async function findTenants(db: Database, { text, owners, jobs }: Meant): 
     `with own as materialized (
        select tenant, (parse_ident(definition ->> 'table', false))[1] as name
        from (${LATEST_OF_ALL}) as latest where tenant is not null and compiled is not null
-     )
+     ),
+     named as materialized (select distinct name from own where name is not null)
      select n.nspname::text as schema, o.rolname::text as owner, coalesce(${IS_OURS}, false) as "isTrusted",
-       exists (select from own where own.tenant = n.nspname) or exists (
+       n.nspname::text in (select tenant from own) or exists (
          select from pg_class c where c.relnamespace = n.oid and c.relkind in ('r', 'p') and c.relname = any(:tables::text[])
        ) as "hasJob",
        array(
-         select distinct c.relname::text from own join pg_class c on c.relnamespace = n.oid and c.relkind in ('r', 'p') and c.relname = own.name
-         where not exists (select from own as its where its.tenant = n.nspname and its.name = own.name) order by 1
+         select name from named join pg_class c on c.relnamespace = n.oid and c.relkind in ('r', 'p') and c.relname = name
+         where (n.nspname::text, name) not in (select tenant, name from own where name is not null) order by 1
        ) as without
      from pg_namespace n join pg_roles o on o.oid = n.nspowner
      left join pg_namespace ours on ours.nspname = 'scheduler'
