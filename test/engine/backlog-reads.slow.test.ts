@@ -5,6 +5,7 @@ import { total } from '../../src/engine/batch.ts';
 import { CASES, type Case } from '../bench/cases.ts';
 import { ownServer } from '../faults/server.ts';
 import { database, type TestDatabase } from '../support/harness.ts';
+import { applied } from '../support/own.ts';
 import { share } from '../support/share.ts';
 import { until } from '../support/until.ts';
 
@@ -44,6 +45,8 @@ async function untilCounted(db: TestDatabase): Promise<void> {
 for (const each of share(CASES)) {
   test(`${each.job}: of a backlog five times as long, no table has more read for each row`, async () => {
     await using db = await database({ server });
+    if (each.table) await db.query(each.table);
+    if (each.yaml) await applied(db, each.yaml);
     const short = await readsPerRow(db, each, SHORT);
     const long = await readsPerRow(db, each, LONG);
     assert.ok(Math.max(...long.values()) >= 1, 'something was counted');

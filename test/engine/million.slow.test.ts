@@ -127,7 +127,7 @@ for (const job of share((await loadJobs()).filter((each) => each !== accounting)
     const { rules } = await compiled(db, job);
     const reads = async (sql: string) => {
       const { now } = await db.one('select now()::text as now');
-      const settings = { zone: 'UTC', dbZone: 'UTC', tenant: 'public', endSubscriptions: true };
+      const settings = { zone: 'UTC', dbZone: 'UTC', tenant: 'public', endSubscriptions: true, seen: '[]' };
       const nodes = await inIndexOrder(db, () => explain(db, sql, { now, job: job.name, limit: 1000, ...settings }));
       const scans = scansOf(nodes, table).filter((node) => !/ModifyTable|LockRows/.test(node['Node Type']));
       assert.ok(scans.length > 0);
