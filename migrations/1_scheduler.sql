@@ -105,7 +105,8 @@ create table scheduler.accounted (
   closed boolean not null,
   -- By our own clock: a router's may be years off.
   changed_at timestamptz not null,
-  primary key (tenant, id)
+  -- In this order: where statistics say that the table is empty, all rows of a tenant would be read to find one.
+  primary key (id, tenant)
 );
 comment on table scheduler.accounted is 'Rows of radacct that are open or recent, as they were last counted.';
 create index accounted_open on scheduler.accounted (tenant, id) where not closed;
