@@ -5,13 +5,13 @@ import pg from 'pg';
 import type { Job } from '../../src/job/define.ts';
 import { tableNames, tablesOf } from '../../src/job/tables.ts';
 import { cli } from './harness.ts';
+import { LAID_SCHEMA as SCHEMA } from './schema.ts';
 
 /**
  * A database in which every table lies in another schema, under another name, with other names for all columns. The jobs are laid
  * over them by a file. Views of the old names let a test go on as if nothing were different.
  */
 
-const SCHEMA = 'Other "App"';
 const placed = (table: string) => `the ${table}`;
 const named = (column: string) => `a ${column}`;
 const q = (name: string) => `"${name.replaceAll('"', '""')}"`;

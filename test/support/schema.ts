@@ -7,8 +7,12 @@ import pg from 'pg';
 export const SCHEMA = process.env.TEST_SCHEMA || 'public';
 const isPublic = SCHEMA === 'public';
 
+/** Where the tables lie that have other names, with TEST_LAID. */
+export const LAID_SCHEMA = 'Other "App"';
+
 /** What an event says of its tenant. */
-export const TENANT = isPublic ? {} : { tenant: SCHEMA };
+const tenant = process.env.TEST_LAID ? LAID_SCHEMA : SCHEMA;
+export const TENANT = tenant === 'public' ? {} : { tenant };
 
 /** Words about the schema "public", as they are of the one in use. */
 export const here = <T extends string | RegExp>(words: T): T =>
