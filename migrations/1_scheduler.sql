@@ -920,7 +920,7 @@ $$;
 
 -- Control from SQL -----------------------------------------------------------------------------------------------------
 -- For an application's admin page, which has a connection and no shell. These functions read the program's own tables alone and
--- run nothing of a job's. What only the program knows of the jobs is in known_jobs.
+-- run nothing of a job's. The table known_jobs tells them of cadences and obstacles.
 
 create function scheduler.why_stopped(by text, at timestamptz, reason text) returns text
   language sql stable parallel safe
@@ -1126,7 +1126,7 @@ begin
 end
 $$;
 
--- What somebody says for the record, and commands show in one line.
+-- A text that somebody gives for the record. Commands show it in one line.
 create function scheduler.words(what text, said text, purpose text) returns text
   language plpgsql
   set search_path = pg_catalog, pg_temp
@@ -1199,7 +1199,7 @@ create function scheduler.check_failures(job text, id text, tenant text, droppin
   set search_path = pg_catalog, pg_temp
 as $$
 declare
-  -- Records tell the schema of a table, be it a tenant or not. What is left of a schema that is gone can only be forgotten.
+  -- Records tell the schema of a table, be it a tenant or not. If a schema is gone, its failures can only be forgotten.
   unsure constant text := case when not exists (
     select from scheduler.failures f where f.tenant = check_failures.tenant
       and (dropping or exists (select from pg_namespace n where n.nspname = f.tenant))
@@ -1274,7 +1274,7 @@ begin
 end
 $$;
 
--- What became of a request: waiting, refused, or the run that did it and the rows that failed in it. Null: there is none of that id.
+-- The state of a request: waiting, refused, or the run that did it and the rows that failed in it. Null: no request has that id.
 create function scheduler.requested(id bigint) returns jsonb
   language sql security definer
   set search_path = pg_catalog, pg_temp

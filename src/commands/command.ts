@@ -126,7 +126,7 @@ export const jobName = (jobs: Job[]) => {
   return Object.assign(parse, { choices });
 };
 
-/** Ends the command if there is no such job. What is past may be that of a job which was removed, or of a tenant that is not named. */
+/** Ends the command if there is no such job. The past also has jobs that were removed, and those of all tenants. */
 export async function knownJob({ db, jobs }: Context, name: string | undefined, ofPast = false): Promise<void> {
   if (name === undefined || jobs.some((job) => job.name === name)) return;
   if (ofPast && db.tenant === undefined && (await tenantsWith(db, name, true)).length > 0) return;

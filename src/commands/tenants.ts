@@ -42,7 +42,7 @@ export async function tenantsFor({ db, settings, log }: Context, text: string, j
 }
 
 /**
- * Work for each tenant, one after the other. What goes wrong with one is told, and the others go on. In JSON, each has one line with its
+ * Work for each tenant, one after the other. An error of one is told, and the others go on. In JSON, each has one line with its
  * name.
  */
 export async function forEachTenant<O extends Options>(

@@ -19,9 +19,9 @@ import { hasDue, mayHaveDue } from './statements.ts';
  * without the lock.
  */
 
-/** What stands is read with one statement for so many. */
+/** One statement reads what stands for this many tenants. */
 const READ_AT_ONCE = 25;
-/** So many are asked in one transaction: it holds a lock on each of their tables and indexes. */
+/** One transaction asks this many tenants. It holds a lock on each of their tables and indexes. */
 const ASKED_AT_ONCE = 10;
 /** In one statement. Planning more of them takes longer for each: the server gives so much memory back, and gets it anew each time. */
 const RULES_AT_ONCE = 40;

@@ -278,7 +278,7 @@ export const firstRow = (rule: CompiledRule, what: string, where: string[]): str
 export const hasDue = (rule: CompiledRule, anyFailures: boolean): string =>
   firstRow(rule, 'true', [anyFailures ? isDue(rule) : isReached(rule)]);
 
-/** Whether it may have one: as far as the index tells. What is left out takes as long to plan as all the rest. */
+/** Whether it may have one, as far as the index tells. The other conditions take as long to plan as all the rest. */
 export const mayHaveDue = (rule: CompiledRule, anyFailures: boolean): string => {
   const simple = Object.entries(rule.when).filter(([, sql]) => !/:now|\bselect\b/i.test(sql));
   return hasDue(Object.create(rule, { when: { value: Object.fromEntries(simple) } }), anyFailures);

@@ -12,13 +12,13 @@ import { type Context, type RunResult, run } from './run.ts';
 export interface OfTenant extends RunResult {
   /** Null: the jobs that belong to none. */
   tenant: string | null;
-  /** What kept all its jobs from their turn. */
+  /** An error that kept all its jobs from their turn. */
   error?: string;
 }
 
 export interface TenantsResult {
   exitCode: ExitCode;
-  /** So many had nothing to do. */
+  /** The number of tenants that had nothing to do. */
   idle: number;
   /** The others. */
   tenants: OfTenant[];
@@ -30,7 +30,7 @@ export interface TenantsResult {
 // A backend keeps what it has learnt of every table.
 const PER_CONNECTION = 200;
 
-/** What locks of others may cost a tick in all. */
+/** A tick waits no longer than this for the locks of others, in all. */
 const PATIENCE_MS = 2000;
 
 export async function tickTenants(context: Context, names: string[]): Promise<TenantsResult> {
@@ -79,7 +79,7 @@ export async function tickTenants(context: Context, names: string[]): Promise<Te
   }
 }
 
-/** What goes wrong with one tenant is no reason to leave the others. */
+/** An error of one tenant must not keep the others from their turn. */
 async function tickOne(
   { db, settings, log, request }: Context,
   tenant: string | null,

@@ -8,7 +8,7 @@ const GONE = `
   )`;
 
 /**
- * What a tick would find. The tables of a job of your own are where "apply" found them: a tick meets an error if one is gone,
+ * Looks as a tick would. The tables of a job of your own are where "apply" found them: a tick meets an error if one is gone,
  * and to look is cheap enough only here.
  */
 export async function look(

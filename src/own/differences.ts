@@ -21,7 +21,7 @@ export function differences(was: OwnJob, is: OwnJob): string[] {
   return [...ofJob.map((key) => `${key} is another`), ...ofUse(was.uses, is.uses), ...ofRules];
 }
 
-/** Which built-in job it uses, and what its file says of the tables of that. */
+/** Compares the built-in job that it uses, and what the file says of that job's tables. */
 function ofUse(was: OwnUse | undefined, is: OwnUse | undefined): string[] {
   const name = (use: OwnUse | undefined) => (use ? `"${use.job}"` : 'rules of its own');
   if (was?.job !== is?.job) return [`"uses" is another: it was ${name(was)}, and is ${name(is)} now`];

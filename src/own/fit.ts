@@ -9,11 +9,11 @@ import { fits, isArray, type Place, type Using } from './build-use.ts';
 import type { OwnJob, Path } from './definition.ts';
 import type { Seen } from './server.ts';
 
-/** What does not fit of the application's tables, when a file lays a built-in job over them. */
+/** Finds what does not fit, when a file lays a built-in job over the application's tables. */
 
 type Refuse = (path: Path, message: string) => void;
 
-/** What does not fit of the whole: columns that are nowhere, that cannot be written, and rows that cannot be inserted. */
+/** Refuses columns that are nowhere or that cannot be written, and rows that cannot be inserted. */
 export function checkFit(own: OwnJob, using: Using, refuse: Refuse): void {
   const { job, after, places } = using;
   const { writes, rights } = asIfWhole(job, after);
@@ -145,7 +145,7 @@ function noKey(name: string, { schema, name: table, primaryKey }: Seen): string 
   return `${place} has no column "${name}", and ${keys}: ${say}. ${ADD_KEY(place)}`;
 }
 
-/** What to do where no column has a unique index of its own. */
+/** The remedy where no column has a unique index of its own. */
 const ADD_KEY = (place: string): string =>
   `If none has a unique index of its own, add one: alter table ${place} add column id bigint generated always as identity unique`;
 

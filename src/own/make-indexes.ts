@@ -37,7 +37,7 @@ export async function dropUnused(db: Database, say: (step: string) => void): Pro
   await db.transaction(dropFunctions);
 }
 
-/** What is done concurrently is no part of a transaction, so the settings that decide what SQL means are those of the session. */
+/** A concurrent build is no part of a transaction. So the session gets the settings that decide what SQL means. */
 async function alone(db: Database, statement: string): Promise<void> {
   if (!/^\w+ index concurrently /.test(statement)) return void (await db.query(statement));
   const client = await db.client();

@@ -17,7 +17,7 @@ export function innerNames(columns: string[], key: string): Map<string, string> 
   );
 }
 
-/** Whether any part of it names the column. What an application does with its other columns is nothing to the job. */
+/** Whether any part of it names the column. The job knows no other columns: the application may drop them. */
 export function isNamedIn(part: unknown, column: string): boolean {
   if (typeof part === 'string')
     return part === column || part.includes(quoteName(column)) || part.includes(`{${column}}`);

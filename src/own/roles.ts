@@ -5,7 +5,7 @@ import type { Files } from './definition.ts';
 import type { Change } from './plan.ts';
 import { type Seen, seeTable } from './server.ts';
 
-/** Which role may apply a file: one that may write the definitions, and add to the tables. */
+/** Finds the role that may apply a file. It may write the definitions, and add to the tables. */
 
 export const tablesOfChange = ({ built, using }: Change): Seen[] =>
   using ? [...using.places.values()].map(({ seen }) => seen) : built ? [built.table] : [];

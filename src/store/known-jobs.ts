@@ -5,8 +5,8 @@ import type { Job } from '../job/define.ts';
 import { all, type Found, NO_TENANT, readStanding, type Standing, whyMissing, whyPowerless } from './standing.ts';
 
 /**
- * What only the program knows of the jobs, for scheduler.report(). The functions for an admin page find it in a table, which is
- * written only where it differs.
+ * Tells scheduler.report() how the program knows the jobs. The functions for an admin page find it in a table, which is written only
+ * where it differs.
  */
 export const knownJobs = (settings: Settings, { jobs, tenant }: Pick<Found, 'jobs' | 'tenant'>): string =>
   JSON.stringify(

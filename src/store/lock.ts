@@ -16,7 +16,7 @@ export interface LockHolder {
   who: string;
   /** Since its transaction began. */
   seconds: number | null;
-  /** What to say of a holder that may not record a run, and so is none of ours. */
+  /** A sentence on a holder that may not record a run, and so is none of ours. */
   stranger: string | null;
 }
 

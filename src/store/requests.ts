@@ -1,6 +1,6 @@
 import type { Values } from '../db/bind.ts';
 
-/** What somebody asked for with scheduler.request(): the next tick does it. */
+/** A request that somebody made with scheduler.request(). The next tick does it. */
 export interface Requested {
   job: string;
   /** The first who asked: the run is recorded as theirs. */

@@ -4,7 +4,7 @@ import { VERSION } from '../base/version.ts';
 import type { Failed } from '../job/define.ts';
 import { answerBy, answerIdle } from './requests.ts';
 
-/** What a run keeps of itself. */
+/** The records that a run keeps of itself. */
 
 export const IDENTITY = { host: hostname(), version: VERSION };
 

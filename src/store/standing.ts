@@ -13,7 +13,7 @@ import { LOCK } from './lock.ts';
 import { catalogOf, FORMAT, isKept, jobOf, type Kept, latestJobsIn, type OwnAnswer, ownJobsIn } from './own-jobs.ts';
 import { type Requested, requestsOf } from './requests.ts';
 
-/** What a job finds when a run starts. */
+/** The state of a job when a run starts. */
 export interface Standing {
   job: Job;
   /** Its rules, compiled for the tables that were found; none where something is missing. */
@@ -44,7 +44,7 @@ export const whyMissing = ({ job, missing }: Standing): string => {
   return `${missing.length === 1 ? `the table ${all} is` : `the tables ${all} are`} gone; run "scheduler apply" with your files`;
 };
 
-/** What a run finds when it starts. */
+/** All that a run finds when it starts. */
 export interface Found {
   now: string;
   /** The schema in which tables are looked for first. */
@@ -58,7 +58,7 @@ export interface Found {
   anyFailures: boolean;
   /** Whether it is time to see if a row in quarantine was mended. */
   anyToCompare: boolean;
-  /** Whose jobs were looked for: the tenant's, those of none, or both. */
+  /** The run looked for jobs of these: the tenant, none, or both. */
   homes: string[];
   /** By home, its jobs as scheduler.known_jobs has them. */
   known: Record<string, string>;
@@ -108,7 +108,7 @@ export interface Compiling {
   job: Job;
   catalog: Catalog;
   dbZone: string;
-  /** What a job of your own was made from. */
+  /** The form in which a job of your own is kept. */
   kept?: Kept;
   /** The schema in which tables are looked for first. */
   tenant: string;
@@ -120,7 +120,7 @@ interface Reading {
   compile?: (compiling: Compiling) => Installed;
 }
 
-/** What stands in place of a tenant for a job that belongs to none. */
+/** A job that belongs to no tenant has this in its place. */
 export const NO_TENANT = '';
 
 const homesIn = (schemas: string, of: Wanted['of']) => {
@@ -192,7 +192,7 @@ export async function readStanding(
   return foundOf(answer!, wanted, reading);
 }
 
-/** The same of many tenants, without the lock. Expects a transaction of one of them. What is wrong with a tenant is left to its own run. */
+/** The same of many tenants, without the lock. Expects a transaction of one of them. A tenant's own run meets its errors. */
 export async function readStandings(
   tx: Transaction,
   wanted: Wanted,

@@ -54,7 +54,7 @@ const USERS = `
     )
   order by 1`;
 
-/** What roles that tick may do with what stays. Nothing says whether "apply" and deploy/roles.sql have granted it, or somebody else has. */
+/** The rights of roles on tables that stay. Nothing tells whether "apply", deploy/roles.sql or somebody else has granted them. */
 const RIGHTS = `
   with ticking as (
     select a.grantee as oid from pg_class c cross join aclexplode(c.relacl) as a

@@ -8,7 +8,7 @@ import { startLingering } from '../support/lingering.ts';
 import { SCHEMA } from '../support/schema.ts';
 import { until } from '../support/until.ts';
 
-/** What scheduler.request() asks for. */
+/** Requests that are made with scheduler.request(). */
 
 // biome-ignore lint/suspicious/noExplicitAny: a test reads the JSON as its user does
 const answer = async (db: TestDatabase, call: string): Promise<any> =>

@@ -258,7 +258,7 @@ test('a job whose file names the schema of its table belongs to no tenant, and i
     { tenant: 'ts_b', job: 'release' },
   ]);
 
-  // What admin pages see of it, and do with it.
+  // Admin pages see it, and control it.
   const answer = async (call: string) => (await db.one(`select scheduler.${call} as answer`)).answer;
   const dunning = async (tenant: string) => {
     const jobs: Record<string, unknown>[] = (await answer(`status('${tenant}')`)).jobs;

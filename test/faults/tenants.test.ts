@@ -35,7 +35,7 @@ const TIMES = [0, 6].map(at);
 // These ticks are of long ago, and the server's clock says what history is old.
 const ENV = { SCHEDULER_RETENTION: '36500' };
 
-/** What the application does before that time: new rows with ids from 1 on, and changes of some that are there. */
+/** The application's changes before that time: new rows with ids from 1 on, and changes of some that are there. */
 function changes(seed: number, round: number): string {
   const now = `timestamptz '${TIMES[round]}'`;
   let column = 0;

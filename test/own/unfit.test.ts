@@ -4,7 +4,7 @@ import { database } from '../support/harness.ts';
 import { applied, apply } from '../support/own.ts';
 import { here } from '../support/schema.ts';
 
-/** What a file says of a built-in job's tables, and cannot be so. */
+/** A file may say things of a built-in job's tables that cannot be so. */
 
 const CODES = `
   create table codes (no serial primary key, word text, state text not null default 'unused', until timestamptz, seen timestamptz);

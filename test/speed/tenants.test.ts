@@ -6,7 +6,7 @@ import { database } from '../support/harness.ts';
 import { onSale, tickTenants, withTenants } from '../support/tenants.ts';
 import { seconds } from '../support/timing.ts';
 
-/** What many tenants cost in one process. */
+/** The cost of many tenants in one process. */
 
 const names = (count: number) => Array.from({ length: count }, (_, n) => `ts_${n}`);
 const MANY = 200;
@@ -24,7 +24,7 @@ const mebibytes = (pid: number | string, what: 'VmHWM' | 'RssAnon'): number => {
 };
 
 /**
- * What an idle tenant may cost, of what a process for one costs. Three milliseconds are asked for, where such a process takes a quarter of a
+ * An idle tenant may cost this part of a process for one. Three milliseconds are asked for, where such a process takes a quarter of a
  * second: that is 0.012, and a slow machine is slow in both.
  */
 const SHARE = 0.025;

@@ -9,7 +9,7 @@ import { grantRole } from '../support/roles.ts';
 import { here, ofPublic, SCHEMA } from '../support/schema.ts';
 import { stranger } from '../support/stranger.ts';
 
-/** What an admin page does by SQL is what an operator does by the command. */
+/** An admin page does by SQL the same as an operator by the command. */
 
 // biome-ignore lint/suspicious/noExplicitAny: a test reads the JSON as its user does
 type Json = any;
@@ -39,7 +39,7 @@ async function agreed(db: TestDatabase, options?: CliOptions): Promise<Json> {
     const before = await answer(db, 'status()');
     const said = await command(db, ['status'], options);
     if (attempt < 5 && !isDeepStrictEqual(await answer(db, 'status()'), before)) continue;
-    // What is due, only the expressions of the jobs could tell.
+    // Only the expressions of the jobs could tell what is due.
     for (const job of said.jobs) job.backlog = null;
     said.attention = said.attention.filter((sentence: string) => !/ due, the oldest for /.test(sentence));
     assert.deepEqual(before, said);

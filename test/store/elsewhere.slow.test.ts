@@ -42,7 +42,7 @@ test('a search path that leads elsewhere is refused by every command that works 
   assert.equal(doctor.code, 1);
   assert.match(doctor.out, /^failed +schema +The table packages/m);
 
-  // Who names a schema means it.
+  // A schema that is named is meant.
   assert.equal((await db.cli(['migrate'], inSchema(db, 'b'))).code, 0);
   assert.match((await db.cli(['tick', '--tenant', 'b'])).out, /packages +activate +1/);
   for (const tenant of ['a', 'b']) {

@@ -14,7 +14,7 @@ import { until } from './until.ts';
 // biome-ignore lint/suspicious/noExplicitAny: a test reads the JSON as its user does
 type Json = any;
 
-/** What starts a handler, which listens on this port of the loopback address. */
+/** The command that starts a handler, which listens on this port of the loopback address. */
 export type Serve = (port: number) => { command: string; args: string[]; env?: Record<string, string> };
 
 /** One as it stands on the page. */

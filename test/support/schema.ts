@@ -10,7 +10,7 @@ const isPublic = SCHEMA === 'public';
 /** Where the tables lie that have other names, with TEST_LAID. */
 export const LAID_SCHEMA = 'Other "App"';
 
-/** What an event says of its tenant. */
+/** An event names its tenant so. */
 const tenant = process.env.TEST_LAID ? LAID_SCHEMA : SCHEMA;
 export const TENANT = tenant === 'public' ? {} : { tenant };
 
