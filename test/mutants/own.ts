@@ -12,6 +12,7 @@ export const OWN: Mutant[] = [
     ["and refobjid = p.oid and deptype = 'n'", 'and refobjid = p.oid and false'],
   ]),
   ...inFile('src/own/build.ts', 'own/raising', [
+    ['.filter(isUsed)', '', 'own/strangers#a column that no rule names'],
     ['apart.push(HAS_COME);', ''],
     ['column === making.key', 'column === null', 'own/faults'],
     ['|| reading.returns', '', 'own/faults'],

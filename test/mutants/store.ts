@@ -1,10 +1,17 @@
 import { inFile, type Mutant } from './mutant.ts';
 
 export const STORE: Mutant[] = [
-  ...inFile('src/store/tenants.ts', "engine/tenants#a stranger's schema", [
+  ...inFile('src/store/tenants.ts', "store/tenants#a stranger's schema", [
     ['n.nspowner = ours.nspowner or', 'true or'],
     ['or o.rolname = any(:owners::text[])', ''],
     [".replaceAll('*', '%')", ".replaceAll('*', '')"],
+    [
+      "or o.rolname = 'pg_database_owner'",
+      "or false and o.rolname = 'pg_database_owner'",
+      'store/tenants#said in one way',
+    ],
+    ['(n.nspname::text, name) not in', '(n.nspname::text, name) in', 'store/tenants#said in one way'],
+    ["if (typeof first !== 'string') throw", "if (typeof first === 'bigint') throw", 'store/tenants#said in one way'],
     ["tenant === 'public' ? rest", 'false ? rest', 'engine/tenants#in the payload'],
   ]),
   ...inFile('src/store/controls.ts', 'inspect/status#stop pauses everything', [
