@@ -441,7 +441,9 @@ declare
 begin
   begin
     perform set_config('search_path', path, true);
-    execute format('create temp view own_view as select ((%s)%s) as e from %s as own_row cross join (select 0 as zero%s) as own_rule',
+    -- The statements of the engine have these names in scope. PostgreSQL writes an alias of the same name within a subquery as another one.
+    execute format('create temp view own_view as select ((%s)%s) as e from %s as own_row cross join (select 0 as zero%s) as own_rule
+      cross join (select) as r cross join (select) as t cross join (select) as it cross join (select) as todo cross join (select) as changed',
       expression, coalesce('::' || wanted, ''), place, coalesce(rule, ''));
     -- A cast takes more than a column does.
     if col is not null then

@@ -151,7 +151,8 @@ export async function namesakes<D>(
      order by tenant`,
     { name, table },
   );
-  const tenants = (ofThis: boolean) => found.flatMap(({ tenant, isOwn }) => (isOwn === ofThis ? tenant! : []));
+  const tenants = (ofThis: boolean) =>
+    found.flatMap(({ tenant, isOwn }) => (tenant !== null && isOwn === ofThis ? tenant : []));
   return { ofNone: found.find(({ tenant }) => tenant === null), own: tenants(true), others: tenants(false) };
 }
 

@@ -302,3 +302,36 @@ jobs:
   assert.deepEqual((await db.tick(AT, { only: ['trips'] })).jobs[0]!.changed, { end: 2 });
   assert.deepEqual(await db.query('select id from trips where is_over order by id'), [{ id: 2 }, { id: 3 }]);
 });
+
+test('a subquery may use any alias, also those of the statements around it', async () => {
+  await using db = await database();
+  await db.query(`create table trips (id integer primary key, ends_at timestamptz, is_over boolean default false, said text);
+    create table r (id integer primary key, ok boolean);
+    insert into r values (2, true), (3, false)`);
+  for (const alias of ['r', 't', 'it', 'todo', 'changed', 'due', 'l', 'c']) {
+    await db.query(
+      `truncate trips; insert into trips (id, ends_at) select n, '2026-03-01Z' from generate_series(1, 4) as n`,
+    );
+    const exists = (more: string) => `exists (select from r ${alias} where ${alias}.id = own_row.id${more})`;
+    const yaml = `
+jobs:
+  trips:
+    table: trips
+    rules:
+      end:
+        due: ends_at
+        where: not is_over and (own_row.id = 4 or ${exists('')} or exists (with ${alias} as (select 0 as id) select from ${alias} where ${alias}.id = own_row.id))
+        fails: { it is not ok: "not ${exists(` and ${alias}.ok`)} and own_row.id <> 4" }
+        set: is_over = true, said = (select ${alias}.ok::text from r ${alias} where ${alias}.id = own_row.id)
+        event: trip.over
+`;
+    await applied(db, yaml, '--backlog', 'run');
+    const { changed, failed } = (await db.tick(AT, { only: ['trips'] })).jobs[0]!;
+    assert.deepEqual([changed, failed], [{ end: 2 }, 1], alias);
+    assert.deepEqual(await db.query('select id, said from trips where is_over order by id'), [
+      { id: 2, said: 'true' },
+      { id: 4, said: null },
+    ]);
+    await db.query('truncate scheduler.failures');
+  }
+});
