@@ -135,10 +135,11 @@ export class Pass {
           fault ??= error;
           return 0;
         });
+        // The last question tells what is left.
+        if (this.#run.stop.reason) break;
         // A row that a gateway gave back unanswered is due at once, and must not be tried again and again.
         const isGivenUp = count === 0 || rule.outside;
         this.#sweepsLeft.set(rule, isGivenUp ? GIVEN_UP : this.#leftAfter(rule, count));
-        if (this.#run.stop.reason) break;
       }
       // One rule's broken trigger must not hide the others.
       if (fault) throw fault;

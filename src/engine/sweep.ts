@@ -54,10 +54,7 @@ async function advance(db: Database, sweep: Sweep, until: 'the end' | 'a backlog
   const { run, rule, record, passedBy } = sweep;
   let looks = LOOKS;
   for (;;) {
-    if (run.stop.reason) {
-      record.result.workLeft = true;
-      return true;
-    }
+    if (run.stop.reason) return true;
     if (run.most !== undefined && total(record.result.changed) + record.result.failed >= run.most) return true;
     const batch = await nextBatch(db, sweep);
     record.run ??= batch.run;

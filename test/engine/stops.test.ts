@@ -42,6 +42,16 @@ for (const signal of ['SIGTERM', 'SIGINT'] as const) {
   });
 }
 
+test('a deadline that passes during the last batch leaves no work', async () => {
+  await using db = await database();
+  await due(db, 10);
+  await db.query(SLOW(0.3));
+  const result = await tick(db, START, { batchSize: 10, timeoutSeconds: 2 });
+  assert.deepEqual([result.exitCode, result.stopped], [0, undefined]);
+  assert.equal(await active(db), 10);
+  assert.equal((await db.one('select work_left from scheduler.runs')).work_left, false);
+});
+
 test('a runner killed outright leaves nothing locked: within two seconds another one does the rest', async () => {
   await using db = await database();
   await due(db, 40);

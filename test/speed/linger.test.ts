@@ -37,7 +37,9 @@ const activated = (out: string) =>
     .flatMap(({ jobs }) => jobs)
     .reduce((all, { job, changed }) => all + (job === 'packages' ? (changed.activate ?? 0) : 0), 0);
 
-const SLOW = `create function slow() returns trigger language plpgsql as $$ begin perform pg_sleep(0.05); return new; end $$;
+/** Each change takes so long. */
+const slow = (seconds: number) =>
+  `create function slow() returns trigger language plpgsql as $$ begin perform pg_sleep(${seconds}); return new; end $$;
   create trigger slow before update on packages for each row execute function slow()`;
 
 const backends = (db: TestDatabase) =>
@@ -169,7 +171,7 @@ describe('tick --linger', { concurrency: 2 }, () => {
 
   test('SIGTERM during one of its passes ends it with 75, and the rest stays', async () => {
     await using db = await database();
-    await db.query(SLOW);
+    await db.query(slow(0.05));
     const run = startLingering(db, 60, ['--batch-size', '2']);
     await untilItLingers(db);
     await goingOnSale(
@@ -189,7 +191,7 @@ describe('tick --linger', { concurrency: 2 }, () => {
 
   test('a pass that reaches its --timeout is gone on with, by every job that had to wait', async () => {
     await using db = await database();
-    await db.query(SLOW);
+    await db.query(slow(0.2));
     await goingOnSale(
       db,
       Array.from({ length: 60 }, () => -1),
