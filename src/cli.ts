@@ -1,8 +1,11 @@
 import { Command, CommanderError, Option } from 'commander';
-import { EXIT } from './base/errors.ts';
+import { isZone, LOG_FORMAT } from './base/config.ts';
+import { EXIT, usageError } from './base/errors.ts';
+import { meantOrValid } from './base/nearest.ts';
 import { print } from './base/output.ts';
 import { complain, report } from './base/report.ts';
 import { VERSION } from './base/version.ts';
+import { checked } from './commands/command.ts';
 import type { Job } from './job/define.ts';
 import { loadJobs } from './jobs/index.ts';
 
@@ -52,6 +55,12 @@ function commands(jobs: Job[]): Record<string, Record<string, Make>> {
   };
 }
 
+function zoneToShow(text: string): string {
+  const zone = text === 'local' ? Intl.DateTimeFormat().resolvedOptions().timeZone : text;
+  if (isZone(zone)) return zone;
+  throw usageError(`--tz is "${text}"; valid: local, UTC, or a zone of the IANA database, such as Africa/Nairobi.`);
+}
+
 /** A wrong command line, in a sentence that names the command. */
 class UsageFault extends Error {}
 
@@ -62,7 +71,7 @@ async function buildProgram(only?: string): Promise<Command> {
       'Does on time what your PostgreSQL tables say is due. Cron or a systemd timer starts "scheduler tick" every minute.',
     )
     .version(VERSION, '-V, --version', 'print the version')
-    .helpOption('-h, --help', 'explain the command, with examples and exit codes')
+    .helpOption('-h, --help', 'explain the command, with examples and exit codes; "scheduler help tick" does, too')
     .option('--database-url <url>', 'the database; else DATABASE_URL, else PGHOST, PGDATABASE, PGUSER … and .pgpass')
     .option(
       '--tenant <schema>',
@@ -71,6 +80,18 @@ async function buildProgram(only?: string): Promise<Command> {
     .option('--env-file <file>', 'read more environment variables from a file')
     .addOption(new Option('--embedded', 'use the server of "scheduler embedded start"').conflicts('databaseUrl'))
     .option('--no-color', 'print without colors')
+    .addOption(
+      new Option(
+        '--tz <zone>',
+        'show times in this zone: local, UTC, or a name such as Africa/Nairobi (default: UTC); JSON stays in UTC',
+      ).argParser(zoneToShow),
+    )
+    .option(
+      '--log-format <format>',
+      `log in "text" or in "json"; else ${LOG_FORMAT.env}, else text on a terminal and json elsewhere`,
+      checked('--log-format', LOG_FORMAT),
+    )
+    .addOption(new Option('-q, --quiet', 'print nothing but warnings and errors').conflicts('debug'))
     .option('--debug', 'log every row looked at, and the stack of an error')
     .configureHelp({
       showGlobalOptions: true,
@@ -104,17 +125,26 @@ function usageSentence(fault: CommanderError, command: Command): string {
     case 'commander.help': // no command was given
       return command.helpInformation();
     case 'commander.unknownCommand':
-      return `${place}: ${message}; valid: ${root.commands.map((each) => each.name()).join(', ')}.`;
+      return `${place}: ${message}; ${meantOrValid(
+        wordIn(message),
+        root.commands.map((each) => each.name()),
+      )}`;
     case 'commander.unknownOption':
-      return `${place}: ${message}; valid: ${[...new Set([...command.options, ...root.options])].map((option) => option.long).join(', ')}, --help.`;
+      return `${place}: ${message}; ${meantOrValid(wordIn(message), longOptions([...command.options, ...root.options]))}`;
     default:
       return `${place}: ${message}. See "${place} --help".`;
   }
 }
 
+const longOptions = (options: readonly Option[]) => [...new Set(options.flatMap(({ long }) => long ?? [])), '--help'];
+
+const wordIn = (message: string) => /'(.*)'/s.exec(message)?.[1] ?? '';
+
 async function main(): Promise<void> {
+  const [first, ...others] = process.argv.slice(2);
+  const args = first === 'help' ? [...others, '--help'] : process.argv.slice(2);
   try {
-    await (await buildProgram(process.argv[2])).parseAsync();
+    await (await buildProgram(args[0])).parseAsync(args, { from: 'user' });
   } catch (error) {
     if (error instanceof CommanderError) return; // --help and --version
     if (error instanceof UsageFault) complain(error.message);

@@ -1,7 +1,8 @@
-import { readEnvironment, readSettings, type Settings, type Variable } from './base/config.ts';
+import { showTimesIn } from './base/calendar.ts';
+import { type LogFormat, readEnvironment, readSettings, type Settings, type Variable } from './base/config.ts';
 import { EXIT, OperatorError } from './base/errors.ts';
 import { Log } from './base/log.ts';
-import { withoutColor } from './base/output.ts';
+import { beQuiet, withoutColor } from './base/output.ts';
 import { Database } from './db/client.ts';
 import type { Job } from './job/define.ts';
 import { loadJobs } from './jobs/index.ts';
@@ -14,6 +15,9 @@ export interface CommonOptions {
   embedded?: boolean;
   color?: boolean;
   debug?: boolean;
+  quiet?: boolean;
+  logFormat?: LogFormat;
+  tz?: string;
 }
 
 export interface Context {
@@ -26,13 +30,17 @@ export interface Context {
 /** Settings, log and database for one command. */
 export async function withContext<T>(options: CommonOptions, work: (context: Context) => Promise<T>): Promise<T> {
   if (options.color === false) withoutColor();
+  if (options.quiet) beQuiet();
+  if (options.tz !== undefined) await showTimesIn(options.tz);
   const jobs = await loadJobs();
   const databaseUrl = options.embedded ? await runningEmbeddedUrl() : options.databaseUrl;
   const settings = readSettings(readEnvironment(options.envFile), jobVariables(jobs), {
     databaseUrl,
     tenant: options.tenant,
   });
-  const log = new Log(options.debug ? 'debug' : settings.logLevel);
+  const level = options.debug ? 'debug' : settings.logLevel;
+  const isTold = options.quiet && ['debug', 'info'].includes(level) ? 'warn' : level;
+  const log = new Log(isTold, options.logFormat ?? settings.logFormat);
   return connected({ settings, log, jobs }, work);
 }
 

@@ -86,9 +86,21 @@ export function toIso(instant: string): string {
 
 export const isFuture = (instant: string): boolean => Date.parse(instant) > Date.now();
 
+let inZone: ((instant: string) => string | undefined) | undefined;
+
+/** From now on people read times in this zone. */
+export async function showTimesIn(zone: string): Promise<void> {
+  if (zone === 'UTC') return;
+  const { DateTime } = await import('luxon');
+  inZone = (instant) => {
+    const at = DateTime.fromISO(instant, { zone });
+    return at.isValid ? at.toFormat('yyyy-MM-dd HH:mm:ssZZ') : undefined;
+  };
+}
+
 /** An instant as SQL answers it (ISO 8601 in UTC), for a table: to the second, which is as much as anybody compares. */
 export const readable = (instant: string | null): string =>
-  instant?.replace('T', ' ').replace(/(:\d\d)(\.\d+)?Z$/, '$1Z') ?? '';
+  inZone?.(instant ?? '') ?? instant?.replace('T', ' ').replace(/(:\d\d)(\.\d+)?Z$/, '$1Z') ?? '';
 
 /** 0.4 → "0 s", 95 → "1 min 35 s", 90000 → "1 d 1 h": two units are as much as anybody reads. */
 export function inWords(seconds: number): string {

@@ -14,6 +14,9 @@ export interface Variable<T> {
   secret?: boolean;
 }
 
+export const LOG_FORMATS = ['text', 'json'] as const;
+export type LogFormat = (typeof LOG_FORMATS)[number];
+
 export const LOG_LEVELS = ['debug', 'info', 'warn', 'error', 'silent'] as const;
 export type LogLevel = (typeof LOG_LEVELS)[number];
 
@@ -72,6 +75,13 @@ export const METRICS_FILE: Variable<string> = {
   parse: (text) => (text === '' || /^\/.*[^/]\.prom$/.test(text) ? text : undefined),
 };
 
+export const LOG_FORMAT: Variable<LogFormat> = {
+  env: 'SCHEDULER_LOG_FORMAT',
+  fallback: isatty(2) ? 'text' : 'json',
+  valid: LOG_FORMATS.join(', '),
+  parse: (text) => LOG_FORMATS.find((format) => format === text.toLowerCase()),
+};
+
 export const isQuery = (text: string): boolean => /^\s*(\(|(select|with|values|table)\s)/i.test(text);
 
 export const TENANTS: Variable<string> = {
@@ -111,6 +121,7 @@ const VARIABLES = {
     valid: LOG_LEVELS.join(', '),
     parse: (text: string) => LOG_LEVELS.find((level) => level === text.toLowerCase()),
   },
+  logFormat: LOG_FORMAT,
   tenants: TENANTS,
   tenantOwners: {
     env: 'SCHEDULER_TENANT_OWNERS',

@@ -1,6 +1,8 @@
 import type { Logger } from 'pino';
-import { LOG_LEVELS, type LogLevel } from './config.ts';
+import { readable } from './calendar.ts';
+import { LOG_LEVELS, type LogFormat, type LogLevel } from './config.ts';
 import { plain } from './plain.ts';
+import { eraseLine } from './status-line.ts';
 
 type Fields = Record<string, unknown>;
 
@@ -11,23 +13,25 @@ export interface Line {
 }
 
 /**
- * pino on standard error, JSON lines for machines and sentences on a terminal. It is loaded with the first line that is
- * really written: an idle tick under cron writes none and does not pay for it.
+ * pino on standard error: sentences for people, JSON lines for machines. It is loaded with the first line that is really
+ * written: an idle tick under cron writes none and does not pay for it.
  */
 export class Log {
   readonly #level: LogLevel;
+  readonly #format: LogFormat;
   /** Fields of every line: the tenant at work, say. */
   about: Fields = {};
   #pino: Promise<Logger> | undefined;
   #written: Promise<void> | undefined;
 
-  constructor(level: LogLevel) {
+  constructor(level: LogLevel, format: LogFormat = 'json') {
     this.#level = level;
+    this.#format = format;
   }
 
   write({ level, message, fields = {} }: Line): void {
     if (LOG_LEVELS.indexOf(level) < LOG_LEVELS.indexOf(this.#level)) return;
-    this.#pino ??= open(this.#level);
+    this.#pino ??= open(this.#level, this.#format);
     const all = { ...this.about, ...fields };
     this.#written = this.#pino.then((pino) => pino[level](all, message));
   }
@@ -43,7 +47,7 @@ export class Log {
   }
 }
 
-async function open(level: LogLevel): Promise<Logger> {
+async function open(level: LogLevel, format: LogFormat): Promise<Logger> {
   const { pino } = await import('pino');
   const options = {
     level,
@@ -51,8 +55,12 @@ async function open(level: LogLevel): Promise<Logger> {
     timestamp: pino.stdTimeFunctions.isoTime,
     formatters: { level: (label: string) => ({ level: label }) },
   };
-  const terminal = { write: (json: string) => process.stderr.write(sentence(json)) };
-  return pino(options, process.stderr.isTTY ? terminal : pino.destination({ dest: 2, sync: true }));
+  const lines = pino.destination({ dest: 2, sync: true });
+  const write = (json: string) => {
+    eraseLine();
+    lines.write(format === 'text' ? sentence(json) : json);
+  };
+  return pino(options, { write });
 }
 
 function sentence(json: string): string {
@@ -60,5 +68,7 @@ function sentence(json: string): string {
   const extra = Object.entries(fields).map(
     ([name, value]) => ` ${name}=${typeof value === 'string' ? value : JSON.stringify(value)}`,
   );
-  return `${time.slice(11, 19)} ${level.toUpperCase().padEnd(5)} ${plain(msg + extra.join(''))}\n`;
+  // A mail or a file is read on another day.
+  const at = readable(time.replace(/\.\d+/, ''));
+  return `${process.stderr.isTTY ? at.slice(11, 19) : at} ${level.toUpperCase().padEnd(5)} ${plain(msg + extra.join(''))}\n`;
 }

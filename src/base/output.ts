@@ -1,6 +1,7 @@
 import { isatty } from 'node:tty';
 import { styleText } from 'node:util';
 import { plain } from './plain.ts';
+import { eraseLine } from './status-line.ts';
 
 /** The one owner of standard output. Commands hand over data; how it looks is decided here. */
 
@@ -9,6 +10,15 @@ type Style = Parameters<typeof styleText>[0];
 
 // Asked of the descriptor: process.stdout is only made when there is something to say.
 export const isTerminal = (): boolean => isatty(1);
+
+let isQuiet = false;
+
+/** From now on only warnings and errors are said, which go elsewhere. */
+export function beQuiet(): void {
+  isQuiet = true;
+}
+
+export const isQuietNow = (): boolean => isQuiet;
 
 let colored = isTerminal() && !process.env.NO_COLOR;
 
@@ -21,6 +31,8 @@ const paint = (style: Style, text: string) => (colored ? styleText(style, text) 
 export const print = (text: string): void => write(plain(text, true));
 
 function write(text: string): void {
+  if (isQuiet) return;
+  eraseLine();
   const { stdout } = process;
   if (stdout.listenerCount('error') === 0) stdout.on('error', endQuietly);
   stdout.write(`${text}\n`);

@@ -1,8 +1,12 @@
 import { withoutPassword } from './connection.ts';
 import { EXIT, type ExitCode, OperatorError } from './errors.ts';
 import { plain } from './plain.ts';
+import { eraseLine } from './status-line.ts';
 
-export const complain = (text: string) => process.stderr.write(`${plain(text, true)}\n`);
+export function complain(text: string): void {
+  eraseLine();
+  process.stderr.write(`${plain(text, true)}\n`);
+}
 
 /** The one place where errors become sentences and exit codes. */
 export function report(error: unknown): ExitCode {

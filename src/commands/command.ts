@@ -2,6 +2,7 @@ import { Command, InvalidArgumentError } from 'commander';
 import { inWords, parseInstant, spanInSeconds } from '../base/calendar.ts';
 import { refusal, type Variable } from '../base/config.ts';
 import { EXIT, type ExitCode, MEANINGS, usageError } from '../base/errors.ts';
+import { meantOrValid } from '../base/nearest.ts';
 import { type CommonOptions, type Context, withContext } from '../context.ts';
 import { explainFaultOfCommand } from '../engine/faults.ts';
 import type { Job } from '../job/define.ts';
@@ -86,11 +87,13 @@ export function withSchema<O extends CommonOptions>(
 }
 
 /** The parser of an option that may also be given as a setting. */
-export const checked = (option: string, variable: Variable<string>) => (text: string) => {
-  const value = variable.parse(text);
-  if (value !== undefined) return value;
-  throw usageError(refusal(variable, option, text));
-};
+export const checked =
+  <T>(option: string, variable: Variable<T>) =>
+  (text: string): T => {
+    const value = variable.parse(text);
+    if (value !== undefined) return value;
+    throw usageError(refusal(variable, option, text));
+  };
 
 export function wholeNumber(least: number, most: number) {
   return (text: string): number => {
@@ -114,7 +117,7 @@ export function seconds(least: number, most: number) {
 export function oneOf(noun: string, choices: string[]) {
   const parse = (text: string): string => {
     if (choices.includes(text)) return text;
-    throw usageError(`"${text}" is not ${noun}; valid: ${choices.join(', ')}.`);
+    throw usageError(`"${text}" is not ${noun}; ${meantOrValid(text, choices)}`);
   };
   return Object.assign(parse, { choices });
 }

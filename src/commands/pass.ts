@@ -9,6 +9,7 @@ import { whoami } from '../store/controls.ts';
 import type { JobResult } from '../store/runs.ts';
 import { all, only } from '../store/standing.ts';
 import type { Options } from './command.ts';
+import { watchProgress } from './progress.ts';
 import { meantTenants, tenantsFor } from './tenants.ts';
 
 /** A pass of the engine as somebody asks for it: with options, stopped by signals, and telling what it did. */
@@ -116,13 +117,15 @@ async function withRequest<T>(
   }
   const stop = new Stop();
   const release = heedSignals(stop, context);
+  const progress = watchProgress(context, at);
   try {
     return await work({
       ...{ ...asked, ...(at !== undefined && { at }), stop },
       ...{ dryRun: options.dryRun === true, debug: options.debug === true, timeoutSeconds: options.timeout },
-      ...{ batchSize: options.batchSize, connections: options.connections },
+      ...{ batchSize: options.batchSize, connections: options.connections, progress: progress?.heed },
     });
   } finally {
+    progress?.end();
     release();
   }
 }

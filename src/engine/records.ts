@@ -14,6 +14,9 @@ export interface Rehearsal {
   assumed(work: string): void;
 }
 
+/** Hears which rule is at work, and how many rows each batch had. At the end of a pass, no rule is. */
+export type Heed = (rule: CompiledRule | undefined, rows: number) => void;
+
 /** A run at work: what all its sweeps have in common. */
 export interface Run {
   db: Database;
@@ -27,6 +30,7 @@ export interface Run {
   /** A job ends when it has changed so many rows. */
   most: number | undefined;
   rehearsal: Rehearsal | undefined;
+  progress: Heed | undefined;
   debug: boolean;
   dryRun: boolean;
   stop: Stop;

@@ -17,7 +17,7 @@ import type { RecordsIdle } from './ask.ts';
 import { explainFault } from './faults.ts';
 import { Pass, QuestionFailed } from './pass.ts';
 import { type Asked, type Plan, plan } from './plan.ts';
-import type { Rehearsal, Run } from './records.ts';
+import type { Heed, Rehearsal, Run } from './records.ts';
 import { asInBatch, isReached } from './statements.ts';
 
 /** What somebody wants done. */
@@ -28,6 +28,7 @@ export interface Request extends Asked {
   /** A job ends when it has changed so many rows. */
   most?: number;
   rehearsal?: Rehearsal;
+  progress?: Heed | undefined;
   at?: string;
   /** Rows per transaction. */
   batchSize?: number | undefined;
@@ -81,6 +82,7 @@ export async function run(db: Database, settings: Settings, log: Log, request: R
     throw explainFault(error);
   } finally {
     clearTimeout(deadline);
+    request.progress?.(undefined, 0);
   }
 }
 
@@ -183,6 +185,7 @@ function prepare({ db, settings, log, request }: Context, found: Found) {
       connections,
       most,
       rehearsal: request.rehearsal,
+      progress: request.progress,
       queue: { full: false },
       requests: new Map(requests.map((each) => [each.job, each])),
     },

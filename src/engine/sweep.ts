@@ -20,6 +20,7 @@ const MANY_KEYS = 10_000;
  * for one another, where a trigger counts in a row of its own, say. So whatever goes wrong is left to one that goes on alone.
  */
 export async function sweep(run: Run, rule: CompiledRule, record: JobRecord): Promise<number> {
+  run.progress?.(rule, 0);
   if (!run.rehearsal) rule.outside?.prepare?.(run.values);
   const before = total(record.result.changed);
   const seen = record.seen.get(rule);
@@ -98,6 +99,7 @@ function note({ run, rule, record }: Sweep, batch: Batch, done: Batch): void {
   const failures = batch.refused.map(({ id, error }) => ({ id, rule: rule.name, error }));
   result.failures.push(...failures.slice(0, FAILURES_SHOWN - result.failures.length));
   if (batch.claimed === 0) return;
+  run.progress?.(rule, batch.claimed);
   run.rehearsal?.heard(rule.job, done.outcomes ?? [], failures);
   if (rule.mustEnd) {
     const seen = record.seen.get(rule) ?? new Set();

@@ -3,7 +3,7 @@ import type { Database } from '../db/client.ts';
 import { blamesRow } from '../db/states.ts';
 import { parameters } from '../engine/run.ts';
 import { asInBatch, isDue } from '../engine/statements.ts';
-import type { Installed } from '../job/compile.ts';
+import type { CompiledRule, Installed } from '../job/compile.ts';
 import { quoteText } from '../job/expressions.ts';
 import { withoutRisk } from './outlook.ts';
 
@@ -43,6 +43,18 @@ export async function readBacklog(
   const all: Backlog[] = [];
   for (const job of jobs) all.push(...((await read([job])) ?? (await read([unconditional(job)])) ?? []));
   return all;
+}
+
+// More rows take long to count, and nobody waits for the end of so many.
+const MOST_COUNTED = 1_000_000;
+
+export async function countDue(db: Database, settings: Settings, rule: CompiledRule, now: string): Promise<number> {
+  const values = { ...parameters(settings, now), most: MOST_COUNTED };
+  const due = `select from ${rule.row} where ${asInBatch(rule, [isDue(rule)])} limit :most::integer`;
+  const count = `select count(*)::integer as rows from (${due}) as due`;
+  const options = { inIndexOrder: true, attempts: 1 };
+  const [row] = await db.transaction((tx) => tx.query<{ rows: number }>(count, values), options);
+  return row!.rows;
 }
 
 /** A condition may raise on a row that no tick has met yet. */

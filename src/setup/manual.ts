@@ -4,7 +4,10 @@ import { BUILT, VERSION } from '../base/version.ts';
 import { type CommandEntry, type CommandLine, flagsOf, type OptionLine } from './command-line.ts';
 
 /** Defaults that depend on where the program runs, not on where the page was made. */
-const FALLBACKS: Record<string, string> = { SCHEDULER_LOG_LEVEL: 'info on a terminal, else warn' };
+const FALLBACKS: Record<string, string> = {
+  SCHEDULER_LOG_LEVEL: 'info on a terminal, else warn',
+  SCHEDULER_LOG_FORMAT: 'text on a terminal, else json',
+};
 
 /** The manual page, in the macros of man(7). */
 export function manualPage(

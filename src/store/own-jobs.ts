@@ -1,4 +1,5 @@
 import { configurationError, EXIT, OperatorError, usageError } from '../base/errors.ts';
+import { meantOrValid } from '../base/nearest.ts';
 import type { Database, Transaction } from '../db/client.ts';
 import { SCHEMAS } from '../db/search-path.ts';
 import { ROW_HELD, sqlState } from '../db/states.ts';
@@ -165,7 +166,7 @@ export async function unknownJob(db: Pick<Transaction, 'query'>, builtIn: Job[],
     );
   const own = (await latestJobs(db)).filter(({ compiled }) => compiled !== null);
   const valid = [...builtIn, ...own].map((job) => job.name);
-  return usageError(`"${name}" is not a job; valid: ${valid.join(', ')}.`);
+  return usageError(`"${name}" is not a job; ${meantOrValid(name, valid)}`);
 }
 
 /** What PostgreSQL says of such a lock on a standby. */

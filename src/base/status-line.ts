@@ -1,0 +1,14 @@
+/** One line at the end of what a terminal shows. It is drawn again and again, and makes room for whatever is printed. */
+
+let isShown = false;
+
+export function showLine(text: string): void {
+  const width = (process.stderr.columns || 80) - 1;
+  process.stderr.write(`\r\x1b[2K${text.slice(0, width)}`);
+  isShown = true;
+}
+
+export function eraseLine(): void {
+  if (isShown) process.stderr.write('\r\x1b[2K');
+  isShown = false;
+}
