@@ -23,7 +23,7 @@ function refused({ code, out, err }: Finished, expected: number, ...said: RegExp
   assert.equal(code, expected, err);
   assert.equal(out, '');
   for (const pattern of said) assert.match(err, pattern);
-  assert.match(err, /^scheduler.*: .*[.)]\n$/s);
+  assert.match(err, /^scheduler.*: .*[.)?]\n$/s);
   assert.doesNotMatch(err, /^\s+at /m, 'no stack trace');
 }
 

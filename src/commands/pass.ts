@@ -79,7 +79,7 @@ async function ofTenants(
   const inIso = tenants.map((each) => ({ ...each, now: toIso(each.now) }));
   if (options.json) printJson({ dryRun: options.dryRun === true, ...result, tenants: inIso });
   else if (tenants.some(didAnything)) {
-    if (options.dryRun) print('Dry run: nothing of this was kept.');
+    if (options.dryRun) print('Dry run: a run would do this now. Nothing was changed.');
     printTable(
       ['tenant', ...CHANGES],
       tenants.flatMap(({ tenant, jobs }) => changesOf(jobs).map((row) => [tenant ?? '', ...row])),
@@ -165,7 +165,7 @@ function tell({ log }: Context, options: PassOptions, result: RunResult, byHand:
   if (options.json) {
     printJson({ dryRun: options.dryRun === true, ...result, now: toIso(result.now) });
   } else if (didAnything(result)) {
-    if (options.dryRun) print('Dry run: nothing of this was kept.');
+    if (options.dryRun) print('Dry run: a run would do this now. Nothing was changed.');
     printChanges(result.jobs);
   } else if (isTerminal() && !result.locked) {
     print(options.dryRun ? 'Nothing would change.' : 'Nothing was due.');

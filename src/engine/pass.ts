@@ -1,11 +1,11 @@
 import type { Values } from '../db/bind.ts';
 import type { CompiledRule, Installed } from '../job/compile.ts';
-import { type Job, linesOf } from '../job/define.ts';
+import { info, type Job, linesOf } from '../job/define.ts';
 import { valuesOf } from '../store/requests.ts';
 import { emptyResult, FINISHING, finished, type JobResult, RECORD_STOPPED } from '../store/runs.ts';
 import { type Due, isOfOneJob, type Question, type RecordsIdle, whatIsDue, whatIsDueApart } from './ask.ts';
 import { AllRefused, endless, isForAllJobs, jobError } from './faults.ts';
-import type { JobRecord, Run } from './records.ts';
+import { type JobRecord, type Run, say } from './records.ts';
 import { sweep } from './sweep.ts';
 
 /** The one question about all jobs failed, by the fault of one of them perhaps. */
@@ -216,8 +216,9 @@ export class Pass {
 
   #sayFinished({ lines, result, surveyed }: JobRecord): void {
     if (result.error) return;
-    for (const line of lines.finished(result.changed, result.failures, result.failed, surveyed))
-      this.#run.log.write(line);
+    const { job, changed, failures, failed } = result;
+    const ends = result.workLeft ? [info(`${job} stopped with work left`)] : undefined;
+    for (const line of ends ?? lines.finished(changed, failures, failed, surveyed)) say(this.#run, line);
   }
 
   /** With --debug, one line for everything that the job watches, due or not. */

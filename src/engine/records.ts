@@ -1,4 +1,4 @@
-import type { Log } from '../base/log.ts';
+import type { Line, Log } from '../base/log.ts';
 import type { Stop } from '../base/stop.ts';
 import type { Values } from '../db/bind.ts';
 import type { Database, Transaction } from '../db/client.ts';
@@ -41,6 +41,10 @@ export interface Run {
   /** The lock's transaction, which asks what is due. With none, each job is asked by itself. */
   asking?: Transaction | undefined;
 }
+
+/** What a dry run says of a change, it says of a change that is undone. */
+export const say = ({ log, dryRun }: Run, line: Line): void =>
+  log.write(dryRun ? { ...line, message: `Would happen: ${line.message}` } : line);
 
 /** The record of a job's run, which begins with the first batch. */
 export interface JobRecord {

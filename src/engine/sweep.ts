@@ -1,10 +1,11 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Database, Transaction } from '../db/client.ts';
 import type { CompiledRule } from '../job/compile.ts';
+import { info } from '../job/define.ts';
 import { addUp, type Batch, DETAIL, sum, total } from './batch.ts';
 import { nextBatch } from './next-batch.ts';
 import { workOutside } from './outside.ts';
-import type { JobRecord, Run, Sweep } from './records.ts';
+import { type JobRecord, type Run, type Sweep, say } from './records.ts';
 import { type Cursor, lastDue } from './statements.ts';
 
 // Somebody else, another runner most often, lets go in a moment: its rows are looked at again before the run ends.
@@ -109,7 +110,8 @@ function note({ run, rule, record }: Sweep, batch: Batch, done: Batch): void {
   const found = lines.found(rule.name, batch.claimed);
   if (found) log.write(found);
   const isMany = batch.claimed > DETAIL;
-  for (const line of (done.outcomes ?? []).flatMap(lines.done)) log.write(isMany ? { ...line, level: 'debug' } : line);
-  if (isMany) log.info(`${rule.job}: ${rule.name} changed ${total(done.changed)} rows`, { changed: done.changed });
-  for (const failed of failures) log.write(lines.failed(failed));
+  for (const line of (done.outcomes ?? []).flatMap(lines.done)) say(run, isMany ? { ...line, level: 'debug' } : line);
+  if (isMany)
+    say(run, info(`${rule.job}: ${rule.name} changed ${total(done.changed)} rows`, { changed: done.changed }));
+  for (const failed of failures) say(run, lines.failed(failed));
 }

@@ -299,12 +299,21 @@ export const info = line('info');
 export const warning = line('warn');
 export const failure = line('error');
 
+/** The last line of a job, unless rows failed: a log that ends well is read no further. */
+export const completed =
+  (message: string): Lines['finished'] =>
+  (_changed, _failures, failed) => [
+    failed === 0
+      ? info(message)
+      : warning(`${message.replace(/ completed.*/, '')} ended: ${failed} ${failed === 1 ? 'row' : 'rows'} failed`),
+  ];
+
 /** The usual words, for what a job does not say in its own. */
 export const linesOf = ({ name, log }: Job): Lines => ({
   started: info(`${name} started`),
   found: (rule, count) => info(`${name}: found rows to ${rule}`, { count }),
   done: ({ transition, entity_id }) => [info(`${name}: ${transition}`, { id: entity_id })],
   failed: ({ id, rule, error }) => failure(`${name}: failed to ${rule}`, { id, error }),
-  finished: () => [info(`${name} completed`)],
+  finished: completed(`${name} completed`),
   ...log,
 });

@@ -1,5 +1,5 @@
 import { CREATED, day, flag, hour, key, remembered, starting, text } from '../job/columns.ts';
-import { defineJob, type Event, failure, info, type Rule, type Table, warning } from '../job/define.ts';
+import { completed, defineJob, type Event, failure, info, type Rule, type Table, warning } from '../job/define.ts';
 
 // A row's own zone, else SCHEDULER_TIMEZONE.
 const ZONE = "coalesce(nullif(timezone, ''), :zone::text)";
@@ -139,6 +139,6 @@ export const job = defineJob({
     },
     failed: ({ id, rule, error }) =>
       failure(`Failed to ${FAILED[rule] ?? rule} special package`, { package_id: id, error }),
-    finished: () => [info('ProcessSpecialPackages job completed successfully')],
+    finished: completed('ProcessSpecialPackages job completed successfully'),
   },
 });

@@ -52,7 +52,7 @@ export async function eachOnce(db: TestDatabase, transition: string, rows: numbe
   assert.deepEqual(seen, { events: rows, entities: rows });
 }
 
-const RAISE = `create function refuse() returns trigger language plpgsql as $$
+export const RAISE = `create function refuse() returns trigger language plpgsql as $$
   begin
     if new.name like 'bad%' and new.status = 'active' then raise exception 'the till says no to %', new.name; end if;
     return new;

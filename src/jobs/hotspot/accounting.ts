@@ -1,5 +1,6 @@
 import {
   AT_ONCE,
+  completed,
   defineJob,
   failure,
   info,
@@ -255,6 +256,6 @@ export const job = defineJob({
         ? [warning('A router fell silent: its session was closed at its last word', data)]
         : [info('Usage synced', data)],
     failed: ({ id, rule, error }) => failure(`Failed to ${rule} usage`, { radacct_id: id, error }),
-    finished: () => [info('Accounting job completed')],
+    finished: completed('Accounting job completed'),
   },
 });

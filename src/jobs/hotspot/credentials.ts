@@ -1,5 +1,6 @@
 import {
   bounded,
+  completed,
   defineJob,
   failure,
   info,
@@ -164,6 +165,6 @@ export const job = defineJob({
       return [said[transition] ?? failure('Credentials not sent, and given up', { ...which, sms_status })];
     },
     failed: ({ id, error }) => failure('Failed to send credentials', { credentials_id: id, error }),
-    finished: () => [info('Credentials job completed')],
+    finished: completed('Credentials job completed'),
   },
 });

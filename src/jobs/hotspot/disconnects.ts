@@ -1,5 +1,6 @@
 import {
   bounded,
+  completed,
   defineJob,
   info,
   type Line,
@@ -173,6 +174,6 @@ export const job = defineJob({
       return [said[transition] ?? warning('Session not disconnected, and given up', which)];
     },
     failed: ({ id, error }) => warning('Failed to disconnect session', { disconnection_id: id, error }),
-    finished: () => [info('Disconnects job completed')],
+    finished: completed('Disconnects job completed'),
   },
 });

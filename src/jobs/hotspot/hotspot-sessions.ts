@@ -1,4 +1,14 @@
-import { bounded, defineJob, failure, info, part, type Row, type Rule, type Tables } from '../../job/define.ts';
+import {
+  bounded,
+  completed,
+  defineJob,
+  failure,
+  info,
+  part,
+  type Row,
+  type Rule,
+  type Tables,
+} from '../../job/define.ts';
 import { NOW } from '../../job/expressions.ts';
 import { RADACCT, RADCHECK, RADREPLY } from './radius/tables.ts';
 import { HOTSPOT_CREDENTIALS, HOTSPOT_USERS, RADIUS_SESSIONS, SESSION_DISCONNECTIONS, SHUT_OUT } from './tables.ts';
@@ -109,6 +119,6 @@ export const job = defineJob({
       info('Hotspot session expired', { session_id, username, reason }),
     ],
     failed: ({ id, rule, error }) => failure(`Failed to ${rule} hotspot session`, { session_id: id, error }),
-    finished: () => [info('Hotspot sessions job completed')],
+    finished: completed('Hotspot sessions job completed'),
   },
 });

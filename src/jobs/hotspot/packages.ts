@@ -1,4 +1,4 @@
-import { defineJob, type Event, failure, info, type Line, type Rule, warning } from '../../job/define.ts';
+import { completed, defineJob, type Event, failure, info, type Line, type Rule, warning } from '../../job/define.ts';
 import { PACKAGES } from './tables.ts';
 
 const START = 'scheduled_activation_time';
@@ -174,6 +174,6 @@ export const job = defineJob({
       DONE[transition]!({ package_id, package_name }, data),
     ],
     failed: ({ id, rule, error }) => failure(`Failed to ${FAILED[rule] ?? rule} package`, { package_id: id, error }),
-    finished: () => [info('ProcessScheduledPackages job completed successfully')],
+    finished: completed('ProcessScheduledPackages job completed successfully'),
   },
 });

@@ -1,5 +1,6 @@
 import {
   bounded,
+  completed,
   defineJob,
   failure,
   info,
@@ -312,6 +313,6 @@ export const job = defineJob({
       return [said[transition]!];
     },
     failed: ({ id, error }) => failure('Failed to provision payment', { payment_id: id, error }),
-    finished: () => [info('Payments job completed')],
+    finished: completed('Payments job completed'),
   },
 });
