@@ -955,6 +955,24 @@ create function scheduler.told(run scheduler.runs) returns json
     'workLeft', (run).work_left, 'error', (run).error
   );
 
+-- The run at work, and how many rows its batches have done so far. Null where none is.
+create function scheduler.at_work(tenant text) returns json
+  language sql stable
+  begin atomic
+    select json_build_object('job', run.job, 'since', scheduler.iso(run.started_at), 'done', (
+      select count(*) from scheduler.events e where e.occurred_at >= run.at and e.run_id = run.id
+    ))
+    from scheduler.lock_holder(at_work.tenant) as holder
+    cross join lateral (
+      select r.* from scheduler.runs r
+      -- A role that cannot see when the holder began looks at a day.
+      where r.started_at >= clock_timestamp() - make_interval(secs => coalesce(holder.seconds, 86400))
+        and r.tenant = at_work.tenant and r.finished_at is null
+      order by r.started_at desc limit 1
+    ) as run
+    where holder.stranger is null;
+  end;
+
 -- What "status --json" says of these jobs of a tenant, but for what is due: only the jobs' own expressions could tell that. Ticks
 -- leave runs behind, and people controls.
 --
@@ -1063,6 +1081,7 @@ create function scheduler.report(jobs json, tenant text) returns json
     select json_build_object(
       'scheduler', state,
       'message', message,
+      'atWork', scheduler.at_work(report.tenant),
       'attention', (select coalesce(json_agg(sentence order by place, n), '[]') from attention where sentence is not null),
       'jobs', (
         select coalesce(json_agg(json_build_object(

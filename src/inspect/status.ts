@@ -32,6 +32,8 @@ export interface Status {
   /** Running as long as one of the jobs is. */
   scheduler: Pick<JobStatus, 'intervalMinutes' | 'nextCheck'> & { isRunning: boolean };
   message: string;
+  /** A run that works on a job now, and how many rows it has done so far. */
+  atWork: { job: string; since: string; done: number } | null;
   /** What a person has to look at, a sentence each; nothing else makes "status --check" fail. */
   attention: string[];
   jobs: JobStatus[];
