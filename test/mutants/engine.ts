@@ -31,7 +31,10 @@ export const ENGINE: Mutant[] = [
   ...inFile('src/engine/outside.ts', 'jobs/hotspot/credentials#the stored password is wiped', [
     ['if (waiting.length === 0) return;', 'if (waiting.length > 0) return;'],
   ]),
+  ...inFile('src/engine/records.ts', 'engine/log#would happen', [['dryRun ? {', '!dryRun ? {']]),
   ...inFile('src/engine/pass.ts', 'engine/runs#stopped before it begins', [
+    ['if (this.#run.stop.reason) break;', '', 'engine/stops#during the last batch'],
+    ['result.workLeft ? [info', 'false ? [info', 'engine/log#had to stop'],
     ['if (stop.reason) this.#leave(due);', ''],
     [
       '    record.result.workLeft = true;\n    record.isOpen = record.run !== null;\n    await',
@@ -65,9 +68,6 @@ export const ENGINE: Mutant[] = [
   ]),
   ...harmless('src/engine/plan.ts', [
     ['slotTaken && !isEveryTick(job)', 'slotTaken', 'whether a slot is taken is asked of other jobs only'],
-  ]),
-  ...harmless('src/engine/sweep.ts', [
-    ['record.result.workLeft = true;', '', 'the pass says the same of each job that it has to leave'],
   ]),
   ...harmless('src/engine/next-batch.ts', [
     ['rows.length === run.batchSize', 'rows.length > run.batchSize', 'the pass asks again, and finds the rest'],

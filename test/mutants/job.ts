@@ -43,6 +43,9 @@ export const JOB: Mutant[] = [
   ...inFile('src/job/tables.ts', 'own/uses#works on a table of other names', [
     ["const where = table.where === undefined ? ''", "const where = true ? ''"],
   ]),
+  ...inFile('src/job/define.ts', 'engine/log#unless rows failed', [
+    ['failed === 0\n      ? info(message)', 'failed >= 0\n      ? info(message)'],
+  ]),
   ...inFile('src/job/refusing.ts', 'job/refusing#which column a new row would lack', [
     ['filter((column) => !notNull[column] && !given.has(column))', 'filter((column) => !given.has(column) && false)'],
   ]),

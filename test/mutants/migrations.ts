@@ -1,6 +1,14 @@
 import { harmless, inFile, type Mutant } from './mutant.ts';
 
 export const MIGRATIONS: Mutant[] = [
+  ...inFile('migrations/1_scheduler.sql', 'inspect/at-work', [
+    ['and r.tenant = at_work.tenant and r.finished_at is null', 'and r.tenant = at_work.tenant'],
+    ['and e.run_id = run.id', ''],
+    [
+      'where r.started_at >= clock_timestamp() - make_interval(secs => coalesce(holder.seconds, 86400))\n        and',
+      'where',
+    ],
+  ]),
   ...inFile('migrations/1_scheduler.sql', 'store/instants#skips is the first instant', [
     ["at time zone 'UTC') #>> '{}') || 'Z'", "at time zone 'UTC') #>> '{}')", 'jobs/packages#has begun is switched on'],
     ['case when isfinite(at) then (to_json', 'case when true then (to_json', 'inspect/explain#one that never comes'],

@@ -21,6 +21,17 @@ export const OUTER: Mutant[] = [
     ['fchmodSync(file, 0o644)', 'fchmodSync(file, 0o600)', 'monitor/metrics#readable for everybody'],
     ['backlog.seconds ?? 0, labels', 'backlog.rows, labels', 'monitor/metrics#the backlog'],
   ]),
+  ...inFile('src/commands/progress.ts', 'commands/progress', [
+    ['const WAIT_MS = 1000;', 'const WAIT_MS = 0;'],
+    ['if (!process.stderr.isTTY || isQuietNow()) return undefined;', 'if (!process.stderr.isTTY) return undefined;'],
+    ['sweep.due = done + (', 'sweep.due = 2 * done + ('],
+    ['clearInterval(timer);\n      eraseLine();', 'clearInterval(timer);'],
+  ]),
+  ...inFile('src/context.ts', 'commands/global-options', [
+    ['if (options.quiet) beQuiet();', ''],
+    ["options.quiet && ['debug'", "!options.quiet && ['debug'"],
+    ['options.logFormat ?? settings.logFormat', 'settings.logFormat ?? options.logFormat'],
+  ]),
   ...inFile('src/monitor/ping.ts', 'monitor/ping#does not know the URL', [
     ['answer.status < 200 || answer.status > 299', 'answer.status < 200'],
   ]),
