@@ -1,3 +1,4 @@
+import { once } from '../base/once.ts';
 import { type Changing, change } from './change.ts';
 import type { Conditions, Job, Outside, Rule, Tables, Together } from './define.ts';
 import { isOfTheRow, quoteName, quoteText, reading, readsOf, template } from './expressions.ts';
@@ -110,15 +111,6 @@ export function install(job: Job, catalog: Catalog, dbZone: string): Installed {
       return noted;
     };
   return withLater({ job, tenant, rules, tables: catalog }, { survey, rights: making(rights), writes: making(writes) });
-}
-
-/** The value of a function that is called once at most. */
-function once<T>(make: () => T): () => T {
-  let made: { value: T } | undefined;
-  return () => {
-    made ??= { value: make() };
-    return made.value;
-  };
 }
 
 /** An object with more properties, each of which is made when it is first read. */

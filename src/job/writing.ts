@@ -1,3 +1,4 @@
+import { once } from '../base/once.ts';
 import type { Job, Row, Table, TableName, Tables } from './define.ts';
 import { NOW, quoteName, quoteText, substitute } from './expressions.ts';
 import {
@@ -44,35 +45,35 @@ function entry(table: Table, found: Found, { dbZone, rights = new Map(), writes,
   const note = (...more: string[]) => rights.set(table.name, new Set([...(rights.get(table.name) ?? []), ...more]));
   const noteWrites = (columns: string[]) =>
     writes?.set(table.name, new Set([...(writes.get(table.name) ?? []), ...columns]));
-  const row = rowOf(table, found, dbZone);
-  const only = (where: string) => (table.where === undefined ? where : `${row.of(table.where)} and ${where}`);
+  // An idle tick writes nothing.
+  const row = once(() => rowOf(table, found, dbZone));
+  const only = (where: string) => (table.where === undefined ? where : `${row().of(table.where)} and ${where}`);
   const returned = (returning: string | undefined) => (returning === undefined ? '' : ` returning ${returning}`);
-  let asRead: string | undefined;
+  const asRead = once(() => view(table, found, dbZone));
   return {
     toString: () => {
       note(...toRead);
-      asRead ??= view(table, found, dbZone);
-      return asRead;
+      return asRead();
     },
     // "where", "returning" and "on conflict" read what they name.
     update: (make) => {
       note('select', 'update');
-      const { set, from, where, returning } = make(row.columns);
+      const { set, from, where, returning } = make(row().columns);
       noteWrites(Object.keys(set));
-      return `update ${place} as it set ${row.assignments(set)}${from ? ` from ${from}` : ''} where ${only(where)}${returned(returning)}`;
+      return `update ${place} as it set ${row().assignments(set)}${from ? ` from ${from}` : ''} where ${only(where)}${returned(returning)}`;
     },
     delete: (make) => {
       note('select', 'delete');
-      const { using, where, returning } = make(row.columns);
+      const { using, where, returning } = make(row().columns);
       return `delete from ${place} as it${using ? ` using ${using}` : ''} where ${only(where)}${returned(returning)}`;
     },
     insert: (make) => {
       note('select', 'insert');
-      const { values, from, onConflict, returning } = make(row.columns);
+      const { values, from, onConflict, returning } = make(row().columns);
       noteWrites(Object.keys(values));
       if (onConflict) note('update');
       const update = onConflict && `on conflict (${quoteName(storedName(table, onConflict.column))}) do update`;
-      const conflict = update ? ` ${update} set ${row.assignments(onConflict.set)}` : '';
+      const conflict = update ? ` ${update} set ${row().assignments(onConflict.set)}` : '';
       return `insert into ${place} as it ${inserted(table, found, values, from)}${conflict}${returned(returning)}`;
     },
     name: (column) => storedName(table, column),
