@@ -1,6 +1,7 @@
 import type { Column } from '../job/columns.ts';
 import type { Conditions, Job, Rule } from '../job/define.ts';
 import { quoteName, quoteText } from '../job/expressions.ts';
+import { usageOf } from '../job/rights.ts';
 import { ALSO, type OwnJob, type OwnRule, type Path } from './definition.ts';
 import { dueOf, instantOf, NotATime, noColumn, plainColumn, type Types, type Zones, zoneOf } from './due.ts';
 import { checkText, eventOf, type Telling } from './event.ts';
@@ -161,6 +162,8 @@ async function alsoOf({ building, built }: Making, statements: string[], path: P
         const rights = reading.sql.startsWith(`INSERT INTO ${table} `) ? inserting(reading.sql) : ['select'];
         built.needs.push({ table, rights });
       }
+      built.needs.push(...reading.schemas.map(usageOf));
+      Object.assign(built.functions, reading.functions);
     }
   }
   return also;

@@ -1,6 +1,8 @@
 import { readable } from '../base/calendar.ts';
+import type { Transaction } from '../db/client.ts';
 import { type Exam, failed, ok, type Result, warning } from '../inspect/doctor/finding.ts';
 import { install } from '../job/compile.ts';
+import type { Job } from '../job/define.ts';
 import { type Needed, rightsOf } from '../job/rights.ts';
 import { catalogOf, isUsable, jobOf, latestJobs } from '../store/own-jobs.ts';
 import type { Files, OwnJob } from './definition.ts';
@@ -74,7 +76,10 @@ async function checkWriters({ db, program }: Exam, hasJobs: boolean): Promise<Re
 export async function needs({
   db,
   jobs,
-}: Pick<Exam, 'db' | 'jobs'>): Promise<{ needs: Needed[]; functions: string[] }> {
+}: {
+  db: Pick<Transaction, 'query'>;
+  jobs: Job[];
+}): Promise<{ needs: Needed[]; functions: string[] }> {
   const [row] = await db.query<{ may: boolean | null }>(
     `select has_schema_privilege(n.oid, 'usage') and has_table_privilege(c.oid, 'select') as may
      from pg_class c join pg_namespace n on n.oid = c.relnamespace where n.nspname = 'scheduler' and c.relname = 'jobs'`,

@@ -1,5 +1,5 @@
 import type { Conditions, Job } from '../job/define.ts';
-import type { Needed } from '../job/rights.ts';
+import { type Needed, usageOf } from '../job/rights.ts';
 import type { OwnJob, Path } from './definition.ts';
 import type { Types, Zones } from './due.ts';
 import type { Reading, Refusal, Seen, Statement } from './server.ts';
@@ -14,7 +14,7 @@ export interface Built {
   /** What is worth knowing of it, and no fault. */
   notes: string[];
   functions: Record<string, string>;
-  /** What it does with other tables. */
+  /** What it does with other tables, and uses of schemas. */
   needs: Needed[];
   /** Functions that its due times need, as statements. */
   makes: string[];
@@ -71,7 +71,7 @@ export async function read(making: Making, sql: string, path: Path, wanted: Want
     return undefined;
   }
   Object.assign(built.functions, reading.functions);
-  built.needs.push(...reading.tables.map((table) => ({ table, rights: ['select'] })));
+  built.needs.push(...reading.tables.map((table) => ({ table, rights: ['select'] })), ...reading.schemas.map(usageOf));
   const reaching = reading.acting.filter((name) => column === null || REACHING.test(name));
   if (reading.strangers.length > 0) building.fault(path, ofStrangers(reading.strangers));
   else if (reaching.length > 0) building.fault(path, mayAct(reaching));

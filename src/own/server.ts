@@ -76,6 +76,8 @@ export interface Reading {
   functions: Record<string, string>;
   /** Other tables that it reads. */
   tables: string[];
+  /** The schemas of what it uses. */
+  schemas: string[];
   /** It can be asked of any row without an error. */
   isSafe: boolean;
   clock: boolean;
@@ -159,6 +161,8 @@ export interface Statement {
   sql: string;
   /** The tables that it names, and what else it names in their place. */
   tables: string[];
+  schemas: string[];
+  functions: Record<string, string>;
   views: string[];
   acting: string[];
   strangers: string[];
