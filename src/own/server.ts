@@ -1,3 +1,4 @@
+import { EXIT, OperatorError } from '../base/errors.ts';
 import { nearest } from '../base/nearest.ts';
 import { someOf } from '../base/plain.ts';
 import type { Transaction } from '../db/client.ts';
@@ -59,6 +60,29 @@ export async function seeTable(tx: Transaction, table: string): Promise<Seen | u
     );
   });
   return found;
+}
+
+/** A right without which nothing can be read. */
+export class MayNotRead extends OperatorError {
+  readonly why: string;
+  readonly remedies: string[];
+
+  constructor(role: string, owner: string, remedy: string) {
+    const why = `PostgreSQL reads an expression for a temporary view, and the role "${role}" may make none`;
+    super(EXIT.configuration, `No job is applied: ${why}. As "${owner}" or a superuser: ${remedy}; then apply again.`);
+    this.why = why;
+    this.remedies = [`-- As ${owner} or a superuser:`, `${remedy};`];
+  }
+}
+
+/** The role that reads is the owner of the table, where this one is a member of it. */
+export async function requireReading(tx: Transaction): Promise<void> {
+  const [who] = await tx.query<{ role: string; owner: string; remedy: string }>(
+    `select current_user::text as role, pg_get_userbyid(datdba)::text as owner,
+       format('grant temporary on database %I to %I', datname, current_user) as remedy
+     from pg_database where datname = current_database() and not has_database_privilege(oid, 'temporary')`,
+  );
+  if (who) throw new MayNotRead(who.role, who.owner, who.remedy);
 }
 
 /** How the server reads an expression. */

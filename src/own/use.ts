@@ -25,7 +25,7 @@ import type { OwnJob, Path } from './definition.ts';
 import { checkFit, checkKey, filledBy, notesOfKey } from './fit.ts';
 import { type IndexPlan, planIndexes } from './indexes.ts';
 import type { Built } from './making.ts';
-import { knowsZone, readExpression, readStatement, seeTable, whyNoTable } from './server.ts';
+import { knowsZone, readExpression, readStatement, requireReading, seeTable, whyNoTable } from './server.ts';
 
 /** Reads what a file says of a built-in job's tables, and plans what they lack. */
 
@@ -94,6 +94,7 @@ export async function planUse(
     const filled = filledBy(builtIn, table.name);
     const place: Place = { table, said, path, seen, building, unsafe: new Set(), filled };
     await asOwner(tx, seen, async () => {
+      await requireReading(tx);
       laid[table.name] = await layTable(own, place, notes);
     });
     places.set(table.name, place);

@@ -1,7 +1,9 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { database } from '../support/harness.ts';
-import { applied } from '../support/own.ts';
+import { applied, apply } from '../support/own.ts';
+import { SCHEMA } from '../support/schema.ts';
+import { stranger } from '../support/stranger.ts';
 
 test('doctor finds what has changed under a job before a tick meets it, and its remedy works', async () => {
   await using db = await database();
@@ -58,4 +60,65 @@ jobs:
   const backlog = checks.find(({ check }: { check: string }) => check === 'backlog');
   assert.match(backlog.remedy[1], /^scheduler run items --debug/);
   assert.match((await db.cli(['run', 'items', '--debug'])).out, /go +1/);
+});
+
+test('without the right to make temporary tables, apply and doctor each name the one grant that is lacking', async () => {
+  await using db = await database({ empty: true });
+  await using keeper = await stranger(db, `create on database ${db.name}`, 'create on schema public');
+  const env = { DATABASE_URL: keeper.url };
+  const as: typeof db = { ...db, cli: (args) => db.cli(args, { env }) };
+  assert.equal((await as.cli(['migrate'])).code, 0);
+  await keeper.query(`create table items (id serial primary key, at timestamptz, gone boolean default false);
+    create table codes (id serial primary key, code text, status text, expires_at timestamptz, updated_at timestamptz)`);
+  await db.query(`revoke temporary on database ${db.name} from public`);
+  const grant = `grant temporary on database ${db.name} to ${keeper.role}`;
+  const rules =
+    'jobs: { items: { table: items, rules: { go: { due: at, where: not gone, set: gone = true, once: told } } } }';
+  for (const yaml of [rules, 'jobs: { codes: { table: codes, uses: vouchers } }']) {
+    const { code, out, err } = await apply(as, yaml);
+    assert.equal(code, 78, out + err);
+    assert.equal(out, '');
+    assert.match(err, new RegExp(`No job is applied: .*temporary view.*As "postgres" or a superuser: ${grant};`));
+  }
+  await db.query(grant);
+  await applied(as, rules);
+
+  await db.query(`revoke temporary on database ${db.name} from ${keeper.role}`);
+  const own = async () => {
+    const { checks } = JSON.parse((await as.cli(['doctor', '--json'])).out);
+    const names = ['own jobs', 'items'];
+    return checks.filter(({ check }: { check: string }) => names.includes(check));
+  };
+  const [found, ...more] = await own();
+  assert.deepEqual([found.check, found.outcome, more], ['own jobs', 'warning', []], found.message);
+  assert.match(found.message, /^not compared with the database: .*temporary view/);
+  await db.query(found.remedy.join('\n'));
+  assert.deepEqual(
+    (await own()).map(({ check, outcome }: { check: string; outcome: string }) => [check, outcome]),
+    [['items', 'ok']],
+  );
+});
+
+test('a role that lacks a right, or from which a policy hides rows, is sent to the check of rights', async () => {
+  await using db = await database();
+  await db.query('create table items (id serial primary key, at timestamptz, gone boolean default false)');
+  await using ticking = await stranger(db);
+  const yaml = 'jobs: { items: { table: items, rules: { go: { due: at, where: not gone, set: gone = true } } } }';
+  await applied(db, yaml, '--role', ticking.role);
+  const found = async () => {
+    const { out } = await db.cli(['doctor', '--json'], { env: { DATABASE_URL: ticking.url } });
+    const { outcome, message } = JSON.parse(out).checks.find(({ check }: { check: string }) => check === 'items');
+    return { outcome, message };
+  };
+  assert.equal((await found()).outcome, 'ok', (await found()).message);
+  await db.query('alter table items enable row level security');
+  assert.deepEqual(await found(), {
+    outcome: 'skipped',
+    message: `cannot be looked at: row-level security hides rows of ${SCHEMA}.items from ${ticking.role}; see "rights"`,
+  });
+  await db.query(`alter table items disable row level security; revoke update on items from ${ticking.role}`);
+  assert.deepEqual(await found(), {
+    outcome: 'skipped',
+    message: `cannot be looked at: ${ticking.role} lacks update on ${SCHEMA}.items; see "rights"`,
+  });
 });
