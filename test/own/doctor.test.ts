@@ -62,6 +62,23 @@ jobs:
   assert.match((await db.cli(['run', 'items', '--debug'])).out, /go +1/);
 });
 
+test('while a job of your own is broken, nothing is told of its backlog', async () => {
+  await using db = await database({ empty: true });
+  await db.migrate({}, []);
+  await db.query('create table items (id serial primary key, at timestamptz, gone boolean default false)');
+  await applied(db, 'jobs: { items: { table: items, rules: { go: { due: at, where: not gone, set: gone = true } } } }');
+  await db.query('alter table items rename at to begins_at');
+  await db.cli(['tick']);
+  const { checks } = JSON.parse((await db.cli(['doctor', '--json'])).out);
+  const of = (name: string) => checks.find(({ check }: { check: string }) => check === name);
+  assert.deepEqual(
+    [of('backlog').outcome, of('backlog').message],
+    ['skipped', 'cannot be told of items, whose tables do not answer'],
+  );
+  assert.equal(of('indexes').message, 'no built-in job needs one');
+  assert.match((await db.cli(['status'])).out, /^items .* \? +0 +0$/m);
+});
+
 test('without the right to make temporary tables, apply and doctor each name the one grant that is lacking', async () => {
   await using db = await database({ empty: true });
   await using keeper = await stranger(db, `create on database ${db.name}`, 'create on schema public');
