@@ -523,8 +523,8 @@ begin
 end
 $$;
 
--- The same for a statement on the changed rows of a table.
-create function scheduler.read_statement(relation oid, statement text, path text) returns jsonb
+-- The same for a statement on the changed rows of a table, which will have these columns besides.
+create function scheduler.read_statement(relation oid, statement text, added json, path text) returns jsonb
   language plpgsql
   set search_path = pg_catalog, pg_temp
 as $$
@@ -534,9 +534,13 @@ declare
   made oid;
   message text;
 begin
-  select string_agg(format(', null::timestamptz as %I', word), '') into words
-  from unnest(array['now', 'due_at']) as word
-  where not exists (select from pg_attribute a where a.attrelid = relation and a.attname = word and not a.attisdropped);
+  select string_agg(format(', null::%s as %I', type, name), '' order by n) into words
+  from (
+    select value, key, ordinality from json_each_text(added) with ordinality
+    union all
+    select 'timestamptz', word, 2000 + n from unnest(array['now', 'due_at']) with ordinality as our (word, n)
+    where not exists (select from pg_attribute a where a.attrelid = relation and a.attname = word and not a.attisdropped)
+  ) as more (type, name, n);
   begin
     perform set_config('client_min_messages', 'error', true);
     execute format('create temp table changed as select r.*%s from %s as r limit 0', words, place);
@@ -565,6 +569,14 @@ begin
         'returns', body ~ ':returningList \(',
         'readsChanged', exists (
           select from pg_depend where classid = 'pg_proc'::regclass and objid = made and refobjid = 'pg_temp.changed'::regclass
+        ),
+        -- All of them where it takes a row as a whole.
+        'columns', (
+          select coalesce(jsonb_agg(attname order by attnum), '[]') from pg_attribute
+          where attrelid = 'pg_temp.changed'::regclass and attnum > 0 and (body ~ ':varattno 0 ' or exists (
+            select from pg_depend where classid = 'pg_proc'::regclass and objid = made
+              and refobjid = attrelid and refobjsubid = attnum
+          ))
         )
       )::text into message
     from (select prosqlbody::text as body from pg_proc where oid = made) as it;

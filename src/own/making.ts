@@ -25,7 +25,8 @@ export interface Building {
   /** As a new value of a column, where one is named. */
   read(expression: string, column: string | null, words: string[]): Promise<Reading | Refusal>;
   knowsZone(zone: string): Promise<boolean>;
-  readStatement(statement: string): Promise<Statement | Refusal>;
+  /** On the table with these columns added. */
+  readStatement(statement: string, added: Record<string, string>): Promise<Statement | Refusal>;
   fault(path: Path, message: string, offset?: number): void;
   dbZone: string;
 }

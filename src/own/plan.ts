@@ -136,7 +136,7 @@ async function check(
     await requireReading(tx);
     built = await build(own, table, {
       read: (...asked) => readExpression(tx, table, ...asked),
-      readStatement: (sql) => readStatement(tx, table, sql),
+      readStatement: (...asked) => readStatement(tx, table, ...asked),
       knowsZone: (zone) => knowsZone(tx, zone),
       ...{ fault, dbZone: settings.dbTimezone },
     });

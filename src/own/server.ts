@@ -192,12 +192,19 @@ export interface Statement {
   strangers: string[];
   returns: boolean;
   readsChanged: boolean;
+  /** The columns of "changed" that it reads. */
+  columns: string[];
 }
 
-export async function readStatement(tx: Transaction, table: Seen, statement: string): Promise<Statement | Refusal> {
+export async function readStatement(
+  tx: Transaction,
+  table: Seen,
+  statement: string,
+  added: Record<string, string>,
+): Promise<Statement | Refusal> {
   const [row] = await tx.query<{ answer: Statement & { error?: string } }>(
-    `select scheduler.read_statement(:oid::oid, :statement::text, current_setting('scheduler.search_path')) as answer`,
-    { oid: table.oid, statement },
+    `select scheduler.read_statement(:oid::oid, :statement::text, :added::json, current_setting('scheduler.search_path')) as answer`,
+    { oid: table.oid, statement, added: JSON.stringify(added) },
   );
   const { error, ...answer } = row!.answer;
   if (error !== undefined) return { message: error, offset: undefined };

@@ -87,7 +87,7 @@ export async function planUse(
     }
     const building = {
       read: (...asked: [string, string | null, string[]]) => readExpression(tx, seen, ...asked),
-      readStatement: (sql: string) => readStatement(tx, seen, sql),
+      readStatement: (...asked: [string, Record<string, string>]) => readStatement(tx, seen, ...asked),
       knowsZone: (zone: string) => knowsZone(tx, zone),
       ...{ fault: refuse, dbZone: settings.dbTimezone },
     };

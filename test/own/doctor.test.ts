@@ -7,13 +7,13 @@ import { stranger } from '../support/stranger.ts';
 
 test('doctor finds what has changed under a job before a tick meets it, and its remedy works', async () => {
   await using db = await database();
-  await db.query(`create table items (id serial primary key, at timestamptz, gone boolean default false, n integer, spare text);
+  await db.query(`create table items (id serial primary key, at timestamptz, gone boolean default false, n integer, note text);
     create function wanted(integer) returns boolean immutable language sql return $1 > 0`);
   const yaml = `
 jobs:
   items:
     table: items
-    rules: { go: { due: at, where: { it is there: not gone, it is wanted: wanted(n) }, set: gone = true, once: told } }
+    rules: { go: { due: at, where: { it is there: not gone, it is wanted: wanted(n) }, set: { gone: 'true', note: n::text }, once: told } }
 `;
   await applied(db, yaml);
   const found = async () => {
@@ -31,16 +31,14 @@ jobs:
     await applied(db, yaml);
     assert.equal((await found()).outcome, 'ok', sql);
   };
-  await finds('alter table items add more text', /the column "more" is new/, 'warning');
   await finds(
     'alter table items alter n type bigint',
     /no function|does not exist/,
     'failed',
     'alter table items alter n type integer',
   );
-  await finds('alter table items alter spare type varchar(9)', /"spare" is of type character varying\(9\) now/);
+  await finds('alter table items alter note type varchar(9)', /"note" is of type character varying\(9\) now/);
   await finds('alter table items drop told', /the column "told" is gone/);
-  await finds('alter table items drop spare', /the column "spare" is gone/);
   await finds(
     'create or replace function wanted(integer) returns boolean immutable language sql return $1 > 1',
     /the function .*wanted\(integer\) is another/,
@@ -60,6 +58,40 @@ jobs:
   const backlog = checks.find(({ check }: { check: string }) => check === 'backlog');
   assert.match(backlog.remedy[1], /^scheduler run items --debug/);
   assert.match((await db.cli(['run', 'items', '--debug'])).out, /go +1/);
+});
+
+test('columns that no rule names may come, change and go; "changed.*" names all of them', async () => {
+  await using db = await database();
+  await db.query(`create table items (no serial primary key, at timestamptz, spare text, unused integer, "place" text);
+    create table log (row jsonb); create table copies (at timestamptz, no integer)`);
+  const yaml = (also: string) =>
+    `jobs: { items: { table: items, rules: { go: { due: at, repeat: 1 day, set: { place: upper(spare) }, also: "${also}" } } } }`;
+  const changes = async (jobs: string) => {
+    const { code, out, err } = await apply(db, jobs, '--check');
+    assert.equal(err, '');
+    const { checks } = JSON.parse((await db.cli(['doctor', '--json'])).out);
+    const { outcome } = checks.find(({ check }: { check: string }) => check === 'items');
+    return [code, outcome, out];
+  };
+  const some = yaml('insert into copies (at, no) select changed.due_at, changed.no from changed');
+  await applied(db, some);
+  for (const sql of ['add more text', 'alter unused type bigint', 'drop unused']) {
+    await db.query(`alter table items ${sql}`);
+    assert.deepEqual((await changes(some)).slice(0, 2), [0, 'ok'], sql);
+  }
+  await db.query('alter table items drop at_first');
+  for (const all of [
+    'insert into log select to_jsonb(changed) from changed',
+    'insert into log select to_jsonb(c) from (select * from changed) as c',
+  ]) {
+    await applied(db, yaml(all));
+    assert.deepEqual((await changes(yaml(all))).slice(0, 2), [0, 'ok'], 'the columns that apply adds are part of it');
+    await db.query('alter table items add another text');
+    const [code, outcome, out] = await changes(yaml(all));
+    assert.deepEqual([code, outcome], [1, 'warning'], out);
+    assert.match(out, /the column "another" is new/);
+    await db.query('alter table items drop another, drop at_first');
+  }
 });
 
 test('while a job of your own is broken, nothing is told of its backlog', async () => {
