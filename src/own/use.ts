@@ -19,7 +19,7 @@ import {
   tableNames,
   tablesOf,
 } from '../job/tables.ts';
-import { lackingWords, refusedWords } from '../job/words.ts';
+import { addWord, lackingWords, refusedWords } from '../job/words.ts';
 import { isUse, layTable, type Place, saidOf, type Using } from './build-use.ts';
 import type { OwnJob, Path } from './definition.ts';
 import { checkFit, checkKey, filledBy, notesOfKey } from './fit.ts';
@@ -217,10 +217,10 @@ function yet(
 async function checkWords(tx: Transaction, { job, places, after }: Using, refuse: Fault): Promise<void> {
   for (const table of tablesOf(job)) {
     const { seen, path } = places.get(table.name) ?? {};
-    for (const { type, column, word } of seen ? await lackingWords(tx, table, seen) : [])
+    for (const lacking of seen ? await lackingWords(tx, table, seen) : [])
       refuse(
         [...path!, 'columns'],
-        `the enum type of "${column}" lacks a word that the job writes or looks for. Add it: alter type ${type} add value ${quoteText(word)}`,
+        `the enum type of "${lacking.column}" lacks a word that the job writes or looks for. Add it: ${addWord(lacking)}`,
       );
   }
   for (const { sentence, remedy } of await refusedWords(tx, job, after))
