@@ -71,8 +71,11 @@ export const STORE: Mutant[] = [
     ],
     ['and (:id::text is null or entity_id = :id::text)', '', 'inspect/explain#next attempt'],
   ]),
+  ...inFile('src/store/own-jobs.ts', 'own/tenants#names no existing schema', [
+    ['tenant !== null && isOwn === ofThis', 'isOwn === ofThis'],
+  ]),
   ...inFile('src/store/migrate.ts', 'job/adopt#keeps no other table', [
-    ['fault ??= known;', 'fault = undefined;'],
+    ['faults.push(...known);', ''],
     [
       'if (states.some(({ former }) => former))',
       'if (states.every(({ former }) => former && false))',
