@@ -185,3 +185,12 @@ test('requests are forgotten with the history', async () => {
   await db.query('select scheduler.forget(1)');
   assert.deepEqual(await db.query('select id::integer as id from scheduler.requests'), [{ id: 2 }]);
 });
+
+test('a tick forgets the old requests of a tenant that is gone, also where no other history is old', async () => {
+  await using db = await database();
+  await db.query(
+    `insert into scheduler.requests (tenant, job, by, at) values ('ts_gone', 'packages', 'ann', '2020-01-01')`,
+  );
+  await db.tick();
+  assert.deepEqual(await db.query('select tenant from scheduler.requests'), []);
+});
