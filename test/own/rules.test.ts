@@ -231,6 +231,18 @@ jobs:
   assert.deepEqual((await db.tick(later, { only: ['holds'] })).jobs[0]!.changed, {});
 });
 
+test('the column of a zone may stand in quotes, as SQL writes a name with capitals', async () => {
+  await using db = await database();
+  await db.query(`create table items (id serial primary key, day date, "CamelZone" text, done boolean default false);
+    insert into items (day, "CamelZone") values ('2026-03-10', 'Asia/Tokyo'), ('2026-03-10', 'America/Lima')`);
+  for (const zone of [`'"CamelZone"'`, 'CamelZone']) {
+    const rules = `{ go: { due: day at 09:00, where: not done, set: done = true } }`;
+    await applied(db, `jobs: { items: { table: items, zone: ${zone}, rules: ${rules} } }`, '--backlog', 'run');
+  }
+  await db.tick('2026-03-10T00:30:00Z', { only: ['items'] });
+  assert.deepEqual(await db.query('select id from items where done'), [{ id: 1 }]);
+});
+
 test('a month repeats from whatever year on; only rules that need the zone fail by it', async () => {
   await using db = await database();
   await db.query(`create table bills (id serial primary key, next_at timestamptz, zone text, told timestamptz);
