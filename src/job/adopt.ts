@@ -5,6 +5,7 @@ import { addColumns, columnsToAdd, comment, definition, NOW } from './add-column
 import type { Job, Table } from './define.ts';
 import { quoteName, quoteText } from './expressions.ts';
 import { ensureIndex, ensureOnce, ensureUnique, indexesOf, type Making, type Zones } from './indexes.ts';
+import { markParts } from './parts.ts';
 import { MADE, MADE_FOR_ITSELF, marked, type Report } from './steps.ts';
 import {
   type Catalog,
@@ -71,6 +72,7 @@ export async function adopt(
   for (const table of tablesOf(job)) await adoptTable(adopting, table);
   const catalog = await adopting.catalog();
   if (!laid) await rememberPlaces(adopting, catalog);
+  for (const { name } of tablesOf(job)) await asOwner(tx, catalog[name]!, () => markParts(tx, catalog[name]!));
   const begin = job.begin?.(namesOf(job, catalog, { dbZone: zones.dbZone }));
   if (begin) await tx.query(begin, { ...zones, tenant: catalog[job.table.name]!.schema, now: NOW });
   return [];

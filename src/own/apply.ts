@@ -4,6 +4,7 @@ import { run } from '../engine/run.ts';
 import { asOwner } from '../job/adopt.ts';
 import { STILL_DUE, TWICE } from '../job/change.ts';
 import { quoteName, quoteText } from '../job/expressions.ts';
+import { markParts } from '../job/parts.ts';
 import { ADDED_BY_APPLY, marked, sentenceOf } from '../job/steps.ts';
 import { qualified } from '../job/tables.ts';
 import { refreshKnown } from '../store/known-jobs.ts';
@@ -13,7 +14,7 @@ import { buildIndex, dropUnused } from './make-indexes.ts';
 import type { Applying, Change } from './plan.ts';
 import { makeFunctions } from './raising.ts';
 import { rename } from './rename.ts';
-import { grantNeeded } from './roles.ts';
+import { grantNeeded, tablesOfChange } from './roles.ts';
 import { adoptUse } from './use.ts';
 
 /** Plays a plan on real rows, and carries it out: builds the indexes, switches the definitions, drops what nothing uses. */
@@ -71,6 +72,8 @@ export async function carryOut(
     await buildIndex(db, index);
     say(`built the index ${index.place}`);
   }
+  for (const table of changes.flatMap(tablesOfChange))
+    await db.transaction((tx) => asOwner(tx, table, () => markParts(tx, table)));
   const granted = await db.transaction(async (tx) => {
     await tx.query(`select set_config('lock_timeout', '10s', true)`);
     const renamed = changes.flatMap(({ name, definition, what, kept }) =>
