@@ -31,7 +31,16 @@ test('the next tick does a requested job while all are stopped, once for two who
     at: (await db.one(`select scheduler.iso(at) as at from scheduler.requests where id = ${first}`)).at,
   });
   assert.equal(await answer(db, 'requested(1000)'), null);
-  assert.deepEqual((await db.tick(START, { dryRun: true })).jobs, [], 'a dry run leaves requests alone');
+  // A sequence is not rolled back.
+  await db.query(`create sequence answers; create function count_answers() returns trigger language plpgsql as $$
+      begin perform nextval('${SCHEMA}.answers'); return new; end $$;
+    create trigger count_answers before update on scheduler.requests for each row execute function count_answers()`);
+  const dry = await db.tick(START, { dryRun: true });
+  assert.deepEqual(
+    dry.jobs.map(({ job, changed }) => [job, changed]),
+    [['packages', { activate: 2 }]],
+  );
+  assert.deepEqual(await db.query('select is_called from answers'), [{ is_called: false }], 'a dry run answers none');
   const { jobs, exitCode } = await db.tick(START);
   assert.deepEqual([jobs.map(({ job }) => job), exitCode, await active(db)], [['packages'], 1, 2]);
   const done = await answer(db, `requested(${first})`);
