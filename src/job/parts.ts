@@ -5,7 +5,8 @@ import type { Found } from './tables.ts';
 
 /**
  * What was added to a table is in its partitions, too, and stays in one that is detached. So the part bears the mark of the whole.
- * Call it as the owner of the table. A part of another owner is left alone.
+ * Call it as the owner of the table. A part of another owner is left alone, and so is what a part had before: a column of its own, an
+ * older index.
  */
 export async function markParts(tx: Transaction, { oid }: Pick<Found, 'oid'>): Promise<void> {
   const isMarked = [ADDED, ADDED_BY_APPLY].map((mark) => `strpos(d.description, ${quoteText(mark)}) > 0`).join(' or ');
@@ -27,7 +28,7 @@ export async function markParts(tx: Transaction, { oid }: Pick<Found, 'oid'>): P
         join pg_description d on d.classoid = 'pg_class'::regclass and d.objoid = parts.whole and (${isMarked})
         left join pg_attribute a on a.attrelid = parts.whole and a.attnum = d.objsubid and d.objsubid > 0
         left join pg_attribute own on own.attrelid = part.oid and own.attname = a.attname and d.objsubid > 0
-        where (d.objsubid > 0 or part.relkind in ('i', 'I'))
+        where case when d.objsubid > 0 then not own.attislocal else part.relkind in ('i', 'I') and part.oid > parts.whole end
           and not exists (select from pg_description same where same.classoid = d.classoid and same.objoid = part.oid
             and same.objsubid = coalesce(own.attnum, 0) and same.description = d.description)
       loop

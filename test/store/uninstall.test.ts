@@ -162,6 +162,18 @@ test('what was added stays in no partition that was detached since', async () =>
   assert.deepEqual(await state(), before);
 });
 
+test('a column that a part of a table had before stays', async () => {
+  await using db = await database({ empty: true });
+  await db.query(`create table plain (id serial primary key, at timestamptz);
+    create table child (told timestamptz, primary key (id)) inherits (plain)`);
+  await done(db, 'migrate');
+  await applied(db, 'jobs: { plain: { table: plain, rules: { remind: { due: at, once: told, event: x.y } } } }');
+  await db.query('alter table child no inherit plain');
+  await done(db, 'uninstall', '--drop-columns', '--yes');
+  const left = await db.query(`select attrelid::regclass::text as on from pg_attribute where attname = 'told'`);
+  assert.deepEqual(left, [{ on: 'child' }]);
+});
+
 test('on a database where nothing is, a dry run leaves no schema; tables are made for the jobs that are named', async () => {
   await using db = await database({ empty: true });
   const before = await dumpOf(db);
