@@ -540,6 +540,7 @@ begin
     union all
     select 'timestamptz', word, 2000 + n from unnest(array['now', 'due_at']) with ordinality as our (word, n)
     where not exists (select from pg_attribute a where a.attrelid = relation and a.attname = word and not a.attisdropped)
+      and not added::jsonb ? word
   ) as more (type, name, n);
   begin
     perform set_config('client_min_messages', 'error', true);

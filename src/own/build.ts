@@ -12,6 +12,7 @@ import {
   conditions,
   type Making,
   mayAct,
+  need,
   noCondition,
   ofStrangers,
   REACHING,
@@ -164,9 +165,9 @@ async function alsoOf({ building, built }: Making, statements: string[], path: P
       also.push({ reads: reading.columns, sql: reading.sql });
       for (const table of reading.tables) {
         const rights = reading.sql.startsWith(`INSERT INTO ${table} `) ? inserting(reading.sql) : ['select'];
-        built.needs.push({ table, rights });
+        need(built, { table, rights });
       }
-      built.needs.push(...reading.schemas.map(usageOf));
+      need(built, ...reading.schemas.map(usageOf));
       Object.assign(built.functions, reading.functions);
     }
   }

@@ -1,3 +1,4 @@
+import { isDeepStrictEqual } from 'node:util';
 import type { Conditions, Job } from '../job/define.ts';
 import { type Needed, usageOf } from '../job/rights.ts';
 import type { OwnJob, Path } from './definition.ts';
@@ -63,6 +64,10 @@ interface Wanted {
   words?: string[];
 }
 
+export function need({ needs }: Pick<Built, 'needs'>, ...more: Needed[]): void {
+  needs.push(...more.filter((each) => !needs.some((known) => isDeepStrictEqual(known, each))));
+}
+
 export async function read(making: Making, sql: string, path: Path, wanted: Wanted = {}): Promise<Reading | undefined> {
   const { building, built } = making;
   const { column = null, words = WORDS.filter((word) => !(word in making.types)) } = wanted;
@@ -72,7 +77,7 @@ export async function read(making: Making, sql: string, path: Path, wanted: Want
     return undefined;
   }
   Object.assign(built.functions, reading.functions);
-  built.needs.push(...reading.tables.map((table) => ({ table, rights: ['select'] })), ...reading.schemas.map(usageOf));
+  need(built, ...reading.tables.map((table) => ({ table, rights: ['select'] })), ...reading.schemas.map(usageOf));
   const reaching = reading.acting.filter((name) => column === null || REACHING.test(name));
   if (reading.strangers.length > 0) building.fault(path, ofStrangers(reading.strangers));
   else if (reaching.length > 0) building.fault(path, mayAct(reaching));
