@@ -1,6 +1,6 @@
 import type { Column } from '../job/columns.ts';
 import type { Also, Conditions, Job, Rule } from '../job/define.ts';
-import { quoteName, quoteText } from '../job/expressions.ts';
+import { isNamedIn, quoteName, quoteText } from '../job/expressions.ts';
 import { usageOf } from '../job/rights.ts';
 import { ALSO, type OwnJob, type OwnRule, type Path } from './definition.ts';
 import { dueOf, instantOf, NotATime, noColumn, plainColumn, type Types, type Zones, zoneOf } from './due.ts';
@@ -20,7 +20,7 @@ import {
   readsClock,
   WORDS,
 } from './making.ts';
-import { innerNames, isNamedIn, withInnerNames } from './names.ts';
+import { innerNames, withInnerNames } from './names.ts';
 import { guarded, whyNotGuarded } from './raising.ts';
 import type { Seen } from './server.ts';
 

@@ -17,14 +17,6 @@ export function innerNames(columns: string[], key: string): Map<string, string> 
   );
 }
 
-/** Whether any part of it names the column. The job knows no other columns: the application may drop them. */
-export function isNamedIn(part: unknown, column: string): boolean {
-  if (typeof part === 'string')
-    return part === column || part.includes(quoteName(column)) || part.includes(`{${column}}`);
-  if (typeof part !== 'object' || part === null) return false;
-  return Object.entries(part).some((pair) => pair.some((each) => isNamedIn(each, column)));
-}
-
 /** The rules of a job, with the inner names of columns in place of their real ones. */
 export function withInnerNames(rules: Job['rules'], inner: Map<string, string>): Job['rules'] {
   if (inner.size === 0) return rules;

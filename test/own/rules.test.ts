@@ -245,6 +245,47 @@ test('the column of a zone may stand in quotes, as SQL writes a name with capita
   assert.deepEqual(await db.query('select id from items where done'), [{ id: 1 }]);
 });
 
+test('a column that was renamed stops the rules that name it, and no other', async () => {
+  await using db = await database();
+  await db.query(`create table items (id serial primary key, at timestamptz, note text, "place" text, shown boolean default false, gone boolean default false);
+    create table log (note text)`);
+  const yaml = `
+jobs:
+  items:
+    table: items
+    rules:
+      show: { due: at, where: not shown, set: shown = true, event: { type: item.shown, data: [note] } }
+      log: { due: at + 1 second, once: logged, also: insert into log select place from changed }
+      go: { due: at + 1 hour, where: not gone, set: gone = true }
+`;
+  await applied(db, yaml);
+  const left = async (sql: string, rules: string[], column: string, did: object) => {
+    await db.query(
+      `truncate items; insert into items (at) values ('2026-03-10T10:00:00Z'); alter table items rename ${sql}`,
+    );
+    const { jobs, exitCode } = await db.tick('2026-03-10T12:00:00Z', { only: ['items'] });
+    assert.deepEqual([exitCode, jobs[0]!.changed], [78, did], jobs[0]!.error);
+    const sentences = rules.map((rule) => `The rule "${rule}" of items is left, as its column "${column}" is gone.`);
+    assert.ok(
+      jobs[0]!.error!.startsWith(`${sentences.join(' ')} Something about its table has changed`),
+      jobs[0]!.error,
+    );
+    const run = await db.one(
+      'select changed, error from scheduler.runs where job is not null order by id desc limit 1',
+    );
+    assert.deepEqual([run.changed, run.error], [did, jobs[0]!.error]);
+    await db.query(`alter table items rename ${sql.split(' to ').reverse().join(' to ')}`);
+  };
+  await left('note to remark', ['show'], 'note', { log: 1, go: 1 });
+  await left('place to location', ['log'], 'place', { show: 1, go: 1 });
+  await left('gone to went', ['go'], 'gone', { show: 1, log: 1 });
+  await db.query('alter table items rename at to begins');
+  const { jobs } = await db.tick('2026-03-10T12:00:00Z', { only: ['items'] });
+  assert.match(jobs[0]!.error!, /The tables of items do not fit: column .*at does not exist/);
+  await db.query('alter table items rename begins to at');
+  assert.deepEqual((await db.tick('2026-03-10T12:00:00Z', { only: ['items'] })).jobs[0]!.changed, { go: 1 });
+});
+
 test('a month repeats from whatever year on; only rules that need the zone fail by it', async () => {
   await using db = await database();
   await db.query(`create table bills (id serial primary key, next_at timestamptz, zone text, told timestamptz);
