@@ -423,6 +423,26 @@ as $$
     and used.owner not in (select relowner from pg_class where oid = relation union select nspowner from pg_namespace where nspname = 'scheduler')
 $$;
 
+-- The functions of what the server has read that are not PostgreSQL's own, with a hash of each and its owner.
+create function scheduler.functions_in(tree text) returns jsonb
+  language sql stable
+  set search_path = pg_catalog, pg_temp
+as $$
+  select coalesce(jsonb_object_agg(p.oid::regprocedure::text, md5(concat(p.prosrc, p.prosqlbody, p.proowner))), '{}')
+  from regexp_matches(tree, ':(?:funcid|opfuncid|resultfuncid) (\d+)', 'g') as m
+  join pg_proc p on p.oid = m[1]::oid where p.pronamespace <> 'pg_catalog'::regnamespace
+$$;
+
+-- The schemas of what a query uses. To name something in them takes a right.
+create function scheduler.schemas_of(class oid, query oid) returns jsonb
+  language sql stable
+  set search_path = pg_catalog, pg_temp
+as $$
+  select coalesce(jsonb_agg(distinct quote_ident(used.schema)), '[]')
+  from pg_depend d cross join pg_identify_object(d.refclassid, d.refobjid, 0) as used
+  where d.classid = class and d.objid = query and used.schema not like 'pg\_%'
+$$;
+
 -- How the server reads an expression on the rows of a table. It is parsed as the application would write it, and answered with
 -- qualified names. Nothing of it is executed, and nothing is left: what was made is undone by the error at the end.
 create function scheduler.read_expression(relation oid, expression text, col name, words text[], path text)
@@ -465,16 +485,13 @@ begin
           from regexp_matches(action, ':(?:funcid|opfuncid|resultfuncid) (\d+)', 'g') as m
           join pg_proc p on p.oid = m[1]::oid where p.provolatile = 'v'
         ),
-        'functions', (
-          select coalesce(jsonb_object_agg(p.oid::regprocedure::text, md5(concat(p.prosrc, p.prosqlbody, p.proowner))), '{}')
-          from regexp_matches(action, ':(?:funcid|opfuncid|resultfuncid) (\d+)', 'g') as m
-          join pg_proc p on p.oid = m[1]::oid where p.pronamespace <> 'pg_catalog'::regnamespace
-        ),
+        'functions', scheduler.functions_in(action),
         'tables', (
           select coalesce(jsonb_agg(distinct refobjid::regclass::text), '[]') from pg_depend
           where classid = 'pg_rewrite'::regclass and objid = rule.made and refclassid = 'pg_class'::regclass
             and refobjid not in (view, relation)
         ),
+        'schemas', scheduler.schemas_of('pg_rewrite'::regclass, rule.made),
         'operators', (
           select coalesce(jsonb_agg(distinct o.oprname), '[]')
           from regexp_matches(action, ':opno (\d+)', 'g') as m join pg_operator o on o.oid = m[1]::oid
@@ -506,8 +523,8 @@ begin
 end
 $$;
 
--- The same for a statement on the changed rows of a table.
-create function scheduler.read_statement(relation oid, statement text, path text) returns jsonb
+-- The same for a statement on the changed rows of a table, which will have these columns besides.
+create function scheduler.read_statement(relation oid, statement text, added json, path text) returns jsonb
   language plpgsql
   set search_path = pg_catalog, pg_temp
 as $$
@@ -517,9 +534,14 @@ declare
   made oid;
   message text;
 begin
-  select string_agg(format(', null::timestamptz as %I', word), '') into words
-  from unnest(array['now', 'due_at']) as word
-  where not exists (select from pg_attribute a where a.attrelid = relation and a.attname = word and not a.attisdropped);
+  select string_agg(format(', null::%s as %I', type, name), '' order by n) into words
+  from (
+    select value, key, ordinality from json_each_text(added) with ordinality
+    union all
+    select 'timestamptz', word, 2000 + n from unnest(array['now', 'due_at']) with ordinality as our (word, n)
+    where not exists (select from pg_attribute a where a.attrelid = relation and a.attname = word and not a.attisdropped)
+      and not added::jsonb ? word
+  ) as more (type, name, n);
   begin
     perform set_config('client_min_messages', 'error', true);
     execute format('create temp table changed as select r.*%s from %s as r limit 0', words, place);
@@ -533,6 +555,8 @@ begin
           where classid = 'pg_proc'::regclass and objid = made and refclassid = 'pg_class'::regclass
             and refobjid <> 'pg_temp.changed'::regclass
         ),
+        'schemas', scheduler.schemas_of('pg_proc'::regclass, made),
+        'functions', scheduler.functions_in(body),
         'views', (
           select coalesce(jsonb_agg(distinct refobjid::regclass::text), '[]') from pg_depend join pg_class c on c.oid = refobjid
           where classid = 'pg_proc'::regclass and objid = made and refclassid = 'pg_class'::regclass and c.relkind not in ('r', 'p')
@@ -546,6 +570,14 @@ begin
         'returns', body ~ ':returningList \(',
         'readsChanged', exists (
           select from pg_depend where classid = 'pg_proc'::regclass and objid = made and refobjid = 'pg_temp.changed'::regclass
+        ),
+        -- All of them where it takes a row as a whole.
+        'columns', (
+          select coalesce(jsonb_agg(attname order by attnum), '[]') from pg_attribute
+          where attrelid = 'pg_temp.changed'::regclass and attnum > 0 and (body ~ ':varattno 0 ' or exists (
+            select from pg_depend where classid = 'pg_proc'::regclass and objid = made
+              and refobjid = attrelid and refobjsubid = attnum
+          ))
         )
       )::text into message
     from (select prosqlbody::text as body from pg_proc where oid = made) as it;

@@ -13,7 +13,6 @@ import type { Fault, Files } from '../own/definition.ts';
 import type { Applying, Change, Plan } from '../own/plan.ts';
 import { whoami } from '../store/controls.ts';
 import { exclusively } from '../store/own-jobs.ts';
-import { all, readStanding } from '../store/standing.ts';
 import { command, type Options, withSchema } from './command.ts';
 import { forEachTenant, tenantsFor, tenantsOption } from './tenants.ts';
 
@@ -124,8 +123,7 @@ async function carryOut(context: ContextOfAll, options: ApplyOptions, own: Own, 
     const outcome = 'No job is applied; the new columns stay';
     return tellFaulty(late, options, outcome, await own.whyNotOwner(context.db, files));
   }
-  await own.carryOut(applying, changing, whoami(), say).catch(refused);
-  if (options.role !== undefined) await grant(context, options.role, say);
+  await own.carryOut(applying, changing, { by: whoami(), role: options.role }, say).catch(refused);
   if (!options.json) print(changing.length > 0 ? 'The next tick knows them.' : 'Nothing has changed.');
   return EXIT.done;
 }
@@ -253,23 +251,4 @@ async function rowsHidden({ db }: Context, role: string, tables: Found[]): Promi
   return (
     hidden && `${hidden.sentence}, and a tick as ${role} would end with an error. As a superuser: ${hidden.remedy}`
   );
-}
-
-/** All that a tick needs, in this database. */
-async function grant({ db, settings, jobs }: Context, role: string, say: (step: string) => void): Promise<void> {
-  const [{ lackingRights, OWN_RIGHTS, rightsOf }, { needs }] = await Promise.all([
-    import('../job/rights.ts'),
-    import('../own/doctor.ts'),
-  ]);
-  const own = await needs({ db, jobs });
-  const standing = await db.transaction((tx) =>
-    readStanding(tx, all(jobs), { lock: false, dbZone: settings.dbTimezone }),
-  );
-  const builtIn = rightsOf(standing.jobs.flatMap(({ installed }) => installed ?? []));
-  const wanted = [...OWN_RIGHTS, ...builtIn, ...own.needs];
-  const lacking = await db.transaction((tx) => lackingRights(tx, role, wanted, own.functions));
-  for (const { rights, object } of lacking) {
-    await db.query(`grant ${rights} on ${object} to ${quoteName(role)}`);
-    say(`granted ${rights} on ${object} to ${role}`);
-  }
 }

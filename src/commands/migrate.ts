@@ -7,6 +7,7 @@ import type { Context } from '../context.ts';
 import { explainFaultOfCommand } from '../engine/faults.ts';
 import type { Job } from '../job/define.ts';
 import { tablesOf } from '../job/tables.ts';
+import { addWord, wordsLacked } from '../job/words.ts';
 import { migrate, migrationStates, type NotInstalled } from '../store/migrate.ts';
 import { command, type Options, withDatabase } from './command.ts';
 import { type StepOptions, telling } from './steps.ts';
@@ -142,6 +143,11 @@ function whyNot({ job, obstacles }: NotInstalled, tenant: string | undefined): s
   if (other) {
     const lacks = other.columns.length > 0 ? ` (${other.columns.join(', ')} missing)` : '';
     return `its table ${other.table} belongs to something else${lacks}, and was left alone; ${uses} your own.`;
+  }
+  const lacking = obstacles.find((each) => each.is === 'words');
+  if (lacking) {
+    const { table, words } = lacking;
+    return `${wordsLacked({ name: table }, words)}, and the table was left alone; if it is the job's, add them: ${words.map((each) => `${addWord(each)};`).join(' ')} Then run ${commandFor(tenant, 'migrate')} again. Or ${uses} your own.`;
   }
   const rest = obstacles.flatMap(({ is, table }) => (is === 'rest' ? [table] : []));
   if (rest.length > 0)

@@ -85,7 +85,7 @@ function tell({ message, scheduler: { nextCheck }, jobs }: Status, attention: st
 function row({ job, state, lastRun, backlog, failing, quarantined }: JobStatus) {
   const did = lastRun ? whatItDid(lastRun) : '';
   const late = lastRun && Object.keys(lastRun.changed).length > 0 ? inWords(lastRun.lateSeconds) : '';
-  const due = backlog.more ? `${backlog.rows} or more` : backlog.rows;
+  const due = backlog?.more ? `${backlog.rows} or more` : (backlog?.rows ?? '?');
   return [job, state, readable(lastRun?.at ?? null), did, late, due, failing, quarantined];
 }
 

@@ -75,15 +75,18 @@ export async function whatIsDue(tx: Transaction, question: Question, values: Val
   return { rules: answer!.due.map((n) => rules[n]!), expired: answer!.expired };
 }
 
-/** One job's broken or locked table must not hide the others: each job is asked by itself, and may meet its own error. */
+/**
+ * One job's broken or locked table must not hide the others: each job is asked by itself, and may meet its own error. `failed`
+ * answers with what of it can still be asked.
+ */
 export async function whatIsDueApart(
   db: Database,
   question: Question,
   values: Values,
-  failed: (job: Installed, error: unknown) => Promise<void>,
+  failed: (job: Installed, error: unknown) => Promise<Installed | undefined>,
 ): Promise<Due> {
   const due: Due = { rules: [], expired: false };
-  for (const installed of question.jobs) {
+  const askOf = async (installed: Installed): Promise<void> => {
     const ask = (tx: Transaction) => whatIsDue(tx, { ...question, jobs: [installed] }, values);
     try {
       const found = await db.transaction(ask, { inIndexOrder: true });
@@ -91,9 +94,11 @@ export async function whatIsDueApart(
       due.expired ||= found.expired;
     } catch (error) {
       if (!isOfOneJob(error)) throw error;
-      await failed(installed, error);
+      const rest = await failed(installed, error);
+      if (rest) await askOf(rest);
     }
-  }
+  };
+  for (const installed of question.jobs) await askOf(installed);
   return due;
 }
 

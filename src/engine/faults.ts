@@ -41,7 +41,7 @@ export const endless = (job: string, rule: string) =>
 export const explainFaultOfCommand = (error: unknown) =>
   interruption('The command', error, 'Nothing was changed; try again.') ?? explainSchemaError(error);
 
-const APPLY_AGAIN =
+export const APPLY_AGAIN =
   'Something about its table has changed since the job was applied: "scheduler doctor" says what. Then run "scheduler apply" with your files.';
 
 export function jobError(job: Job, error: unknown): OperatorError {

@@ -78,10 +78,10 @@ async function candidatesOf(
   const { jobs, at, dryRun } = request;
   const all = await readStandings(tx, jobs, tenants, { at, dbZone: settings.dbTimezone, compile });
   const isWaitedFor = ({ requests, known, tenant, jobs }: Found) =>
-    requests.length > 0 || known[tenant] !== knownJobs(settings, { jobs, tenant: ANY });
+    requests.length > 0 || (!dryRun && known[tenant] !== knownJobs(settings, { jobs, tenant: ANY }));
   return all.flatMap((found) => {
     checkLevel(found.level);
-    if (found.anyToCompare || (!dryRun && isWaitedFor(found))) return [];
+    if (found.anyToCompare || isWaitedFor(found)) return [];
     const { tenant, now, anyFailures } = found;
     const { planned, skipped } = plan(settings, request, found.jobs, []);
     return [{ tenant, now, planned, skipped, anyFailures, rules: planned.flatMap(({ rules }) => rules) }];

@@ -1,3 +1,4 @@
+import type { OperatorError } from '../base/errors.ts';
 import type { Values } from '../db/bind.ts';
 import type { CompiledRule, Installed } from '../job/compile.ts';
 import { info, type Job, linesOf } from '../job/define.ts';
@@ -5,6 +6,7 @@ import { valuesOf } from '../store/requests.ts';
 import { emptyResult, FINISHING, finished, type JobResult, RECORD_STOPPED } from '../store/runs.ts';
 import { type Due, isOfOneJob, type Question, type RecordsIdle, whatIsDue, whatIsDueApart } from './ask.ts';
 import { AllRefused, endless, isForAllJobs, jobError } from './faults.ts';
+import { narrow } from './narrow.ts';
 import { type JobRecord, type Run, say } from './records.ts';
 import { sweep } from './sweep.ts';
 
@@ -36,6 +38,8 @@ export class Pass {
   readonly #sweepsLeft = new Map<CompiledRule, number>();
   readonly #idle = new Set<string>();
   #anyFailures: boolean;
+  /** Why some rules of a job are not done. */
+  readonly #left = new Map<string, OperatorError>();
   /** Old history can go. */
   expired = false;
   /** Nothing was due at first. */
@@ -43,7 +47,7 @@ export class Pass {
 
   constructor(run: Run, jobs: Installed[], anyFailures: boolean, recordsIdle: RecordsIdle) {
     this.#run = run;
-    this.#jobs = jobs;
+    this.#jobs = [...jobs];
     this.#anyFailures = anyFailures;
     this.#recordsIdle = recordsIdle;
   }
@@ -68,6 +72,13 @@ export class Pass {
       due = await this.#ask();
     }
     if (stop.reason) this.#leave(due);
+    for (const [name, error] of this.#left) {
+      if (this.#isStopped(name)) continue;
+      const installed = this.#jobs.find(({ job }) => job.name === name)!;
+      const record = this.#recordOf(installed.job);
+      record.isOpen = record.run !== null;
+      await this.#stop(installed, error);
+    }
     for (const record of this.#records.values()) {
       if (!record.isOpen) continue;
       // The transaction that asks may have closed it before, and holds its row.
@@ -103,12 +114,24 @@ export class Pass {
 
   async #due(question: Question): Promise<Due> {
     const { db, values, asking } = this.#run;
-    if (!asking) return whatIsDueApart(db, question, values, (job, error) => this.#stop(job, error));
+    if (!asking) return whatIsDueApart(db, question, values, (job, error) => this.#narrow(job, error));
     try {
       return await whatIsDue(asking, question, values);
     } catch (error) {
       throw isOfOneJob(error) ? new QuestionFailed('', { cause: error }) : error;
     }
+  }
+
+  /** Some rules of a job cannot be done. The others go on, and then the job tells why it is not whole. */
+  async #narrow(installed: Installed, error: unknown): Promise<Installed | undefined> {
+    const narrowed = await narrow(this.#run.db, installed, error);
+    if (!narrowed) {
+      await this.#stop(installed, error);
+      return undefined;
+    }
+    this.#jobs[this.#jobs.indexOf(installed)] = narrowed.rest;
+    this.#left.set(installed.job.name, narrowed.error);
+    return narrowed.rest;
   }
 
   async #stopEndless({ job: name, name: rule }: CompiledRule): Promise<void> {

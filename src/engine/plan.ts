@@ -3,6 +3,7 @@ import type { Installed } from '../job/compile.ts';
 import { isPaused } from '../store/controls.ts';
 import type { Requested } from '../store/requests.ts';
 import { isEveryTick, type Standing, whyPowerless } from '../store/standing.ts';
+import type { Rehearsal } from './records.ts';
 
 export interface Plan {
   /** The jobs that a run may do now. */
@@ -23,7 +24,8 @@ export interface Asked {
   by?: string;
   /** An admin's explicit command outranks a pause. */
   evenIfPaused?: boolean;
-  dryRun: boolean;
+  /** Ticks of a span of time: they are played at instants of its own. */
+  rehearsal?: Rehearsal;
 }
 
 /** Of the jobs that a tick finds, some were requested: these are done as if a person had asked. */
@@ -46,7 +48,7 @@ function whyNot(settings: Settings, asked: Asked, standing: Standing): string | 
   if (!byHand && job.switch && settings.job[job.switch] === false)
     return `switched off by ${job.settings![job.switch]!.env}`;
   if (isPaused(control) && !asked.evenIfPaused) return control!.why;
-  if (!byHand && !asked.dryRun && slotTaken && !isEveryTick(job))
+  if (!byHand && !asked.rehearsal && slotTaken && !isEveryTick(job))
     return `already done in this slot of ${job.everyMinutes} minutes`;
   return undefined;
 }

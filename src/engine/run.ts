@@ -17,7 +17,7 @@ import type { RecordsIdle } from './ask.ts';
 import { explainFault } from './faults.ts';
 import { Pass, QuestionFailed } from './pass.ts';
 import { type Asked, type Plan, plan } from './plan.ts';
-import type { Heed, Rehearsal, Run } from './records.ts';
+import type { Heed, Run } from './records.ts';
 import { asInBatch, isReached } from './statements.ts';
 
 /** What somebody wants done. */
@@ -27,7 +27,7 @@ export interface Request extends Asked {
   before?: (tx: Transaction) => Promise<void>;
   /** A job ends when it has changed so many rows. */
   most?: number;
-  rehearsal?: Rehearsal;
+  dryRun: boolean;
   progress?: Heed | undefined;
   at?: string;
   /** Rows per transaction. */
@@ -152,8 +152,9 @@ async function look({ settings, request }: Context, tx: Transaction, lock: boole
   return found;
 }
 
-/** Ticks do what was requested; a person who asks for a job has said which. A dry run must not hold a request of a real one. */
-const requestsFor = ({ by, dryRun }: Request, { requests }: Found) => (by === undefined && !dryRun ? requests : []);
+/** Ticks do what was requested; a person who asks for a job has said which. */
+const requestsFor = ({ by, rehearsal }: Request, { requests }: Found) =>
+  by === undefined && !rehearsal ? requests : [];
 
 /** Waiting would not help these. A pass of some jobs leaves requests of the others alone. */
 const refusalsOf = ({ jobs: { names } }: Request, requests: Requested[], { planned, skipped }: Plan) =>
@@ -174,6 +175,8 @@ function prepare({ db, settings, log, request }: Context, found: Found) {
   const { by, stop, debug, dryRun, most, batchSize = BATCH, connections = CONNECTIONS } = request;
   const requests = requestsFor(request, found);
   const { planned, skipped } = plan(settings, request, found.jobs, requests);
+  // A dry run answers none, as it must not hold those of a real one.
+  const answered = dryRun ? [] : requests;
   const running: Run = {
     ...{
       db,
@@ -187,7 +190,7 @@ function prepare({ db, settings, log, request }: Context, found: Found) {
       rehearsal: request.rehearsal,
       progress: request.progress,
       queue: { full: false },
-      requests: new Map(requests.map((each) => [each.job, each])),
+      requests: new Map(answered.map((each) => [each.job, each])),
     },
     values: {
       ...{ ...parameters(settings, found.now), ...IDENTITY, homes: found.homes, retention: settings.retentionDays },
@@ -197,7 +200,7 @@ function prepare({ db, settings, log, request }: Context, found: Found) {
   const pass = new Pass(running, planned, found.anyFailures, request.recordsIdle ?? 'always');
   return async (asking: Transaction | undefined): Promise<RunResult> => {
     running.asking = asking;
-    for (const refusal of refusalsOf(request, requests, { planned, skipped }))
+    for (const refusal of refusalsOf(request, answered, { planned, skipped }))
       await db.query(REFUSE, { ...running.values, ...refusal });
     if (found.anyToCompare) await releaseAllMended(running, planned);
     await pass.run();

@@ -24,8 +24,8 @@ export interface JobStatus {
   lastRun: Omit<Run, 'kind' | 'number' | 'job' | 'idle' | 'unsent' | 'host' | 'version'> | null;
   failing: number;
   quarantined: number;
-  /** What is due and not done. */
-  backlog: Omit<Backlog, 'job'>;
+  /** What is due and not done; null where its tables do not answer. */
+  backlog: Omit<Backlog, 'job'> | null;
 }
 
 export interface Status {
@@ -45,8 +45,11 @@ export async function readStatus(db: Database, settings: Settings, jobs: Wanted)
     return { found, status: await reportOn(tx, settings, found) };
   });
   const installed = found.jobs.flatMap((standing) => standing.installed ?? []);
-  for (const { job, ...backlog } of await readBacklog(db, settings, installed, found.now))
-    status.jobs.find((each) => each.job === job)!.backlog = backlog;
+  const backlogs = await readBacklog(db, settings, installed, found.now);
+  for (const { job } of installed) {
+    const { job: _, ...backlog } = backlogs.find((each) => each.job === job.name) ?? {};
+    status.jobs.find((each) => each.job === job.name)!.backlog = 'rows' in backlog ? backlog : null;
+  }
   const elsewhere = found.elsewhere ? [isElsewhere(found.elsewhere)] : [];
   return { ...status, attention: [...elsewhere, ...status.attention, ...status.jobs.flatMap(tooLate)] };
 }
@@ -83,7 +86,7 @@ export const graceSeconds = ({ intervalMinutes }: JobStatus): number => (interva
 
 function tooLate(status: JobStatus): string[] {
   const { job, backlog } = status;
-  if (!isOn(status) || (backlog.seconds ?? 0) <= Math.max(LATE_SECONDS, graceSeconds(status))) return [];
+  if (!isOn(status) || !backlog || (backlog.seconds ?? 0) <= Math.max(LATE_SECONDS, graceSeconds(status))) return [];
   return [`${job} has ${rows(backlog.rows, backlog.more)} due, the oldest for ${inWords(backlog.seconds!)}.`];
 }
 

@@ -5,6 +5,7 @@ import { addColumns, columnsToAdd, comment, definition, NOW } from './add-column
 import type { Job, Table } from './define.ts';
 import { quoteName, quoteText } from './expressions.ts';
 import { ensureIndex, ensureOnce, ensureUnique, indexesOf, type Making, type Zones } from './indexes.ts';
+import { markParts } from './parts.ts';
 import { MADE, MADE_FOR_ITSELF, marked, type Report } from './steps.ts';
 import {
   type Catalog,
@@ -18,7 +19,7 @@ import {
   tableNames,
   tablesOf,
 } from './tables.ts';
-import { hasWords } from './words.ts';
+import { hasWords, type Lacking, lackingWords } from './words.ts';
 import { namesOf } from './writing.ts';
 
 /** Tables that have moved are not where they were. */
@@ -45,11 +46,12 @@ interface Adopting extends Making {
 export interface Obstacle {
   table: string;
   /**
-   * "other": what has the name is something else, or lacks these columns, which are never added. "rest": of another program's
-   * tables, which come all together, some are there and not this one.
+   * "other": what has the name is something else, or lacks these columns, which are never added. "words": an enum type lacks these.
+   * "rest": of another program's tables, which come all together, some are there and not this one.
    */
-  is: 'absent' | 'other' | 'rest';
+  is: 'absent' | 'other' | 'words' | 'rest';
   columns: string[];
+  words: Lacking[];
 }
 
 /**
@@ -70,6 +72,7 @@ export async function adopt(
   for (const table of tablesOf(job)) await adoptTable(adopting, table);
   const catalog = await adopting.catalog();
   if (!laid) await rememberPlaces(adopting, catalog);
+  for (const { name } of tablesOf(job)) await asOwner(tx, catalog[name]!, () => markParts(tx, catalog[name]!));
   const begin = job.begin?.(namesOf(job, catalog, { dbZone: zones.dbZone }));
   if (begin) await tx.query(begin, { ...zones, tenant: catalog[job.table.name]!.schema, now: NOW });
   return [];
@@ -91,29 +94,40 @@ async function rememberPlaces(adopting: Adopting, catalog: Catalog): Promise<voi
 
 async function obstaclesTo({ tx, job, catalog }: Adopting, create: boolean): Promise<Obstacle[]> {
   const all: Obstacle[] = [];
+  const note = (table: string, is: Obstacle['is'], { columns = [], words = [] }: Partial<Obstacle> = {}) =>
+    all.push({ table, is, columns, words });
   const present = await catalog();
   for (const table of tablesOf(job)) {
     const { name, unless = [] } = table;
     const found = present[name];
     const mayMake = create || (table.ours && table !== job.table);
     if (found) {
-      const columns = await lackingFrom(tx, job, table, found);
-      if (columns) all.push({ table: name, is: 'other', columns });
-    } else if (await isTaken(tx, [name])) all.push({ table: name, is: 'other', columns: [] });
-    else if (await isTaken(tx, unless)) all.push({ table: name, is: 'rest', columns: [] });
-    else if (!mayMake) all.push({ table: name, is: 'absent', columns: [] });
+      const { words, columns } = await lackingFrom(tx, job, table, found);
+      if (words.length > 0) note(name, 'words', { words });
+      else if (columns) note(name, 'other', { columns });
+    } else if (await isTaken(tx, [name])) note(name, 'other');
+    else if (await isTaken(tx, unless)) note(name, 'rest');
+    else if (!mayMake) note(name, 'absent');
   }
   return all;
 }
 
-/** The columns for want of which a table does not fit; none where its words do not. Undefined: it fits. */
-async function lackingFrom(tx: Transaction, job: Job, table: Table, found: Found): Promise<string[] | undefined> {
+/** The words or the columns for want of which a table does not fit. Without any: it fits. */
+async function lackingFrom(
+  tx: Transaction,
+  job: Job,
+  table: Table,
+  found: Found,
+): Promise<{ words: Lacking[]; columns?: string[] }> {
   const missing = missingColumns(table, found);
-  const isOurs = isRecognised(table, found) && (await hasWords(tx, table, found));
+  const isAlike = isRecognised(table, found);
+  const words = isAlike ? await lackingWords(tx, table, found) : [];
+  const isOurs = isAlike && words.length === 0;
   const never = missing.filter((column) => !isOurs || table.columns[column]!.newTableOnly);
   // A table of another job may be something else, as long as it has what this one needs.
-  if (isOurs || table !== job.table) return never.length > 0 ? never : undefined;
-  return table.recognisedBy.filter((column) => !(column in found.columns));
+  if ((isOurs || table !== job.table) && never.length === 0) return { words: [] };
+  if (isOurs || words.length > 0 || table !== job.table) return { words, columns: never };
+  return { words, columns: table.recognisedBy.filter((column) => !(column in found.columns)) };
 }
 
 async function adoptTable(adopting: Adopting, table: Table): Promise<void> {
@@ -124,7 +138,7 @@ async function adoptTable(adopting: Adopting, table: Table): Promise<void> {
     await create(adopting, table, catalog);
     if (table.begin) await tx.query(table.begin(namesOf(job, await adopting.catalog(), { dbZone: zones.dbZone })));
   } else if (isLaid || (isRecognised(table, found) && (await hasWords(tx, table, found)))) {
-    if (!isLaid) refuseWithoutKey(job, table, found);
+    if (!isLaid) refuseWithoutKey(table, found);
     await asOwner(tx, found, async () => {
       await addColumns(adopting, table, found, catalog, columnsToAdd(table, found, isLaid));
       for (const column of table.once ?? []) await ensureOnce(adopting, found, storedName(table, column));
@@ -134,12 +148,12 @@ async function adoptTable(adopting: Adopting, table: Table): Promise<void> {
 }
 
 /** Before anything is added: the job could not name a row of it. */
-function refuseWithoutKey(job: Job, table: Table, found: Found): void {
+function refuseWithoutKey(table: Table, found: Found): void {
   const key = keyOf(table);
   if (key in found.columns || table.columns[key]?.kind !== 'key') return;
   const on = qualified(table.name, found);
   throw configurationError(
-    `The table ${on} has no column ${key}, by which ${job.name} tells its rows apart. Add one ("alter table ${on} add column ${quoteName(key)} bigint generated by default as identity primary key"), then run "scheduler migrate" again.`,
+    `The table ${on} has no column ${key}, by which its rows are told apart. Add one ("alter table ${on} add column ${quoteName(key)} bigint generated by default as identity primary key"), then run "scheduler migrate" again.`,
   );
 }
 

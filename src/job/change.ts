@@ -1,4 +1,4 @@
-import { bounded, type Event, type Job, type Rule, STAMP, type Tables } from './define.ts';
+import { type Also, bounded, type Event, type Job, type Rule, STAMP, type Tables } from './define.ts';
 import { columnsIn, NOW, namesIn, quoteName, quoteText, reading, template } from './expressions.ts';
 import { conditionsOf } from './lay.ts';
 import { type Found, physical, storedKey, storedName, TEXT } from './tables.ts';
@@ -30,7 +30,7 @@ export function change(name: string, rule: Rule, compiling: Compiling): Changing
   if (rule.change) return { carry: carried, change: rule.change(tables) };
   const events = [rule.event ?? {}].flat();
   const read = readBy(rule, events, compiling.columns);
-  const also = (rule.also ?? []).map((sql, n) => `also_${n + 1} as (${sql}),\n    `).join('');
+  const also = (rule.also ?? []).map((each, n) => `also_${n + 1} as (${alsoOf(each, compiling)}),\n    `).join('');
   return {
     carry: [...read.map((column) => `r.${quoteName(column)}`), ...carried],
     change: `changed as (${write(rule, read, compiling)}),
@@ -38,7 +38,13 @@ export function change(name: string, rule: Rule, compiling: Compiling): Changing
   };
 }
 
-/** The columns of the row that its new values and its events are made from. */
+/** In the statement, the columns have the names of the table; and it sees none that the engine has added. */
+function alsoOf({ reads, sql }: Also, { job }: Compiling): string {
+  const columns = reads.map((name) => `c.${quoteName(name)} as ${quoteName(storedName(job.table, name))}`);
+  return `with changed as (select ${columns.join(', ')} from changed as c) ${sql}`;
+}
+
+/** The columns of the row that its new values, its events and its other statements are made from. */
 function readBy({ set = {}, carry = {}, also = [] }: Rule, events: Event[], columns: string[]): string[] {
   const texts = events.flatMap(({ data = {}, when = '', due = '', message = '', channels = [] }) => [
     ...Object.values(data),
@@ -46,8 +52,8 @@ function readBy({ set = {}, carry = {}, also = [] }: Rule, events: Event[], colu
     due,
     ...[message, ...channels].flatMap(columnsIn).map(quoteName),
   ]);
-  const names = also.length > 0 ? columns : namesIn([...Object.values(set), ...texts].join(' , '), columns);
-  return names.filter((column) => column !== 'id' && !(column in carry));
+  const sql = [...Object.values(set), ...texts, ...also.flatMap(({ reads }) => reads.map(quoteName))];
+  return namesIn(sql.join(' , '), columns).filter((column) => column !== 'id' && !(column in carry));
 }
 
 /** The statement that changes or deletes the rows of `todo`. */

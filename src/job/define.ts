@@ -108,8 +108,8 @@ export interface Rule {
   set?: Record<string, string>;
   /** The row goes. */
   delete?: boolean;
-  /** More statements on `changed`: the columns of the changed rows, now and due_at. */
-  also?: string[];
+  /** More statements on the changed rows. */
+  also?: Also[];
   /** A row that is still due for the same time after its change has failed: it would change again and again. Default: where `set` is all. */
   mustEnd?: boolean;
   /** What is told of each row that changed. */
@@ -130,6 +130,12 @@ export interface Rule {
   make?(rows: number): Record<string, unknown>;
   /** Where the row is not one of the job's own table. */
   row?: OtherRow;
+}
+
+/** A statement on `changed`, which has these columns of the changed rows; `now` and `due_at` are two more. */
+export interface Also {
+  reads: string[];
+  sql: string;
 }
 
 export interface Event {

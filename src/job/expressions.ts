@@ -72,6 +72,14 @@ export const isOfTheRow = (sql: string): boolean =>
 export const quoteName = (name: string): string => `"${name.replaceAll('"', '""')}"`;
 export const quoteText = (text: string): string => `'${text.replaceAll("'", "''")}'`;
 
+/** Whether any part of a job whose names are quoted names the column. It knows no other columns: the application may drop them. */
+export function isNamedIn(part: unknown, column: string): boolean {
+  if (typeof part === 'string')
+    return part === column || part.includes(quoteName(column)) || part.includes(`{${column}}`);
+  if (typeof part !== 'object' || part === null) return false;
+  return Object.entries(part).some((pair) => pair.some((each) => isNamedIn(each, column)));
+}
+
 const BRACES = /\{([^{}]+)\}|[^{]+|\{/g;
 
 /** The columns that a text with {column} in it names. */

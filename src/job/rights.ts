@@ -2,9 +2,10 @@ import type { Transaction } from '../db/client.ts';
 import { named } from '../db/search-path.ts';
 import type { Installed } from './compile.ts';
 import { quoteName } from './expressions.ts';
-import { placeOf } from './tables.ts';
+import { placeOf, storedKey, storedName, tablesOf } from './tables.ts';
 
 export interface Needed {
+  /** Or "schema" and its name. */
   table: string;
   /** The same with its schema, in quotes. */
   place?: string;
@@ -47,16 +48,28 @@ export const OWN_RIGHTS: Needed[] = [
   { table: 'all functions in schema scheduler', rights: ['execute'] },
 ];
 
+export const usageOf = (schema: string): Needed => ({ table: `schema ${schema}`, rights: ['usage'] });
+
+/** The SQL of a job casts to the type of its key, and to those of the columns that it writes. */
+function schemasOf({ job, tables, writes }: Installed): Needed[] {
+  const types = tablesOf(job).flatMap((table) => {
+    const columns = [...(writes.get(table.name) ?? [])].map((name) => storedName(table, name));
+    return [storedKey(table), ...columns].map((column) => tables[table.name]?.columns[column] ?? '');
+  });
+  return types.flatMap((type) => /^("(?:[^"]|"")+"|\w+)\./.exec(type)?.[1] ?? []).map(usageOf);
+}
+
 /** The rights on the application's tables that follow from the SQL of some jobs. */
 export function rightsOf(installed: Installed[]): Needed[] {
   const all = installed.flatMap(({ rights, tables }) =>
     [...rights].map(([table, rights]) => ({ table, place: placeOf(tables[table]!), rights })),
   );
   const places = [...new Map(all.map(({ table, place }) => [place, table]))].sort();
-  return places.map(([place, table]) => ({
+  const ofTables = places.map(([place, table]) => ({
     ...{ table, place },
     rights: ALL.filter((right) => all.some((each) => each.place === place && each.rights.has(right))),
   }));
+  return [...ofTables, ...installed.flatMap(schemasOf)];
 }
 
 export interface Lack {
@@ -69,14 +82,17 @@ export interface Lack {
 // Reading takes the whole table, as rows are named by their place in it. To write, some columns may do: planning each job's
 // statements shows whether those were the right ones.
 const NEEDED = `
-  with needed as (
+  with wanted as (
+    select want.* from jsonb_to_recordset(:wanted::jsonb) as want ("table" text, place text, rights text[])
+  ),
+  needed as (
     select n.nspname, c.relname, c.oid, c.relowner, want.rights
-    from jsonb_to_recordset(:wanted::jsonb) as want ("table" text, place text, rights text[])
-    cross join lateral (select parse_ident(coalesce(want.place, want.table), false) as parts) as ident
+    from wanted as want cross join lateral (select parse_ident(coalesce(want.place, want.table), false) as parts) as ident
     join pg_class c on c.oid = case cardinality(parts)
       when 1 then ${named('parts[1]')}
       else (select p.oid from pg_class p join pg_namespace pn on pn.oid = p.relnamespace where pn.nspname = parts[1] and p.relname = parts[2]) end
     join pg_namespace n on n.oid = c.relnamespace
+    where not want.rights && '{usage,execute}' -- of schemas and functions
   )`;
 
 const LACKING = `${NEEDED},
@@ -91,7 +107,8 @@ const LACKING = `${NEEDED},
   schemas as (
     select 'usage', format('schema %I', nspname), nspowner from pg_namespace n
     where (
-        nspname = 'scheduler' or nspname in (select nspname from needed) or nspname in (
+        nspname = 'scheduler' or nspname in (select nspname from needed)
+        or nspname in (select (parse_ident(substr("table", 8)))[1] from wanted where "table" like 'schema %') or nspname in (
           -- PostgreSQL passes over a schema of the search path that it may not use, as if its tables were not there.
           select replace(btrim(part, ' "'), '$user', :role::text) from regexp_split_to_table(current_setting('scheduler.search_path'), ',') as part
         )
@@ -115,8 +132,10 @@ const LACKING = `${NEEDED},
   ),
   expressions as (
     select distinct 'execute', format('function %s', p.oid::regprocedure), p.proowner
-    from unnest(:functions::text[]) as f (name) join pg_proc p on p.oid = to_regprocedure(f.name)
-    where p.pronamespace is distinct from to_regnamespace('scheduler') and not has_function_privilege(:role::name, p.oid, 'execute')
+    from pg_proc p
+    where p.pronamespace not in (select oid from pg_namespace where nspname in ('pg_catalog', 'scheduler'))
+      -- To ask for one by its name takes a right on its schema.
+      and p.oid::regprocedure::text = any(:functions::text[]) and not has_function_privilege(:role::name, p.oid, 'execute')
   )
   select rights, object, pg_get_userbyid(owner) as owner
   from (

@@ -22,7 +22,7 @@ export interface Lacking {
   word: string;
 }
 
-export async function lackingWords(tx: Transaction, table: Table, { oid }: Found): Promise<Lacking[]> {
+export async function lackingWords(tx: Pick<Transaction, 'query'>, table: Table, { oid }: Found): Promise<Lacking[]> {
   const wanted = Object.entries(table.columns).flatMap(([name, { words = [], reads }]) =>
     reads === undefined ? words.map((word) => ({ name: storedName(table, name), word })) : [],
   );
@@ -39,6 +39,18 @@ export async function lackingWords(tx: Transaction, table: Table, { oid }: Found
 
 export const hasWords = async (tx: Transaction, table: Table, found: Found): Promise<boolean> =>
   (await lackingWords(tx, table, found)).length === 0;
+
+export const addWord = ({ type, word }: Lacking): string => `alter type ${type} add value ${quoteText(word)}`;
+
+/** Such as: the enum type sale_state of packages.status lacks 'active', 'inactive'. */
+export function wordsLacked({ name }: Pick<Table, 'name'>, lacking: Lacking[]): string {
+  const columns = [...new Map(lacking.map(({ type, column }) => [column, type]))];
+  const each = columns.map(([column, type]) => {
+    const words = lacking.filter((one) => one.column === column).map(({ word }) => quoteText(word));
+    return `the enum type ${type} of ${name}.${column} lacks ${words.join(', ')}`;
+  });
+  return each.join(', and ');
+}
 
 /** A check that refuses words which the job writes: rows would fail by it, one by one. */
 export interface Refusing {

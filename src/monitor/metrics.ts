@@ -154,6 +154,7 @@ export function collect(before: Samples, report: TickReport, database: Looked | 
     set('scheduler_job_late_seconds', lastRun?.lateSeconds ?? 0, labels);
     set('scheduler_job_failing_rows', failing, labels);
     set('scheduler_job_quarantined_rows', quarantined, labels);
+    if (!backlog) continue;
     set('scheduler_job_backlog_rows', backlog.rows, labels);
     set('scheduler_job_backlog_seconds', backlog.seconds ?? 0, labels);
   }

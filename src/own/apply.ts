@@ -4,6 +4,7 @@ import { run } from '../engine/run.ts';
 import { asOwner } from '../job/adopt.ts';
 import { STILL_DUE, TWICE } from '../job/change.ts';
 import { quoteName, quoteText } from '../job/expressions.ts';
+import { markParts } from '../job/parts.ts';
 import { ADDED_BY_APPLY, marked, sentenceOf } from '../job/steps.ts';
 import { qualified } from '../job/tables.ts';
 import { refreshKnown } from '../store/known-jobs.ts';
@@ -13,6 +14,7 @@ import { buildIndex, dropUnused } from './make-indexes.ts';
 import type { Applying, Change } from './plan.ts';
 import { makeFunctions } from './raising.ts';
 import { rename } from './rename.ts';
+import { grantNeeded, tablesOfChange } from './roles.ts';
 import { adoptUse } from './use.ts';
 
 /** Plays a plan on real rows, and carries it out: builds the indexes, switches the definitions, drops what nothing uses. */
@@ -51,13 +53,17 @@ export async function play({ db, settings, builtIn }: Applying, change: Change):
   return { faults: sentences(true), rows: sentences(false) };
 }
 
-/** Builds the indexes, switches all definitions at once, and drops the indexes that nothing uses any more. */
+/**
+ * Builds the indexes, switches all definitions at once, and drops the indexes that nothing uses any more. A role that is to tick gets
+ * its rights together with the definitions: no tick meets one without the other.
+ */
 export async function carryOut(
-  { db, settings, builtIn }: Applying,
+  applying: Applying,
   changes: Change[],
-  by: string,
+  { by, role }: { by: string; role: string | undefined },
   say: (step: string) => void,
 ): Promise<void> {
+  const { db, settings, builtIn } = applying;
   const makes = changes.flatMap(({ built }) => built?.makes ?? []);
   await db.transaction((tx) => makeFunctions(tx, makes));
   const indexes = new Map(changes.flatMap((change) => change.indexes.map((index) => [index.place, index])));
@@ -66,7 +72,9 @@ export async function carryOut(
     await buildIndex(db, index);
     say(`built the index ${index.place}`);
   }
-  await db.transaction(async (tx) => {
+  for (const table of changes.flatMap(tablesOfChange))
+    await db.transaction((tx) => asOwner(tx, table, () => markParts(tx, table)));
+  const granted = await db.transaction(async (tx) => {
     await tx.query(`select set_config('lock_timeout', '10s', true)`);
     const renamed = changes.flatMap(({ name, definition, what, kept }) =>
       definition?.was !== undefined && what !== 'removed'
@@ -78,7 +86,9 @@ export async function carryOut(
       if (what === 'removed') await keepJob(tx, name, null, null, by);
       if (what === 'new' || what === 'changed') await keepJob(tx, name, definition, kept, by);
     }
+    return role === undefined ? [] : grantNeeded(tx, applying, role);
   });
+  for (const { rights, object } of granted) say(`granted ${rights} on ${object} to ${role}`);
   await dropUnused(db, say);
   await refreshKnown(db, settings, builtIn);
 }

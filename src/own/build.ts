@@ -1,6 +1,7 @@
 import type { Column } from '../job/columns.ts';
-import type { Conditions, Job, Rule } from '../job/define.ts';
-import { quoteName, quoteText } from '../job/expressions.ts';
+import type { Also, Conditions, Job, Rule } from '../job/define.ts';
+import { isNamedIn, quoteName, quoteText } from '../job/expressions.ts';
+import { usageOf } from '../job/rights.ts';
 import { ALSO, type OwnJob, type OwnRule, type Path } from './definition.ts';
 import { dueOf, instantOf, NotATime, noColumn, plainColumn, type Types, type Zones, zoneOf } from './due.ts';
 import { checkText, eventOf, type Telling } from './event.ts';
@@ -11,6 +12,7 @@ import {
   conditions,
   type Making,
   mayAct,
+  need,
   noCondition,
   ofStrangers,
   REACHING,
@@ -18,7 +20,7 @@ import {
   readsClock,
   WORDS,
 } from './making.ts';
-import { innerNames, isNamedIn, withInnerNames } from './names.ts';
+import { innerNames, withInnerNames } from './names.ts';
 import { guarded, whyNotGuarded } from './raising.ts';
 import type { Seen } from './server.ts';
 
@@ -43,9 +45,14 @@ export async function build(own: OwnJob, table: Seen, building: Building): Promi
   Object.assign(making, await conditions(making, own.where, ['where']));
   const rules: Record<string, Rule> = {};
   for (const [name, rule] of Object.entries(own.rules)) Object.assign(rules, await rulesOf(making, name, rule));
+  // By now all columns are known that are added.
+  for (const [name, { also }] of Object.entries(own.rules).filter(([, rule]) => rule.also.length > 0)) {
+    const made = await alsoOf(making, also, ['rules', name, 'also']);
+    for (const rule of [rules[name], rules[`${name} (missed)`]]) if (rule) rule.also = made;
+  }
   const columns = { ...types, ...built.columns };
   const inner = innerNames(Object.keys(columns), key);
-  const inRules = withInnerNames(rules, Object.keys(types), inner);
+  const inRules = withInnerNames(rules, inner);
   const isUsed = ([name]: [string, unknown]) => name === key || isNamedIn(inRules, name);
   const column = ([name, type]: [string, string]): [string, Column] => {
     const is = inner.get(name);
@@ -123,7 +130,6 @@ async function rulesOf(making: Making, name: string, rule: OwnRule): Promise<Rec
   const event = eventOf(telling, rule, columns, [...path, 'event']);
   if (rule.delete) Object.assign(made, { delete: true });
   else made.set = set;
-  if (rule.also.length > 0) made.also = await alsoOf(making, rule.also, [...path, 'also']);
   if (event) made.event = event;
   if (rule.once === undefined) return { [name]: made };
   made.where = { ...where, 'it was not done for this time': `${quoteName(rule.once)} is distinct from ${due}` };
@@ -142,11 +148,11 @@ async function rulesOf(making: Making, name: string, rule: OwnRule): Promise<Rec
 const targetOf = (sql: string) =>
   /^INSERT INTO ((?:"(?:[^"]|"")+"|[^\s."])+(?:\.(?:"(?:[^"]|"")+"|[^\s."])+)?)/.exec(sql)![1]!;
 
-async function alsoOf({ building, built }: Making, statements: string[], path: Path): Promise<string[]> {
-  const also: string[] = [];
+async function alsoOf({ building, built }: Making, statements: string[], path: Path): Promise<Also[]> {
+  const also: Also[] = [];
   for (const [n, statement] of statements.entries()) {
     const fault = (message: string, offset?: number) => building.fault([...path, n], message, offset);
-    const reading = await building.readStatement(statement);
+    const reading = await building.readStatement(statement, built.columns);
     if ('message' in reading) fault(reading.message, reading.offset);
     else if (!reading.sql.startsWith('INSERT INTO ') || reading.returns) fault(ALSO);
     else if (reading.strangers.length > 0) fault(ofStrangers(reading.strangers));
@@ -156,11 +162,13 @@ async function alsoOf({ building, built }: Making, statements: string[], path: P
     else if (!reading.readsChanged)
       fault('"also" inserts what it reads from "changed", the rows that were changed: this does not read it');
     else {
-      also.push(reading.sql);
+      also.push({ reads: reading.columns, sql: reading.sql });
       for (const table of reading.tables) {
         const rights = reading.sql.startsWith(`INSERT INTO ${table} `) ? inserting(reading.sql) : ['select'];
-        built.needs.push({ table, rights });
+        need(built, { table, rights });
       }
+      need(built, ...reading.schemas.map(usageOf));
+      Object.assign(built.functions, reading.functions);
     }
   }
   return also;

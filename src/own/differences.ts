@@ -1,5 +1,6 @@
 import { isDeepStrictEqual } from 'node:util';
-import type { Catalog, Found } from '../job/tables.ts';
+import type { Job } from '../job/define.ts';
+import { type Catalog, type Found, storedName } from '../job/tables.ts';
 import { catalogOf, type Kept } from '../store/own-jobs.ts';
 import type { OwnJob, OwnUse, UsedTable } from './definition.ts';
 import type { IndexPlan } from './indexes.ts';
@@ -38,14 +39,16 @@ function ofUse(was: OwnUse | undefined, is: OwnUse | undefined): string[] {
 
 /** What has changed around a job since it was applied, though its file says the same. */
 export function drift(was: Kept, is: Kept, tables: Catalog, indexes: IndexPlan[]): string[] {
-  const columns = columnsThatDiffer(catalogOf(was), tables);
   const names = [...new Set([...Object.keys(was.functions), ...Object.keys(is.functions)])];
   const functions = names.filter((name) => was.functions[name] !== is.functions[name]);
-  // A new column may be part of "changed", and is no difference else.
-  const rules = Object.keys(was.job.rules).filter((name) => {
+  const others = Object.keys(was.job.rules).filter((name) => {
     const now = is.job.rules[name];
-    return now && columns.length === 0 && functions.length === 0 && !isDeepStrictEqual(was.job.rules[name], plain(now));
+    return now && !isDeepStrictEqual(was.job.rules[name], plain(now));
   });
+  // A column that no rule names may be part of "changed.*", and is no difference else.
+  const isNamed = namedIn(was.job);
+  const columns = columnsThatDiffer(catalogOf(was), tables, was.uses || others.length > 0 ? () => true : isNamed);
+  const rules = columns.length + functions.length > 0 ? [] : others;
   const places = (kept: Kept) => Object.keys(kept.indexes).sort();
   const lost = indexes.filter(({ isThere, place }) => !isThere && place in was.indexes);
   const isElse = lost.length === 0 && !isDeepStrictEqual(places(was), places(is));
@@ -58,18 +61,23 @@ export function drift(was: Kept, is: Kept, tables: Catalog, indexes: IndexPlan[]
   ];
 }
 
+function namedIn({ table }: Job): (column: string) => boolean {
+  const names = Object.keys(table.columns).map((name) => storedName(table, name));
+  return (column) => names.includes(column);
+}
+
 const plain = (value: unknown) => JSON.parse(JSON.stringify(value));
 
-function columnsThatDiffer(was: Catalog, is: Catalog): string[] {
+function columnsThatDiffer(was: Catalog, is: Catalog, matters: (column: string) => boolean): string[] {
   return Object.entries(was).flatMap(([name, found]) => {
     const now = is[name];
-    return now ? columnsOfTable(found!, now) : [`the table "${name}" is gone`];
+    return now ? columnsOfTable(found!, now, matters) : [`the table "${name}" is gone`];
   });
 }
 
-function columnsOfTable(was: Found, is: Found): string[] {
+function columnsOfTable(was: Found, is: Found, matters: (column: string) => boolean): string[] {
   const names = [...new Set([...Object.keys(was.columns), ...Object.keys(is.columns)])];
-  return names.flatMap((name) => {
+  return names.filter(matters).flatMap((name) => {
     if (!(name in is.columns)) return [`the column "${name}" is gone`];
     if (!(name in was.columns)) return [`the column "${name}" is new`];
     if (is.columns[name] !== was.columns[name])

@@ -1,10 +1,13 @@
 import { readable } from '../base/calendar.ts';
-import { type Exam, failed, ok, type Result, warning } from '../inspect/doctor/finding.ts';
+import type { Transaction } from '../db/client.ts';
+import { type Exam, failed, ok, type Result, skipped, warning } from '../inspect/doctor/finding.ts';
 import { install } from '../job/compile.ts';
-import { type Needed, rightsOf } from '../job/rights.ts';
-import { catalogOf, isUsable, jobOf, latestJobs } from '../store/own-jobs.ts';
+import type { Job } from '../job/define.ts';
+import { hiddenFrom, lackingRights, type Needed, rightsOf } from '../job/rights.ts';
+import { catalogOf, isUsable, jobOf, type Kept, latestJobs } from '../store/own-jobs.ts';
 import type { Files, OwnJob } from './definition.ts';
 import { planOf } from './plan.ts';
+import { MayNotRead } from './server.ts';
 
 /** Compiles the kept definitions again: what has changed since is found before a tick meets it. */
 
@@ -20,14 +23,31 @@ export async function examine(exam: Exam): Promise<[name: string, Result][]> {
     '# With the files of all your jobs, by the role that owns the schema "scheduler":',
     program.command('apply FILES'),
   ];
+  const lacks = new Map<string, string>();
+  for (const { name, compiled } of latest.filter(isUsable)) {
+    const lack = await lackingFor(exam, compiled!);
+    if (lack) lacks.set(name, lack);
+  }
+  const looked = latest.filter(isUsable).filter(({ name }) => !lacks.has(name));
   const files: Files = {
-    jobs: latest.filter(isUsable).map(({ definition }) => withoutFormerName(definition!)),
+    jobs: looked.map(({ definition }) => withoutFormerName(definition!)),
     faults: [],
     at: (job) => ({ file: job, line: 0, column: 0 }),
   };
-  const plan = await planOf({ db, settings, builtIn: jobs, onlyLooks: true }, files, false);
+  const plan = await planOf({ db, settings, builtIn: jobs, onlyLooks: true }, files, false).catch((error) => {
+    if (error instanceof MayNotRead) return error;
+    throw error;
+  });
+  // A tick needs no such right.
+  if (plan instanceof MayNotRead)
+    return [...found, ['own jobs', warning(`not compared with the database: ${plan.why}`, plan.remedies)]];
   for (const version of latest) {
     const { name, at, by } = version;
+    const lack = lacks.get(name);
+    if (lack !== undefined) {
+      found.push([name, skipped(`cannot be looked at: ${lack}; see "rights"`)]);
+      continue;
+    }
     const change = plan.changes.find((each) => each.name === name);
     const faults = plan.faults.filter(({ file }) => file === name).map(({ message }) => message);
     const differs = [...faults, ...(change?.differs ?? [])];
@@ -40,6 +60,16 @@ export async function examine(exam: Exam): Promise<[name: string, Result][]> {
     }
   }
   return found;
+}
+
+/** Without these, the server would refuse to read an expression, for a reason that is none of the job's. */
+async function lackingFor({ db, jobs, server }: Exam, kept: Kept): Promise<string | undefined> {
+  const { needs, functions } = needsOf([kept], jobs);
+  return db.transaction(async (tx) => {
+    const [lack] = await lackingRights(tx, server.role, needs, functions);
+    if (lack) return `${server.role} lacks ${lack.rights} on ${lack.object}`;
+    return (await hiddenFrom(tx, server.role, needs))?.sentence;
+  });
 }
 
 function withoutFormerName({ was: _, ...definition }: OwnJob): OwnJob {
@@ -70,18 +100,24 @@ async function checkWriters({ db, program }: Exam, hasJobs: boolean): Promise<Re
   return undefined;
 }
 
+interface Needs {
+  needs: Needed[];
+  functions: string[];
+}
+
 /** What the jobs need of this database. */
-export async function needs({
-  db,
-  jobs,
-}: Pick<Exam, 'db' | 'jobs'>): Promise<{ needs: Needed[]; functions: string[] }> {
+export async function needs({ db, jobs }: { db: Pick<Transaction, 'query'>; jobs: Job[] }): Promise<Needs> {
   const [row] = await db.query<{ may: boolean | null }>(
     `select has_schema_privilege(n.oid, 'usage') and has_table_privilege(c.oid, 'select') as may
      from pg_class c join pg_namespace n on n.oid = c.relnamespace where n.nspname = 'scheduler' and c.relname = 'jobs'`,
   );
   const kept = row?.may ? (await latestJobs(db)).filter(isUsable).map(({ compiled }) => compiled!) : [];
+  return needsOf(kept, jobs);
+}
+
+function needsOf(kept: Kept[], builtIn: Job[]): Needs {
   const installed = kept.flatMap((each) => {
-    const job = jobOf(each, jobs);
+    const job = jobOf(each, builtIn);
     return job ? [install(job, catalogOf(each), each.dbZone)] : [];
   });
   return {

@@ -1,5 +1,6 @@
+import { isDeepStrictEqual } from 'node:util';
 import type { Conditions, Job } from '../job/define.ts';
-import type { Needed } from '../job/rights.ts';
+import { type Needed, usageOf } from '../job/rights.ts';
 import type { OwnJob, Path } from './definition.ts';
 import type { Types, Zones } from './due.ts';
 import type { Reading, Refusal, Seen, Statement } from './server.ts';
@@ -14,7 +15,7 @@ export interface Built {
   /** What is worth knowing of it, and no fault. */
   notes: string[];
   functions: Record<string, string>;
-  /** What it does with other tables. */
+  /** What it does with other tables, and uses of schemas. */
   needs: Needed[];
   /** Functions that its due times need, as statements. */
   makes: string[];
@@ -25,7 +26,8 @@ export interface Building {
   /** As a new value of a column, where one is named. */
   read(expression: string, column: string | null, words: string[]): Promise<Reading | Refusal>;
   knowsZone(zone: string): Promise<boolean>;
-  readStatement(statement: string): Promise<Statement | Refusal>;
+  /** On the table with these columns added. */
+  readStatement(statement: string, added: Record<string, string>): Promise<Statement | Refusal>;
   fault(path: Path, message: string, offset?: number): void;
   dbZone: string;
 }
@@ -62,6 +64,10 @@ interface Wanted {
   words?: string[];
 }
 
+export function need({ needs }: Pick<Built, 'needs'>, ...more: Needed[]): void {
+  needs.push(...more.filter((each) => !needs.some((known) => isDeepStrictEqual(known, each))));
+}
+
 export async function read(making: Making, sql: string, path: Path, wanted: Wanted = {}): Promise<Reading | undefined> {
   const { building, built } = making;
   const { column = null, words = WORDS.filter((word) => !(word in making.types)) } = wanted;
@@ -71,7 +77,7 @@ export async function read(making: Making, sql: string, path: Path, wanted: Want
     return undefined;
   }
   Object.assign(built.functions, reading.functions);
-  built.needs.push(...reading.tables.map((table) => ({ table, rights: ['select'] })));
+  need(built, ...reading.tables.map((table) => ({ table, rights: ['select'] })), ...reading.schemas.map(usageOf));
   const reaching = reading.acting.filter((name) => column === null || REACHING.test(name));
   if (reading.strangers.length > 0) building.fault(path, ofStrangers(reading.strangers));
   else if (reaching.length > 0) building.fault(path, mayAct(reaching));

@@ -17,16 +17,8 @@ export function innerNames(columns: string[], key: string): Map<string, string> 
   );
 }
 
-/** Whether any part of it names the column. The job knows no other columns: the application may drop them. */
-export function isNamedIn(part: unknown, column: string): boolean {
-  if (typeof part === 'string')
-    return part === column || part.includes(quoteName(column)) || part.includes(`{${column}}`);
-  if (typeof part !== 'object' || part === null) return false;
-  return Object.entries(part).some((pair) => pair.some((each) => isNamedIn(each, column)));
-}
-
 /** The rules of a job, with the inner names of columns in place of their real ones. */
-export function withInnerNames(rules: Job['rules'], columns: string[], inner: Map<string, string>): Job['rules'] {
+export function withInnerNames(rules: Job['rules'], inner: Map<string, string>): Job['rules'] {
   if (inner.size === 0) return rules;
   const sql = (text: string) =>
     substitute(text, (name, isQuoted) => {
@@ -42,18 +34,12 @@ export function withInnerNames(rules: Job['rules'], columns: string[], inner: Ma
     ...{ ...event, data: mapped(data, same)!, channels: channels.map(braces) },
     ...(message !== undefined && { message: braces(message) }),
   });
-  // For statements on "changed", the columns have their real names.
-  const listed = columns.map((name) =>
-    inner.has(name) ? `c.${quoteName(inner.get(name)!)} as ${quoteName(name)}` : `c.${quoteName(name)}`,
-  );
-  const words = ['now', 'due_at'].filter((word) => !columns.includes(word)).map((word) => `c.${word}`);
-  const changed = `with changed as (select ${[...listed, ...words].join(', ')} from changed as c) `;
   const renamed = ({ where, fails, set, event, also, ...rule }: Rule): Rule => ({
     ...{ ...rule, due: sql(rule.due), where: mapped(where as Conditions, same)! },
     ...(fails && { fails: mapped(fails as Conditions, braces)! }),
     ...(set && { set: mapped(set, (name) => inner.get(name) ?? name)! }),
     ...(event && { event: told(event as Event) }),
-    ...(also && { also: also.map((statement) => changed + statement) }),
+    ...(also && { also: also.map(({ reads, sql }) => ({ reads: reads.map((name) => inner.get(name) ?? name), sql })) }),
   });
   return Object.fromEntries(Object.entries(rules).map(([name, rule]) => [name, renamed(rule)]));
 }

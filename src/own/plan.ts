@@ -16,7 +16,7 @@ import { differences, drift } from './differences.ts';
 import { asYetOf, type Due, dueNow, type IndexPlan, type Made, madeIndexes, planIndexes } from './indexes.ts';
 import type { Built } from './making.ts';
 import { makeFunctions } from './raising.ts';
-import { knowsZone, readExpression, readStatement, seeTable, whyNoTable } from './server.ts';
+import { knowsZone, readExpression, readStatement, requireReading, seeTable, whyNoTable } from './server.ts';
 import { type Addition, asYet, planUse, type UsePlan } from './use.ts';
 
 /** What would change if these files were applied: everything is checked, and nothing is changed. */
@@ -133,9 +133,10 @@ async function check(
   }
   let built: Built | undefined;
   await asOwner(tx, table, async () => {
+    await requireReading(tx);
     built = await build(own, table, {
       read: (...asked) => readExpression(tx, table, ...asked),
-      readStatement: (sql) => readStatement(tx, table, sql),
+      readStatement: (...asked) => readStatement(tx, table, ...asked),
       knowsZone: (zone) => knowsZone(tx, zone),
       ...{ fault, dbZone: settings.dbTimezone },
     });

@@ -76,7 +76,7 @@ class Reader extends Nodes {
     const texts = Object.fromEntries(
       ['id', 'zone', 'summary', 'was'].flatMap((key) => {
         const text = this.text(keys[key], `"${key}"`);
-        return text === undefined ? [] : [[key, key === 'id' ? unquoted(text) : text]];
+        return text === undefined ? [] : [[key, key === 'id' || key === 'zone' ? unquoted(text) : text]];
       }),
     );
     if (table === undefined) return undefined;

@@ -1,11 +1,14 @@
 import { configurationError } from '../base/errors.ts';
-import type { Database } from '../db/client.ts';
+import type { Database, Transaction } from '../db/client.ts';
 import { quoteName } from '../job/expressions.ts';
+import { type Lack, lackingRights, OWN_RIGHTS, rightsOf } from '../job/rights.ts';
+import { all, readStanding } from '../store/standing.ts';
 import type { Files } from './definition.ts';
-import type { Change } from './plan.ts';
+import { needs } from './doctor.ts';
+import type { Applying, Change } from './plan.ts';
 import { type Seen, seeTable } from './server.ts';
 
-/** Finds the role that may apply a file. It may write the definitions, and add to the tables. */
+/** Finds the role that may apply a file, and grants to the one that ticks. The first may write the definitions, and add to the tables. */
 
 export const tablesOfChange = ({ built, using }: Change): Seen[] =>
   using ? [...using.places.values()].map(({ seen }) => seen) : built ? [built.table] : [];
@@ -49,4 +52,26 @@ export async function whyNotOwner(db: Database, { jobs }: Files): Promise<string
     const remedy = `grant ${owners.map(quoteName).join(', ')} to ${quoteName(me)}`;
     return `${tables.join(', ')} ${are} to ${owners.map((each) => `"${each}"`).join(', ')}, and "${me}" is no member of that role: only the owner of a table adds to it. As a superuser: ${remedy}; then apply again.`;
   });
+}
+
+/** Grants all that a tick needs in this database, and answers what was lacking. A grant that did nothing is an error. */
+export async function grantNeeded(
+  tx: Transaction,
+  { settings, builtIn }: Pick<Applying, 'settings' | 'builtIn'>,
+  role: string,
+): Promise<Lack[]> {
+  const own = await needs({ db: tx, jobs: builtIn });
+  const standing = await readStanding(tx, all(builtIn), { lock: false, dbZone: settings.dbTimezone });
+  const ofBuiltIn = rightsOf(standing.jobs.flatMap(({ installed }) => installed ?? []));
+  const lacking = () => lackingRights(tx, role, [...OWN_RIGHTS, ...ofBuiltIn, ...own.needs], own.functions);
+  const statement = ({ rights, object }: Lack) => `grant ${rights} on ${object} to ${quoteName(role)}`;
+  const granted = await lacking();
+  for (const each of granted) await tx.attempt(async () => void (await tx.query(statement(each))));
+  // Without the right to grant there is an error, or only a warning.
+  const left = await lacking();
+  if (left.length === 0) return granted;
+  const remedies = left.map((each) => `as "${each.owner}" or a superuser, ${statement(each)}`);
+  throw configurationError(
+    `No job is applied: this role may not grant all that ${role} needs. Do that first: ${remedies.join('; ')}.`,
+  );
 }

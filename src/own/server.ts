@@ -1,3 +1,4 @@
+import { EXIT, OperatorError } from '../base/errors.ts';
 import { nearest } from '../base/nearest.ts';
 import { someOf } from '../base/plain.ts';
 import type { Transaction } from '../db/client.ts';
@@ -61,6 +62,29 @@ export async function seeTable(tx: Transaction, table: string): Promise<Seen | u
   return found;
 }
 
+/** A right without which nothing can be read. */
+export class MayNotRead extends OperatorError {
+  readonly why: string;
+  readonly remedies: string[];
+
+  constructor(role: string, owner: string, remedy: string) {
+    const why = `PostgreSQL reads an expression for a temporary view, and the role "${role}" may make none`;
+    super(EXIT.configuration, `No job is applied: ${why}. As "${owner}" or a superuser: ${remedy}; then apply again.`);
+    this.why = why;
+    this.remedies = [`-- As ${owner} or a superuser:`, `${remedy};`];
+  }
+}
+
+/** The role that reads is the owner of the table, where this one is a member of it. */
+export async function requireReading(tx: Transaction): Promise<void> {
+  const [who] = await tx.query<{ role: string; owner: string; remedy: string }>(
+    `select current_user::text as role, pg_get_userbyid(datdba)::text as owner,
+       format('grant temporary on database %I to %I', datname, current_user) as remedy
+     from pg_database where datname = current_database() and not has_database_privilege(oid, 'temporary')`,
+  );
+  if (who) throw new MayNotRead(who.role, who.owner, who.remedy);
+}
+
 /** How the server reads an expression. */
 export interface Reading {
   /** With each column in quotes, and now and due_at as bare words. */
@@ -76,6 +100,8 @@ export interface Reading {
   functions: Record<string, string>;
   /** Other tables that it reads. */
   tables: string[];
+  /** The schemas of what it uses. */
+  schemas: string[];
   /** It can be asked of any row without an error. */
   isSafe: boolean;
   clock: boolean;
@@ -159,17 +185,26 @@ export interface Statement {
   sql: string;
   /** The tables that it names, and what else it names in their place. */
   tables: string[];
+  schemas: string[];
+  functions: Record<string, string>;
   views: string[];
   acting: string[];
   strangers: string[];
   returns: boolean;
   readsChanged: boolean;
+  /** The columns of "changed" that it reads. */
+  columns: string[];
 }
 
-export async function readStatement(tx: Transaction, table: Seen, statement: string): Promise<Statement | Refusal> {
+export async function readStatement(
+  tx: Transaction,
+  table: Seen,
+  statement: string,
+  added: Record<string, string>,
+): Promise<Statement | Refusal> {
   const [row] = await tx.query<{ answer: Statement & { error?: string } }>(
-    `select scheduler.read_statement(:oid::oid, :statement::text, current_setting('scheduler.search_path')) as answer`,
-    { oid: table.oid, statement },
+    `select scheduler.read_statement(:oid::oid, :statement::text, :added::json, current_setting('scheduler.search_path')) as answer`,
+    { oid: table.oid, statement, added: JSON.stringify(added) },
   );
   const { error, ...answer } = row!.answer;
   if (error !== undefined) return { message: error, offset: undefined };

@@ -19,13 +19,13 @@ import {
   tableNames,
   tablesOf,
 } from '../job/tables.ts';
-import { lackingWords, refusedWords } from '../job/words.ts';
+import { addWord, lackingWords, refusedWords } from '../job/words.ts';
 import { isUse, layTable, type Place, saidOf, type Using } from './build-use.ts';
 import type { OwnJob, Path } from './definition.ts';
 import { checkFit, checkKey, filledBy, notesOfKey } from './fit.ts';
 import { type IndexPlan, planIndexes } from './indexes.ts';
 import type { Built } from './making.ts';
-import { knowsZone, readExpression, readStatement, seeTable, whyNoTable } from './server.ts';
+import { knowsZone, readExpression, readStatement, requireReading, seeTable, whyNoTable } from './server.ts';
 
 /** Reads what a file says of a built-in job's tables, and plans what they lack. */
 
@@ -87,13 +87,14 @@ export async function planUse(
     }
     const building = {
       read: (...asked: [string, string | null, string[]]) => readExpression(tx, seen, ...asked),
-      readStatement: (sql: string) => readStatement(tx, seen, sql),
+      readStatement: (...asked: [string, Record<string, string>]) => readStatement(tx, seen, ...asked),
       knowsZone: (zone: string) => knowsZone(tx, zone),
       ...{ fault: refuse, dbZone: settings.dbTimezone },
     };
     const filled = filledBy(builtIn, table.name);
     const place: Place = { table, said, path, seen, building, unsafe: new Set(), filled };
     await asOwner(tx, seen, async () => {
+      await requireReading(tx);
       laid[table.name] = await layTable(own, place, notes);
     });
     places.set(table.name, place);
@@ -216,10 +217,10 @@ function yet(
 async function checkWords(tx: Transaction, { job, places, after }: Using, refuse: Fault): Promise<void> {
   for (const table of tablesOf(job)) {
     const { seen, path } = places.get(table.name) ?? {};
-    for (const { type, column, word } of seen ? await lackingWords(tx, table, seen) : [])
+    for (const lacking of seen ? await lackingWords(tx, table, seen) : [])
       refuse(
         [...path!, 'columns'],
-        `the enum type of "${column}" lacks a word that the job writes or looks for. Add it: alter type ${type} add value ${quoteText(word)}`,
+        `the enum type of "${lacking.column}" lacks a word that the job writes or looks for. Add it: ${addWord(lacking)}`,
       );
   }
   for (const { sentence, remedy } of await refusedWords(tx, job, after))

@@ -126,7 +126,7 @@ export async function migrate({ db, settings, jobs: builtIn, create, report }: M
 
   const zones = { zone: settings.timezone, dbZone: settings.dbTimezone };
   const notInstalled: NotInstalled[] = [];
-  let fault: unknown;
+  const faults: OperatorError[] = [];
   // A table that one job makes may be all that another one lacks.
   const isAsked = ({ name }: Job) => create.includes(name);
   for (const job of [...jobs.filter(isAsked), ...jobs.filter((each) => !isAsked(each))]) {
@@ -141,17 +141,19 @@ export async function migrate({ db, settings, jobs: builtIn, create, report }: M
     );
     // A table that cannot be adopted must not keep the others from being ready.
     const known = await adopting.then(
-      ({ steps, obstacles, refused: [refusing] }) => {
+      ({ steps, obstacles, refused }) => {
         for (const step of steps) report(step);
         if (obstacles.length > 0) notInstalled.push({ job, obstacles });
-        return refusing && wouldFail(job.name, refusing);
+        return refused.map((each) => wouldFail(job.name, each));
       },
-      (error) => inTheWay(db, job, error),
+      async (error) => [await inTheWay(db, job, error)],
     );
-    fault ??= known;
+    faults.push(...known);
   }
   await refreshKnown(db, settings, builtIn);
-  if (fault) throw fault;
+  // Jobs that share a table find the same.
+  const sentences = [...new Set(faults.map(({ message }) => message))];
+  if (faults[0]) throw new OperatorError(faults[0].exitCode, sentences.join('\n'));
   return notInstalled.sort((a, b) => a.job.order - b.job.order);
 }
 

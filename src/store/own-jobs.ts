@@ -26,7 +26,7 @@ export interface Kept {
   indexes: Record<string, boolean>;
   /** Functions that its expressions name, with a hash of each and its owner. */
   functions: Record<string, string>;
-  /** What it does with other tables. */
+  /** What it does with other tables, and uses of schemas. */
   needs: Needed[];
 }
 

@@ -7,7 +7,8 @@ const EXPIRED = `< :now::timestamptz - make_interval(days => :retention::integer
 /** True when the oldest record is past its retention: looks at one row of each table. */
 export const ANYTHING_EXPIRED = `
   exists (select from (select occurred_at from scheduler.events order by id limit 1) as oldest where occurred_at ${EXPIRED})
-  or exists (select from (select started_at from scheduler.runs order by id limit 1) as oldest where started_at ${EXPIRED})`;
+  or exists (select from (select started_at from scheduler.runs order by id limit 1) as oldest where started_at ${EXPIRED})
+  or exists (select from (select at from scheduler.requests order by id limit 1) as oldest where at ${EXPIRED})`;
 
 interface Pruned {
   events: number;

@@ -31,7 +31,16 @@ test('the next tick does a requested job while all are stopped, once for two who
     at: (await db.one(`select scheduler.iso(at) as at from scheduler.requests where id = ${first}`)).at,
   });
   assert.equal(await answer(db, 'requested(1000)'), null);
-  assert.deepEqual((await db.tick(START, { dryRun: true })).jobs, [], 'a dry run leaves requests alone');
+  // A sequence is not rolled back.
+  await db.query(`create sequence answers; create function count_answers() returns trigger language plpgsql as $$
+      begin perform nextval('${SCHEMA}.answers'); return new; end $$;
+    create trigger count_answers before update on scheduler.requests for each row execute function count_answers()`);
+  const dry = await db.tick(START, { dryRun: true });
+  assert.deepEqual(
+    dry.jobs.map(({ job, changed }) => [job, changed]),
+    [['packages', { activate: 2 }]],
+  );
+  assert.deepEqual(await db.query('select is_called from answers'), [{ is_called: false }], 'a dry run answers none');
   const { jobs, exitCode } = await db.tick(START);
   assert.deepEqual([jobs.map(({ job }) => job), exitCode, await active(db)], [['packages'], 1, 2]);
   const done = await answer(db, `requested(${first})`);
@@ -184,4 +193,13 @@ test('requests are forgotten with the history', async () => {
   await request(db);
   await db.query('select scheduler.forget(1)');
   assert.deepEqual(await db.query('select id::integer as id from scheduler.requests'), [{ id: 2 }]);
+});
+
+test('a tick forgets the old requests of a tenant that is gone, also where no other history is old', async () => {
+  await using db = await database();
+  await db.query(
+    `insert into scheduler.requests (tenant, job, by, at) values ('ts_gone', 'packages', 'ann', '2020-01-01')`,
+  );
+  await db.tick();
+  assert.deepEqual(await db.query('select tenant from scheduler.requests'), []);
 });

@@ -9,7 +9,7 @@ import { linger } from '../../src/engine/linger.ts';
 import type { RunResult } from '../../src/engine/run.ts';
 import { AT_ONCE } from '../../src/job/define.ts';
 import { job as packages } from '../../src/jobs/hotspot/packages.ts';
-import { only, type Wanted } from '../../src/store/standing.ts';
+import { only } from '../../src/store/standing.ts';
 import { active, count, due, failures, later, START, tick } from '../support/due-packages.ts';
 import { application, database } from '../support/harness.ts';
 import { SCHEMA } from '../support/schema.ts';
@@ -73,16 +73,6 @@ test('an idle tick forgets old runs and events', async () => {
   await db.query(`update scheduler.runs set started_at = started_at - interval '1 year'`);
   await tick(db, later(2), { by: 'somebody' });
   assert.equal(await count(db, 'scheduler.runs'), 3);
-});
-
-test('a dry run tells what a job would do, also when its slot is taken', async () => {
-  await using db = await database();
-  const jobs: Wanted = { builtIn: [{ ...packages, everyMinutes: 5 }], names: 'all' };
-  await db.tick(START, { jobs });
-  await due(db, 1);
-  assert.equal((await db.tick(later(1), { jobs })).skipped.length, 1);
-  const dry = await db.tick(later(1), { jobs, dryRun: true });
-  assert.deepEqual([dry.jobs[0]?.changed, dry.skipped], [{ activate: 1 }, []]);
 });
 
 test('the lock of a run may be held for longer than the run may take, and a batch for a minute', async () => {

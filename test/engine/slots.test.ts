@@ -23,6 +23,18 @@ test('a job with a cadence of five minutes runs once a slot, however cron jitter
   assert.deepEqual(done, [1, undefined, undefined, 3, undefined, 2]);
 });
 
+test('a dry run of a tick leaves out what the tick would', async () => {
+  await using db = await database();
+  await fiveMinutely(db, START);
+  await due(db, 1);
+  for (const dryRun of [true, false]) {
+    const { jobs, skipped } = await fiveMinutely(db, later(1), { dryRun });
+    assert.deepEqual([jobs, skipped.map(({ why }) => why)], [[], ['already done in this slot of 5 minutes']]);
+  }
+  const byHand = await fiveMinutely(db, later(1), { dryRun: true, by: 'somebody' });
+  assert.deepEqual(byHand.jobs[0]!.changed, { activate: 1 });
+});
+
 test('asked for by name, a job runs whatever its slot', async () => {
   await using db = await database();
   await fiveMinutely(db, START);

@@ -322,6 +322,48 @@ test('a check that refuses a word which a job writes is found by migrate and doc
   await db.insert('text_sessions', { ...waiting, status: 'expired' });
 });
 
+test('migrate names each fault of each table', async () => {
+  await using db = await database();
+  await db.query(`alter table vouchers add constraint a check (status <> 'expired'), add constraint b check (status = 'active');
+    alter table text_sessions alter status type varchar(20), add constraint c check (status <> 'ended')`);
+  const { code, err } = await db.cli(['migrate']);
+  assert.equal(code, 78);
+  const lines = err.trim().split('\n');
+  const of = (job: string, check: string) =>
+    lines.filter(
+      (line) => line.includes(`The tables of ${job} are ready, but`) && line.includes(`the check "${check}"`),
+    );
+  assert.deepEqual(
+    [of('vouchers', 'a'), of('vouchers', 'b'), of('session-endings', 'c')].map((found) => found.length),
+    [1, 1, 1],
+    err,
+  );
+});
+
+for (const [what, more] of [
+  ['that lacks a column, too', ''],
+  ['that is whole', ', updated_at timestamptz'],
+] as const)
+  test(`the words that an enum type lacks are named, with the SQL that adds them: a table ${what}`, async () => {
+    await using db = await database({ empty: true });
+    await db.query(`create type "Voucher state" as enum ('unused', 'lost');
+      create table vouchers (id serial primary key, code text, status "Voucher state" not null, expires_at timestamptz${more})`);
+    const sentence = `the enum type ${SCHEMA}."Voucher state" of vouchers.status lacks 'active', 'expired'`;
+    const sql = ['active', 'expired'].map((word) => `alter type ${SCHEMA}."Voucher state" add value '${word}';`);
+    const first = await db.cli(['migrate']);
+    assert.equal(first.code, 0, first.err);
+    assert.ok(first.out.includes(`vouchers is not installed: ${sentence}, and the table was left alone`), first.out);
+    assert.ok(first.out.includes(sql.join(' ')), first.out);
+    const vouchers = (await doctor(db)).of('vouchers');
+    assert.ok(vouchers.message.includes(sentence), vouchers.message);
+    assert.deepEqual(vouchers.remedy!.slice(1), [...sql, 'scheduler migrate']);
+    await apply(db, vouchers);
+    assert.match((await db.cli(['migrate'])).out, /built the index .*vouchers_to_expire/);
+    assert.equal((await doctor(db)).of('vouchers').outcome, 'ok');
+    await db.query(`insert into vouchers (status, expires_at) values ('unused', '2026-01-01Z')`);
+    assert.deepEqual((await db.tick('2026-02-01T00:00:00Z', { only: ['vouchers'] })).jobs[0]!.changed, { expire: 1 });
+  });
+
 test('paused and switched off are to be known, and no failure', async () => {
   await using db = await database();
   await db.cli(['tick']);

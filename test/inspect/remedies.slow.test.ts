@@ -201,3 +201,16 @@ test('a column that was dropped, or has another type since; and a table that is 
     assert.equal((await of('payments')).outcome, 'warning');
   });
 });
+
+test('an enum type that lacks words', async () => {
+  await using db = await database();
+  await db.tick();
+  await withPatient(db, async ({ of, follow }) => {
+    await db.query(`create type voucher_state as enum ('unused');
+      alter table vouchers drop column status cascade; alter table vouchers add status voucher_state`);
+    assert.equal((await of('vouchers')).outcome, 'failed');
+    await follow('vouchers');
+    assert.equal((await of('vouchers')).outcome, 'ok');
+    assert.equal((await of('indexes')).outcome, 'ok');
+  });
+});

@@ -96,12 +96,8 @@ export const CONTROL_FROM_SQL: Mutant[] = [
     ['by: requested.by, evenIfPaused: true', 'by: requested.by', 'engine/requests#once for two who ask'],
   ]),
   ...inFile('src/engine/run.ts', 'engine/requests#what no tick can do', [
-    [
-      'by === undefined && !dryRun ? requests : []',
-      'by === undefined ? requests : []',
-      'engine/requests#once for two who ask',
-    ],
-    ['by === undefined && !dryRun ? requests : []', '!dryRun ? requests : []'],
+    ['dryRun ? [] : requests', 'requests', 'engine/requests#once for two who ask'],
+    ['by === undefined && !rehearsal ? requests : []', '!rehearsal ? requests : []'],
     ["const isMissing = names === 'all' &&", 'const isMissing ='],
     [
       "if (request.by === undefined && request.jobs.names === 'all')",

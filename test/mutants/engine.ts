@@ -47,8 +47,8 @@ export const ENGINE: Mutant[] = [
     ['!byHand && job.switch', 'job.switch'],
     ['=== false)\n', '=== true)\n'],
     ['isPaused(control) && !asked.evenIfPaused', 'isPaused(control)', 'commands/activate-now#while the job is stopped'],
-    ['!byHand && !asked.dryRun', '!asked.dryRun', 'engine/slots#asked for by name'],
-    ['!asked.dryRun && ', '', 'engine/runs#a dry run tells'],
+    ['!byHand && !asked.rehearsal', '!asked.rehearsal', 'engine/slots#asked for by name'],
+    ['!asked.rehearsal && ', '', 'own/rehearse#shows slots'],
   ]),
   ...inFile('src/engine/run.ts', 'engine/stops#when the deadline passes', [
     ["request.stop.request('deadline'), request.timeoutSeconds * 1000", "request.stop.request('deadline'), 1e9"],

@@ -4,7 +4,11 @@ export const JOB: Mutant[] = [
   ...inFile('src/job/adopt.ts', 'jobs/text-sessions/adoption#nothing is put beside it', [
     ['if (obstacles.length > 0) return obstacles;', ''],
     ['table.ours && table !== job.table', 'table.ours', 'store/uninstall#leaves an application as it was'],
-    ['if (isOurs || table !== job.table) return', 'if (isOurs) return', 'jobs/hotspot/payments#no price or duration'],
+    [
+      'if ((isOurs || table !== job.table) && never',
+      'if (isOurs && never',
+      'jobs/hotspot/payments#no price or duration',
+    ],
     ['table.ours ? MADE_FOR_ITSELF : MADE)', 'MADE)', 'store/uninstall#leaves an application as it was'],
   ]),
   ...inFile('src/job/compile.ts', 'jobs/text-sessions/adoption#a Prisma database', [

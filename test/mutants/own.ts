@@ -4,7 +4,14 @@ export const OWN: Mutant[] = [
   ...inFile('src/own/names.ts', 'own/names', [
     ["key === 'id' ? TAKEN : [...TAKEN, 'id']", 'TAKEN'],
     ["['due_at', 'now', 'place'", "['due_at', 'now'"],
-    ['changed + statement', 'statement'],
+    ['reads.map((name) => inner.get(name) ?? name)', 'reads'],
+  ]),
+  ...inFile('src/engine/narrow.ts', 'own/rules#column that was renamed', [
+    ['missing.length === 0 || others.length === 0', 'true'],
+    ['storedName(table, name) in found.columns', 'name in found.columns'],
+  ]),
+  ...inFile('src/own/differences.ts', 'own/doctor#columns that no rule', [
+    ['was.uses || others.length > 0 ? () => true : isNamed', '() => true'],
   ]),
   ...inFile('src/own/raising.ts', 'own/raising', [
     ["exception when others then return '-infinity';", ''],

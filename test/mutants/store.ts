@@ -71,8 +71,11 @@ export const STORE: Mutant[] = [
     ],
     ['and (:id::text is null or entity_id = :id::text)', '', 'inspect/explain#next attempt'],
   ]),
+  ...inFile('src/store/own-jobs.ts', 'own/tenants#names no existing schema', [
+    ['tenant !== null && isOwn === ofThis', 'isOwn === ofThis'],
+  ]),
   ...inFile('src/store/migrate.ts', 'job/adopt#keeps no other table', [
-    ['fault ??= known;', 'fault = undefined;'],
+    ['faults.push(...known);', ''],
     [
       'if (states.some(({ former }) => former))',
       'if (states.every(({ former }) => former && false))',
@@ -95,7 +98,8 @@ export const STORE: Mutant[] = [
   ...inFile('src/store/retention.ts', 'engine/runs#an idle tick forgets', [
     ['`< :now::timestamptz - make_interval', '`> :now::timestamptz - make_interval'],
     ['as oldest where occurred_at ${EXPIRED})\n  or exists', 'as oldest where false)\n  or exists'],
-    ['as oldest where started_at ${EXPIRED})`', 'as oldest where false)`'],
+    ['as oldest where started_at ${EXPIRED})\n  or exists', 'as oldest where false)\n  or exists'],
+    ['as oldest where at ${EXPIRED})`', 'as oldest where false)`', 'engine/requests#a tenant that is gone'],
   ]),
   ...inFile('src/store/standing.ts', 'engine/slots#a cadence of five', [
     [

@@ -82,6 +82,77 @@ jobs:
   assert.equal(await error(), undefined);
 });
 
+test('apply grants the use of the schemas in which the functions and types of a rule lie', async () => {
+  await using db = await database();
+  await db.query(`create schema fn; create schema "The types"; create schema log;
+    create type "The types".state as enum ('open', 'done'); create domain "The types".number as integer;
+    create function fn.is_it(text) returns boolean immutable language sql return $1 = 'it';
+    create function log.of(text) returns text immutable language sql return upper($1); revoke execute on function log.of(text) from public;
+    create table items (no "The types".number primary key, at timestamptz, kind text, state "The types".state);
+    create table logged (what text);
+    insert into items values (1, '2026-03-10Z', 'it', 'open')`);
+  const yaml = `
+jobs:
+  items:
+    table: items
+    rules:
+      go:
+        due: at
+        where: { it is open: state = 'open', it is it: fn.is_it(kind) }
+        set: state = 'done'
+        also: insert into logged select log.of(kind) from changed
+`;
+  await using ticking = await stranger(db);
+  const said = await applied(db, yaml, '--role', ticking.role, '--backlog', 'run');
+  for (const right of [
+    ...['fn', '"The types"', 'log'].map((schema) => `usage on schema ${schema}`),
+    'execute on function log.of(text)',
+  ])
+    assert.ok(said.includes(`granted ${right} to`), `${right} in ${said}`);
+  const { jobs } = await db.tick(AT, { only: ['items'], url: ticking.url });
+  assert.deepEqual([jobs[0]!.error, jobs[0]!.changed], [undefined, { go: 1 }]);
+  assert.deepEqual(await db.query('select what from logged'), [{ what: 'IT' }]);
+
+  await db.query(`revoke usage on schema fn from ${ticking.role}`);
+  const { checks } = JSON.parse((await db.cli(['doctor', '--json'], { env: { DATABASE_URL: ticking.url } })).out);
+  const rights = checks.find(({ check }: { check: string }) => check === 'rights');
+  assert.equal(rights.message, `${ticking.role} lacks usage on schema fn`);
+});
+
+test('a definition is not switched on if the role that ticks cannot get its rights', async () => {
+  await using db = await database({ empty: true });
+  await using keeper = await stranger(db, `create on database ${db.name}`, 'create on schema public');
+  const env = { DATABASE_URL: keeper.url };
+  assert.equal((await db.cli(['migrate'], { env })).code, 0);
+  const ticking = `t_${db.name}`;
+  await db.query(`create role ${ticking} login; create schema fn; grant usage, create on schema fn to ${keeper.role}`);
+  try {
+    await keeper.query(`create table items (id serial primary key, at timestamptz, done boolean default false);
+      create function fn.is_it(integer) returns boolean immutable language sql return $1 > 0`);
+    const yaml = `jobs: { items: { table: items, rules: { go: { due: at, where: not done and fn.is_it(id), set: done = true } } } }`;
+    const as = () => apply({ ...db, cli: (args) => db.cli(args, { env }) }, yaml, '--role', ticking);
+    const refused = await as();
+    assert.equal(refused.code, 78, refused.out + refused.err);
+    assert.match(
+      refused.err,
+      new RegExp(`No job is applied: .*as "postgres" or a superuser, grant usage on schema fn to "${ticking}"`),
+    );
+    assert.deepEqual(await db.query('select from scheduler.jobs'), []);
+    assert.deepEqual(
+      await db.query(`select has_table_privilege('${ticking}', 'scheduler.runs', 'insert') as may`),
+      [{ may: false }],
+      'all or nothing is granted',
+    );
+
+    await db.query(/grant usage on schema fn to "[^"]+"/.exec(refused.err)![0]);
+    const { code, out, err } = await as();
+    assert.equal(code, 0, out + err);
+    assert.equal((await db.query('select from scheduler.jobs')).length, 1);
+  } finally {
+    await db.query(`drop owned by ${ticking} cascade; drop role ${ticking}`);
+  }
+});
+
 test('a superuser does not run what an ordinary role may write, and says so', async () => {
   await using db = await database();
   await db.query(

@@ -85,6 +85,34 @@ test('a job of your own reminds once, expires, purges, and passes by what is too
   assert.deepEqual((await db.tick(AT, { only: ['trials'] })).jobs[0]!.changed, { 'remind (missed)': 1 });
 });
 
+// The statements of the engine have a column "ended" themselves.
+for (const done of ['done', 'ended'])
+  test(`"also" reads any column, and of a whole row what is of the table, now and due_at: with a column ${done}`, async () => {
+    await using db = await database();
+    await db.query(`create table items (id serial primary key, at timestamptz, n integer, spare text, ${done} boolean default false);
+      create table log (row jsonb); insert into items (at, n, spare) values ('2026-03-10Z', 3, 'x')`);
+    const jobs = (also: string) => `
+jobs:
+  items:
+    table: items
+    rules: { go: { due: at, where: not ${done}, set: ${done} = true, also: "insert into log select ${also}" } }
+`;
+    const logs = async (also: string) => {
+      await db.query(`update items set ${done} = false; truncate log`);
+      await applied(db, jobs(also), '--backlog', 'run');
+      const [job] = (await db.tick('2026-03-10T12:00:00Z', { only: ['items'] })).jobs;
+      assert.deepEqual([job!.error, job!.changed], [undefined, { go: 1 }]);
+      return (await db.one('select row from log')).row;
+    };
+    assert.equal(await logs('to_jsonb(n) from changed'), 3);
+    assert.equal(await logs('to_jsonb(c.spare) from changed as c'), 'x');
+    assert.equal(await logs('to_jsonb(count(*)) from changed'), 1);
+    const at = '2026-03-10T00:00:00+00:00';
+    const whole = { ...{ id: 1, at, n: 3, spare: 'x', [done]: true }, due_at: at, now: '2026-03-10T12:00:00+00:00' };
+    assert.deepEqual(await logs('to_jsonb(changed) from changed'), whole);
+    assert.deepEqual(await logs('to_jsonb(it) from (select * from changed) as it'), whole);
+  });
+
 test('a time repeats on the wall clock, and a month keeps the day that it was given', async () => {
   await using db = await database();
   await db.query(`create table bills (no text primary key, next_at timestamptz, day date, hour time, seen integer default 0);
@@ -203,6 +231,59 @@ jobs:
   assert.deepEqual((await db.tick(later, { only: ['holds'] })).jobs[0]!.changed, { release: 1 });
   assert.match(await applied(db, yaml), /Nothing has changed/);
   assert.deepEqual((await db.tick(later, { only: ['holds'] })).jobs[0]!.changed, {});
+});
+
+test('the column of a zone may stand in quotes, as SQL writes a name with capitals', async () => {
+  await using db = await database();
+  await db.query(`create table items (id serial primary key, day date, "CamelZone" text, done boolean default false);
+    insert into items (day, "CamelZone") values ('2026-03-10', 'Asia/Tokyo'), ('2026-03-10', 'America/Lima')`);
+  for (const zone of [`'"CamelZone"'`, 'CamelZone']) {
+    const rules = `{ go: { due: day at 09:00, where: not done, set: done = true } }`;
+    await applied(db, `jobs: { items: { table: items, zone: ${zone}, rules: ${rules} } }`, '--backlog', 'run');
+  }
+  await db.tick('2026-03-10T00:30:00Z', { only: ['items'] });
+  assert.deepEqual(await db.query('select id from items where done'), [{ id: 1 }]);
+});
+
+test('a column that was renamed stops the rules that name it, and no other', async () => {
+  await using db = await database();
+  await db.query(`create table items (id serial primary key, at timestamptz, note text, "place" text, shown boolean default false, gone boolean default false);
+    create table log (note text)`);
+  const yaml = `
+jobs:
+  items:
+    table: items
+    rules:
+      show: { due: at, where: not shown, set: shown = true, event: { type: item.shown, data: [note] } }
+      log: { due: at + 1 second, once: logged, also: insert into log select place from changed }
+      go: { due: at + 1 hour, where: not gone, set: gone = true }
+`;
+  await applied(db, yaml);
+  const left = async (sql: string, rules: string[], column: string, did: object) => {
+    await db.query(
+      `truncate items; insert into items (at) values ('2026-03-10T10:00:00Z'); alter table items rename ${sql}`,
+    );
+    const { jobs, exitCode } = await db.tick('2026-03-10T12:00:00Z', { only: ['items'] });
+    assert.deepEqual([exitCode, jobs[0]!.changed], [78, did], jobs[0]!.error);
+    const sentences = rules.map((rule) => `The rule "${rule}" of items is left, as its column "${column}" is gone.`);
+    assert.ok(
+      jobs[0]!.error!.startsWith(`${sentences.join(' ')} Something about its table has changed`),
+      jobs[0]!.error,
+    );
+    const run = await db.one(
+      'select changed, error from scheduler.runs where job is not null order by id desc limit 1',
+    );
+    assert.deepEqual([run.changed, run.error], [did, jobs[0]!.error]);
+    await db.query(`alter table items rename ${sql.split(' to ').reverse().join(' to ')}`);
+  };
+  await left('note to remark', ['show'], 'note', { log: 1, go: 1 });
+  await left('place to location', ['log'], 'place', { show: 1, go: 1 });
+  await left('gone to went', ['go'], 'gone', { show: 1, log: 1 });
+  await db.query('alter table items rename at to begins');
+  const { jobs } = await db.tick('2026-03-10T12:00:00Z', { only: ['items'] });
+  assert.match(jobs[0]!.error!, /The tables of items do not fit: column .*at does not exist/);
+  await db.query('alter table items rename begins to at');
+  assert.deepEqual((await db.tick('2026-03-10T12:00:00Z', { only: ['items'] })).jobs[0]!.changed, { go: 1 });
 });
 
 test('a month repeats from whatever year on; only rules that need the zone fail by it', async () => {

@@ -142,3 +142,14 @@ test('a command that is told to run names the tenant', async () => {
   assert.ok(doctor.length > 3, doctor.join('\n'));
   for (const command of doctor) assert.match(command, / --tenant ts_a$/);
 });
+
+test('a job of no tenant is applied again where the search path names no existing schema', async () => {
+  await using db = await database({ empty: true });
+  await db.query(
+    `create schema app; create table app.trials (${TRIALS}); alter database ${db.name} set search_path = nowhere`,
+  );
+  assert.equal((await db.cli(['migrate'])).code, 0);
+  assert.match(await applied(db, file('trials', 'app.trials')), /The next tick knows them/);
+  assert.match(await applied(db, file('trials', 'app.trials')), /^= trials +on app\.trials\nNothing has changed\.\n$/);
+  assert.match(await applied(db, file('trials', 'app.trials', 'running')), /^~ trials +on app\.trials\n/);
+});

@@ -61,7 +61,7 @@ export async function checkIndexes(exam: Exam, installed: Installed[], catalog: 
     ({ definition, built }) => definition && isMarked(built) && built !== builtAs(definition),
   );
   if (strange.length > 0) return strangeOnes(exam, strange);
-  if (indexes.length === 0) return ok('no job needs one');
+  if (indexes.length === 0) return ok('no built-in job needs one');
   return ok(`all ${indexes.length} ${indexes.length === 1 ? 'index' : 'indexes'} in place`);
 }
 

@@ -4,7 +4,7 @@ import { sqlState } from '../../db/states.ts';
 import { parameters } from '../../engine/run.ts';
 import { claimByKey, recordAnswers } from '../../engine/statements.ts';
 import { type Installed, install } from '../../job/compile.ts';
-import type { Job } from '../../job/define.ts';
+import type { Job, Table } from '../../job/define.ts';
 import { refusals } from '../../job/refusing.ts';
 import {
   type Catalog,
@@ -15,6 +15,7 @@ import {
   tableNames,
   tablesOf,
 } from '../../job/tables.ts';
+import { addWord, type Lacking, lackingWords, wordsLacked } from '../../job/words.ts';
 import { withoutUsed } from '../../store/own-jobs.ts';
 import type { Standing } from '../../store/standing.ts';
 import { anyValues, wholeBatch } from '../outlook.ts';
@@ -42,9 +43,11 @@ export async function checkJob(
   status: JobStatus | undefined,
   catalog: Catalog,
 ): Promise<Result> {
+  const words = await lackingIn(exam, job, catalog);
+  if (installed && words) return failed(words.message, words.remedy);
   if (!installed) {
     const seller = exam.jobs.find(({ beside }) => beside?.job === job.name);
-    const result = await notInstalled(exam, { job, missing }, status, catalog);
+    const result = await notInstalled(exam, { job, missing }, status, catalog, words);
     if (!seller || missingFrom(seller, catalog).length > 0) return result;
     const stop = exam.program.command(`stop ${seller.name} --reason "${job.name} is not installed"`);
     return failed(`${result.message}; ${seller.name} is installed without it: ${seller.beside!.or}`, [
@@ -65,6 +68,7 @@ async function notInstalled(
   { job, missing }: Pick<Seen, 'job' | 'missing'>,
   status: JobStatus | undefined,
   catalog: Catalog,
+  words: Omit<Result, 'outcome'> | undefined,
 ): Promise<Result> {
   const names = missing.slice(0, 5).join(', ') + (missing.length > 5 ? ` and ${missing.length - 5} more` : '');
   const elsewhere = await findElsewhere(exam, missing);
@@ -85,14 +89,34 @@ async function notInstalled(
         ),
         ...(isLost ? [`# If ${job.name} is not wanted here any more:`, exam.program.command(stop)] : []),
       ]
-    : toInstall(exam, job, catalog);
+    : (words?.remedy ?? toInstall(exam, job, catalog));
+  const why = `${names} missing${words ? `; ${words.message}` : ''}`;
   return isLost
-    ? failed(`was installed and ran until ${readable(status!.lastTick)}, and is no more: ${names} missing`, [
+    ? failed(`was installed and ran until ${readable(status!.lastTick)}, and is no more: ${why}`, [
         ...elsewhere,
         ...renamed,
         ...remedy,
       ])
-    : warning(`not installed: ${names} missing`, [...elsewhere, ...remedy]);
+    : warning(`not installed: ${why}`, [...elsewhere, ...remedy]);
+}
+
+/** Words that an enum type lacks: "migrate" leaves its table alone. */
+async function lackingIn(exam: Exam, job: Job, catalog: Catalog): Promise<Omit<Result, 'outcome'> | undefined> {
+  const all: [Table, Lacking[]][] = [];
+  for (const table of tablesOf(job)) {
+    const found = catalog[table.name];
+    if (found && isRecognised(table, found)) all.push([table, await lackingWords(exam.db, table, found)]);
+  }
+  const lacking = all.filter(([, words]) => words.length > 0);
+  if (lacking.length === 0) return undefined;
+  return {
+    message: lacking.map((each) => wordsLacked(...each)).join('; '),
+    remedy: [
+      '-- As the owner of the type, if the table is that of the job:',
+      ...lacking.flatMap(([, words]) => words.map((each) => `${addWord(each)};`)),
+      ...migrate(exam),
+    ],
+  };
 }
 
 /** A table of a business is made only if somebody asks for it. */

@@ -1,7 +1,7 @@
 import { inWords, readable } from '../../base/calendar.ts';
 import { lockHolder } from '../../store/lock.ts';
 import { graceSeconds, isOn, lastTickOf, rows, type Status } from '../status.ts';
-import { type Exam, failed, ok, type Result, warning } from './finding.ts';
+import { type Exam, failed, ok, type Result, skipped, warning } from './finding.ts';
 
 /** Whether the jobs do their work. */
 
@@ -47,7 +47,9 @@ export async function checkLock({ db }: Exam): Promise<Result> {
 }
 
 export function checkBacklog({ program }: Exam, { jobs }: Status): Result {
-  const due = jobs.filter((job) => isOn(job) && job.backlog.rows > 0);
+  const on = jobs.filter(isOn);
+  const unknown = on.filter(({ backlog }) => !backlog).map(({ job }) => job);
+  const due = on.flatMap(({ backlog, ...job }) => (backlog && backlog.rows > 0 ? [{ ...job, backlog }] : []));
   const late = due.filter((job) => (job.backlog.seconds ?? 0) > graceSeconds(job));
   if (late.length > 0)
     return warning(
@@ -59,6 +61,7 @@ export function checkBacklog({ program }: Exam, { jobs }: Status): Result {
         .join('; '),
       ['# Why they are left:', ...late.map(({ job }) => program.command(`run ${job} --debug`))],
     );
+  if (unknown.length > 0) return skipped(`cannot be told of ${unknown.join(', ')}, whose tables do not answer`);
   const all = due.reduce((sum, { backlog }) => sum + backlog.rows, 0);
   return ok(
     all === 0
