@@ -12,10 +12,8 @@ import { commandsOf, type Section } from './markdown.ts';
 
 // These cannot run here; every `scheduler …` in it is still held to commands and options that exist.
 export const NOT_HERE: [RegExp, string][] = [
-  [
-    /^npm install && /,
-    'installs into the checkout, and "npm test" is what runs this test; test/setup/demo.slow.test.ts runs the demo',
-  ],
+  [/^npm (install|test)$/, 'installs into the checkout in which this runs, and is what runs this'],
+  [/^bin\/scheduler\.js demo$/, 'starts a server of its own; test/setup/demo.slow.test.ts runs it'],
   [/^npm pack && sudo npm install/, 'installs on this machine; test/debian does so in a copy of one'],
   [/^export DATABASE_URL=/, 'an address to be replaced by the reader’s'],
   [
@@ -40,7 +38,7 @@ const ended = (command: string) =>
 export const folder = mkdtempSync(join(tmpdir(), 'sch-docs-'));
 after(() => rmSync(folder, { recursive: true, force: true }));
 mkdirSync(join(folder, 'bin'));
-symlinkSync(LAUNCHER, join(folder, 'bin', 'scheduler'));
+for (const name of ['scheduler', 'scheduler.js']) symlinkSync(LAUNCHER, join(folder, 'bin', name));
 for (const name of ['deploy', 'node_modules', 'package.json']) symlinkSync(join(ROOT, name), join(folder, name));
 
 /** A line as a shell runs it where the program is installed. */
