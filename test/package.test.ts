@@ -22,7 +22,15 @@ test('the package holds the program, its migrations, its documentation and the f
   });
   const [{ files }] = JSON.parse(json) as [{ files: { path: string }[] }];
   const expected = [
-    ...['README.md', 'package.json', 'bin/package.json', 'bin/scheduler.js', 'dist/scheduler.cjs', 'dist/scheduler.1'],
+    ...[
+      'LICENSE',
+      'README.md',
+      'package.json',
+      'bin/package.json',
+      'bin/scheduler.js',
+      'dist/scheduler.cjs',
+      'dist/scheduler.1',
+    ],
     ...['dist/luxon.cjs', 'dist/pino.cjs', 'dist/postgres-migrations.cjs', 'dist/tick.cjs'],
     'dist/migrations/0_create-migrations-table.sql',
     ...listed('migrations'),
