@@ -53,7 +53,7 @@ function runBuilt() {
   } catch {}
   const script = new Script(source, { filename: built, cachedData });
   const program = { exports: {} };
-  // Of "node:module", which asking for it by name would load, nothing else is needed.
+  // Nothing else of "node:module" is needed, and asking for it by name would load it all.
   script.runInThisContext()(program.exports, module.constructor.createRequire(built), program, built, dirname(built));
   if (!isPlain || script.cachedDataRejected === false) return;
   // A run that found no database has compiled nearly all that it needs: an image is built where there is none.

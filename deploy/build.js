@@ -35,7 +35,7 @@ const lazily = (path, names = []) => {
   return `module.exports = new Proxy({ ${named} }, { get: (_, name) => ${real}[name] });`;
 };
 
-// Of pg only the client: its pool and its bindings to libpq are a tenth of what is read every minute.
+// Only the client of pg is built in: its pool and its bindings to libpq are a tenth of what is read every minute.
 const PG = `
   const Client = require('pg/lib/client');
   const { escapeIdentifier, escapeLiteral } = require('pg/lib/utils');

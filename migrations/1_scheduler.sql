@@ -89,7 +89,7 @@ create table scheduler.controls (
   action text not null check (action in ('start', 'stop')),
   at timestamptz not null default now(),
   by text not null,
-  -- Whom the database has let in, whatever "by" says.
+  -- The role that the database has let in, whatever "by" says.
   role text not null default session_user,
   reason text
 );
@@ -97,7 +97,7 @@ comment on table scheduler.controls is 'Each pause and resumption of a job: by w
 
 create table scheduler.accounted (
   tenant text not null,
-  -- Of a row of radacct, which is FreeRADIUS's own and gets no column of ours.
+  -- The id of a row of radacct, which is FreeRADIUS's own and gets no column of ours.
   id bigint not null,
   bytes_in bigint not null,
   bytes_out bigint not null,
@@ -174,7 +174,7 @@ $$;
 create trigger keep_history before update on scheduler.runs for each row
   when (old.finished_at is not null and old.xmin <> pg_current_xact_id()::xid) execute function scheduler.keep_history();
 
--- Forgets some of the history that is older than so many days, at least one. Whoever asks, the server's clock decides. An
+-- Forgets some of the history that is older than so many days, at least one. The server's clock decides. An
 -- array is made once; a query inside "in (…)" might run again for each row, if PostgreSQL last saw the table empty.
 create function scheduler.forget(days integer, out events integer, out runs integer)
   language sql security definer
@@ -402,7 +402,7 @@ create function scheduler.channel(name text) returns text
       left(regexp_replace(name, '[[:cntrl:]]', '?', 'g'), 80)))
   end;
 
--- What the server has read may use things of other roles, from the search path perhaps. Their owners could change what a job does.
+-- An expression may use things of other roles, from the search path perhaps. Their owners could change what a job does.
 create function scheduler.strangers(relation oid, tree text) returns jsonb
   language sql stable
   set search_path = pg_catalog, pg_temp
@@ -504,7 +504,7 @@ begin
           select from regexp_matches(action, ':opfuncid (\d+)', 'g') as m join pg_proc p on p.oid = m[1]::oid join pg_roles r on r.oid = p.proowner
           where not r.rolsuper
         ),
-        -- Of the expression itself; a subquery may sum up.
+        -- In the expression itself; a subquery may sum up.
         'together', 'true' in (substring(action from ':hasAggs (\w+)'), substring(action from ':hasWindowFuncs (\w+)'),
           substring(action from ':hasTargetSRFs (\w+)'))
       ) into answer
@@ -829,7 +829,7 @@ create function scheduler.rate_limit(upload text, download text) returns text
   language sql immutable parallel safe
   return nullif(scheduler.speed(upload) || '/' || scheduler.speed(download), '0/0');
 
--- Of the text in nas.nasname, which may be a host name: null then.
+-- The network in nas.nasname; null for a host name.
 create function scheduler.network(name text) returns inet
   language plpgsql immutable strict parallel safe
   set search_path = pg_catalog, pg_temp
@@ -870,8 +870,8 @@ create function scheduler.stored_once(name text, relation regclass, col text) re
 -- the rest. It works in the server, because each try would otherwise cost four round trips and the planning of the
 -- statement.
 --
--- The statement is one of the program's own, never data, and answers one row: outcome, refused. Of its parameters $1 are the
--- places and $2 the ids of a piece. The answer tells of consecutive rows, from the first one on: so many as one piece, or one
+-- The statement is one of the program's own, never data, and answers one row: outcome, refused. Its parameter $1 holds
+-- the places of a piece, and $2 its ids. The answer tells of consecutive rows, from the first one on: so many as one piece, or one
 -- that is refused with the error that it alone met. It ends when patience does: what is not told of was not touched.
 create function scheduler.bisect(
   statement text, parameters text[], places text[], ids text[], piece integer, keep boolean, spares text, patience interval
@@ -890,7 +890,7 @@ declare
   total constant integer := cardinality(ids);
   size integer := piece;
   first integer := 1;
-  -- So many rows from the first one on have failed together.
+  -- How many rows from the first one on have failed together.
   suspects integer := 0;
   clean boolean;
   reason text;

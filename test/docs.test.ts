@@ -33,16 +33,9 @@ test('every block says what it is, and the exemptions are in use', () => {
     );
 });
 
-const MOST_WORDS = 30;
-
-test(`README has at most 1,000 words, and no sentence more than ${MOST_WORDS}`, () => {
-  const count = (text: string) => text.split(/\s+/).filter(Boolean).length;
-  const { text } = readPage('README.md');
-  assert.ok(count(text) <= 1000, `${count(text)}`);
-  const long = [...PAGES, 'SECURITY.md'].flatMap((name) =>
-    readPage(name).sentences.flatMap((sentence) => (count(sentence) > MOST_WORDS ? [`${name}: ${sentence}`] : [])),
-  );
-  assert.deepEqual(long, []);
+test('README has at most 1,000 words', () => {
+  const count = readPage('README.md').text.split(/\s+/).filter(Boolean).length;
+  assert.ok(count <= 1000, `${count}`);
 });
 
 test('links lead somewhere', () => {

@@ -157,7 +157,7 @@ export function readEnvironment(envFile?: string): Environment {
   } catch (error) {
     throw usageError(`The file "${envFile}" of --env-file cannot be read: ${(error as Error).message}.`);
   }
-  // What the environment already says wins. pg reads PG* from process.env itself.
+  // A variable of the environment wins. pg reads PG* from process.env itself.
   for (const [name, value] of Object.entries(parseEnv(text))) if (OURS.test(name)) process.env[name] ??= value;
   return process.env;
 }

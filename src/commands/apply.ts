@@ -151,7 +151,7 @@ function tellFaulty(faults: string[], { json }: ApplyOptions, outcome: string, o
   return EXIT.rowsFailed;
 }
 
-/** Of a rule that is new; a tick has done what a rule found before. */
+/** A tick has done what an older rule found: only a new one counts. */
 const isOverdue = ({ rows, isNew }: Change['due'][number]) => rows > 0 && isNew;
 
 function skipping({ skipped }: Own, { kept, due }: Change) {

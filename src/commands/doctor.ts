@@ -36,7 +36,9 @@ function tell(checks: Finding[]): void {
     if (remedy) print('');
   }
   const count = (outcome: Finding['outcome']) => checks.filter((each) => each.outcome === outcome).length;
-  print(`\n${count('failed')} failed, ${count('warning')} to be known, ${count('ok')} fine.`);
+  const [warnings, failed] = [count('warning'), count('failed')];
+  const troubles = [warnings && `${warnings} warning${warnings === 1 ? '' : 's'}`, failed && `${failed} failed`];
+  print(`\n${[`${count('ok')} ok`, ...troubles.filter(Boolean)].join(', ')}.`);
 }
 
 function program({ envFile, databaseUrl, embedded, tenant }: Options): Program {

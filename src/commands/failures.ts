@@ -26,7 +26,7 @@ export function failuresCommand(jobs: Job[]): Command {
     )
     .option('--job <job>', 'only of this job', jobName(jobs))
     .option('--id <id>', 'only this row; with --job')
-    .option('--all', 'of all jobs; retry and drop want --job or this')
+    .option('--all', 'every job; retry and drop want --job or this')
     .option('--limit <count>', 'list the newest so many', wholeNumber(1, 1_000_000), MOST)
     .option('--json', 'print the result as JSON')
     .action(

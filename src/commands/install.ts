@@ -31,7 +31,7 @@ export function installCommand(): Command {
     .addOption(new Option('--write', 'put it in place; without it, only print').conflicts('remove'))
     .option('--remove', 'take away what --write put in place')
     .option('--name <name>', 'one of several on this machine: its files are called "scheduler-NAME"')
-    .option('--user <user>', 'whom the ticks run as; the settings are read from --env-file')
+    .option('--user <user>', 'the user that the ticks run as; the settings are read from --env-file')
     .option('--force', 'also go over a file that somebody else made')
     .action((_, self: Command) => {
       const options = self.optsWithGlobals<Options>();

@@ -27,8 +27,8 @@ export function statusCommand(): Command {
   })
     .option(
       '--check',
-      'end with 1 when a person has to look: no tick comes, a job is no longer installed, was stopped by an error or paused for more than a day, ' +
-        'rows are in quarantine, more than 100 fail, or rows have been due for more than ten minutes',
+      'end with 1 when you have to look: no tick comes; a job is gone, failed, or paused for more than a day; ' +
+        'rows are in quarantine, more than 100 fail, or some have been due for more than ten minutes',
     )
     .option('--json', 'print the result as JSON')
     .addOption(tenantsOption(`; else ${TENANTS.env}`))

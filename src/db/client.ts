@@ -12,7 +12,7 @@ import { blamesRow, CONNECTION_FAULTS, ConnectionLost, isTransient, ROW_HELD, sq
 
 export type Row = Record<string, unknown>;
 
-/** What a piece of work may do inside its transaction. */
+/** The calls that a piece of work has inside its transaction. */
 export interface Transaction {
   query<T extends object = Row>(sql: string, values?: Values): Promise<T[]>;
   /**

@@ -3,7 +3,7 @@
 import { spawn } from 'node:child_process';
 import * as fs from 'node:fs/promises';
 
-/** Whom a program runs as. Undefined: as ourselves. */
+/** The user that a program runs as. Undefined: our own. */
 export type User = { uid: number; gid: number } | undefined;
 
 export interface Finished {

@@ -89,7 +89,7 @@ function valuesOf({ run, rule, record, cursor, end, part, again }: Sweep): Value
     ...{ endFrom: end?.from, endAfter: end?.after },
     ...{ part: part?.number, parts: part?.of, rule: rule.name, run: record.run },
     ...(rule.mustEnd && { seen: JSON.stringify(again ?? []) }),
-    // Of more rows than this in a batch, it is only counted what happened to them; null: it is told of each.
+    // In a batch of more rows than this, their outcomes are only counted. Null: each is told.
     ...{ limit: run.batchSize, detail: run.debug || run.rehearsal || rule.outside || again ? null : DETAIL },
   };
 }

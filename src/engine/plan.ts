@@ -28,7 +28,7 @@ export interface Asked {
   rehearsal?: Rehearsal;
 }
 
-/** Of the jobs that a tick finds, some were requested: these are done as if a person had asked. */
+/** A requested job is done as if a person had asked. */
 export function plan(settings: Settings, asked: Asked, jobs: Standing[], requests: Requested[]): Plan {
   const result: Plan = { planned: [], skipped: [] };
   for (const standing of jobs) {

@@ -34,7 +34,7 @@ export interface Run {
   debug: boolean;
   dryRun: boolean;
   stop: Stop;
-  /** Of listeners' notifications; full, it stays so for the rest of the run. */
+  /** The queue of notifications. Once full, it counts as full for the rest of the run. */
   queue: { full: boolean };
   /** By the name of the job that somebody asked for. */
   requests: Map<string, Requested>;

@@ -18,7 +18,7 @@ export interface Happening {
   /** What was done, or "failed". */
   transition: string;
   id: string;
-  /** Of a failure. */
+  /** Set for a failure. */
   error?: string;
   /** What listeners would hear. */
   event?: { type: string; channels: string[]; data: unknown };

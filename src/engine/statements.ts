@@ -67,7 +67,7 @@ export interface Share {
 function within(rule: CompiledRule, { cursor, end, part, passedBy }: Share): string {
   const key = `(${rule.together?.key ?? 'r.id'})::text`;
   const after = `:after::text::${rule.idType}`;
-  // Of rows that all are due at once, an index holds the ids alone.
+  // If all rows are due at once, an index holds the ids alone.
   const beyond = rule.at === AT_ONCE ? `r.id > ${after}` : `(${rule.at}, r.id) > (:from::timestamptz, ${after})`;
   // A case is not estimated, so that the planner goes on expecting a full batch.
   const upToEnd = `case when (${rule.at}, r.id) <= (:endFrom::timestamptz, :endAfter::text::${rule.idType}) then true end`;
@@ -134,7 +134,7 @@ export function picked(rule: CompiledRule): string {
     return `select ${columns(rule)}
     from unnest(:places::tid[], :ids::text[]) as here (place, named)
     join ${rule.row} on r.place = here.place and r.id::text = here.named`;
-  // Of these only the keys are locked: the application may have changed, and so moved, a row in the meantime. The lock
+  // Only their keys are locked: the application may have changed, and so moved, a row in the meantime. The lock
   // still lets it refer to the row, from a new message of a session for instance.
   return `select ${columns(rule)}
     from (
@@ -146,7 +146,7 @@ export function picked(rule: CompiledRule): string {
 
 const ifApplies = ({ apart }: CompiledRule) => (Object.keys(apart).length > 0 ? ' and applies' : '');
 
-// Of "wrong is null" alone the planner expects one row in 200, and then it loops over the whole batch for each of them.
+// For "wrong is null" alone, the planner expects one row in 200, and then it loops over the whole batch for each of them.
 const changed = (rule: CompiledRule, due: string) => `
   with ${OPENED},
   due as materialized (${due}),
@@ -267,7 +267,7 @@ export const gradual = (rule: CompiledRule, due: string): InPieces => ({
 export const backlogOf = (rule: CompiledRule): string =>
   `select count(*)::double precision as rows, scheduler.iso(min(${rule.at})) as oldest from ${rule.row} where ${isReached(rule)}`;
 
-/** The first row in order. Of "exists" the planner might expect one anywhere, and read a whole table that was due long ago. */
+/** The first row in order. For "exists", the planner might expect one anywhere, and read a whole table that was due long ago. */
 export const firstRow = (rule: CompiledRule, what: string, where: string[]): string =>
   `(select ${what} from ${rule.row} where ${where.join(' and ')} ${inOrder(rule)} limit 1)`;
 

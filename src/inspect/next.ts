@@ -38,13 +38,13 @@ export interface Coming {
   orMore: boolean;
   /** The first of them. */
   id: string;
-  /** So many of them would fail. */
+  /** How many of them would fail. */
   wouldFail: number;
   /** Set for rows that failed and are tried again: why the first of them failed. */
   retry: string | null;
 }
 
-/** So many rows are read at a time: a busy minute is "10000 or more", however many rows it has. */
+/** The rows that are read at a time: a busy minute is "10000 or more", however many rows it has. */
 const ROWS_READ = 10_000;
 
 /** What one query answers: of the rows read, those that no other transition comes before. */
@@ -174,7 +174,7 @@ function readerOf(tx: Transaction, { job, rules }: Installed, rule: CompiledRule
     async readOverdue(): Promise<void> {
       for (const all of await read(overdue)) {
         const orMore = all.read === ROWS_READ;
-        // Of a job that has done its slot, they wait for the next one.
+        // If the job has done its slot, they wait for the next one.
         if (earliest === now) add(all, { overdue: true, orMore });
         else if (moment(earliest) <= moment(values.until)) add({ ...all, at: all.at && earliest }, { orMore });
       }

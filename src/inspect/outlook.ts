@@ -111,7 +111,7 @@ const summed = (rows: string, time: string, { everyMinutes }: Paced) => `
 const byMinute = (rows: string, paced: Paced) => `${summed(rows, 'moment', paced)}
   group by date_trunc('minute', moment, 'UTC') order by date_trunc('minute', moment, 'UTC')`;
 
-/** What a tick would do now: up to so many rows, as one. */
+/** The rows that a tick would do now, up to a limit, as one. */
 export const overdue = (rule: CompiledRule, paced: Paced): string =>
   summed(
     `select ${expected(rule, paced, NOW)}, null as reason from ${rule.row}

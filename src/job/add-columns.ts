@@ -50,7 +50,7 @@ export function definition(job: Job, table: Table, name: string, catalog: Catalo
   return parts.filter(Boolean).join(' ');
 }
 
-/** Of a table that a file lays the job over, only what the job needs is missing. */
+/** If a file lays the job over the table, only the columns that the job needs are missing. */
 export function columnsToAdd(table: Table, found: Found, isLaid: boolean): string[] {
   const [all, there] = [isLaid ? columnsNeeded(table) : Object.keys(table.columns), columnsOf(table, found)];
   return all.filter((name) => {

@@ -36,7 +36,7 @@ export interface Job {
   rules: Record<string, Rule>;
   /** A file lays it over tables of the application. */
   isLaid?: boolean;
-  /** What it remembers is kept once for all: a file can use it once. */
+  /** It keeps one memory for all tables: a file can use it once. */
   single?: boolean;
   /** Another job without which this one does harm, and which. */
   beside?: { job: string; or: string };

@@ -54,7 +54,7 @@ export function namesIn(sql: string, names: string[]): string[] {
   return names.filter((name) => found.has(name));
 }
 
-/** What a compiled expression reads: columns of the row r, and parameters. */
+/** The columns of the row r and the parameters in a compiled expression. */
 export function readsOf(sql: string): { columns: string[]; parameters: string[] } {
   const tokens = tokensOf(sql).filter((token) => token.trim());
   const columns = tokens.filter((token, n) => nameOf(token) && tokens[n - 1] === '.' && tokens[n - 2] === 'r');

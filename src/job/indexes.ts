@@ -90,7 +90,7 @@ const nameTaken = (place: string) =>
     `An index of the name ${place} is needed, and something else has that name. Rename it, then run "scheduler migrate" again.`,
   );
 
-/** `of` says what it is an index of: a column, or a rule. */
+/** The index is of a column, or of a rule. */
 const cannotBeBuilt = (error: unknown, on: string, of: string): unknown => {
   const again = 'then run "scheduler migrate" again.';
   switch (sqlState(error)) {

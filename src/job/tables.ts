@@ -10,7 +10,7 @@ export interface Found {
   /** Its name in the database, where the job's own is another one. */
   name: string;
   owner: string;
-  /** The type of each column. Of a domain it is the type below, as values are cast to that. */
+  /** The type of each column. For a domain it is the type below, as values are cast to that. */
   columns: Record<string, string>;
   /** The columns that are never null, and whether a row that does not name them gets a value. */
   notNull: Record<string, boolean>;

@@ -25,9 +25,9 @@ export const LOCK = ['select', 'update'];
 
 export interface Naming {
   dbZone: string;
-  /** What the SQL does with the tables is noted here. */
+  /** Collects what the SQL does with the tables. */
   rights?: Rights;
-  /** The columns that it writes are noted here, by table. */
+  /** Collects the columns that it writes, by table. */
   writes?: Map<string, Set<string>>;
   /** What it takes to read. */
   toRead?: string[];

@@ -76,7 +76,7 @@ export async function writeMetrics(path: string, context: Context, report: TickR
 
 interface Looked {
   jobs: (JobStatus & { tenant?: string | null })[];
-  /** Of tenants that were not looked at, too: there may be thousands. */
+  /** Includes tenants that were not looked at: there may be thousands. */
   failing: { tenant: string; job: string; failing: number; quarantined: number }[];
   queue: number;
 }

@@ -68,7 +68,7 @@ export async function layTable(own: OwnJob, place: Place, built: Making['built']
     else if (reading) conditions.push(`(${reading.sql})`);
   }
   if (conditions.length > 0) laid.where = conditions.join(' and ');
-  // What "apply" adds is not there yet, and the server cannot read an expression on it.
+  // A column that "apply" will add is not there yet, so the server cannot read an expression on it.
   const isYet = (name = '') => name in table.columns && !(name in seen.columns) && !(name in said.columns);
   const yet = (message: string) => isYet(/^column "([^"]+)" does not exist/.exec(message)?.[1]);
   const fault: Building['fault'] = (path, message, ...at) =>

@@ -35,10 +35,10 @@ export async function cascades(tx: Transaction, oid: string): Promise<{ notes: s
   const found = { notes: [] as string[], faults: [] as string[] };
   for (const { name, table, to, action, isReached } of references) {
     if (action === 'c' || action === 'n' || action === 'd') found.notes.push(`${WORDS[action]} ${table} (${name})`);
-    // What is checked at the end finds such a row gone itself.
+    // A check at the end of the transaction finds such a row gone itself.
     else if (action === 'r' || !isReached)
       found.faults.push(
-        `the foreign key "${name}" of ${table} would stop it, where a row refers to one of ${to}: give it "on delete cascade" or "on delete set null", or delete those rows first by a job of theirs`,
+        `the foreign key "${name}" of ${table} would stop it where a row refers to one of ${to}. Give it "on delete cascade" or "on delete set null", or delete those rows first by a job of theirs`,
       );
   }
   return found;

@@ -31,7 +31,7 @@ function checkColumn({ types, fault }: Telling, column: string, path: Path, name
     fault(path, `the column "${column}" looks like a secret: ${remedy}`);
 }
 
-/** Of "set" are the columns that the rule sets. */
+/** In "set" are the columns that the rule sets. */
 export function eventOf(telling: Telling, rule: OwnRule, set: string[], path: Path): Event | undefined {
   if (!rule.event) return undefined;
   const { key, types, zones, fault } = telling;

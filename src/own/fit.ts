@@ -169,7 +169,7 @@ function checkIndexed(own: OwnJob, job: Job, { places, after }: Using, refuse: R
     if (unsafe.has(name))
       refuse(
         [...path, 'columns', name],
-        `an index is built on "${name}", and this may fail for some values, or answer another thing tomorrow: keep it in a column that a trigger fills, or in a generated one, and name that`,
+        `an index is built on "${name}", and this may fail for some values, or answer another thing tomorrow. Keep it in a column that a trigger fills, or in a generated one, and name that`,
       );
   }
 }

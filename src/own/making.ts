@@ -56,7 +56,7 @@ export const mayAct = (names: string[]) =>
   `${names.join(', ').replaceAll('pg_catalog.', '')} may act, or answer another thing each time: an expression only reads the row`;
 
 export const ofStrangers = (things: string[]) =>
-  `${things.join(', ')}: its owner could change what the job does; a rule uses what PostgreSQL, the owner of the table or the owner of the schema "scheduler" has made`;
+  `${things.join(', ')}: its owner could change what the job does. A rule uses only things of PostgreSQL, the owner of the table or the owner of the schema "scheduler"`;
 
 interface Wanted {
   column?: string;

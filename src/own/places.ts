@@ -47,7 +47,7 @@ function reach(node: Node, path: Path): Reached {
   return next ? reach(next, rest) : { node, rest: path };
 }
 
-/** The place in the text of a value, or of a character of it. Of "set", a key is the column of an assignment. */
+/** The place in the text of a value, or of a character of it. In "set", a key is the column of an assignment. */
 export function offsetOf(text: string, root: Node, path: Path, offset?: number): number {
   const { node, rest } = reach(root, path);
   const value = isScalar(node) && typeof node.value === 'string' ? node.value.trim() : '';

@@ -42,7 +42,7 @@ export interface Change {
   /** Which keys of the job, and which of its rules, are not as they were. */
   differs: string[];
   indexes: IndexPlan[];
-  /** Of a built-in job: its tables, and what they lack. */
+  /** For a built-in job: its tables, and what they lack. */
   using?: Using;
   adds: Addition[];
   /** What rules that are new, or ask for other rows, would find. */
@@ -238,7 +238,7 @@ async function compare(tx: Transaction, applying: Applying, comparing: Comparing
 
 const plainOf = (rule: Rule | undefined): Record<string, unknown> => JSON.parse(JSON.stringify(rule ?? {}));
 
-/** What was due before these instants is left alone. */
+/** Leaves rows alone that were due before these instants. */
 export function skipped(kept: Kept, since: Record<string, string>): Kept {
   // Those of a built-in job are code: they are changed when it is laid over its tables.
   const rules = leavingAlone(kept.job.rules, since);

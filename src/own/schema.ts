@@ -70,7 +70,10 @@ const COLUMNS = { type: 'object', additionalProperties: { type: ['string', 'null
 const OF_TABLE = {
   table: TEXT,
   id: described(TEXT, 'the column that names a row'),
-  columns: described(COLUMNS, 'of the job: a column, an expression to read, or null: there is no such thing'),
+  columns: described(
+    COLUMNS,
+    'for each column of the job: a column, an expression to read, or null if there is no such thing',
+  ),
   where: described(CONDITIONS, 'which rows there are for the job'),
   insert: described(ASSIGNMENTS, 'what rows that the job inserts need besides'),
   set: described(ASSIGNMENTS, 'what else to set when the job changes a row'),

@@ -11,8 +11,8 @@ export interface Elsewhere {
 }
 
 /**
- * SQL for one such table, or null. One that has another in its place comes first. A table that has moved is none of them. Of a tenant
- * that somebody names, it is known where its tables are.
+ * SQL for one such table, or null. One that has another in its place comes first. A table that has moved is none of them. If somebody
+ * names a tenant, its tables are in a known place.
  */
 export const ELSEWHERE = `(
   select json_build_object('table', a.name, 'schema', a.schema, 'other', other.nspname)

@@ -108,7 +108,7 @@ export async function releaseMended(
 export interface Refusal {
   id: string;
   error: string;
-  /** Of the error that the row met, if there was one. */
+  /** The SQLSTATE of the error that the row met, if there was one. */
   state: string | null;
   /** It has not failed before. */
   isNew?: boolean;

@@ -28,7 +28,7 @@ export interface Run {
   version: string;
 }
 
-/** Of all jobs, where it names none. */
+/** It is about all jobs if it names none. */
 type Intervention = Control & { kind: 'control'; tenant?: string | null; job: string | null };
 
 interface HistoryFilter {

@@ -13,14 +13,14 @@ export const FORMAT = 1;
 
 /** A job of your own as it is kept: what the engine knows of it, and its table as it was found. */
 export interface Kept {
-  /** Of a built-in job on the application's tables, its name and cadence alone: the rest is code. */
+  /** For a built-in job on the application's tables, only its name and cadence: the rest is code. */
   job: Job;
   uses?: Use;
   found: Found;
   /** The other tables of a built-in job, by the names that it gives them. */
   others?: Catalog;
   dbZone: string;
-  /** What was due before is left alone, by rule. */
+  /** Rows that were due before are left alone, by rule. */
   since: Record<string, string>;
   /** The indexes that find its rows, and whether "scheduler apply" made them. */
   indexes: Record<string, boolean>;

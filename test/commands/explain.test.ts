@@ -22,10 +22,7 @@ test('it answers "why was this not activated?" in words', async () => {
     /^packages 1, at \d{4}-\d\d-\d\d [\d:]+Z: "deactivate" comes next, at .* \(in (1 h|59 min).*\)\.$/m,
   );
   assert.match(out, /^No tick does packages: none has ever come\.$/m);
-  assert.match(
-    out,
-    /^activate cannot happen because it is not true that it is off sale \(status = active\), nor that /m,
-  );
+  assert.match(out, /^activate cannot happen because "it is off sale" is not met \(status = active\), and "/m);
   assert.match(out, /^met +condition +as seen$/m);
   assert.match(out, /^yes +the schedule is enabled +enable_schedule = true$/m);
   assert.match(out, /^no +it is off sale +status = active$/m);

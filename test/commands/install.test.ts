@@ -54,7 +54,7 @@ test('settings that are not there yet are explained, with the zone of this machi
   }
 });
 
-test('what is printed to put it in place has the options that were given', async () => {
+test('the command that puts it in place has the options that were given', async () => {
   const user = process.getuid?.() === 0 ? 'alice' : userInfo().username;
   for (const way of ['--cron', '--systemd']) {
     const given = ['--name', 'shop', '--user', user, '--env-file', '/etc/a b.env'];

@@ -11,8 +11,8 @@ import { until } from '../support/until.ts';
 
 /** A backlog costs what its rows cost: that no batch reads more for those before it, PostgreSQL's own counters tell. */
 
-// Of its own: what is replaced cannot be cleaned up while a transaction goes on that began before, in whatever database.
-// And undisturbed: an autovacuum that sums up a BRIN index reads the table, and is counted with whoever else reads it.
+// A server of its own: an older transaction in any database keeps replaced rows from being cleaned up.
+// It is undisturbed, too: an autovacuum that sums up a BRIN index reads the table, and is counted with whoever else reads it.
 const server = await ownServer({ autovacuum: 'off' });
 after(() => server[Symbol.asyncDispose]());
 

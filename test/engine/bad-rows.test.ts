@@ -65,7 +65,7 @@ test('a row is to blame for whatever error it alone meets: every state is record
   assert.equal((await failures(db)).find(({ entity_id }) => entity_id === '16')!.attempts, 3);
 });
 
-test('what every row of a rule meets alike is one error of its job: no row fails, and its other rules go on', async () => {
+test('an error that every row of a rule meets is one error of its job: no row fails, and its other rules go on', async () => {
   await using db = await database();
   await due(db, 40);
   await db.query(`create function broken() returns trigger language plpgsql as $$
@@ -125,7 +125,7 @@ test('a row in quarantine that somebody mends is tried again by itself, within f
   await db.query(`update packages set validity = 'banana'`);
   const failed = async (minutes: number) => (await tick(db, later(minutes))).jobs[0]!.failed;
   for (const minutes of [0, 5, 35]) assert.equal(await failed(minutes), 3);
-  // Of the first, something is changed that the rule does not read.
+  // In the first, a column changes that the rule does not read.
   await db.query(`update packages set description = 'new' where id = 1;
     update packages set validity = '2 hours' where id = 2; update packages set validity = 'apple' where id = 3`);
   assert.equal(await failed(39), 0);

@@ -89,7 +89,7 @@ test('neither cadence nor a switch of the environment is in the way of a request
   assert.equal((await answer(db, `requested(${off})`)).state, 'done');
 });
 
-test('what no tick can do is refused, at once or by the next tick; the others leave it alone', async () => {
+test('a request that no tick can do is refused, at once or by the next tick; the others leave it alone', async () => {
   await using db = await database();
   const ids = [await request(db, 'vouchers'), await request(db)];
   const states = async () => {

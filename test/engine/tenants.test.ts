@@ -97,7 +97,7 @@ test('idle tenants are found without their lock and together; one with work wait
   assert.deepEqual(await db.query('select entity_id from scheduler.failures'), []);
 });
 
-test('what is kept of one tenant is nothing to the others: failures, pauses, cadence, history', async () => {
+test('failures, pauses, cadence and history of one tenant are nothing to the others', async () => {
   await using db = await database();
   await withTenants(db);
   for (const tenant of ['ts_a', 'ts_b', 'ts_c']) await onSale(db, tenant);

@@ -51,7 +51,7 @@ function comparable(found: Snapshot): Snapshot {
     const data = (row.data ?? {}) as Record<string, unknown>;
     if (table !== 'public.wallet_transactions') for (const name of NUMBERS) delete row[name];
     else delete row.id;
-    // Of two payments of one number, twenty runners that let go and come again may count either first.
+    // If one number has two payments, twenty runners that let go and come again may count either first.
     if (table === 'public.hotspot_credentials') delete row.payment_id;
     // Which SMS it is, is in its number alone.
     if (row.job === 'credentials') delete row.entity_id;

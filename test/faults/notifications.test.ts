@@ -12,7 +12,7 @@ const due = (db: TestDatabase, rows: number) =>
 
 async function connected(db: TestDatabase) {
   const client = new pg.Client({ connectionString: db.url });
-  client.on('error', () => {}); // of a test that fails, the database is dropped under it
+  client.on('error', () => {}); // if a test fails, its database is dropped under this connection
   await client.connect();
   const heard: string[] = [];
   client.on('notification', ({ payload }) => heard.push(payload ?? ''));

@@ -5,7 +5,7 @@ import { cli, database } from '../support/harness.ts';
 import { startPgBouncer } from '../support/pgbouncer.ts';
 import { done, endedInOrder, NOW, nextTickGoesOn, slowlyDue, startTick, untilDone } from './packages.ts';
 
-/** What a pooler in transaction mode can do to a tick. That everything else works through one: npm run test:pgbouncer. */
+/** A tick behind a pooler in transaction mode. "npm run test:pgbouncer" runs everything else through one. */
 
 const poolOf = (connections: number) => ({ settings: { default_pool_size: connections } });
 

@@ -10,8 +10,7 @@ import { database, type TestDatabase } from '../support/harness.ts';
 import { explained } from '../support/looking.ts';
 import { applied } from '../support/own.ts';
 
-// Of every transition of every job, and of everything that may be in its way: what "explain" says, and what the tick then
-// does. Each must be the other.
+// For every transition of every job, and everything that may be in its way, the tick does what "explain" says.
 
 /** Somebody else's transactions, which are open while it is asked and ticked. */
 class Application implements AsyncDisposable {
@@ -253,7 +252,7 @@ describe('explain and tick', { concurrency: 6 }, () => {
     });
   }
 
-  test('of a lock on another row that it needs, explain says whose it is and what a tick makes of it', async () => {
+  test('if another row that it needs is locked, explain says by whom, and what a tick makes of it', async () => {
     await using db = await database();
     for (const [job, make, held, kind, sentence] of BESIDE) {
       await db.query(CLEAR);

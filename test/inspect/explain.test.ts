@@ -70,7 +70,7 @@ for (const [name, rules] of Object.entries(DUE_ROWS)) {
           .filter((each) => each !== rule.whole?.part || each === condition);
         assert.deepEqual(named, [condition], what);
         assert.equal(broken.verdict.kind, 'not', what);
-        assert.ok(broken.verdict.sentence.startsWith(`cannot happen because it is not true that ${condition}`), what);
+        assert.ok(broken.verdict.sentence.startsWith(`cannot happen because "${condition}" is not met`), what);
         await agrees(db, name, env, what);
       }
     }
@@ -135,7 +135,7 @@ async function agreesOnMany(name: string, table: string, make: (pick: <T>(...of:
   assert.ok(acting > 10 && acting < 110, `${acting} of 120 rows were due`);
 }
 
-test('of any packages it says what the tick then does', async () => {
+test('for any packages it says what the tick then does', async () => {
   const time = () => [-4320, -1440, -181, -180, -120, -119, -60, -1, 0, 1, 60, 1440].map(minutes);
   await agreesOnMany('packages', 'packages', (pick) => ({
     name: 'n',
@@ -151,7 +151,7 @@ test('of any packages it says what the tick then does', async () => {
   }));
 });
 
-test('of any special packages it says what the tick then does', async () => {
+test('for any special packages it says what the tick then does', async () => {
   const days = ['2026-02-20', '2026-02-27', '2026-02-28', '2026-03-01', '2026-03-02', null];
   await agreesOnMany('special-packages', 'special_packages', (pick) => ({
     name: 'n',
@@ -167,7 +167,7 @@ test('of any special packages it says what the tick then does', async () => {
   }));
 });
 
-test('of any subscriptions it says what the tick then does', async () => {
+test('for any subscriptions it says what the tick then does', async () => {
   let row = 0;
   const time = [-1440, -60, 0, 1, 60].map(minutes);
   await agreesOnMany('subscriptions', 'customer_packages', (pick) => ({
@@ -181,7 +181,7 @@ test('of any subscriptions it says what the tick then does', async () => {
 });
 
 for (const name of ['deductions', 'session-endings']) {
-  test(`of any text sessions, several to a patient, it says what ${name} then do`, async () => {
+  test(`for any text sessions, several to a patient, it says what ${name} then do`, async () => {
     await agreesOnMany(name, 'text_sessions', (pick) => ({
       patient_id: pick(1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20),
       doctor_id: 1,
@@ -217,7 +217,7 @@ test('a session whose patient has no credit for the next block is said to end, a
     ...[3, 4].map(() => ['deduct', 'now', 'not']),
   ]);
   const { sentence } = transitionOf(await explained(db, 'deductions', 1, { at: NOW }), 'deduct').verdict;
-  assert.match(sentence, /^cannot happen because it is not true that its patient has credit for the next block/);
+  assert.match(sentence, /^cannot happen because "its patient has credit for the next block" is not met/);
   const events = async () =>
     (
       await db.query(`select distinct on (entity_id) entity_id as id, transition from scheduler.events order by 1, id`)
@@ -240,7 +240,7 @@ test('a session that is settled along with another one of its patient is told so
   assert.equal(transitionOf(await explained(db, 'session-endings', 1, { at: NOW }), 'end').verdict.kind, 'now');
 });
 
-test('of a subscription it says when another one replaces it', async () => {
+test('it says when another subscription replaces a subscription', async () => {
   await using db = await database();
   const row = { userId: 'u', endDate: minutes(600) };
   await db.insert('customer_packages', { ...row, id: 'old', status: 'ACTIVE' });
@@ -259,17 +259,14 @@ test('of a subscription it says when another one replaces it', async () => {
     'will happen at 2026-03-01 13:00:00Z (in 1 h), along with "activate" of new',
   );
   assert.equal(await replaced('old', minutes(60)), 'would happen now, along with "activate" of new');
-  assert.match(
-    await replaced('new', NOW),
-    /^cannot happen because it is not true that it is active \(status = SCHEDULED\)/,
-  );
+  assert.match(await replaced('new', NOW), /^cannot happen because "it is active" is not met \(status = SCHEDULED\)/);
   assert.equal(
     transitionOf(await explained(db, 'subscriptions', 'old', { at: NOW }), 'activate').verdict.sentence,
-    'cannot happen because it is not true that it is scheduled (status = ACTIVE), and it has no due time (scheduledStartDate = null)',
+    'cannot happen because "it is scheduled" is not met (status = ACTIVE), and it has no due time (scheduledStartDate = null)',
   );
   assert.equal(
     transitionOf(await explained(db, 'subscriptions', 'old', { at: NOW }), 'end').verdict.sentence,
-    'cannot happen because it is not true that no other one is about to replace it (userId = u, then = 2026-03-01 22:00:00Z)',
+    'cannot happen because "no other one is about to replace it" is not met (userId = u, then = 2026-03-01 22:00:00Z)',
   );
   await db.tick(minutes(60), { only: ['subscriptions'] });
   assert.equal((await db.one(`select status from customer_packages where id = 'old'`)).status, 'EXPIRED');
@@ -339,7 +336,7 @@ test('a condition that is neither true nor false is not met', async () => {
   );
   assert.match(
     transitionOf(await explained(db, 'packages', 1, { at: NOW }), 'activate').verdict.sentence,
-    /it is not true that the schedule is enabled \(enable_schedule = null\)/,
+    /"the schedule is enabled" is not met \(enable_schedule = null\)/,
   );
   await agrees(db, 'packages', {}, 'a schedule that is neither on nor off');
 });

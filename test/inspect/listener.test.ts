@@ -219,7 +219,7 @@ test('late events are found among those of other transactions that came and went
   assert.deepEqual(listener.types().sort(), expected.sort());
 });
 
-test('of several channels an event on any is printed once; without channels all events are', async () => {
+test('an event on several channels is printed once; without channels all events are', async () => {
   await using db = await database();
   await using two = await listening(db, ['a', 'private-B']);
   await using all = await listening(db, []);

@@ -330,7 +330,7 @@ test('a Prisma schema in the URL is where the tables are', async () => {
   );
 });
 
-test('whoever does not own the table is told so', async () => {
+test('a role that does not own the table is told so', async () => {
   await using db = await database({ empty: true });
   await db.query(PACKAGES(UUID, CHECKED));
   const role = `r_${db.name}`;

@@ -29,7 +29,7 @@ test('an index holds what depends on the row alone, and on the zone', () => {
   );
 });
 
-test('what an expression reads is known by name', () => {
+test('the columns and parameters that an expression reads are known by name', () => {
   assert.deepEqual(readsOf(`r."a b" > r.c and ':x' <> :limit::integer and n.d is null`), {
     columns: ['a b', 'c'],
     parameters: ['limit'],

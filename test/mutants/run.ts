@@ -21,7 +21,7 @@ const UNCHANGED = ['test/db/bind.test.ts'];
 /** What decides how a database is migrated. The indexes of rules are of no consequence for a result. */
 const MIGRATES = /^migrations|^src\/(job|db)\/|tables\.ts$|migrate\.ts$/;
 
-/** What starts the real command needs it built; without a build it runs the sources, which is slow. */
+/** A test that starts the real command needs it built: from the sources it is slow. */
 const STARTS = /\bcli\(|LAUNCHER|startLingering/;
 
 const { values, positionals } = parseArgs({
@@ -124,7 +124,7 @@ async function passes(lane: Lane, tests: string[], migrates: boolean): Promise<b
   return true;
 }
 
-/** Whether Node runs this and ends with 0, in good time. What it started ends with it. */
+/** Whether Node runs this and ends with 0, in good time. The processes that it started end with it. */
 function succeeds(args: string[], cwd: string, env: NodeJS.ProcessEnv): Promise<boolean> {
   const child = spawn(process.execPath, args, {
     cwd,

@@ -46,7 +46,7 @@ test('an equal index counts whatever its name, an unused one goes, and a broken 
   assert.match(await applied(db, last), /dropped the index/);
   assert.deepEqual(await names(), ['my own "USING" one']);
   assert.doesNotMatch((await db.cli(['jobs', 'remove', 'two'])).out, /dropped/);
-  // What apply did not build stays.
+  // An index that apply did not build stays.
   assert.deepEqual(await names(), ['my own "USING" one']);
 });
 

@@ -15,7 +15,7 @@ const TYPES = {
   n: 'integer',
 };
 
-test('what looks like one of the forms and is none gets a sentence at its place', () => {
+test('a text that only looks like one of the forms gets a sentence at its place', () => {
   const refused = (due: string) => {
     try {
       return dueOf(due, TYPES, { zone: 'zone', dbZone: 'UTC' });

@@ -3,7 +3,7 @@ import { test } from 'node:test';
 import { database, type TestDatabase } from '../support/harness.ts';
 import { apply } from '../support/own.ts';
 
-/** What a file of jobs can have wrong. Each fault is expected where its mark stands, and with the sentence after the file. */
+/** The faults that a file of jobs can have. Each fault is expected where its mark stands, and with the sentence after the file. */
 
 const MARK = '¦';
 
@@ -344,7 +344,7 @@ const FILES: [string, ...string[]][] = [
   ],
 ];
 
-test('what is not YAML, or no file of jobs, is said where it begins', async () => {
+test('a fault of YAML, or of the form of the file, is said where it begins', async () => {
   await using db = await database();
   for (const [text, ...sentences] of FILES) await hasFaults(db, text, sentences);
 });

@@ -13,7 +13,7 @@ import { proxy } from '../support/proxy.ts';
 import { SCHEMA } from '../support/schema.ts';
 import { until } from '../support/until.ts';
 
-/** What is promised of built-in jobs holds for jobs of your own. */
+/** The promises about built-in jobs hold for jobs of your own. */
 
 const later = (minutes: number) => new Date(Date.parse(NOW) + minutes * 60_000).toISOString();
 const of = ({ jobs }: { jobs: { job: string; changed: object }[] }) =>

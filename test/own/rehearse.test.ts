@@ -9,7 +9,7 @@ import { SCHEMA } from '../support/schema.ts';
 import { ticker } from '../support/ticker.ts';
 import { until } from '../support/until.ts';
 
-/** What is played is what ticks then do, and nothing of it is left. */
+/** A rehearsal plays what ticks then do, and leaves nothing behind. */
 
 const HOLDS = `
 jobs:

@@ -214,7 +214,7 @@ jobs:
   assert.equal((await db.query('select from scheduler.jobs')).length, 0);
 });
 
-test('what is due when a rule is new can be left alone for ever', async () => {
+test('rows that are due when a rule is new can be left alone for ever', async () => {
   await using db = await database();
   await db.query(`create table holds (id serial primary key, until timestamptz, gone boolean default false);
     insert into holds (until) values (now() - interval '1 day')`);

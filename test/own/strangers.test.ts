@@ -8,7 +8,7 @@ import { SCHEMA } from '../support/schema.ts';
 
 const AT = '2026-03-10T12:00:00Z';
 
-test('what another role has put into the search path is never used', async () => {
+test('a thing that another role has put into the search path is never used', async () => {
   await using db = await database();
   const role = `stranger_${process.pid}_${Date.now()}`;
   await db.query(`create table items (id serial primary key, at timestamptz, state varchar(20) default 'a', told timestamptz);
@@ -101,7 +101,7 @@ test('a time without a next occurrence is the failure of its row alone', async (
   );
 });
 
-test('what was skipped stays skipped under another due time; the rows of a changed rule are counted', async () => {
+test('skipped rows stay skipped under another due time; the rows of a changed rule are counted', async () => {
   await using db = await database();
   await db.query(`create table holds (id serial primary key, at timestamptz, state text default 'a');
     insert into holds (at) values ('2020-01-01Z'); insert into holds (at, state) values ('2020-01-01Z', 'b')`);

@@ -12,7 +12,7 @@ const CODES = `
 const COLUMNS = 'columns: { code: word, status: state, expires_at: until }';
 const CODES_FILE = `jobs:\n  codes: { uses: vouchers, table: codes, id: no, ${COLUMNS} }\n`;
 
-test('what would do nothing, or cannot be yet, is said with what would do', async () => {
+test('a key that would do nothing, or cannot work yet, is refused with what would work', async () => {
   await using db = await database();
   await db.query(`${CODES}
     create table offers (id serial primary key, title text, on_sale boolean, opens timestamptz, closes timestamptz, state text, last timestamptz);

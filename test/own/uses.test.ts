@@ -116,7 +116,7 @@ test('a job is used twice, beside one that keeps its own table; each has failure
   ]);
 });
 
-test('what does not fit is said in a sentence, at its place, and nothing is changed', async () => {
+test('a column that does not fit gets a sentence at its place, and nothing is changed', async () => {
   await using db = await database();
   await db.query(`create type mood as enum ('ACTIVE', 'CANCELED');
     create table plans (id text primary key, owner text not null, mood mood not null, starts timestamp(3), ends timestamp(3), before text,

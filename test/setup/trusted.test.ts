@@ -45,7 +45,7 @@ test('root runs nothing that somebody else can write to, nor through a folder wh
       (error: Error) => error.message.includes(`${app.at(part)} leads to, and it may be written by`),
       part,
     );
-    // What lies in a folder like /tmp is its owner's all the same.
+    // A file in a folder like /tmp is its owner's all the same.
     chmodSync(app.at(part), 0o1777);
     if (['bin', 'lib', 'lib/app', 'etc'].includes(part)) check();
   }

@@ -8,7 +8,7 @@ const median = (sorted: number[]) => sorted[Math.floor(sorted.length / 2)]!;
 
 // They sleep nearly all the time.
 describe('tick --linger for a minute', { concurrency: 4 }, () => {
-  test('of what comes due within a lingering minute, half is told to listeners within 200 ms', async (t) => {
+  test('half of the rows that come due within a lingering minute are told to listeners within 200 ms', async (t) => {
     await using db = await database();
     await using listener = await listenTo(db);
     const due = await goingOnSale(

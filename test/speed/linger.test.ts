@@ -94,7 +94,7 @@ describe('tick --linger', { concurrency: 2 }, () => {
       await sleep(10);
     }
     assert.ok(seen > 30, `asleep ${seen} of 40 times`);
-    // Of a job that waits for its slot: no pass of the one that lingers can be at it just then.
+    // This job waits for its slot, so no pass of the lingering tick can be at it just then.
     await db.query(`insert into radacct (acctsessionid, acctuniqueid, username, nasipaddress, acctstarttime, acctstoptime)
       values ('1', '1', 'somebody', '10.0.0.1', now(), now())`);
     const other = await db.cli(['accounting', '--json']);

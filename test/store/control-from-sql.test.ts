@@ -181,7 +181,7 @@ test('stop, start, retry and drop answer what the command answers, and record wh
   );
 });
 
-test('what is wrong with an argument is said, with what is valid', async () => {
+test('a wrong argument is refused with a sentence that says what is valid', async () => {
   await using db = await database();
   const unknown = /^"nosuch" is not a job; valid: packages, special-packages, .*vouchers\.$/;
   for (const call of [

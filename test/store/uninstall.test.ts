@@ -103,7 +103,7 @@ test('adopting and uninstalling leaves an application as it was; a dry run of ei
     here('made the table public.text_session_deductions'),
   ])
     assert.ok(did.includes(step), step);
-  // What only the scheduler uses is made for the jobs whose tables are there, and nothing of any business.
+  // Only tables that the scheduler alone uses are made, for jobs whose other tables are there.
   assert.deepEqual(
     did.filter((line) => line.startsWith('made')),
     [here('made the table public.text_session_deductions')],
@@ -214,7 +214,7 @@ test('on a database where nothing is, a dry run leaves no schema; tables are mad
   assert.deepEqual(tables, [{ tablename: 'vouchers' }]);
 });
 
-test('of a job with several tables, where some are there, nothing is touched until somebody asks for the rest', async () => {
+test('if only some tables of a job are there, nothing is touched until somebody asks for the rest', async () => {
   await using db = await database({ empty: true });
   await db.query(`${SESSIONS} create table vouchers (id serial, amount numeric)`);
   const sessions = async () => (await dumpOf(db)).filter((line) => / (text_sessions|vouchers) /.test(line));
@@ -255,7 +255,7 @@ test('a table that has another owner since keeps its columns; what calls our fun
   );
 });
 
-test('what was added is found under another name, in a table of another role; what is used, or is not ours to take, stays', async () => {
+test('an added thing is found under another name and in a table of another role; one that is used or not ours stays', async () => {
   await using db = await database({ empty: true });
   await using owner = await stranger(db, 'create on schema public');
   await owner.query(PACKAGES);

@@ -4,7 +4,7 @@ import { application, database, type TestDatabase } from '../support/harness.ts'
 import { here } from '../support/schema.ts';
 import { stranger } from '../support/stranger.ts';
 
-/** The database has other roles. What they can do beforehand, or meanwhile, gains them nothing when a superuser migrates. */
+/** The database has other roles. They gain nothing by any preparation when a superuser migrates. */
 
 const isSuperuser = async (db: TestDatabase, role: string) =>
   (await db.one('select rolsuper from pg_roles where rolname = $1', [role])).rolsuper;

@@ -11,7 +11,7 @@ import { until } from './until.ts';
 export const START = '2026-03-01T10:00:00Z';
 export const later = (minutes: number) => new Date(Date.parse(START) + minutes * 60_000).toISOString();
 
-/** So many packages due at START, named "good 1", "good 2", ... */
+/** Packages due at START, named "good 1", "good 2", ... */
 export const due = (db: TestDatabase, rows: number, over = '') =>
   db.query(`insert into packages (name, enable_schedule, scheduled_activation_time, validity)
     select 'good ' || n, true, timestamptz '${START}' ${over}, '2 hours' from generate_series(1, ${rows}) as n`);

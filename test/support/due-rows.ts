@@ -1,7 +1,7 @@
 import { SCHEMA } from './schema.ts';
 /**
- * Of each transition of each job a row with the id 1 that is due at NOW, and for each of its conditions what to do so that
- * just this one is not met any more.
+ * For each transition of each job: a row with the id 1 that is due at NOW, and for each condition a change after which just
+ * this one is not met.
  */
 
 export const NOW = '2026-03-01T12:00:00Z';

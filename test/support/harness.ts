@@ -31,8 +31,8 @@ export interface TestDatabase extends AsyncDisposable {
   /** The same over TCP, for proxies and poolers. */
   tcpUrl: string;
   /**
-   * The program's own way there: through the pooler, in a run of the tests that has one. What needs a session goes by
-   * `url` all the same: listen, which says LISTEN.
+   * The program's own way there: through the pooler, in a run of the tests that has one. The command
+   * "listen" needs a session for LISTEN, so it goes by `url` all the same.
    */
   programUrl: string;
   name: string;

@@ -1,6 +1,7 @@
 import { readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { ROOT } from '../../src/base/version.ts';
+import { sentencesOf } from './plain-english.ts';
 
 /** The documentation as its readers see it: sections, and the blocks to copy. */
 
@@ -31,8 +32,7 @@ export interface Page {
 }
 
 export const PAGES = [
-  'README.md',
-  'CONTRIBUTING.md',
+  ...['README.md', 'CHANGELOG.md', 'CONTRIBUTING.md', 'SECURITY.md'],
   ...readdirSync(join(ROOT, 'docs')).map((name) => `docs/${name}`),
 ].filter((name) => name.endsWith('.md'));
 
@@ -59,7 +59,7 @@ export function readPage(name: string): Page {
   const sentences = prose.join('\n');
   return {
     ...{ name, text, sections, blocks: sections.flatMap(({ blocks }) => blocks) },
-    sentences: sentencesOf(sentences),
+    sentences: sentencesOfProse(sentences),
     inline: [...sentences.matchAll(/`([^`]+)`/g)].map(([, code]) => code!.replace(/\s+/g, ' ')),
     links: [...sentences.matchAll(/\]\(([^)]+)\)/g)].map(([, target]) => target!),
     anchors: [...sentences.matchAll(/^#+ (.*)$/gm)].map(([, heading]) => anchor(heading!)),
@@ -67,12 +67,13 @@ export function readPage(name: string): Page {
 }
 
 /** A paragraph, an item of a list and a heading end a sentence, too. */
-const sentencesOf = (prose: string): string[] =>
+const sentencesOfProse = (prose: string): string[] =>
   prose
     .replace(/^\|.*$/gm, '')
     .replace(/\]\([^)]*\)/g, ']')
     .split(/\n\s*\n|\n(?=- |\d+\. |#)/)
-    .flatMap((part) => part.replace(/\s+/g, ' ').split(/(?<=[.!?:](?:\*\*)?) (?=[A-Z`*[])/));
+    .flatMap((part) => sentencesOf(part.replace(/^- |^\d+\. |^#+ /, '')))
+    .filter(Boolean);
 
 /** As GitHub makes them. */
 const anchor = (heading: string) =>

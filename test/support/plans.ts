@@ -23,7 +23,7 @@ export const INDEXES: Record<string, string> = {
   keep: 'to_keep',
 };
 
-// Of every hundred rows: sales done, sales to come, sales going on, schedules switched off, rows without any schedule.
+// Every hundred rows hold sales done, sales to come, sales going on, schedules switched off, rows without any schedule.
 const manyPackages = (rows: number) => `
   insert into packages (name, enable_schedule, status, is_active, scheduled_activation_time, scheduled_deactivation_time,
     validity, opened_start, opened_end, closed_end)
@@ -193,7 +193,7 @@ export async function readsNothing(db: TestDatabase, kind: Kind, job: Job) {
   for (const scan of scans) assert.equal(rowsRead(scan), 0, JSON.stringify(scan));
 }
 
-/** Of a tick that lingers: once a second, and so often as cheap. */
+/** A lingering tick looks once a second, and each look must be as cheap. */
 export async function looksAheadInVain(db: TestDatabase, kind: Kind, job: Job) {
   const installed = await compiledFor(db, job, kind);
   const nodes = await inIndexOrder(db, () => explain(db, soonest([installed], true), values(job, kind.dbZone)));

@@ -9,7 +9,7 @@ const ENOUGH_MEMORY = 3e9;
 
 /**
  * In memory where there is plenty: each test makes and drops a database of 500 files, which costs 15 times as much on an ext4
- * without a journal (it keeps away from inodes deleted just now), and that was half of the whole run. What is timed goes by a disk.
+ * without a journal (it keeps away from inodes deleted just now), and that was half of the whole run. A timed test goes by a disk.
  */
 export function place(isTimed = false): string {
   if (isTimed || freemem() < ENOUGH_MEMORY) return tmpdir();

@@ -1,6 +1,6 @@
 /**
- * Of the tests that go through hundreds of cases, each other version of PostgreSQL gets a fifth if so asked, every version another
- * one: see test/versions.ts. TEST_SHARE is "2/5", say; without it there are all.
+ * Some tests go through hundreds of cases. With a share, each other version of PostgreSQL gets a fifth of them, every version
+ * another one: see test/versions.ts. TEST_SHARE is "2/5", say; without it there are all.
  */
 const [nth, of] = (process.env.TEST_SHARE ?? '1/1').split('/').map(Number) as [number, number];
 if (!(nth >= 1 && nth <= of))

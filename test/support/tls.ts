@@ -2,7 +2,7 @@ import { once } from 'node:events';
 import { type AddressInfo, connect, createServer, type Socket } from 'node:net';
 import { TLSSocket } from 'node:tls';
 
-/** Of a machine called db.example, and of no authority; until the year 2100. */
+/** For a machine called db.example, signed by no authority, until the year 2100. */
 export const CERTIFICATE = `-----BEGIN CERTIFICATE-----
 MIIBRTCB66ADAgECAgEHMAoGCCqGSM49BAMCMBUxEzARBgNVBAMMCmRiLmV4YW1w
 bGUwIBcNMjAwMTAxMDAwMDAwWhgPMjEwMDAxMDEwMDAwMDBaMBUxEzARBgNVBAMM

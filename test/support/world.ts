@@ -57,7 +57,7 @@ export async function fill(db: TestDatabase, nas: FakeNas): Promise<void> {
   await db.query(`insert into scheduler.events (type, job, transition, entity_id, occurred_at, channels, data)
     select 'old', 'packages', 'activate', n::text, '2020-01-01', '{}', '{}' from generate_series(1, 3) as n`);
   const usage = { acctupdatetime: at(-1), acctsessiontime: 60, acctinputoctets: 1000, acctoutputoctets: 7_000 };
-  // Whose access is over, to be disconnected; whose goes on; whose router fell silent; who came and went.
+  // A user whose access is over, one whose access goes on, one whose router fell silent, one who came and went.
   for (const name of ['rt7xv9pk', 'hp34cyjn', 'kdfh3746']) await online(db, name, { nasipaddress: nas.host, ...usage });
   await online(db, 'kdfh3746', { ...usage, acctstarttime: at(-90), acctupdatetime: at(-80), acctinterval: 300 });
   await online(db, 'kdfh3746', { ...usage, acctstarttime: at(-30), acctstoptime: at(-20) });
@@ -122,7 +122,7 @@ const VOLATILE: Record<string, string[]> = {
     'updated_at',
   ],
   [`${SCHEMA}.session_disconnections`]: ['attempts', 'updated_at', 'disconnected_at', 'answer'],
-  // Of rows that a job of your own inserts.
+  // Rows that a job of your own inserts.
   [`${SCHEMA}.letters`]: ['id'],
   [`${SCHEMA}.bills`]: ['id'],
 };

@@ -69,7 +69,7 @@ function brokenOnes(exam: Exam, broken: Index[]): Result {
   const all = broken.map(({ name, on, present }) => `${name} on ${on} is ${present ? 'invalid' : 'missing'}`);
   const harm = [
     ...(broken.some(({ once }) => !once) ? ['finding what is due would read the whole table'] : []),
-    ...(broken.some(({ once }) => once) ? ['what must be stored once may be stored twice'] : []),
+    ...(broken.some(({ once }) => once) ? ['a value that must be stored once may be stored twice'] : []),
   ];
   const drop = broken.filter(({ present }) => present);
   return failed(`${all.join(', ')}: ${harm.join(', and ')}`, [

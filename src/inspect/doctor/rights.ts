@@ -18,7 +18,7 @@ export async function checkRights(
   if (lacking.length === 0) return ok(`${server.role} may do all that the jobs need`);
   const role = quoteName(server.role);
   const owners = [...new Set(lacking.map(({ owner }) => owner))];
-  // So many at once are one mistake, and the SQL names each.
+  // Many at once are one mistake, and the SQL names each.
   const named =
     lacking.length < 4
       ? lacking.map(({ rights, object }) => `${rights} on ${object}`).join('; ')

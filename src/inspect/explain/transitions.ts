@@ -165,9 +165,8 @@ function whyNot({ job }: Look, { due, dueValues, conditions }: Asked, dueError: 
   const inBrackets = (values: Seen) => (Object.keys(values).length > 0 ? ` (${describe(job, values)})` : '');
   const unmet = conditions.filter(({ met, error }) => !met && error === null);
   const failed = conditions.filter(({ error }) => error !== null);
-  const names = unmet.map(({ condition, values }) => `${condition}${inBrackets(values)}`);
   return [
-    ...(names.length > 0 ? [`it is not true that ${names.join(', nor that ')}`] : []),
+    ...unmet.map(({ condition, values }) => `"${condition}" is not met${inBrackets(values)}`),
     ...failed.map(({ condition, error }) => `"${condition}" cannot be answered: ${error}`),
     ...(dueError !== undefined ? [`its due time cannot be worked out: ${dueError}`] : []),
     ...(dueError === undefined && due === null ? [`it has no due time${inBrackets(dueValues)}`] : []),

@@ -90,7 +90,7 @@ const addUp = (t: Tables) => `
     ),
     sessions as (${t.radius_sessions.update((it: Row) => {
       const seen = (column: string) => `(used.seen ->> '${column}')::${t.radius_sessions.typeOf(column)}`;
-      // Of the newest row, whichever is counted last.
+      // The value of the newest row, whichever is counted last.
       const newest = (column: string) =>
         `case when ${seen('radacct_id')} < ${it.radacct_id} then ${it[column]} else coalesce(${seen(column)}, ${it[column]}) end`;
       const more = (column: string, by: string) => ({ [column]: `coalesce(${it[column]}, 0) + ${by}` });

@@ -50,7 +50,7 @@ const decoded = (text: string) =>
 const AT_ONCE = 256;
 const AT_ONCE_EACH = 32;
 
-// As wide as a network of routers is in FreeRADIUS's own examples. Whoever receives a request
+// As wide as a network of routers is in FreeRADIUS's own examples. The receiver of a request
 // can guess the secret at leisure, and a row says where it goes. So it goes to no address but those of known networks.
 const WIDEST = { 4: 16, 6: 48 };
 

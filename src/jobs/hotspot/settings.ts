@@ -8,7 +8,7 @@ export type Provider = (typeof PROVIDERS)[number];
 /** Where SMS go, and as whom. */
 export interface SmsGateway {
   provider: Provider;
-  /** Of the webhook; of the others the base, empty for the provider's own. */
+  /** The webhook's URL, or another gateway's base URL; empty for the provider's own. */
   url: string;
   username: string;
   secret: string;
@@ -65,7 +65,7 @@ const seconds = (env: string, fallback: number, least: number, most: number): Va
 
 /** What the routers are told, and where they listen. */
 export const RADIUS_SETTINGS = {
-  /** Of Disconnect-Requests, RFC 5176. FreeRADIUS's table nas has no column for it. */
+  /** The port for Disconnect-Requests, RFC 5176. FreeRADIUS's table nas has no column for it. */
   radiusPort: whole('SCHEDULER_RADIUS_PORT', 3799, 1, 65_535, 'a port'),
   /** How often a router reports a session's usage. Three of them without a word, and it counts as gone. */
   radiusInterim: seconds('SCHEDULER_RADIUS_INTERIM', 300, 60, 86_400),

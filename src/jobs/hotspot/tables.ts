@@ -133,7 +133,9 @@ export const RADIUS_SESSIONS: Table = {
     session_start: CREATED,
     ...alike(instant(), 'session_end', 'expected_end'),
     ...alike(starting(whole, '0'), 'duration_seconds', 'bytes_in', 'bytes_out', 'total_bytes'),
-    data_limit: whole({ comment: "What this session may use: the rest of the user's limit when it was opened." }),
+    data_limit: whole({
+      comment: "The bytes that this session may use: the rest of the user's limit when it was opened.",
+    }),
     status: status('active', 'expired'),
     disconnect_reason: text(),
     ...STAMPS,

@@ -118,7 +118,7 @@ const DEDUCTIONS: Table = {
     session_id: like('text_sessions', 'id', { notNull: true }),
     block: whole({ notNull: true }),
     subscription_id: like('subscriptions', 'id', {
-      comment: 'Whose credit it was; null for blocks that were charged before this table existed.',
+      comment: 'The subscription whose credit it was; null for blocks that were charged before this table existed.',
     }),
     due_at: instant({ notNull: true }),
   },

@@ -9,7 +9,7 @@ type Way = 'cron' | 'systemd';
 
 export interface Installation {
   way: Way;
-  /** Of its files: "scheduler", or "scheduler-NAME" for one of several on a machine. */
+  /** The name of its files: "scheduler", or "scheduler-NAME" for one of several on a machine. */
   name: string;
   /** The options that were given, for the commands that it prints. */
   options: string[];

@@ -125,7 +125,7 @@ test('SMS whose access is over are not sent any more', async () => {
   assert.equal(gateway.asked.length, 0);
   const row = await stored(db);
   assert.deepEqual([row.sms_error, row.plain_password], ['the access was over before it could be sent', null]);
-  // Of one that may have arrived, that stays unknown.
+  // If one may have arrived, its status stays "unknown".
   await db.query(
     `update hotspot_credentials set sms_status = 'unknown', sms_attempts = 1, sms_next_attempt_at = '${NOW}'`,
   );

@@ -221,7 +221,7 @@ test('accounting: one late tick counts what a tick every 5 minutes counts, and c
     alike: (left) => left,
   }));
 
-// Of the names 0 to 4, the first three are users. Of the others, one is a voucher's and one belongs to a user who was deleted.
+// The names 0 to 2 are users. The other two are a voucher's and that of a user who was deleted.
 const NAMES = [0, 1, 2, 3, 4];
 const evenings = fc
   .record({

@@ -115,7 +115,7 @@ test('an idle tick reads no row of the tables, and of radacct those that are ope
   }
 });
 
-test('of what RADIUS knows and of the passwords, only the rows of those whose time is up are read', async () => {
+test('only the RADIUS rows and passwords of users whose time is up are read', async () => {
   await using db = await filled(false);
   const users = 10_000;
   await db.query(`

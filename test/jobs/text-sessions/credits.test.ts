@@ -17,7 +17,7 @@ const sessions = async (db: TestDatabase) =>
     row.ended_at?.toISOString() ?? null,
   ]);
 
-test('of three credits the middle one has expired: the first and the last pay', async () => {
+test('the middle one of three credits has expired: the first and the last pay', async () => {
   await using db = await database();
   await credits(db, 1, { activated_at: '2026-01-01T00:00:00Z' });
   await credits(db, 5, { activated_at: '2026-01-02T00:00:00Z', expires_at: at(5) });
@@ -84,7 +84,7 @@ test('patients are told apart, and the older credit pays whatever its id', async
   );
 });
 
-test('of blocks that come due at the same instant, that of the first session is paid', async () => {
+test('if blocks come due at the same instant, that of the first session is paid', async () => {
   await using db = await database();
   await credits(db, 1);
   await session(db, { id: 7 });

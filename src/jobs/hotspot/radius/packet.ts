@@ -95,7 +95,7 @@ export function decodeAnswer(received: Buffer, request: Buffer, secret: string):
   if (received.length < HEADER) return null;
   const length = received.readUInt16BE(2);
   if (length < HEADER || length > received.length) return null;
-  const answer = received.subarray(0, length); // what follows is padding
+  const answer = received.subarray(0, length); // the rest is padding
   const code = answer[0];
   if ((code !== DISCONNECT_ACK && code !== DISCONNECT_NAK) || answer[1] !== request[1]) return null;
 
