@@ -42,7 +42,7 @@ export const CONTROL_FROM_SQL: Mutant[] = [
     ],
     ["over (order by home <> 'public', home = '', home)", 'over (order by home desc)'],
   ]),
-  ...inFile('migrations/1_scheduler.sql', `${CONTROL}#with an argument is said`, [
+  ...inFile('migrations/1_scheduler.sql', `${CONTROL}#wrong argument is refused`, [
     ['if job <> all(known) then', 'if false then'],
     ['elsif tenant <> all(known) then', 'elsif false then'],
     ['elsif length(said) > 200 then', 'elsif length(said) > 201 then'],
@@ -83,7 +83,7 @@ export const CONTROL_FROM_SQL: Mutant[] = [
     [
       "const WAITING = 'run_id is null and refused is null';",
       "const WAITING = 'run_id is null';",
-      'engine/requests#what no tick can do',
+      'engine/requests#request that no tick can do',
     ],
     ['answer(`run_id = ${run}`)', 'answer(`run_id = run_id`)'],
   ]),
@@ -95,7 +95,7 @@ export const CONTROL_FROM_SQL: Mutant[] = [
     ['by: requested.by, evenIfPaused: true', 'evenIfPaused: true'],
     ['by: requested.by, evenIfPaused: true', 'by: requested.by', 'engine/requests#once for two who ask'],
   ]),
-  ...inFile('src/engine/run.ts', 'engine/requests#what no tick can do', [
+  ...inFile('src/engine/run.ts', 'engine/requests#request that no tick can do', [
     ['dryRun ? [] : requests', 'requests', 'engine/requests#once for two who ask'],
     ['by === undefined && !rehearsal ? requests : []', '!rehearsal ? requests : []'],
     ["const isMissing = names === 'all' &&", 'const isMissing ='],

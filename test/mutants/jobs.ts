@@ -99,7 +99,7 @@ export const JOBS: Mutant[] = [
     [
       'filter (where d.expires > :now::timestamptz) as credits',
       'as credits',
-      'jobs/text-sessions/credits#the middle one has expired',
+      'jobs/text-sessions/credits#the middle one of three',
     ],
     ['when coalesce(c.paid, 0) < w.owed then', 'when coalesce(c.paid, 0) <= w.owed then'],
     [

@@ -17,7 +17,7 @@ export const STORE: Mutant[] = [
   ...inFile('src/store/controls.ts', 'inspect/status#stop pauses everything', [
     ['order by tenant, job, id desc`', 'order by tenant, job, id`'],
     ['(control.job ?? job) === job', 'control.job === job'],
-    [' && (control.tenant ?? tenant) === tenant', '', 'engine/tenants#is nothing to the others'],
+    [' && (control.tenant ?? tenant) === tenant', '', 'engine/tenants#are nothing to the others'],
   ]),
   ...inFile('src/store/events.ts', 'inspect/gaps', [
     ['octet_length(payload) < 8000', 'octet_length(payload) < 7999', 'engine/notifications#7,999 bytes'],
@@ -45,7 +45,7 @@ export const STORE: Mutant[] = [
     [
       'where cardinality(:channels::text[]) = 0 or e.channels',
       'where e.channels',
-      'inspect/listener#of several channels',
+      'inspect/listener#on several channels',
     ],
     ['id > :top::bigint - :reach::bigint', 'id > :top::bigint', 'inspect/listener#already under way'],
   ]),
