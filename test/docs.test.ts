@@ -9,6 +9,7 @@ import pg from 'pg';
 import { ROOT } from '../src/base/version.ts';
 import { tablesOf } from '../src/job/tables.ts';
 import { loadJobs } from '../src/jobs/index.ts';
+import { SCHEMA } from '../src/own/schema.ts';
 import { cli, database, type TestDatabase } from './support/harness.ts';
 import { commandsOf, PAGES, readPage } from './support/markdown.ts';
 import { folder, isHere, NOT_HERE, play, shell } from './support/playing.ts';
@@ -75,7 +76,7 @@ test('every command and option that is named exists, also in sentences and where
           .replace(/^help (?=\w)/, '')
           .trim()
           .split(/\s+/);
-        // The example of docs/jobs.md is a command only once it has been built: test/job/writing-a-job.slow.test.ts.
+        // The example of docs/writing-a-job.md is a command only once it has been built: test/job/writing-a-job.slow.test.ts.
         if (command === 'reminders') continue;
         assert.match(all, new RegExp(`^  ${command} `, 'm'), `${name}: ${line}`);
         const text = await help(command);
@@ -297,6 +298,7 @@ test('events.md names every type and its channels', () => {
 
 test('own-jobs.md: from an empty file to a change of it; what is shown is what is printed', async () => {
   await using db = await database({ empty: true });
+  rmSync(join(folder, 'scheduler.yaml'), { force: true });
   const words = (text: string) => text.replace(/\s+/g, ' ').trim();
   for (const section of readPage('docs/own-jobs.md').sections) {
     let printed = '';
@@ -316,6 +318,41 @@ test('own-jobs.md: from an empty file to a change of it; what is shown is what i
       assert.match(printed, /\[\{"id":1,"state":"released"\},\{"id":2,"state":"paid"\},\{"id":3,"state":"held"\}\]/);
   }
   assert.equal((await db.query('select from scheduler.jobs')).length, 3);
+});
+
+test('jobs-file.md: its file fits its tables, and it has every key and option', async () => {
+  await using db = await database({ empty: true });
+  await db.cli(['migrate']);
+  const page = readPage('docs/jobs-file.md');
+  const file = page.blocks.find((block) => block.file)!;
+  writeFileSync(join(folder, file.file!), file.text);
+  const [tables, ...rest] = page.sections.filter(({ blocks }) => blocks.length > 0);
+  assert.match(await play(tables!, { db, env: { DATABASE_URL: db.url } }), /^\+ invoices {2}on/m);
+  assert.deepEqual(rest, []);
+
+  const keysOf = (heading: string) => {
+    const section = page.text.split(/^## /m).find((text) => text.startsWith(`${heading}\n`))!;
+    return [...section.matchAll(/^\| (`.*?) \|/gm)].flatMap(([, cell]) =>
+      [...cell!.matchAll(/`([\w-]+)/g)].map(([, key]) => key!),
+    );
+  };
+  const [own, use] = JSON.parse(JSON.stringify(SCHEMA.properties.jobs.additionalProperties.oneOf));
+  const rule = own.properties.rules.additionalProperties;
+  const shapes = {
+    'Keys of a job': own.properties,
+    'Keys of a rule': rule.properties,
+    'Keys of an event': rule.properties.event.oneOf[1].properties,
+    'Keys for a built-in job': use.properties,
+  };
+  for (const [heading, properties] of Object.entries(shapes)) {
+    const elsewhere = heading === 'Keys for a built-in job' ? ['every', 'summary', 'was'] : [];
+    assert.deepEqual([...keysOf(heading), ...elsewhere].sort(), Object.keys(properties).sort(), heading);
+  }
+  const { out } = await cli(['apply', '--help']);
+  const options = [...out.split('Global Options')[0]!.matchAll(/^ {2}(?:-\w, )?(--[a-z-]+)/gm)].map(
+    ([, option]) => option!,
+  );
+  assert.deepEqual(new Set(keysOf('Options of apply')), new Set(options.filter((option) => option !== '--help')));
 });
 
 test('scaling.md', async () => {

@@ -8,11 +8,11 @@ import { database } from '../support/harness.ts';
 import { readPage } from '../support/markdown.ts';
 import { play, shell } from '../support/playing.ts';
 
-/** docs/jobs.md: the job that it writes is put into a copy of the project, built, run and tested there. */
+/** docs/writing-a-job.md: the job that it writes is put into a copy of the project, built, run and tested there. */
 
-const page = readPage('docs/jobs.md');
+const page = readPage('docs/writing-a-job.md');
 
-test('the job of docs/jobs.md is one file and its test, and does what the page says', async () => {
+test('the job of docs/writing-a-job.md is one file and its test, and does what the page says', async () => {
   const copy = mkdtempSync(join(tmpdir(), 'sch-docs-job-'));
   try {
     for (const name of [
