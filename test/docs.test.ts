@@ -51,6 +51,11 @@ test('links lead somewhere', () => {
   }
 });
 
+test('each page begins with what its reader wants', () => {
+  for (const name of PAGES.filter((page) => page.startsWith('docs/')))
+    assert.match(readPage(name).text, /^# [^\n]+\n\nYou want /, name);
+});
+
 test('README leads to every page', () => {
   const { links } = readPage('README.md');
   for (const name of PAGES.slice(1)) assert.ok(links.includes(name), name);
@@ -353,6 +358,27 @@ test('jobs-file.md: its file fits its tables, and it has every key and option', 
     ([, option]) => option!,
   );
   assert.deepEqual(new Set(keysOf('Options of apply')), new Set(options.filter((option) => option !== '--help')));
+});
+
+test('guarantees.md: each promise names tests that are there', () => {
+  const promises = readPage('docs/guarantees.md').text.split(/^### /m).slice(1);
+  assert.ok(promises.length > 8);
+  for (const promise of promises) {
+    const files = [...promise.matchAll(/`(test\/[^`]*)`/g)].map(([, file]) => file!);
+    assert.ok(files.length > 0, promise);
+    for (const file of files) assert.ok(existsSync(join(ROOT, file)) && file.endsWith('.test.ts'), file);
+  }
+});
+
+test('benchmarks.md explains each column and option that the benchmark has', () => {
+  const bench = readFileSync(join(ROOT, 'test/bench/run.ts'), 'utf8');
+  const { inline, text } = readPage('docs/benchmarks.md');
+  const cells = [...text.split('## Figures')[0]!.matchAll(/^\| (`.*?) \|/gm)].map(([, cell]) => cell!);
+  const columns = cells.flatMap((cell) => [...cell.matchAll(/`([^`]+)`/g)].map(([, column]) => column!));
+  assert.ok(columns.length > 9);
+  for (const column of columns) assert.ok(bench.includes(`'${column}'`), column);
+  for (const [, option] of [...inline, text].join(' ').matchAll(/--(?:no-)?(\w+)/g))
+    assert.ok(bench.includes(`${option}: {`), option);
 });
 
 test('scaling.md', async () => {

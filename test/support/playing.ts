@@ -12,6 +12,7 @@ import { commandsOf, type Section } from './markdown.ts';
 
 // These cannot run here; every `scheduler …` in it is still held to commands and options that exist.
 export const NOT_HERE: [RegExp, string][] = [
+  [/^npm run bench/, 'takes an hour'],
   [/^npm (install|test)$/, 'installs into the checkout in which this runs, and is what runs this'],
   [/^bin\/scheduler\.js demo$/, 'starts a server of its own; test/setup/demo.slow.test.ts runs it'],
   [/^npm pack && sudo npm install/, 'installs on this machine; test/debian does so in a copy of one'],
