@@ -2,6 +2,7 @@ import { isDeepStrictEqual } from 'node:util';
 import type { allVariables } from '../base/config.ts';
 import { BUILT, VERSION } from '../base/version.ts';
 import { type CommandEntry, type CommandLine, flagsOf, type OptionLine } from './command-line.ts';
+import { CONCEPTS, FILES, SETTINGS } from './manual-words.ts';
 
 /** Defaults that depend on where the program runs, not on where the page was made. */
 const FALLBACKS: Record<string, string> = {
@@ -32,6 +33,7 @@ export function manualPage(
         'Results go to standard output, warnings and errors to standard error. A run that changed nothing prints nothing, unless it is on a terminal or --json asks.',
       ),
     ),
+    ...section('CONCEPTS', ...Object.entries(CONCEPTS).flatMap(([word, words]) => tagged(`.B ${text(word)}`, words))),
     ...section('OPTIONS', 'These are for every command.', ...options.flatMap(definition)),
     ...section(
       'COMMANDS',
@@ -49,17 +51,10 @@ export function manualPage(
         "As libpq's, where there is no DATABASE_URL.",
       ),
       ...variables.flatMap(({ env, fallback, valid }) =>
-        tagged(`.B ${env}`, `${capital(valid)}. Default: ${FALLBACKS[env] ?? (fallback || 'none')}.`),
+        tagged(`.B ${env}`, `${SETTINGS[env]}. Valid: ${valid}. Default: ${FALLBACKS[env] ?? (fallback || 'none')}.`),
       ),
     ),
-    ...section(
-      'FILES',
-      ...tagged(
-        '.I /etc/scheduler.env',
-        'Settings, one NAME=value a line, for "scheduler install" and --env-file. Only the user who runs it may read it.',
-      ),
-      ...tagged('.I ~/.pgpass', 'Passwords, as for psql(1).'),
-    ),
+    ...section('FILES', ...Object.entries(FILES).flatMap(([path, words]) => tagged(`.I ${text(path)}`, words))),
     ...section('SEE ALSO', '.BR cron (8),', '.BR systemd.timer (5),', '.BR psql (1)'),
     '',
   ].join('\n');

@@ -2,8 +2,13 @@ import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
+import { allVariables } from '../../src/base/config.ts';
 import { ROOT } from '../../src/base/version.ts';
+import { jobVariables } from '../../src/context.ts';
+import { loadJobs } from '../../src/jobs/index.ts';
+import { CONCEPTS, SETTINGS } from '../../src/setup/manual-words.ts';
 import { cli } from '../support/harness.ts';
+import { readPage } from '../support/markdown.ts';
 
 const page = () => readFileSync(join(ROOT, 'dist/scheduler.1'), 'utf8');
 /** As a reader sees it: without what roff takes for itself. */
@@ -37,9 +42,22 @@ test('"scheduler man" prints the manual page that the package brings', async () 
   assert.deepEqual(await cli(['man']), { code: 0, out: page(), err: '' });
 });
 
-test('the manual page names every setting', () => {
-  const text = page();
-  for (const name of ['SCHEDULER_TIMEZONE', 'SCHEDULER_RETENTION', 'SCHEDULER_SMS_URL', 'DATABASE_URL', 'PGHOST']) {
-    assert.match(text, new RegExp(`^\\.BR? ${name}`, 'm'));
-  }
+test('the manual page says what each setting means, and the page of reference names the same settings', async () => {
+  const text = words(page()).replaceAll('\\(aq', "'");
+  const settings = allVariables(jobVariables(await loadJobs())).map(({ env }) => env);
+  assert.deepEqual(Object.keys(SETTINGS).sort(), settings.sort());
+  for (const name of settings)
+    assert.ok(text.replaceAll('\n', ' ').includes(`.B ${name} ${SETTINGS[name]!.slice(0, 40)}`), name);
+  for (const name of ['DATABASE_URL', 'PGHOST']) assert.match(text, new RegExp(`^\\.BR? ${name}`, 'm'));
+  const rows = readPage('docs/reference.md').text.match(/^\| `[A-Z].*? \|/gm)!;
+  const named = rows.flatMap((row) => [...row.matchAll(/`(\w+)`/g)].map(([, name]) => name!));
+  assert.deepEqual(named.sort(), settings.sort());
+});
+
+test('the manual page explains concepts by words of the glossary', () => {
+  const text = words(page());
+  const glossary = readPage('docs/architecture.md').text;
+  for (const concept of ['tick', 'due time', 'lateness', 'slot', 'retry', 'quarantine', 'tenant'])
+    assert.match(text, new RegExp(`^\\.B ${concept}\\n`, 'm'), concept);
+  for (const concept of Object.keys(CONCEPTS)) assert.match(glossary, new RegExp(`^\\| ${concept} \\|`, 'm'), concept);
 });
