@@ -158,6 +158,17 @@ const timeless = (text: string) =>
     .replace(/\s+/g, ' ')
     .trim();
 
+test('reference.md names every command', async () => {
+  const { out } = await cli(['--help']);
+  const commands = [...out.matchAll(/^ {2}([a-z][a-z-]+) /gm)].map(([, command]) => command!);
+  assert.ok(commands.length > 20);
+  const { inline, text } = readPage('docs/reference.md');
+  const named = [...inline, ...[...text.matchAll(/`([^`]+)`/g)].map(([, code]) => code!)].map(
+    (code) => code.split(' ')[0],
+  );
+  for (const command of commands) assert.ok(named.includes(command), command);
+});
+
 test('installing.md and reference.md', async () => {
   await using db = await database();
   for (const page of ['docs/installing.md', 'docs/reference.md']) await story(page, db).all();

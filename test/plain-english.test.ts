@@ -5,7 +5,7 @@ import { test } from 'node:test';
 import { ROOT } from '../src/base/version.ts';
 import { PAGES, readPage } from './support/markdown.ts';
 import { faultOf, sentencesOf, type Where } from './support/plain-english.ts';
-import { commentsOfSql, wordsOfScript } from './support/sources.ts';
+import { commentsOfShell, commentsOfSql, wordsOfScript } from './support/sources.ts';
 
 /** Documents, comments, messages, help and names of tests are in plain English, as far as a program can tell. */
 
@@ -83,6 +83,7 @@ test('comments and texts are found in a script', () => {
     ['first', 'second', 'A head. Its rest.', 'last'],
   );
   assert.deepEqual(texts, ['one', 'three', 'four', 'two … five', 'http://nowhere']);
+  assert.deepEqual(commentsOfShell('a: 1 # one\n# Two\n# three.'), ['  one', '  Two\n  three.']);
   assert.deepEqual(commentsOfSql('-- One\n-- two.\nselect 1; -- three'), ['  One\n  two.', '  three']);
 });
 
@@ -100,7 +101,16 @@ test('documents', () => {
 test('comments', () => {
   const comments = [
     ...SCRIPTS.map((name) => ({ name, texts: wordsOfScript(read(name)).comments })),
-    ...filesOf('migrations', /\.sql$/).map((name) => ({ name, texts: commentsOfSql(read(name)) })),
+    ...[...filesOf('migrations', /\.sql$/), ...filesOf('deploy', /\.sql$/)].map((name) => ({
+      name,
+      texts: commentsOfSql(read(name)),
+    })),
+    ...['.ci/run', ...filesOf('deploy', /(\.(yaml|yml|env|service|timer)|crontab|logrotate|Containerfile)$/)].map(
+      (name) => ({
+        name,
+        texts: commentsOfShell(read(name)),
+      }),
+    ),
   ];
   assert.ok(comments.length > 300 && comments.flatMap(({ texts }) => texts).length > 2000);
   const isHead = (_: string, n: number) => ({ isHead: n === 0 });

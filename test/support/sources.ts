@@ -51,8 +51,11 @@ export function wordsOfScript(script: string): Words {
   }
 }
 
-export function commentsOfSql(script: string): string[] {
-  return [...script.matchAll(/(?:^[ \t]*--[^\n]*\n?)+|--[^\n]*/gm)].map(([part]) =>
-    part.replace(/^\s*--/gm, ' ').trimEnd(),
+/** For a language whose comments go to the end of the line. Lines with nothing before them make one comment. */
+const commentsBehind = (mark: string) => (script: string) =>
+  [...script.matchAll(new RegExp(`(?:^[ \\t]*${mark}[^\\n]*\\n?)+|(?<=\\s)${mark} [^\\n]*`, 'gm'))].map(([part]) =>
+    part.replace(new RegExp(`^\\s*${mark}`, 'gm'), ' ').trimEnd(),
   );
-}
+
+export const commentsOfSql = commentsBehind('--');
+export const commentsOfShell = commentsBehind('#');
