@@ -287,7 +287,7 @@ test('when an application gives up a unique key of its own, doctor says so, and 
   await db.query('alter table payments drop constraint payments_transaction_id_key');
   assert.match(
     (await db.cli(['doctor'])).out,
-    /payments_transaction_id_once on payments is missing: what must be stored once may be stored twice\n/,
+    /payments_transaction_id_once on payments is missing: a value that must be stored once may be stored twice\n/,
   );
   await db.migrate();
   const twice = `insert into payments (phone_number, transaction_id) values ('1', 'T'), ('2', 'T')`;
