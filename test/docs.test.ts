@@ -154,7 +154,7 @@ test(
 const timeless = (text: string) =>
   text
     .replace(/(\d{4}-\d\d-\d\d[ T])?\d\d:\d\d:[\d.]+(Z|\+00:00)?/g, 'TIME')
-    .replace(/\b\d+ (s|min|h|d)\b( \d+ min)?/g, 'SPAN')
+    .replace(/\b\d+ (s|min|h|d)\b( \d+ (s|min|h)\b)*/g, 'SPAN')
     .replace(/\s+/g, ' ')
     .trim();
 

@@ -20,7 +20,7 @@ const BOOKINGS = `
     (3, 'Cem', 'held', now() + interval '5 hours'), (4, null, 'held', now() - interval '9 seconds')`;
 
 const BEFORE = ['scheduler migrate', 'scheduler apply scheduler.yaml --backlog run'];
-const SHOWN = ['scheduler tick', 'scheduler failures', 'scheduler explain bookings 3', 'scheduler events'];
+const SHOWN = ['scheduler tick', 'scheduler failures', 'scheduler explain bookings 4', 'scheduler events'];
 
 /** Commands on an empty database and what they print, with its colors. The folder has the command in its "bin". */
 export async function record(url: string, folder: string): Promise<string> {
@@ -56,6 +56,11 @@ const MARGIN = 16;
 /** Codes of the terminal that the program uses, as classes. */
 const CLASSES: Record<string, string> = { 1: 'b', 31: 'r', 32: 'g', 33: 'y', 90: 'd' };
 
+const inColors = (back: string, text: string, red: string, green: string, yellow: string, dim: string) =>
+  `rect { fill: ${back}; } text { fill: ${text}; } .r { fill: ${red}; } .g { fill: ${green}; } .y { fill: ${yellow}; } .d { fill: ${dim}; }`;
+const LIGHT = inColors('#f6f8fa', '#1f2328', '#cf222e', '#1a7f37', '#7d4e00', '#59636e');
+const DARK = inColors('#151b23', '#f0f6fc', '#ff7b72', '#56d364', '#e3b341', '#9198a1');
+
 export function draw(session: string): string {
   const lines = session.split('\n').flatMap(folded);
   const [width, height] = [COLUMNS * ADVANCE + 2 * MARGIN, lines.length * LEADING + 2 * MARGIN];
@@ -69,11 +74,10 @@ export function draw(session: string): string {
   return `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 ${round(width)} ${height}" width="${round(width)}" height="${height}" role="img" xml:space="preserve">
 <title>A terminal session: a tick, the row that it could not change, and why</title>
 <style>
-svg { --back: #f6f8fa; --text: #1f2328; --r: #cf222e; --g: #1a7f37; --y: #7d4e00; --d: #59636e; }
-@media (prefers-color-scheme: dark) { svg { --back: #151b23; --text: #f0f6fc; --r: #ff7b72; --g: #56d364; --y: #e3b341; --d: #9198a1; } }
-rect { fill: var(--back); }
-text { fill: var(--text); font: ${SIZE}px ui-monospace, SFMono-Regular, Menlo, Consolas, 'DejaVu Sans Mono', monospace; white-space: pre; }
-.b { font-weight: bold; } .r { fill: var(--r); } .g { fill: var(--g); } .y { fill: var(--y); } .d { fill: var(--d); }
+text { font: ${SIZE}px ui-monospace, SFMono-Regular, Menlo, Consolas, 'DejaVu Sans Mono', monospace; white-space: pre; }
+.b { font-weight: bold; }
+${LIGHT}
+@media (prefers-color-scheme: dark) { ${DARK} }
 </style>
 <rect width="100%" height="100%" rx="8"/>
 ${drawn.join('\n')}
