@@ -4,7 +4,7 @@ import { ADDED, ADDED_BY_APPLY } from './steps.ts';
 import type { Found } from './tables.ts';
 
 /**
- * What was added to a table is in its partitions, too, and stays in one that is detached. So the part bears the mark of the whole.
+ * An added column or index is in the partitions of its table, too, and stays in one that is detached. So the part bears the mark of the whole.
  * Call it as the owner of the table. A part of another owner is left alone, and so is what a part had before: a column of its own, an
  * older index.
  */

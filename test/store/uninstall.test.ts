@@ -131,7 +131,7 @@ test('adopting and uninstalling leaves an application as it was; a dry run of ei
   assert.deepEqual(await done(db, 'uninstall', '--yes'), ['There was nothing to take away.']);
 });
 
-test('what was added stays in no partition that was detached since', async () => {
+test('no added thing stays in a partition that was detached since', async () => {
   await using db = await database({ empty: true });
   const months = (table: string, ...all: number[]) =>
     all
