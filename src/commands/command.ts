@@ -38,6 +38,8 @@ export const PASS_EXITS = { [EXIT.rowsFailed]: MEANINGS[EXIT.rowsFailed]! };
 /** What a command accepts that answers something. */
 export interface Options extends CommonOptions {
   json?: boolean;
+  /** Tables with all their columns. */
+  wide?: boolean;
   /** Takes its JSON, and prints it with more in one line. */
   answer?: (part: object) => void;
 }
@@ -144,6 +146,9 @@ export interface SpanOptions extends Options {
   until?: string;
   limit: number;
 }
+
+/** For a command whose tables leave something out on a narrow terminal. */
+export const WIDE = ['--wide', 'show every column, and whole texts'] as const;
 
 /** Which part of the past to look at. */
 export function spanOptions(command: Command, limit: number): Command {

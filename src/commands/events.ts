@@ -1,9 +1,10 @@
 import type { Command } from 'commander';
 import { readable } from '../base/calendar.ts';
 import { print, printByTenant, printJson } from '../base/output.ts';
+import type { Column } from '../base/table.ts';
 import type { Job } from '../job/define.ts';
-import { findEvents } from '../store/events.ts';
-import { command, jobName, resolveSpan, type SpanOptions, span, spanOptions, withSchema } from './command.ts';
+import { type Event, findEvents } from '../store/events.ts';
+import { command, jobName, resolveSpan, type SpanOptions, span, spanOptions, WIDE, withSchema } from './command.ts';
 
 type Options = SpanOptions & { entity?: string; type?: string };
 
@@ -21,6 +22,7 @@ export function eventsCommand(jobs: Job[]): Command {
       .option('--type <type>', 'only of this type, such as package.status.changed'),
     50,
   )
+    .option(...WIDE)
     .option('--json', 'print them as JSON, one object a line')
     .action(
       withSchema<Options>(async ({ db }, options) => {
@@ -28,12 +30,14 @@ export function eventsCommand(jobs: Job[]): Command {
         const events = await findEvents(db, { tenant: db.tenant, job, entity, type, ...span(options) });
         if (options.json) for (const event of events) printJson(event);
         else if (events.length === 0) print('No such event.');
-        else
-          printByTenant(['id', 'at', 'job', 'row', 'event', 'due', 'message'], events, (event) => {
-            const { id, occurred_at, job, entity_id, type, due_at, data } = event;
-            const message = typeof data.message === 'string' ? data.message : '';
-            return [id, readable(occurred_at), job, entity_id, type, readable(due_at), message];
-          });
+        else printByTenant(COLUMNS, events, eventRow, options.wide);
       }, resolveSpan),
     );
+}
+
+export const COLUMNS: Column[] = ['id', 'at', ['job', 2], 'row', 'event', ['due', 1], ['message', 'below']];
+
+export function eventRow({ id, occurred_at, job, entity_id, type, due_at, data }: Event) {
+  const message = typeof data.message === 'string' ? data.message : '';
+  return [id, readable(occurred_at), job, entity_id, type, readable(due_at), message];
 }

@@ -2,6 +2,7 @@ import type { Command } from 'commander';
 import { readable } from '../base/calendar.ts';
 import { usageError } from '../base/errors.ts';
 import { print, printJson, printTable } from '../base/output.ts';
+import type { Column } from '../base/table.ts';
 import type { Context } from '../context.ts';
 import { look } from '../inspect/standing.ts';
 import type { OwnJob } from '../own/definition.ts';
@@ -9,7 +10,7 @@ import { whoami } from '../store/controls.ts';
 import { refreshKnown } from '../store/known-jobs.ts';
 import { exclusively, keepJob, latestJobs, versionsOf } from '../store/own-jobs.ts';
 import { all, whyMissing } from '../store/standing.ts';
-import { command, type Options, oneOf, PASS_EXITS, withDatabase, withSchema } from './command.ts';
+import { command, type Options, oneOf, PASS_EXITS, WIDE, withDatabase, withSchema } from './command.ts';
 import { type PassOptions, pass } from './pass.ts';
 import { passOptions } from './tick.ts';
 
@@ -29,6 +30,7 @@ export function jobsCommand(): Command {
       'list',
     )
     .argument('[name]', 'a job of your own')
+    .option(...WIDE)
     .option('--json', 'print the result as JSON')
     .action(async (action, ...given) => (action === 'schema' ? schema() : withJobs(action, ...given)));
 }
@@ -78,18 +80,22 @@ async function list({ db, settings, jobs }: Context, options: Options): Promise<
   const lines = found.jobs.map((standing) => {
     const { job, missing, powerless, control, uses } = standing;
     let state = control?.action === 'stop' ? 'paused' : 'installed';
-    if (missing.length > 0) state = `not installed: ${whyMissing(standing)}`;
-    if (powerless) state = `not run: written by ${powerless}`;
+    let why: string | null = null;
+    if (missing.length > 0) [state, why] = ['not installed', whyMissing(standing)];
+    if (powerless) [state, why] = ['not run', `written by ${powerless}`];
     const kind = uses === undefined ? (builtIn.has(job.name) ? 'built-in' : 'your own') : `uses ${uses}`;
-    return { job: job.name, kind, state, summary: job.summary };
+    return { job: job.name, kind, state, why, summary: job.summary };
   });
   if (options.json) printJson(lines);
   else
     printTable(
-      ['job', 'kind', 'state', 'does'],
-      lines.map(({ job, kind, state, summary }) => [job, kind, state, summary]),
+      COLUMNS,
+      lines.map(({ job, kind, state, why, summary }) => [job, kind, state, why, summary]),
+      options.wide,
     );
 }
+
+const COLUMNS: Column[] = ['job', ['kind', 1], 'state', ['because', 'below'], ['does', 'cut']];
 
 export function runCommand(): Command {
   return passOptions(

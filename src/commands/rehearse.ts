@@ -6,10 +6,11 @@ import { EXIT, type ExitCode, usageError } from '../base/errors.ts';
 import { Log } from '../base/log.ts';
 import { print, printJson, printTable } from '../base/output.ts';
 import { Stop } from '../base/stop.ts';
+import type { Column } from '../base/table.ts';
 import type { Context } from '../context.ts';
 import type { Happening, Rehearsed } from '../engine/rehearse.ts';
 import { all, only } from '../store/standing.ts';
-import { command, instantOf, knownJob, type Options, seconds, wholeNumber, withSchema } from './command.ts';
+import { command, instantOf, knownJob, type Options, seconds, WIDE, wholeNumber, withSchema } from './command.ts';
 
 interface RehearseOptions extends Options {
   until: string;
@@ -43,6 +44,7 @@ export function rehearseCommand(): Command {
     )
     .option('--limit <count>', 'stop after so many transitions', wholeNumber(1, 100_000), 1000)
     .option('--expect <file>', 'compare with what --json printed before')
+    .option(...WIDE)
     .option('--json', 'print the result as JSON')
     .action(withSchema<RehearseOptions>(act, resolve));
 }
@@ -78,17 +80,19 @@ async function act(context: Context, options: RehearseOptions): Promise<ExitCode
 
 function tell(
   { timeline, from, until, stopped, assumed, skipped }: Rehearsed,
-  { job: only, row }: RehearseOptions,
+  { job: only, row, wide }: RehearseOptions,
 ): void {
   const what = row === undefined ? 'Nothing happens' : `Nothing happens to the row ${row}`;
   if (timeline.length === 0) print(`${what} from ${readable(from)} to ${readable(stopped?.at ?? until)}.`);
-  else printTable(['at', 'job', 'transition', 'row', 'event'], timeline.map(line));
+  else printTable(COLUMNS, timeline.map(line), wide);
   if (assumed.length > 0) print(`\nTaken for done: ${assumed.join(', ')}.`);
   // Most applications have tables for a few of the built-in jobs.
   const out = skipped.filter(({ job, why }) => job === only || !why.startsWith('not installed'));
   for (const { job, why } of out) print(`\nLeft out: ${job}, ${why}.`);
   if (stopped) print(`\nStopped at ${readable(stopped.at)}: ${stopped.why}.`);
 }
+
+const COLUMNS: Column[] = ['at', ['job', 1], 'transition', 'row', ['event', 'cut']];
 
 const line = ({ at, job, transition, id, event, error }: Happening) => [
   ...[readable(at), job, transition, id, event?.type ?? error ?? ''],
@@ -107,7 +111,7 @@ function compare({ timeline, stopped }: Rehearsed, file: string): ExitCode {
   if (stopped) print(`Stopped at ${readable(stopped.at)}: ${stopped.why}. The comparison ends there.\n`);
   if (lost.length + gained.length === 0) return EXIT.done;
   printTable(
-    ['', 'at', 'job', 'transition', 'row', 'event'],
+    ['', ...COLUMNS],
     [...lost.map((each) => ['-', ...line(each)]), ...gained.map((each) => ['+', ...line(each)])],
   );
   return EXIT.rowsFailed;

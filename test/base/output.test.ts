@@ -1,7 +1,8 @@
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
 import { test } from 'node:test';
-import { tableLines, wrap } from '../../src/base/output.ts';
+import { type Column, tableOf } from '../../src/base/table.ts';
+import { cut, widthOf, wrap } from '../../src/base/wrap.ts';
 import { database, finished, LAUNCHER } from '../support/harness.ts';
 
 test('a text is broken between words, and within one only where it is longer than a line', () => {
@@ -18,12 +19,48 @@ test('a table that is too wide loses no letter, and keeps numbers whole', () => 
     ['packages', '', 1, 'short'],
   ];
   for (const width of [40, 60, 80]) {
-    const lines = tableLines(['job', 'last tried', 'attempts', 'why'], rows, width).flat();
+    const lines = tableOf(['job', 'last tried', 'attempts', 'why'], rows, width).lines.flat();
     assert.ok(Math.max(...lines.map((line) => line.length)) <= width, lines.join('\n'));
     assert.equal(lines.join('').match(/x/g)!.length, 90);
     assert.match(lines.join('\n'), /\b12345\b/);
   }
-  assert.equal(tableLines(['job', 'last tried', 'attempts', 'why'], rows, Number.POSITIVE_INFINITY).flat().length, 3);
+  assert.equal(
+    tableOf(['job', 'last tried', 'attempts', 'why'], rows, Number.POSITIVE_INFINITY).lines.flat().length,
+    3,
+  );
+});
+
+test('East Asian characters take two columns, and combining marks none', () => {
+  assert.equal(widthOf('e\u0301t\u00e9'), 3);
+  assert.equal(widthOf('予約 3'), 6);
+  assert.deepEqual(wrap('予約予約', 5), ['予約', '予約']);
+  assert.equal(cut('予約予約', 6), '予約…');
+  assert.deepEqual(
+    tableOf(
+      ['a', 'b'],
+      [
+        ['予約', 'x'],
+        ['e\u0301', 'y'],
+      ],
+      80,
+    ).lines.flat(),
+    ['a     b', '予約  x', 'e\u0301     y'],
+  );
+});
+
+test('where a row does not fit into one line, what matters least goes first, and --wide brings it back', () => {
+  const columns: Column[] = ['job', ['took', 2], ['by', 1], ['error', 'below'], ['does', 'cut']];
+  const rows = [['packages', '0.1 s', 'tick on host', 'it is wrong', 'puts packages on sale and takes them off again']];
+  const all = tableOf(columns, rows, 200);
+  assert.deepEqual([all.lines.flat().length, all.isLess], [2, false]);
+  const { lines, isLess } = tableOf(columns, rows, 46);
+  assert.deepEqual(
+    [lines, isLess],
+    [[['job       took   does'], ['packages  0.1 s  puts packages on sale and ta…', '  it is wrong']], true],
+  );
+  const wide = tableOf(columns, rows, 46, true);
+  assert.equal(wide.isLess, false);
+  assert.match(wide.lines.flat().join(''), /tick/);
 });
 
 test('on a terminal of 80 columns, what tells of the state fits, and a pipe gets whole lines', async () => {

@@ -125,7 +125,7 @@ test('what is kept of one tenant is nothing to the others: failures, pauses, cad
   assert.deepEqual([(await jobs('ts_a')).failing, (await jobs('ts_c')).failing], [1, 0]);
   assert.deepEqual([(await jobs('ts_b')).state, (await jobs('ts_c')).state], ['paused', 'running']);
   const history = await db.cli(['history']);
-  assert.match(history.out, /^tenant .*\nts_b .*stopped: refunds/m);
+  assert.match(history.out, /^tenant .*\nts_b .*stopped by \S+: refunds/m);
   assert.match(history.out, /ts_a .*packages/);
 
   // All of them, without a name.

@@ -56,7 +56,7 @@ test('history lists runs and who started or stopped what in one list, the newest
   const { out } = await db.cli(['history']);
   assert.match(out, /^(?:tenant +)?number +at +job +what +late by +took +by$/m);
   assert.match(out, /^\w* +\d+ {2}\d{4}-\d\d-\d\d \d\d:\d\d:\d\dZ {2}packages +activate 1 +\d+ s +\d+\.\d s +\w+@/m);
-  assert.match(out, /packages +stopped: price error .*@/);
+  assert.match(out, /packages +stopped by \S+@\S+: price error/);
   assert.match(out, /\(all\) +started/);
 });
 
