@@ -27,7 +27,7 @@ function commands(jobs: Job[]): Record<string, Record<string, Make>> {
       jobs: async () => (await import('./commands/jobs.ts')).jobsCommand(),
     },
     'Looking:': {
-      status: async () => (await import('./commands/status.ts')).statusCommand(),
+      status: async () => (await import('./commands/status.ts')).statusCommand(jobs),
       next: async () => (await import('./commands/next.ts')).nextCommand(jobs),
       rehearse: async () => (await import('./commands/rehearse.ts')).rehearseCommand(),
       explain: async () => (await import('./commands/explain.ts')).explainCommand(jobs),
