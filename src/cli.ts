@@ -2,7 +2,7 @@ import { Command, CommanderError, Option } from 'commander';
 import { isZone, LOG_FORMAT } from './base/config.ts';
 import { EXIT, usageError } from './base/errors.ts';
 import { meantOrValid } from './base/nearest.ts';
-import { print } from './base/output.ts';
+import { printAsIs } from './base/output.ts';
 import { complain, report } from './base/report.ts';
 import { VERSION } from './base/version.ts';
 import { checked } from './commands/command.ts';
@@ -99,7 +99,7 @@ async function buildProgram(only?: string): Promise<Command> {
     })
     .showSuggestionAfterError(false)
     .helpCommand(false)
-    .configureOutput({ writeOut: (text) => print(text.trimEnd()), writeErr: () => {} });
+    .configureOutput({ writeOut: (text) => printAsIs(text.trimEnd()), writeErr: () => {} });
   const groups = commands(await loadJobs());
   // A run that names its command first needs no other one.
   const wanted = Object.values(groups).some((group) => only! in group) ? only : undefined;

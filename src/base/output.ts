@@ -29,7 +29,8 @@ export function withoutColor(): void {
 
 const paint = (style: Style, text: string) => (colored ? styleText(style, text) : text);
 
-export const print = (text: string): void => write(plain(text, true));
+/** What is copied as it stands: a command, SQL, a file. */
+export const printAsIs = (text: string): void => write(plain(text, true));
 
 function write(text: string): void {
   if (isQuiet) return;
@@ -53,20 +54,21 @@ export function whenNobodyReads(end: () => void): void {
 }
 
 export function printJson(value: unknown): void {
-  print(JSON.stringify(value));
+  printAsIs(JSON.stringify(value));
 }
 
 /** The width of a line. A pipe takes lines of any length. */
 const columnsOfTerminal = (): number => (isTerminal() ? process.stdout.columns || 80 : Number.POSITIVE_INFINITY);
 
-/** Sentences, which a terminal would break within a word. */
-export const say = (text: string): void =>
-  write(
-    plain(text, true)
-      .split('\n')
-      .flatMap((line) => wrap(line, columnsOfTerminal()))
-      .join('\n'),
-  );
+/**
+ * A paragraph, which a terminal would break within a word; its lines are indented as the first one is. Inside, a new line can only be
+ * of a value, and is shown as "\\n".
+ */
+export function print(text: string): void {
+  const [, before, indent, body, after] = /^(\n*)( *)(.*?)(\n*)$/s.exec(text)!;
+  const lines = wrap(plain(body!), columnsOfTerminal() - indent!.length);
+  write(before + lines.map((line) => indent + line).join('\n') + after);
+}
 
 /** Rows of cells under headings; numbers to the right, everything else to the left. */
 export function printTable(columns: Column[], rows: Cell[][], wide?: boolean): void {

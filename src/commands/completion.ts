@@ -1,6 +1,6 @@
 import type { Command } from 'commander';
 import { usageError } from '../base/errors.ts';
-import { print } from '../base/output.ts';
+import { printAsIs } from '../base/output.ts';
 import { COMPLETIONS, type Shell } from '../setup/completion.ts';
 import { command, oneOf } from './command.ts';
 import { describe } from './describe.ts';
@@ -17,6 +17,6 @@ export function completionCommand(program: () => Promise<Command>): Command {
     .argument('[shell]', 'the shell that shall complete', oneOf('a shell', shells))
     .action(async (shell?: Shell) => {
       if (!shell) throw usageError(`completion needs a shell; valid: ${shells.join(', ')}.`);
-      print(COMPLETIONS[shell](describe(await program())).trimEnd());
+      printAsIs(COMPLETIONS[shell](describe(await program())).trimEnd());
     });
 }

@@ -46,7 +46,8 @@ async function narrate(context: Context): Promise<void> {
   const before = await look(db);
   printHeading('Before: what applications have put in their tables');
   for (const [n, { title, story }] of SAMPLES.entries()) {
-    print(`\n${title}\n${story}\n`);
+    print(`\n${title}`);
+    print(`${story}\n`);
     printRows(before[n]!);
   }
 

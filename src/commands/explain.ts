@@ -1,6 +1,6 @@
 import type { Command } from 'commander';
 import { readable, relative } from '../base/calendar.ts';
-import { printHeading, printJson, printTable, say } from '../base/output.ts';
+import { print, printHeading, printJson, printTable } from '../base/output.ts';
 import { plain } from '../base/plain.ts';
 import type { Context } from '../context.ts';
 import { type Explanation, explain } from '../inspect/explain/explain.ts';
@@ -43,17 +43,17 @@ async function resolveAt(context: Context, options: Asked): Promise<void> {
 
 function tell(job: Job, explanation: Explanation, { at, all, wide }: Asked): void {
   const { id, now, failures, remarks, transitions, events } = explanation;
-  say(`${job.name} ${id}${at === undefined ? '' : `, at ${readable(now)}`}: ${outlookOf(explanation)}.`);
+  print(`${job.name} ${id}${at === undefined ? '' : `, at ${readable(now)}`}: ${outlookOf(explanation)}.`);
   const why = whyOf(job, explanation);
-  if (why) say(`${why}.`);
-  for (const remark of remarks) say(remark);
+  if (why) print(`${why}.`);
+  for (const remark of remarks) print(remark);
   if (!all) {
     const last = events.at(-1);
-    if (last) say(`Before: ${last.type} at ${readable(last.occurred_at)}.`);
-    if (transitions.length > 0) say(`With --all: each transition, its conditions, and what happened before.`);
+    if (last) print(`Before: ${last.type} at ${readable(last.occurred_at)}.`);
+    if (transitions.length > 0) print(`With --all: each transition, its conditions, and what happened before.`);
     return;
   }
-  for (const failure of failures) say(`${inProse(failure)}.`);
+  for (const failure of failures) print(`${inProse(failure)}.`);
   const isOut = ({ verdict }: TransitionExplained) => Number(verdict.kind === 'not');
   for (const each of transitions.toSorted((a, b) => isOut(a) - isOut(b))) tellTransition(job, each, now);
   if (events.length === 0) return;
@@ -117,7 +117,7 @@ function tellTransition(job: Job, explained: TransitionExplained, now: string): 
   );
   if (due !== null || Object.keys(dueValues).length > 0) rows.push([...dueTime(due, now), describe(job, dueValues)]);
   printTable([asOf === now ? 'met' : 'met then', 'condition', 'as seen'], rows);
-  if (beside.length > 0 && verdict.kind !== 'along') say(`Rows of the same key are due too: ${beside.join(', ')}.`);
+  if (beside.length > 0 && verdict.kind !== 'along') print(`Rows of the same key are due too: ${beside.join(', ')}.`);
 }
 
 function dueTime(due: string | null, now: string): [string, string] {

@@ -1,6 +1,6 @@
 import { type Command, Option } from 'commander';
 import { parseSpan, readable, relative } from '../base/calendar.ts';
-import { print, printJson, printTable, say } from '../base/output.ts';
+import { print, printJson, printTable } from '../base/output.ts';
 import { commandFor } from '../base/paste.ts';
 import type { Column } from '../base/table.ts';
 import { type Coming, type Outlook, readNext } from '../inspect/next.ts';
@@ -57,7 +57,8 @@ function tell(
       : []),
     ...(notRunning ? [`${notRunning}.`] : []),
   ];
-  if (notes.length > 0) say(`\n${notes.join('\n')}`);
+  if (notes.length > 0) print('');
+  for (const note of notes) print(note);
 }
 
 /** Jobs that stand still for the same reason, in one sentence. */

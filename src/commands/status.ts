@@ -2,7 +2,7 @@ import type { Command } from 'commander';
 import { inWords, readable } from '../base/calendar.ts';
 import { TENANTS } from '../base/config.ts';
 import { EXIT, type ExitCode, usageError } from '../base/errors.ts';
-import { print, printHeading, printJson, printTable, say } from '../base/output.ts';
+import { print, printHeading, printJson, printTable } from '../base/output.ts';
 import { commandFor } from '../base/paste.ts';
 import type { Column } from '../base/table.ts';
 import type { Context } from '../context.ts';
@@ -95,13 +95,13 @@ async function ofTenants(context: Context, options: StatusOptions, names: string
 
 function tellAttention(attention: string[]): void {
   if (attention.length > 0) printHeading('A person has to look:');
-  for (const sentence of attention) say(sentence);
+  for (const sentence of attention) print(sentence);
 }
 
 function tell({ status, lastChanges }: Screen, { attention, wide, tenant }: Telling): void {
   const { scheduler, message, jobs } = status;
   const { nextCheck } = scheduler;
-  say(`${message}${nextCheck ? `; the next tick is due at ${readable(nextCheck)}` : ''}.`);
+  print(`${message}${nextCheck ? `; the next tick is due at ${readable(nextCheck)}` : ''}.`);
   const used = jobs.filter((job) => !isUnused(job));
   if (used.length > 1) print(`${used.length} jobs: ${counted(used.map(stateOf))}.`);
   if (used.length > 0) {
@@ -113,7 +113,7 @@ function tell({ status, lastChanges }: Screen, { attention, wide, tenant }: Tell
     );
   }
   if (jobs.some(({ failing, quarantined }) => failing + quarantined > 0))
-    say(`What failed and why: ${commandFor(tenant, 'failures')}.`);
+    print(`What failed and why: ${commandFor(tenant, 'failures')}.`);
   printUnused(
     jobs.filter(isUnused).map(({ job }) => job),
     tenant,
@@ -189,7 +189,7 @@ export function whatItDid(run: NonNullable<JobStatus['lastRun']>): string {
 
 function printUnused(jobs: string[], tenant: string | undefined): void {
   if (jobs.length > 0)
-    say(
+    print(
       `${jobs.length} built-in ${jobs.length === 1 ? 'job is' : 'jobs are'} not installed: ${jobs.join(', ')}. ${commandFor(tenant, 'doctor')} says what is missing.`,
     );
 }

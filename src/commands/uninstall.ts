@@ -1,6 +1,6 @@
 import type { Command } from 'commander';
 import { EXIT, type ExitCode, usageError } from '../base/errors.ts';
-import { say } from '../base/output.ts';
+import { print } from '../base/output.ts';
 import type { Context } from '../context.ts';
 import { explainFaultOfCommand } from '../engine/faults.ts';
 import { uninstall } from '../store/uninstall.ts';
@@ -41,8 +41,8 @@ async function takeAway({ db }: Context, options: UninstallOptions): Promise<Exi
   });
   if (options.json) return EXIT.done;
   if (result.left > 0)
-    say(`${result.left} added columns and tables stay; "scheduler uninstall --drop-columns" takes them away.`);
-  if (dryRun) say('Nothing is changed: this was a dry run.');
-  else say(steps.length > 0 ? 'Take the tick out of the crontab, too.' : 'There was nothing to take away.');
+    print(`${result.left} added columns and tables stay; "scheduler uninstall --drop-columns" takes them away.`);
+  if (dryRun) print('Nothing is changed: this was a dry run.');
+  else print(steps.length > 0 ? 'Take the tick out of the crontab, too.' : 'There was nothing to take away.');
   return EXIT.done;
 }

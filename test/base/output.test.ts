@@ -1,9 +1,7 @@
 import assert from 'node:assert/strict';
-import { spawn } from 'node:child_process';
 import { test } from 'node:test';
 import { type Column, tableOf } from '../../src/base/table.ts';
 import { cut, widthOf, wrap } from '../../src/base/wrap.ts';
-import { database, finished, LAUNCHER } from '../support/harness.ts';
 
 test('a text is broken between words, and within one only where it is longer than a line', () => {
   assert.deepEqual(wrap('the quick brown fox', 9), ['the quick', 'brown fox']);
@@ -61,36 +59,4 @@ test('where a row does not fit into one line, what matters least goes first, and
   const wide = tableOf(columns, rows, 46, true);
   assert.equal(wide.isLess, false);
   assert.match(wide.lines.flat().join(''), /tick/);
-});
-
-test('on a terminal of 80 columns, what tells of the state fits, and a pipe gets whole lines', async () => {
-  await using db = await database();
-  await db.insert('packages', {
-    name: 'p',
-    enable_schedule: true,
-    scheduled_activation_time: new Date(),
-    validity: 'x',
-  });
-  await db.insert('special_packages', {
-    name: 's',
-    scheduled: true,
-    auto_activate: true,
-    schedule_date: '2999-01-01',
-    schedule_time: '10:00',
-  });
-  await db.tick();
-  await db.query(`update scheduler.failures set error = 'the reason ' || repeat('of it all ', 30)`);
-  assert.equal((await db.cli(['stop', 'subscriptions', '--reason', 'x'.repeat(201)])).code, 2);
-  assert.equal((await db.cli(['stop', 'subscriptions', '--reason', `as ${'the refunds '.repeat(15)}`])).code, 0);
-  const env = { PATH: '/usr/bin:/bin', DATABASE_URL: db.programUrl, TERM: 'xterm' } as unknown as NodeJS.ProcessEnv;
-  for (const command of ['status --check', 'doctor', 'failures', 'next --within 400000d']) {
-    const line = `stty cols 80; '${LAUNCHER}' ${command} --no-color`;
-    const { out } = await finished(spawn('script', ['-qec', line, '/dev/null'], { env }));
-    const lines = out.replaceAll('\r', '').split('\n');
-    assert.ok(lines.length > 2, out);
-    // A remedy is copied as it stands.
-    for (const each of lines.filter((text) => !/^(#|--|scheduler|\* |[a-z ]+;$)/.test(text)))
-      assert.ok(each.length <= 80, `${command}: ${each}`);
-  }
-  assert.match((await db.cli(['failures'])).out, /(of it all ){29}/);
 });

@@ -1,0 +1,131 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { widthOf } from '../../src/base/wrap.ts';
+import { database, type TestDatabase } from '../support/harness.ts';
+import { applied } from '../support/own.ts';
+import { screen } from '../support/terminal.ts';
+
+/** What a person sees: every command on a terminal of two widths, with rows as they are and with rows as strangers make them. */
+
+const LONG = `a-job-of-forty-letters-which-is-the-mo${'s'.repeat(2)}`;
+const HOSTILE = '予約の確認 e\u0301\u0301te\u0301 \u001b[2J\u001b]0;title\u0007\r\nfake line \u202edesrever';
+
+interface Shown {
+  job: string;
+  rule: string;
+  title: string;
+}
+
+/** Jobs that failed, are paused and did something; rows by whose names a table grows. */
+async function fill(db: TestDatabase, { job, rule, title }: Shown): Promise<void> {
+  await db.query(
+    'create table things (id text primary key, title text, at timestamptz, gone boolean not null default false)',
+  );
+  await applied(
+    db,
+    `jobs: { ${job}: { table: things, rules: { ${rule}: { due: at, where: not gone, set: gone = true, event: thing.gone, fails: { "'it is {title}'": title like 'bad%' } } } } }`,
+  );
+  for (const [id, name] of [
+    ['1', title],
+    ['2', `bad ${title}`],
+    ['10', `bad ${title}`],
+    [title, 'good'],
+  ])
+    await db.query(`insert into things values ($1, $2, '2026-03-01')`, [id, name]);
+  const sale = { name: title, enable_schedule: true, scheduled_activation_time: '2026-03-01T10:00:00Z' };
+  await db.insert('packages', sale);
+  await db.insert('packages', { ...sale, validity: title });
+  await db.insert('packages', {
+    ...sale,
+    scheduled_activation_time: new Date(Date.now() + 3_600_000),
+    validity: '1 day',
+  });
+  await db.cli(['tick']);
+  await db.cli(['stop', 'vouchers', '--reason', `the shop moves: ${title}`.slice(0, 200)]);
+}
+
+const commands = ({ job, title }: Shown): string[][] => [
+  ...[['status'], ['status', '--wide'], ['status', '--check'], ['status', job], ['status', '--tenants', 'public']],
+  ...[['next'], ['next', '--wide'], ['explain', job, '2'], ['explain', job, '2', '--all'], ['explain', job, title]],
+  ...[['explain', 'packages', '2'], ['explain', 'packages', '3', '--all'], ['history'], ['history', '--wide']],
+  ...[['events'], ['events', '--wide'], ['failures'], ['failures', '--wide'], ['jobs'], ['jobs', '--wide']],
+  ...[['jobs', 'history', job], ['rehearse', '--until', '2h'], ['rehearse', '--until', '2h', '--wide'], ['doctor']],
+  ...[['migrate', '--dry-run'], ['migrate', '--status'], ['tick'], ['tick', '--dry-run'], ['run', job, '--dry-run']],
+  ...[['start', 'vouchers'], ['stop', 'vouchers', '--reason', 'again'], ['activate-now', '--dry-run'], ['prune']],
+];
+
+// A remedy is copied as it stands.
+const COPIED = /^(#|--|scheduler |\* |[a-z ]+;$)/;
+
+for (const [what, shown] of Object.entries({
+  'rows as they are': { job: 'bookings', rule: 'release', title: 'Weekend' },
+  'rows as strangers make them': {
+    job: LONG,
+    rule: `"rule of forty letters and spaces ${'y'.repeat(7)}"`,
+    title: HOSTILE,
+  },
+}))
+  for (const columns of [80, 120])
+    test(`no line is wider than a terminal of ${columns} columns: ${what}`, async () => {
+      await using db = await database();
+      await fill(db, shown);
+      const faults: string[] = [];
+      const all = commands(shown);
+      for (let n = 0; n < all.length; n += 3)
+        await Promise.all(
+          all.slice(n, n + 3).map(async (args) => {
+            const lines = await screen(db, args, columns);
+            const tooWide = lines.filter((line) => !COPIED.test(line) && widthOf(line) > columns);
+            faults.push(...tooWide.map((line) => `${args.join(' ')}: ${line}`));
+            assert.doesNotMatch(lines.join('\n'), /(?!\n)\p{Cc}|\u202e|^fake line/mu, args.join(' '));
+          }),
+        );
+      assert.deepEqual(faults, []);
+    });
+
+const together = (lines: string[]) => lines.join('').replaceAll(/\s/g, '');
+
+test('what a narrow terminal leaves out is there with --wide, and in a pipe', async () => {
+  await using db = await database();
+  const shown = { job: LONG, rule: 'release', title: `${HOSTILE} ${'z'.repeat(60)}` };
+  await fill(db, shown);
+  const narrow = await screen(db, ['status'], 80);
+  for (const said of [/^12 jobs: 9 ok, 2 failing, 1 paused\./m, /^There is more: --wide shows it\.$/m])
+    assert.match(narrow.join('\n'), said);
+  const reason = together([`the shop moves: ${HOSTILE}`]).slice(0, 20);
+  for (const args of [
+    ['status', '--wide'],
+    ['status', 'vouchers'],
+    ['history', '--wide'],
+  ])
+    assert.ok(together(await screen(db, args, 80)).includes(reason), args.join(' '));
+  for (const args of [['failures'], ['explain', LONG, '2'], ['next']])
+    assert.match(together(await screen(db, args, 80)), /z{60}/, args.join(' '));
+  for (const args of [['status'], ['failures'], ['events'], ['history'], ['jobs']]) {
+    const { out } = await db.cli(args);
+    assert.match(out, new RegExp(`^.*${LONG}.*$`, 'm'), args.join(' '));
+    assert.doesNotMatch(out, /…|--wide/, args.join(' '));
+  }
+});
+
+test('the status of eleven built-in jobs and five own ones is one screen', async () => {
+  await using db = await database();
+  await db.query('create table things (id serial primary key, at timestamptz, gone boolean not null default false)');
+  const jobs = ['holds', 'trials', 'invitations', 'password-resets', 'rooms'].map(
+    (name, n) =>
+      `  ${name}: { table: things, rules: { go: { due: at, where: not gone and id = ${n}, set: gone = true } } }`,
+  );
+  await applied(db, `jobs:\n${jobs.join('\n')}`);
+  await db.insert('things', { at: '2026-03-01' });
+  await db.insert('packages', {
+    name: 'p',
+    enable_schedule: true,
+    scheduled_activation_time: new Date(),
+    validity: 'x',
+  });
+  await db.cli(['tick']);
+  await db.cli(['stop', 'vouchers', '--reason', 'as the shop moves '.repeat(10)]);
+  const lines = await screen(db, ['status'], 80);
+  assert.ok(lines.length < 24, lines.join('\n'));
+  assert.match(lines.join('\n'), /^16 jobs: 14 ok, 1 failing, 1 paused\.$/m);
+});
