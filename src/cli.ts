@@ -29,7 +29,7 @@ function commands(jobs: Job[]): Record<string, Record<string, Make>> {
     'Looking:': {
       status: async () => (await import('./commands/status.ts')).statusCommand(jobs),
       next: async () => (await import('./commands/next.ts')).nextCommand(jobs),
-      rehearse: async () => (await import('./commands/rehearse.ts')).rehearseCommand(),
+      rehearse: async () => (await import('./commands/rehearse.ts')).rehearseCommand(jobs),
       explain: async () => (await import('./commands/explain.ts')).explainCommand(jobs),
       doctor: async () => (await import('./commands/doctor.ts')).doctorCommand(),
       history: async () => (await import('./commands/history.ts')).historyCommand(jobs),

@@ -50,7 +50,7 @@ export function applyCommand(): Command {
     .option('--prune', 'remove the jobs that are not in the files')
     .addOption(tenantsOption())
     .option('--role <role>', 'grant to the role that ticks what the jobs need')
-    .option('--json', 'print the result as JSON')
+    .option('-j, --json', 'print the result as JSON')
     .action(withSchema<ApplyOptions>(apply));
 }
 

@@ -15,7 +15,7 @@ export function doctorCommand(): Command {
       [EXIT.rowsFailed]: 'a check failed; below it stands what mends it',
     },
   })
-    .option('--json', 'print the result as JSON')
+    .option('-j, --json', 'print the result as JSON')
     .action(
       withDatabase<Options>(async ({ db, settings, jobs }, options) => {
         const diagnosis = await diagnose(db, settings, jobs, program(options), await import('../own/doctor.ts'));

@@ -4,30 +4,42 @@ import { print, printByTenant, printJson } from '../base/output.ts';
 import type { Column } from '../base/table.ts';
 import type { Job } from '../job/define.ts';
 import { type Event, findEvents } from '../store/events.ts';
-import { command, jobName, resolveSpan, type SpanOptions, span, spanOptions, WIDE, withSchema } from './command.ts';
+import {
+  command,
+  jobName,
+  knownJob,
+  resolveSpan,
+  type SpanOptions,
+  span,
+  spanOptions,
+  WIDE,
+  withSchema,
+} from './command.ts';
 
-type Options = SpanOptions & { entity?: string; type?: string };
+type Options = SpanOptions & { type?: string };
 
 export function eventsCommand(jobs: Job[]): Command {
   return spanOptions(
     command('events', 'past events of a row, a job, a span of time; the newest last', {
       examples: [
         'scheduler events',
-        'scheduler events --job packages --entity 17',
+        'scheduler events packages 17',
         'scheduler events --type package.schedule.missed --since 7d --json',
       ],
     })
-      .option('--job <job>', 'only of this job', jobName(jobs))
-      .option('--entity <id>', 'only of the row with this id')
+      .argument('[job]', 'only of this job', jobName(jobs))
+      .argument('[id]', 'only of the row with this id')
       .option('--type <type>', 'only of this type, such as package.status.changed'),
     50,
   )
     .option(...WIDE)
-    .option('--json', 'print them as JSON, one object a line')
+    .option('-j, --json', 'print them as JSON, one object a line')
     .action(
-      withSchema<Options>(async ({ db }, options) => {
-        const { job = null, entity = null, type = null } = options;
-        const events = await findEvents(db, { tenant: db.tenant, job, entity, type, ...span(options) });
+      withSchema<Options>(async (context, options, [job, entity]) => {
+        const { db } = context;
+        await knownJob(context, job, true);
+        const filter = { tenant: db.tenant, job: job ?? null, entity: entity ?? null, type: options.type ?? null };
+        const events = await findEvents(db, { ...filter, ...span(options) });
         if (options.json) for (const event of events) printJson(event);
         else if (events.length === 0) print('No such event.');
         else printByTenant(COLUMNS, events, eventRow, options.wide);

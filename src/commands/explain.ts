@@ -27,7 +27,7 @@ export function explainCommand(jobs: Job[]): Command {
     .option('--at <time>', 'as if it were this time, with the row as it is now')
     .option('--all', 'also each transition, its conditions, and what happened before')
     .option(...WIDE)
-    .option('--json', 'print the result as JSON')
+    .option('-j, --json', 'print the result as JSON')
     .action(
       withSchema<Asked>(async ({ db, settings, jobs }, options, [name, id]) => {
         const { job, explanation } = await explain(db, { settings, jobs, name: name!, id: id!, at: options.at });

@@ -5,44 +5,56 @@ import { print, printByTenant, printJson } from '../base/output.ts';
 import type { Context } from '../context.ts';
 import type { Job } from '../job/define.ts';
 import { dropFailures, type Failure, listFailures, MOST, retryFailures } from '../store/failures.ts';
-import { command, jobName, type Options, oneOf, wholeNumber, withSchema } from './command.ts';
+import { command, jobName, knownJob, type Options, wholeNumber, withSchema } from './command.ts';
 
 type Choice = Options & { job?: string; id?: string; all?: boolean; limit: number };
 
+const ACTIONS = ['list', 'retry', 'drop'];
+
 export function failuresCommand(jobs: Job[]): Command {
-  return command('failures', 'rows that could not be changed: why, and when they are tried again', {
-    examples: [
-      'scheduler failures',
-      'scheduler failures --job packages --json',
-      'scheduler failures retry --job packages --id 17',
-      'scheduler failures drop --all',
-    ],
-  })
-    .argument(
-      '[action]',
-      'list them; retry: release them for the next tick; drop: forget them',
-      oneOf('an action', ['list', 'retry', 'drop']),
-      'list',
-    )
-    .option('--job <job>', 'only of this job', jobName(jobs))
-    .option('--id <id>', 'only this row; with --job')
-    .option('--all', 'of all jobs; retry and drop want --job or this')
-    .option('--limit <count>', 'list the newest so many', wholeNumber(1, 1_000_000), MOST)
-    .option('--json', 'print the result as JSON')
-    .action(
-      withSchema<Choice>(
-        (context, options, [action]) =>
-          action === 'retry' || action === 'drop' ? change(context, options, action) : list(context, options),
-        refuseVagueness,
-      ),
-    );
+  return (
+    command('failures', 'rows that could not be changed: why, and when they are tried again', {
+      examples: [
+        'scheduler failures',
+        'scheduler failures packages --json',
+        'scheduler failures retry packages 17',
+        'scheduler failures drop --all',
+      ],
+    })
+      .argument(
+        '[action]',
+        'list them, which may be left out; retry: release them for the next tick; drop: forget them',
+        jobName(jobs, ACTIONS),
+      )
+      // Without an action, the id stands here.
+      .argument(
+        '[job]',
+        'only of this job',
+        Object.assign((text: string) => text, { choices: jobs.map(({ name }) => name) }),
+      )
+      .argument('[id]', 'only this row')
+      .option('--all', 'of all jobs; retry and drop want a job or this')
+      .option('-n, --limit <count>', 'list the newest so many', wholeNumber(1, 1_000_000), MOST)
+      .option('-j, --json', 'print the result as JSON')
+      .action(
+        withSchema<Choice>(async (context, options, args) => {
+          const [action, job, id] = meant(args);
+          await knownJob(context, job, true);
+          const choice = { ...options, ...(job !== undefined && { job }), ...(id !== undefined && { id }) };
+          return action === 'retry' || action === 'drop' ? change(context, choice, action) : list(context, choice);
+        }, refuseVagueness),
+      )
+  );
 }
 
+/** Without an action, the job comes first. */
+const meant = (args: string[]) => (ACTIONS.includes(args[0] ?? 'list') ? args : ['list', ...args]);
+
 /** The operator says which rows to release or forget: all of them at once must be meant. */
-async function refuseVagueness(_: Context, { job, id, all }: Choice, [action]: string[]): Promise<void> {
-  if (id !== undefined && !job) throw usageError('--id names a row of one job: say which with --job.');
-  if (action !== 'list' && !job && !all)
-    throw usageError(`failures ${action} needs --job JOB, or --all for every job.`);
+async function refuseVagueness(_: Context, { all }: Choice, args: string[]): Promise<void> {
+  const [action = 'list', job, , more] = meant(args);
+  if (more !== undefined) throw usageError(`failures takes an action, a job and an id; "${more}" is one too many.`);
+  if (action !== 'list' && !job && !all) throw usageError(`failures ${action} needs a job, or --all for every job.`);
 }
 
 async function list({ db, log }: Context, options: Choice): Promise<undefined> {

@@ -4,7 +4,17 @@ import { print, printByTenant, printJson } from '../base/output.ts';
 import type { Column } from '../base/table.ts';
 import type { Job } from '../job/define.ts';
 import { type Entry, readHistory } from '../store/history.ts';
-import { command, jobName, resolveSpan, type SpanOptions, span, spanOptions, WIDE, withSchema } from './command.ts';
+import {
+  command,
+  jobName,
+  knownJob,
+  resolveSpan,
+  type SpanOptions,
+  span,
+  spanOptions,
+  WIDE,
+  withSchema,
+} from './command.ts';
 import { whatItDid } from './status.ts';
 
 type Options = SpanOptions & { all?: boolean };
@@ -12,20 +22,18 @@ type Options = SpanOptions & { all?: boolean };
 export function historyCommand(jobs: Job[]): Command {
   return spanOptions(
     command('history', 'past runs, and who started or stopped what; the newest last', {
-      examples: [
-        'scheduler history',
-        'scheduler history --job packages --since 24h',
-        'scheduler history --all --limit 200',
-      ],
-    }).option('--job <job>', 'only this job', jobName(jobs)),
+      examples: ['scheduler history', 'scheduler history packages --since 24h', 'scheduler history --all -n 200'],
+    }).argument('[job]', 'only of this job', jobName(jobs)),
     50,
   )
     .option('--all', 'also the runs that found nothing to do')
     .option(...WIDE)
-    .option('--json', 'print the result as JSON')
+    .option('-j, --json', 'print the result as JSON')
     .action(
-      withSchema<Options>(async ({ db }, options) => {
-        const { job = null, all = false } = options;
+      withSchema<Options>(async (context, options, [job = null]) => {
+        const { db } = context;
+        await knownJob(context, job ?? undefined, true);
+        const { all = false } = options;
         const entries = await readHistory(db, { tenant: db.tenant, job, all, ...span(options) });
         if (options.json) printJson(entries);
         else if (entries.length === 0) print('Nothing happened in that time; with --all, idle runs are shown too.');

@@ -31,7 +31,7 @@ export function jobsCommand(): Command {
     )
     .argument('[name]', 'a job of your own')
     .option(...WIDE)
-    .option('--json', 'print the result as JSON')
+    .option('-j, --json', 'print the result as JSON')
     .action(async (action, ...given) => (action === 'schema' ? schema() : withJobs(action, ...given)));
 }
 

@@ -40,7 +40,7 @@ export function migrateCommand(jobs: Job[]): Command {
     .addOption(tenantsOption())
     .option('--dry-run', 'say what it would do; change nothing')
     .option('--status', 'only show which migrations are applied')
-    .option('--json', 'print the result as JSON')
+    .option('-j, --json', 'print the result as JSON')
     .action(
       withDatabase<MigrateOptions>((context, options) =>
         options.status

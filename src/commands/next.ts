@@ -22,9 +22,9 @@ export function nextCommand(jobs: Job[]): Command {
         .argParser((text) => parseSpan(text, '--within'))
         .default(DAY, '24h'),
     )
-    .option('--limit <count>', 'the soonest so many lines', wholeNumber(1, 10_000), 50)
+    .option('-n, --limit <count>', 'the soonest so many lines', wholeNumber(1, 10_000), 50)
     .option(...WIDE)
-    .option('--json', 'print the result as JSON')
+    .option('-j, --json', 'print the result as JSON')
     .action(
       withSchema<Asked>(async (context, options, [name]) => {
         const { db, settings, jobs } = context;

@@ -55,7 +55,7 @@ export function statusCommand(jobs: Job[]): Command {
         'rows are in quarantine, more than 100 fail, or rows have been due for more than ten minutes',
     )
     .option(...WIDE)
-    .option('--json', 'print the result as JSON')
+    .option('-j, --json', 'print the result as JSON')
     .addOption(tenantsOption(`; else ${TENANTS.env}`))
     .action(
       withSchema<StatusOptions>(async (context, options, [name]) => {

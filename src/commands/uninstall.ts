@@ -23,7 +23,7 @@ export function uninstallCommand(): Command {
     .option('--drop-columns', 'take away added columns and tables, too, with what they hold')
     .option('--dry-run', 'say what it would do; change nothing')
     .option('--yes', 'do it: the history goes for good')
-    .option('--json', 'print the result as JSON')
+    .option('-j, --json', 'print the result as JSON')
     .action(withDatabase<UninstallOptions>(takeAway));
 }
 

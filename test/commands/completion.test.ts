@@ -65,11 +65,11 @@ test('bash completes the names of jobs, actions and shells where one is wanted',
   assert.deepEqual(await offered('scheduler stop '), await jobs());
   assert.deepEqual(await offered('scheduler stop pa'), ['packages', 'payments']);
   assert.deepEqual(await offered('scheduler stop packages '), []);
-  assert.deepEqual(await offered('scheduler events --job v'), ['vouchers']);
-  assert.deepEqual(await offered('scheduler events --job=v'), ['vouchers']);
+  assert.deepEqual(await offered('scheduler events v'), ['vouchers']);
+  assert.deepEqual(await offered('scheduler migrate --create=v'), ['vouchers']);
   assert.deepEqual(await offered('scheduler migrate --create al'), ['all']);
-  assert.deepEqual(await offered('scheduler events --job='), await jobs());
-  assert.deepEqual(await offered('scheduler failures --job packages re'), ['retry']);
+  assert.deepEqual(await offered('scheduler migrate --create='), ['all', ...(await jobs())]);
+  assert.deepEqual(await offered('scheduler failures re'), ['retry']);
   assert.deepEqual(await offered('scheduler embedded '), ['start', 'stop', 'url']);
   assert.deepEqual(await offered('scheduler completion b'), ['bash']);
 });

@@ -142,10 +142,10 @@ test('one row 77 fails in two tenants: which one is meant must be said', async (
     await db.query(`alter table ${tenant}.packages add constraint never check (status <> 'active')`);
   }
   assert.equal((await tick(db)).code, 1);
-  const vague = await db.cli(['failures', 'drop', '--job', 'packages', '--id', '77']);
+  const vague = await db.cli(['failures', 'drop', 'packages', '77']);
   assert.equal(vague.code, 2);
   assert.match(vague.err, /ts_a.*--tenant|ts_b.*--tenant/);
-  assert.equal((await db.cli(['failures', 'drop', '--job', 'packages', '--id', '77', '--tenant', 'ts_a'])).code, 0);
+  assert.equal((await db.cli(['failures', 'drop', 'packages', '77', '--tenant', 'ts_a'])).code, 0);
   assert.deepEqual(await db.query('select tenant from scheduler.failures'), [{ tenant: 'ts_b' }]);
 });
 

@@ -382,10 +382,10 @@ test('a row that failed waits for its next attempt, then for an operator', async
   assert.equal(quarantined.kind, 'held');
   assert.match(
     quarantined.sentence,
-    /quarantine since 2026-03-01 12:40:00Z, after 3 attempts.*not this one.*"scheduler failures retry --job packages --id 1"/,
+    /quarantine since 2026-03-01 12:40:00Z, after 3 attempts.*not this one.*"scheduler failures retry packages 1"/,
   );
 
-  await db.cli(['failures', 'retry', '--job', 'packages', '--id', '1']);
+  await db.cli(['failures', 'retry', 'packages', '1']);
   assert.equal(transitionOf(await explained(db, 'packages', 1, { at: minutes(42) }), 'activate').verdict.kind, 'now');
 });
 

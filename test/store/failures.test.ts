@@ -70,7 +70,7 @@ test('a quarantined row is released by retry, and the next tick tries it again',
   await db.tick('2026-03-01T10:39:00Z');
   assert.equal((await db.one('select status from packages')).status, 'inactive');
 
-  assert.deepEqual(await json(db, ['retry', '--job', 'packages']), {
+  assert.deepEqual(await json(db, ['retry', 'packages']), {
     action: 'retry',
     rows: [{ job: 'packages', entity_id: '1' }],
   });
@@ -95,11 +95,11 @@ test('retry and drop act on one row, one job or all, as asked', async () => {
     ).map((row) => `${row.job} ${row.entity_id}`);
 
   assert.equal(
-    (await db.cli(['failures', 'retry', '--job', 'packages', '--id', '2'])).out,
+    (await db.cli(['failures', 'retry', 'packages', '2'])).out,
     'Released 1 row: the next tick tries again.\n',
   );
   assert.deepEqual(await left(), ['packages 1', 'special-packages 1', 'special-packages 2']);
-  await db.cli(['failures', 'drop', '--job', 'special-packages']);
+  await db.cli(['failures', 'drop', 'special-packages']);
   assert.deepEqual(await left(), ['packages 1']);
   assert.equal((await db.one('select count(*)::integer as n from scheduler.failures')).n, 2);
   assert.equal(

@@ -77,7 +77,7 @@ test('history is narrowed by job, time and number', async () => {
   const hosts = async (...args: string[]) =>
     (await lines(db, ['history', '--json', ...args]))[0].map(({ host }: { host: string }) => host);
   assert.deepEqual(await hosts(), ['3 days', '2 hours', '1 hour', '1 minute']);
-  assert.deepEqual(await hosts('--job', 'packages'), ['3 days', '2 hours', '1 minute']);
+  assert.deepEqual(await hosts('packages'), ['3 days', '2 hours', '1 minute']);
   assert.deepEqual(await hosts('--since', '1d'), ['2 hours', '1 hour', '1 minute']);
   assert.deepEqual(await hosts('--until', '90m'), ['3 days', '2 hours']);
   assert.deepEqual(await hosts('--since', '1d', '--until', '90m'), ['2 hours']);
@@ -111,15 +111,15 @@ test('events are found by row, type, job and time; as JSON one object a line, th
   const changed = 'package.status.changed';
   const all = [`package.schedule.missed 3`, `${changed} ${one.id}`, `${changed} ${two.id}`, `${changed} ${two.id}`];
   assert.deepEqual(await types(), all);
-  assert.deepEqual(await types('--entity', String(two.id)), all.slice(2));
+  assert.deepEqual(await types('packages', String(two.id)), all.slice(2));
   assert.deepEqual(await types('--type', 'package.schedule.missed'), all.slice(0, 1));
   assert.deepEqual(await types('--since', '2026-03-01T11:00'), all.slice(3));
   assert.deepEqual(await types('--until', '2026-03-01T11:00Z'), all.slice(0, 3));
   assert.deepEqual(await types('--limit', '2'), all.slice(2));
-  assert.deepEqual(await types('--job', 'special-packages'), []);
-  assert.deepEqual(await types('--job', 'packages', '--entity', String(one.id)), [all[1]]);
+  assert.deepEqual(await types('special-packages'), []);
+  assert.deepEqual(await types('packages', String(one.id)), [all[1]]);
 
-  const [event] = await lines(db, ['events', '--json', '--entity', String(one.id)]);
+  const [event] = await lines(db, ['events', 'packages', String(one.id), '--json']);
   assert.equal(event.id, 2);
   assert.equal(event.due_at, '2026-03-01T10:00:00Z');
   assert.equal(event.data.package_name, 'One');
