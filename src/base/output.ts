@@ -70,13 +70,14 @@ export function print(text: string): void {
   write(before + lines.map((line) => indent + line).join('\n') + after);
 }
 
-/** Rows of cells under headings; numbers to the right, everything else to the left. */
-export function printTable(columns: Column[], rows: Cell[][], wide?: boolean): void {
+/** Rows of cells under headings; numbers to the right, everything else to the left. Answers whether it said that there is more. */
+export function printTable(columns: Column[], rows: Cell[][], wide?: boolean): boolean {
   const { lines, isLess } = tableOf(columns, rows, columnsOfTerminal(), wide);
   const [head, ...rest] = lines;
   for (const line of head!) write(paint('bold', line));
   for (const line of rest.flat()) write(line);
   if (isLess) write(paint('gray', 'There is more: --wide shows it.'));
+  return isLess;
 }
 
 export function printHeading(text: string): void {
@@ -99,10 +100,10 @@ export function printByTenant<T extends { tenant?: string | null }>(
   entries: T[],
   row: (entry: T) => Cell[],
   wide?: boolean,
-): void {
+): boolean {
   const has = entries.some(({ tenant }) => tenant);
   const name = ({ tenant }: T) => (tenant === null ? '(all)' : (tenant ?? 'public'));
-  printTable(
+  return printTable(
     has ? ['tenant', ...columns] : columns,
     entries.map((entry) => (has ? [name(entry), ...row(entry)] : row(entry))),
     wide,

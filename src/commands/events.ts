@@ -33,14 +33,14 @@ export function eventsCommand(jobs: Job[]): Command {
     50,
   )
     .option(...WIDE)
-    .option('-j, --json', 'print them as JSON, one object a line')
+    .option('-j, --json', 'print the result as JSON')
     .action(
       withSchema<Options>(async (context, options, [job, entity]) => {
         const { db } = context;
         await knownJob(context, job, true);
         const filter = { tenant: db.tenant, job: job ?? null, entity: entity ?? null, type: options.type ?? null };
         const events = await findEvents(db, { ...filter, ...span(options) });
-        if (options.json) for (const event of events) printJson(event);
+        if (options.json) printJson({ events });
         else if (events.length === 0) print('No such event.');
         else printByTenant(COLUMNS, events, eventRow, options.wide);
       }, resolveSpan),
@@ -49,7 +49,19 @@ export function eventsCommand(jobs: Job[]): Command {
 
 export const COLUMNS: Column[] = ['id', 'at', ['job', 2], 'row', 'event', ['due', 1], ['message', 'below']];
 
-export function eventRow({ id, occurred_at, job, entity_id, type, due_at, data }: Event) {
-  const message = typeof data.message === 'string' ? data.message : '';
-  return [id, readable(occurred_at), job, entity_id, type, readable(due_at), message];
+export const eventRow = (event: Event) => {
+  const { id, occurredAt, job, entityId, type, dueAt } = event;
+  return [id, readable(occurredAt), job, entityId, type, readable(dueAt), messageOf(event)];
+};
+
+const FIELDS = 4;
+
+/** Its own, or a few of its fields. */
+export function messageOf({ data, entityId }: Event): string {
+  if (typeof data.message === 'string') return data.message;
+  const fields = Object.entries(data).filter(([, value]) => value !== null && String(value) !== entityId);
+  const shown = fields.slice(0, FIELDS).map(([name, value]) => `${name} = ${asText(value)}`);
+  return [...shown, ...(fields.length > FIELDS ? ['…'] : [])].join(', ');
 }
+
+const asText = (value: unknown) => (typeof value === 'string' ? value : JSON.stringify(value));

@@ -49,7 +49,7 @@ function tell(job: Job, explanation: Explanation, { at, all, wide }: Asked): voi
   for (const remark of remarks) print(remark);
   if (!all) {
     const last = events.at(-1);
-    if (last) print(`Before: ${last.type} at ${readable(last.occurred_at)}.`);
+    if (last) print(`Before: ${last.type} at ${readable(last.occurredAt)}.`);
     if (transitions.length > 0) print(`With --all: each transition, its conditions, and what happened before.`);
     return;
   }
@@ -100,12 +100,12 @@ function nearest(transitions: TransitionExplained[]): TransitionExplained[] {
   return transitions.filter(({ verdict }) => verdict.sentence === first!.verdict.sentence);
 }
 
-function inProse({ rule, attempts, last_failed_at, error, quarantined_at, next_attempt_at }: Failure): string {
+function inProse({ rule, attempts, lastFailedAt, error, quarantinedAt, nextAttemptAt }: Failure): string {
   const times = attempts === 1 ? 'once' : `${attempts} times`;
-  const prospect = quarantined_at
-    ? `In quarantine since ${readable(quarantined_at)}`
-    : `Next attempt: ${next_attempt_at === '-infinity' ? 'with the next tick' : readable(next_attempt_at)}`;
-  return `"${rule}" failed ${times}, the last time at ${readable(last_failed_at)}: ${plain(error)}. ${prospect}`;
+  const prospect = quarantinedAt
+    ? `In quarantine since ${readable(quarantinedAt)}`
+    : `Next attempt: ${nextAttemptAt === '-infinity' ? 'with the next tick' : readable(nextAttemptAt)}`;
+  return `"${rule}" failed ${times}, the last time at ${readable(lastFailedAt)}: ${plain(error)}. ${prospect}`;
 }
 
 function tellTransition(job: Job, explained: TransitionExplained, now: string): void {

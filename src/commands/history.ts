@@ -35,7 +35,7 @@ export function historyCommand(jobs: Job[]): Command {
         await knownJob(context, job ?? undefined, true);
         const { all = false } = options;
         const entries = await readHistory(db, { tenant: db.tenant, job, all, ...span(options) });
-        if (options.json) printJson(entries);
+        if (options.json) printJson({ history: entries });
         else if (entries.length === 0) print('Nothing happened in that time; with --all, idle runs are shown too.');
         else printByTenant(COLUMNS, entries, row, options.wide);
       }, resolveSpan),

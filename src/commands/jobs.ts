@@ -54,7 +54,7 @@ async function act(context: Context, options: Options, [action, name]: string[])
     const what = (version: OwnJob | null) =>
       version ? `applied${version.name === name ? '' : ` as ${version.name}`}` : 'removed';
     const lines = versions.map(({ at, by, definition }) => [readable(at), by, what(definition)]);
-    if (options.json) printJson(versions.map(({ at, by, definition }) => ({ at, by, definition })));
+    if (options.json) printJson({ versions: versions.map(({ at, by, definition }) => ({ at, by, definition })) });
     else printTable(['at', 'by', 'what'], lines);
     return;
   }
@@ -86,7 +86,7 @@ async function list({ db, settings, jobs }: Context, options: Options): Promise<
     const kind = uses === undefined ? (builtIn.has(job.name) ? 'built-in' : 'your own') : `uses ${uses}`;
     return { job: job.name, kind, state, why, summary: job.summary };
   });
-  if (options.json) printJson(lines);
+  if (options.json) printJson({ jobs: lines });
   else
     printTable(
       COLUMNS,

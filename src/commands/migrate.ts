@@ -66,7 +66,7 @@ function jobsToCreate(jobs: Job[]) {
 async function showStates({ db }: Context, { json }: Options): Promise<ExitCode> {
   const states = await migrationStates(db);
   const rows = states.map(({ id, name, applied }) => [`${id}_${name}`, applied ? 'yes' : 'no']);
-  if (json) printJson(states);
+  if (json) printJson({ migrations: states });
   else printTable(['migration', 'applied'], rows);
   return states.every(({ applied }) => applied) ? EXIT.done : EXIT.rowsFailed;
 }

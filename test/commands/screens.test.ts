@@ -52,6 +52,7 @@ const commands = ({ job, title }: Shown): string[][] => [
   ...[['jobs', 'history', job], ['rehearse', '--until', '2h'], ['rehearse', '--until', '2h', '--wide'], ['doctor']],
   ...[['migrate', '--dry-run'], ['migrate', '--status'], ['tick'], ['tick', '--dry-run'], ['run', job, '--dry-run']],
   ...[['start', 'vouchers'], ['stop', 'vouchers', '--reason', 'again'], ['activate-now', '--dry-run'], ['prune']],
+  ...[['listen', '--since', '0']],
 ];
 
 // A remedy is copied as it stands.
@@ -87,7 +88,7 @@ const together = (lines: string[]) => lines.join('').replaceAll(/\s/g, '');
 
 test('what a narrow terminal leaves out is there with --wide, and in a pipe', async () => {
   await using db = await database();
-  const shown = { job: LONG, rule: 'release', title: `${HOSTILE} ${'z'.repeat(60)}` };
+  const shown = { job: LONG, rule: 'release', title: `${HOSTILE} ${'z'.repeat(20)}` };
   await fill(db, shown);
   const narrow = await screen(db, ['status'], 80);
   for (const said of [/^12 jobs: 9 ok, 2 failing, 1 paused\./m, /^There is more: --wide shows it\.$/m])
@@ -100,7 +101,7 @@ test('what a narrow terminal leaves out is there with --wide, and in a pipe', as
   ])
     assert.ok(together(await screen(db, args, 80)).includes(reason), args.join(' '));
   for (const args of [['failures'], ['explain', LONG, '2'], ['next']])
-    assert.match(together(await screen(db, args, 80)), /z{60}/, args.join(' '));
+    assert.match(together(await screen(db, args, 80)), /z{20}/, args.join(' '));
   for (const args of [['status'], ['failures'], ['events'], ['history'], ['jobs']]) {
     const { out } = await db.cli(args);
     assert.match(out, new RegExp(`^.*${LONG}.*$`, 'm'), args.join(' '));
@@ -128,4 +129,29 @@ test('the status of eleven built-in jobs and five own ones is one screen', async
   const lines = await screen(db, ['status'], 80);
   assert.ok(lines.length < 24, lines.join('\n'));
   assert.match(lines.join('\n'), /^16 jobs: 14 ok, 1 failing, 1 paused\.$/m);
+});
+
+test('rows that failed alike are one line on a terminal, with ids in the order of numbers', async () => {
+  await using db = await database();
+  const row = { name: 'p', enable_schedule: true, scheduled_activation_time: '2026-03-01T10:00:00Z' };
+  for (const id of [2, 10, 9]) await db.insert('packages', { ...row, id, validity: 'banana' });
+  await db.insert('packages', { ...row, id: 1, validity: 'apple' });
+  await db.cli(['tick']);
+  const lines = await screen(db, ['failures'], 120);
+  assert.match(lines.join('\n'), /^(\w+ +)?packages +activate +3 +2, 9, 10 /m);
+  assert.match(lines.join('\n'), /^(\w+ +)?packages +activate +1 +1 /m);
+  const each = (await db.cli(['failures'])).out.split('\n').map((line) => /packages +(\d+) /.exec(line)?.[1]);
+  assert.deepEqual(each.filter(Boolean), ['1', '2', '9', '10']);
+});
+
+test('an event has a message on every screen: its own, or some of its fields', async () => {
+  await using db = await database();
+  await fill(db, { job: 'bookings', rule: 'release', title: 'Weekend' });
+  for (const args of [['events'], ['events', '--wide'], ['listen', '--since', '0']]) {
+    const lines = (await screen(db, args, 80)).join('\n');
+    assert.match(lines, /Package 'Weekend' status changed from inactive to active/, args.join(' '));
+    assert.match(lines, /at = 2026-03-01T00:00:00Z, gone = true/, args.join(' '));
+  }
+  const [line] = await screen(db, ['listen', '--since', '0', '--json'], 80);
+  assert.equal(JSON.parse(line!).type, 'package.status.changed');
 });

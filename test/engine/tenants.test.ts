@@ -114,10 +114,10 @@ test('what is kept of one tenant is nothing to the others: failures, pauses, cad
 
   const json = async (...args: string[]) => JSON.parse((await db.cli([...args, '--json'])).out);
   assert.deepEqual(
-    (await json('failures')).map(({ tenant, entity_id }: Record<string, string>) => [tenant, entity_id]),
+    (await json('failures')).failures.map(({ tenant, entityId }: Record<string, string>) => [tenant, entityId]),
     [['ts_a', '77']],
   );
-  assert.deepEqual(await json('failures', '--tenant', 'ts_b'), []);
+  assert.deepEqual(await json('failures', '--tenant', 'ts_b'), { failures: [] });
   const jobs = async (tenant: string) => {
     const { jobs } = await json('status', '--tenant', tenant);
     return jobs.find(({ job }: { job: string }) => job === 'packages');
@@ -176,12 +176,9 @@ test(
     } finally {
       await listener.end();
     }
-    const lines = (await db.cli(['events', '--json'])).out
-      .trim()
-      .split('\n')
-      .map((line) => JSON.parse(line));
+    const { events } = JSON.parse((await db.cli(['events', '--json'])).out);
     assert.deepEqual(
-      lines.map(({ tenant }) => tenant),
+      events.map(({ tenant }: { tenant?: string }) => tenant),
       ['ts_a', undefined],
     );
   },
