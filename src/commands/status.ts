@@ -99,9 +99,10 @@ function tellAttention(attention: string[]): void {
 }
 
 function tell({ status, lastChanges }: Screen, { attention, wide, tenant }: Telling): void {
-  const { scheduler, message, jobs } = status;
+  const { scheduler, message, atWork, jobs } = status;
   const { nextCheck } = scheduler;
   print(`${message}${nextCheck ? `; the next tick is due at ${readable(nextCheck)}` : ''}.`);
+  if (atWork) print(`A run is at work on ${atWork.job} since ${readable(atWork.since)}: ${rows(atWork.done)} done.`);
   const used = jobs.filter((job) => !isUnused(job));
   if (used.length > 1) print(`${used.length} jobs: ${counted(used.map(stateOf))}.`);
   if (used.length > 0) {
