@@ -20,7 +20,7 @@ function commands(jobs: Job[]): Record<string, Record<string, Make>> {
         job.name,
         async () => (await import('./commands/tick.ts')).jobCommand(job),
       ]),
-      ['run', async () => (await import('./commands/jobs.ts')).runCommand()] satisfies [string, Make],
+      ['run', async () => (await import('./commands/jobs.ts')).runCommand(jobs)] satisfies [string, Make],
     ]),
     'Jobs of your own:': {
       apply: async () => (await import('./commands/apply.ts')).applyCommand(),

@@ -24,7 +24,7 @@ export function failuresCommand(jobs: Job[]): Command {
       ],
     })
       .argument(
-        '[action]',
+        '[action-or-job]',
         'list them, which may be left out; retry: release them for the next tick; drop: forget them',
         jobName(jobs, ACTIONS),
       )

@@ -5,12 +5,13 @@ import { print, printJson, printTable } from '../base/output.ts';
 import type { Column } from '../base/table.ts';
 import type { Context } from '../context.ts';
 import { look } from '../inspect/standing.ts';
+import type { Job } from '../job/define.ts';
 import type { OwnJob } from '../own/definition.ts';
 import { whoami } from '../store/controls.ts';
 import { refreshKnown } from '../store/known-jobs.ts';
 import { exclusively, keepJob, latestJobs, versionsOf } from '../store/own-jobs.ts';
 import { all, whyMissing } from '../store/standing.ts';
-import { command, type Options, oneOf, PASS_EXITS, WIDE, withDatabase, withSchema } from './command.ts';
+import { command, jobName, type Options, oneOf, PASS_EXITS, WIDE, withDatabase, withSchema } from './command.ts';
 import { type PassOptions, pass } from './pass.ts';
 import { passOptions } from './tick.ts';
 
@@ -97,14 +98,14 @@ async function list({ db, settings, jobs }: Context, options: Options): Promise<
 
 const COLUMNS: Column[] = ['job', ['kind', 1], 'state', ['because', 'below'], ['does', 'cut']];
 
-export function runCommand(): Command {
+export function runCommand(builtIn: Job[]): Command {
   return passOptions(
     command('run', 'any job, now: a built-in one, or one of your own', {
       examples: ['scheduler run trials', 'scheduler run trials --dry-run --debug'],
       exits: PASS_EXITS,
     }),
   )
-    .argument('<job>', 'the job')
+    .argument('<job>', 'the job', jobName(builtIn))
     .action(
       withDatabase<PassOptions>(async (context, options, [name]) => {
         const { knownJob } = await import('./command.ts');
