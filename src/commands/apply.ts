@@ -36,8 +36,7 @@ export function applyCommand(): Command {
       'scheduler apply jobs/ --sql > migration.sql',
     ],
     exits: {
-      [EXIT.rowsFailed]:
-        'the files have faults, playing a rule on rows that are there ends badly, or with --check something would change',
+      [EXIT.rowsFailed]: 'the files have faults, a rule fails in play, or --check finds a change',
     },
   })
     .argument('<file...>', 'YAML files, or folders of them: the whole set of your jobs')

@@ -36,7 +36,8 @@ function tell(checks: Finding[]): void {
     if (remedy) print('');
   }
   const count = (outcome: Finding['outcome']) => checks.filter((each) => each.outcome === outcome).length;
-  print(`\n${count('failed')} failed, ${count('warning')} to be known, ${count('ok')} fine.`);
+  const [warnings, failed] = [count('warning'), count('failed')];
+  print(`\n${count('ok')} ok, ${warnings} ${warnings === 1 ? 'warning' : 'warnings'}, ${failed} failed.`);
 }
 
 function program({ envFile, databaseUrl, embedded, tenant }: Options): Program {

@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { widthOf } from '../../src/base/wrap.ts';
+import { loadJobs } from '../../src/jobs/index.ts';
 import { database, type TestDatabase } from '../support/harness.ts';
 import { applied } from '../support/own.ts';
 import { screen } from '../support/terminal.ts';
@@ -9,6 +10,8 @@ import { screen } from '../support/terminal.ts';
 
 const LONG = `a-job-of-forty-letters-which-is-the-mo${'s'.repeat(2)}`;
 const HOSTILE = '予約の確認 e\u0301\u0301te\u0301 \u001b[2J\u001b]0;title\u0007\r\nfake line \u202edesrever';
+
+const PLAIN = { job: 'bookings', rule: 'release', title: 'Weekend' };
 
 interface Shown {
   job: string;
@@ -59,7 +62,7 @@ const commands = ({ job, title }: Shown): string[][] => [
 const COPIED = /^(#|--|scheduler |\* |[a-z ]+;$)/;
 
 for (const [what, shown] of Object.entries({
-  'rows as they are': { job: 'bookings', rule: 'release', title: 'Weekend' },
+  'rows as they are': PLAIN,
   'rows as strangers make them': {
     job: LONG,
     rule: `"rule of forty letters and spaces ${'y'.repeat(7)}"`,
@@ -83,6 +86,19 @@ for (const [what, shown] of Object.entries({
         );
       assert.deepEqual(faults, []);
     });
+
+test('the help of every command fits a terminal of 80 columns', async () => {
+  await using db = await database();
+  const names = [...(await loadJobs()).map(({ name }) => name), ...new Set(commands(PLAIN).map(([name]) => name!))];
+  for (const name of [...names, 'embedded', 'demo', 'install', 'uninstall', 'completion', 'man', 'apply']) {
+    const lines = await screen(db, [name, '--help'], 80);
+    assert.deepEqual(
+      lines.filter((line) => !line.startsWith('  $ ') && widthOf(line) > 80),
+      [],
+      name,
+    );
+  }
+});
 
 const together = (lines: string[]) => lines.join('').replaceAll(/\s/g, '');
 
@@ -146,7 +162,7 @@ test('rows that failed alike are one line on a terminal, with ids in the order o
 
 test('an event has a message on every screen: its own, or some of its fields', async () => {
   await using db = await database();
-  await fill(db, { job: 'bookings', rule: 'release', title: 'Weekend' });
+  await fill(db, PLAIN);
   for (const args of [['events'], ['events', '--wide'], ['listen', '--since', '0']]) {
     const lines = (await screen(db, args, 80)).join('\n');
     assert.match(lines, /Package 'Weekend' status changed from inactive to active/, args.join(' '));
