@@ -1280,10 +1280,10 @@ create function scheduler.retry(job text, id text, tenant text default null) ret
       update scheduler.failures f set next_attempt_at = '-infinity', quarantined_at = null, attempts = 0 from meant
       where f.job = coalesce(retry.job, f.job) and f.entity_id = coalesce(retry.id, f.entity_id)
         and f.tenant = coalesce(meant.tenant, f.tenant)
-      returning f.job, f.entity_id
+      returning f.job, f.entity_id as "entityId"
     )
     select jsonb_build_object('action', 'retry', 'rows', (
-      select coalesce(jsonb_agg(r order by r.job, r.entity_id), '[]') from released r
+      select coalesce(jsonb_agg(r order by r.job, r."entityId"), '[]') from released r
     )) from meant;
   end;
 
@@ -1296,10 +1296,10 @@ create function scheduler.drop(job text, id text, tenant text default null) retu
       delete from scheduler.failures f using meant
       where f.job = coalesce("drop".job, f.job) and f.entity_id = coalesce("drop".id, f.entity_id)
         and f.tenant = coalesce(meant.tenant, f.tenant)
-      returning f.job, f.entity_id
+      returning f.job, f.entity_id as "entityId"
     )
     select jsonb_build_object('action', 'drop', 'rows', (
-      select coalesce(jsonb_agg(r order by r.job, r.entity_id), '[]') from forgotten r
+      select coalesce(jsonb_agg(r order by r.job, r."entityId"), '[]') from forgotten r
     )) from meant;
   end;
 

@@ -2,7 +2,7 @@ import { Command, CommanderError, Option } from 'commander';
 import { isZone, LOG_FORMAT } from './base/config.ts';
 import { EXIT, usageError } from './base/errors.ts';
 import { meantOrValid } from './base/nearest.ts';
-import { print } from './base/output.ts';
+import { printAsIs } from './base/output.ts';
 import { complain, report } from './base/report.ts';
 import { VERSION } from './base/version.ts';
 import { checked } from './commands/command.ts';
@@ -20,16 +20,16 @@ function commands(jobs: Job[]): Record<string, Record<string, Make>> {
         job.name,
         async () => (await import('./commands/tick.ts')).jobCommand(job),
       ]),
-      ['run', async () => (await import('./commands/jobs.ts')).runCommand()] satisfies [string, Make],
+      ['run', async () => (await import('./commands/jobs.ts')).runCommand(jobs)] satisfies [string, Make],
     ]),
     'Jobs of your own:': {
       apply: async () => (await import('./commands/apply.ts')).applyCommand(),
       jobs: async () => (await import('./commands/jobs.ts')).jobsCommand(),
     },
     'Looking:': {
-      status: async () => (await import('./commands/status.ts')).statusCommand(),
+      status: async () => (await import('./commands/status.ts')).statusCommand(jobs),
       next: async () => (await import('./commands/next.ts')).nextCommand(jobs),
-      rehearse: async () => (await import('./commands/rehearse.ts')).rehearseCommand(),
+      rehearse: async () => (await import('./commands/rehearse.ts')).rehearseCommand(jobs),
       explain: async () => (await import('./commands/explain.ts')).explainCommand(jobs),
       doctor: async () => (await import('./commands/doctor.ts')).doctorCommand(),
       history: async () => (await import('./commands/history.ts')).historyCommand(jobs),
@@ -99,7 +99,7 @@ async function buildProgram(only?: string): Promise<Command> {
     })
     .showSuggestionAfterError(false)
     .helpCommand(false)
-    .configureOutput({ writeOut: (text) => print(text.trimEnd()), writeErr: () => {} });
+    .configureOutput({ writeOut: (text) => printAsIs(text.trimEnd()), writeErr: () => {} });
   const groups = commands(await loadJobs());
   // A run that names its command first needs no other one.
   const wanted = Object.values(groups).some((group) => only! in group) ? only : undefined;

@@ -152,7 +152,10 @@ test('each of the libraries, the environment and the standard streams has one ow
   assert.deepEqual(importing(/^postgres-migrations$/), ['src/store/migrate.ts']);
   assert.ok(importing(/^commander$/).every((file) => file === 'src/cli.ts' || file.startsWith('src/commands/')));
   assert.deepEqual(mentioning(/process\.stdout/), ['src/base/output.ts']);
-  assert.deepEqual(mentioning(/process\.stderr/), ['src/base/log.ts', 'src/base/report.ts']);
+  assert.deepEqual(
+    mentioning(/process\.stderr/),
+    ['log', 'report', 'status-line'].map((name) => `src/base/${name}.ts`),
+  );
   // Besides the settings: who this is, whether colors are wanted, and who is behind sudo.
   assert.deepEqual(mentioning(/process\.env/), [
     ...['src/base/config.ts', 'src/base/connection.ts', 'src/base/output.ts', 'src/store/controls.ts'],

@@ -148,9 +148,8 @@ test('a wrong command line exits 2, and names the mistake and the valid choices'
     [['events', '--limit', '-1'], /--limit.*'-1' is invalid/],
     [['stop', 'packages'], /scheduler stop: required option '--reason <text>' not specified/],
     [['stop', '--reason', ' '], /--reason is empty/],
-    [['failures', 'nosuch'], /"nosuch" is not an action; valid: list, retry, drop\./],
-    [['failures', 'retry'], /failures retry needs --job JOB, or --all/],
-    [['failures', 'drop', '--id', '7'], /--id names a row of one job: say which with --job/],
+    [['failures', 'retry'], /failures retry needs a job, or --all/],
+    [['failures', 'packages', '7', '8'], /"8" is one too many/],
     [['listen', '--since', 'then'], /--since.*'then' is invalid.*whole number/],
     [['listen', ''], /A channel is empty; valid: a name/],
     [['embedded'], /embedded needs an action; valid: start, stop, url\./],
@@ -169,9 +168,9 @@ test('a job that is neither built in nor in the database exits 2, and the valid 
   const jobs = (await loadJobs()).map((job) => job.name).join(', ');
   const valid = new RegExp(`"nosuch" is not a job; valid: ${jobs}\\.`);
   for (const args of [
-    ['history', '--job', 'nosuch'],
-    ['events', '--job', 'nosuch'],
-    ['failures', '--job', 'nosuch'],
+    ['history', 'nosuch'],
+    ['events', 'nosuch'],
+    ['failures', 'nosuch'],
     ['start', 'nosuch'],
     ['stop', 'nosuch', '--reason', 'x'],
   ])

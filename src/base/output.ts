@@ -2,10 +2,11 @@ import { isatty } from 'node:tty';
 import { styleText } from 'node:util';
 import { plain } from './plain.ts';
 import { eraseLine } from './status-line.ts';
+import { type Cell, type Column, tableOf } from './table.ts';
+import { widthOf, wrap } from './wrap.ts';
 
 /** The one owner of standard output. Commands hand over data; how it looks is decided here. */
 
-type Cell = string | number | null | undefined;
 type Style = Parameters<typeof styleText>[0];
 
 // Asked of the descriptor: process.stdout is only made when there is something to say.
@@ -28,7 +29,8 @@ export function withoutColor(): void {
 
 const paint = (style: Style, text: string) => (colored ? styleText(style, text) : text);
 
-export const print = (text: string): void => write(plain(text, true));
+/** What is copied as it stands: a command, SQL, a file. */
+export const printAsIs = (text: string): void => write(plain(text, true));
 
 function write(text: string): void {
   if (isQuiet) return;
@@ -52,108 +54,58 @@ export function whenNobodyReads(end: () => void): void {
 }
 
 export function printJson(value: unknown): void {
-  print(JSON.stringify(value));
+  printAsIs(JSON.stringify(value));
 }
 
 /** The width of a line. A pipe takes lines of any length. */
-const columns = (): number => (isTerminal() ? process.stdout.columns || 80 : Number.POSITIVE_INFINITY);
+const columnsOfTerminal = (): number => (isTerminal() ? process.stdout.columns || 80 : Number.POSITIVE_INFINITY);
 
-const WORDS = /(?<= |[a-z]{3}-)(?=\S)/;
-
-/** A text in lines of that width, broken between words where it can be. */
-export function wrap(text: string, width: number): string[] {
-  const lines = [''];
-  for (let word of text.split(WORDS)) {
-    if (lines.at(-1) !== '' && (lines.at(-1) + word).trimEnd().length > width) lines.push('');
-    for (; word.trimEnd().length > width; word = word.slice(width)) lines.splice(-1, 1, word.slice(0, width), '');
-    lines.push(lines.pop() + word);
-  }
-  return lines.map((line) => line.trimEnd());
+/**
+ * A paragraph, which a terminal would break within a word; its lines are indented as the first one is. Inside, a new line can only be
+ * of a value, and is shown as "\\n".
+ */
+export function print(text: string): void {
+  const [, before, indent, body, after] = /^(\n*)( *)(.*?)(\n*)$/s.exec(text)!;
+  const lines = wrap(plain(body!), columnsOfTerminal() - indent!.length);
+  write(before + lines.map((line) => indent + line).join('\n') + after);
 }
 
-/** Sentences, which a terminal would break within a word. */
-export const say = (text: string): void =>
-  print(
-    text
-      .split('\n')
-      .flatMap((line) => wrap(line, columns()))
-      .join('\n'),
-  );
-
-/** Rows of cells under headings; numbers to the right, everything else to the left. */
-export function printTable(headings: string[], rows: Cell[][]): void {
-  const [head, ...lines] = tableLines(headings, rows, columns());
+/** Rows of cells under headings; numbers to the right, everything else to the left. Answers whether it said that there is more. */
+export function printTable(columns: Column[], rows: Cell[][], wide?: boolean): boolean {
+  const { lines, isLess } = tableOf(columns, rows, columnsOfTerminal(), wide);
+  const [head, ...rest] = lines;
   for (const line of head!) write(paint('bold', line));
-  for (const line of lines.flat()) write(line);
-}
-
-/** The lines of each row, the headings first. Where they are too wide, the widest cells get more lines than one. */
-export function tableLines(headings: string[], rows: Cell[][], width: number): string[][] {
-  const text = [headings, ...rows.map((row) => row.map((cell) => plain(String(cell ?? ''))))];
-  const numeric = headings.map(
-    (_, n) => rows.length > 0 && rows.every((row) => typeof row[n] === 'number' || row[n] == null || row[n] === ''),
-  );
-  const { widths, gap } = fit(text, width);
-  return text.map((row) => {
-    const cells = row.map((cell, n) => wrap(cell, widths[n]!));
-    const height = Math.max(...cells.map((lines) => lines.length));
-    return Array.from({ length: height }, (_, line) =>
-      cells
-        .map((lines, n) => (lines[line] ?? '')[numeric[n] ? 'padStart' : 'padEnd'](widths[n]!))
-        .join(gap)
-        .trimEnd(),
-    );
-  });
-}
-
-/** First the widest columns give way, as far as their words let them; then the gaps; then the words. */
-function fit(text: string[][], width: number): { widths: number[]; gap: string } {
-  const longest = (n: number, parts: (cell: string) => string[]) =>
-    Math.max(1, ...text.flatMap((row) => parts(row[n]!).map((part) => part.trimEnd().length)));
-  const widths = text[0]!.map((_, n) => longest(n, (cell) => [cell]));
-  const words = text[0]!.map((_, n) => longest(n, (cell) => cell.split(WORDS)));
-  let gap = 2;
-  for (const [least, narrow] of [
-    [words, 2],
-    [words, 1],
-    [words.map(() => 1), 1],
-  ] as const) {
-    gap = narrow;
-    const tooWide = () => widths.reduce((sum, each) => sum + each, gap * (widths.length - 1)) > width;
-    while (tooWide()) {
-      const slack = widths.map((each, n) => (each > least[n]! ? each : 0));
-      const widest = Math.max(...slack);
-      if (widest === 0) break;
-      widths[slack.indexOf(widest)]!--;
-    }
-    if (!tooWide()) break;
-  }
-  return { widths, gap: ' '.repeat(gap) };
+  for (const line of rest.flat()) write(line);
+  if (isLess) write(paint('gray', 'There is more: --wide shows it.'));
+  return isLess;
 }
 
 export function printHeading(text: string): void {
-  write(`\n${paint('bold', plain(text))}`);
+  write('');
+  for (const line of wrap(plain(text), columnsOfTerminal())) write(paint('bold', line));
 }
 
 const VERDICTS: Record<string, Style> = { ok: 'green', warning: 'yellow', failed: 'red', skipped: 'gray' };
 
 /** A verdict, its subject, and a text that is wrapped beside them. */
 export function printVerdict(verdict: string, what: string, text: string): void {
-  const before = verdict.padEnd(7).length + what.length + 4;
-  const lines = wrap(plain(text), Math.max(20, columns() - before));
+  const before = verdict.padEnd(7).length + widthOf(what) + 4;
+  const lines = wrap(plain(text), Math.max(20, columnsOfTerminal() - before));
   write(`${paint(VERDICTS[verdict] ?? 'reset', verdict.padEnd(7))}  ${what}  ${lines.join(`\n${' '.repeat(before)}`)}`);
 }
 
 /** With a column for the tenant, where there are several. */
 export function printByTenant<T extends { tenant?: string | null }>(
-  columns: string[],
+  columns: Column[],
   entries: T[],
   row: (entry: T) => Cell[],
-): void {
+  wide?: boolean,
+): boolean {
   const has = entries.some(({ tenant }) => tenant);
   const name = ({ tenant }: T) => (tenant === null ? '(all)' : (tenant ?? 'public'));
-  printTable(
+  return printTable(
     has ? ['tenant', ...columns] : columns,
     entries.map((entry) => (has ? [name(entry), ...row(entry)] : row(entry))),
+    wide,
   );
 }

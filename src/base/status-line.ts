@@ -2,6 +2,8 @@
 
 let isShown = false;
 
+export const isSomebodyWatching = (): boolean => process.stderr.isTTY === true;
+
 export function showLine(text: string): void {
   const width = (process.stderr.columns || 80) - 1;
   process.stderr.write(`\r\x1b[2K${text.slice(0, width)}`);

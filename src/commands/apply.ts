@@ -3,7 +3,7 @@ import { join } from 'node:path';
 import { type Command, Option } from 'commander';
 import { readable } from '../base/calendar.ts';
 import { configurationError, EXIT, type ExitCode, usageError } from '../base/errors.ts';
-import { print, printHeading, printJson } from '../base/output.ts';
+import { print, printAsIs, printHeading, printJson } from '../base/output.ts';
 import { complain } from '../base/report.ts';
 import type { Context } from '../context.ts';
 import { sqlState } from '../db/states.ts';
@@ -35,8 +35,7 @@ export function applyCommand(): Command {
       'scheduler apply jobs/ --sql > migration.sql',
     ],
     exits: {
-      [EXIT.rowsFailed]:
-        'the files have faults, playing a rule on rows that are there ends badly, or with --check something would change',
+      [EXIT.rowsFailed]: 'the files have faults, a rule fails in play, or --check finds a change',
     },
   })
     .argument('<file...>', 'YAML files, or folders of them: the whole set of your jobs')
@@ -49,7 +48,7 @@ export function applyCommand(): Command {
     .option('--prune', 'remove the jobs that are not in the files')
     .addOption(tenantsOption())
     .option('--role <role>', 'grant to the role that ticks what the jobs need')
-    .option('--json', 'print the result as JSON')
+    .option('-j, --json', 'print the result as JSON')
     .action(withSchema<ApplyOptions>(apply));
 }
 
@@ -186,7 +185,7 @@ const SIGNS = { new: '+', changed: '~', same: '=', kept: '!', removed: '-' };
 
 function tellPlan({ changes, drops }: Plan, hidden: string | undefined): void {
   const width = Math.max(...changes.map(({ name }) => name.length));
-  const tell = onlyOnce();
+  const tell = onlyOnce(print);
   for (const { name, what, table, differs, built, adds, due, indexes, failing, kept } of changes) {
     const uses = kept?.uses?.job;
     const usual = what === 'removed' && uses ? `; ${uses} looks for a table of its usual name again` : '';
@@ -212,10 +211,10 @@ function tellPlan({ changes, drops }: Plan, hidden: string | undefined): void {
 }
 
 /** Jobs that share a table lack the same columns and indexes. */
-function onlyOnce(): (line: string) => void {
+function onlyOnce(tell: (line: string) => void): (line: string) => void {
   const told = new Set<string>();
   return (line) => {
-    if (!told.has(line)) print(line);
+    if (!told.has(line)) tell(line);
     told.add(line);
   };
 }
@@ -229,7 +228,7 @@ const inJson = ({ name, what, table, differs, due, indexes, built, failing }: Ch
 });
 
 function tellSql(changes: Change[]): ExitCode {
-  const tell = onlyOnce();
+  const tell = onlyOnce(printAsIs);
   for (const { built, adds, indexes } of changes) {
     for (const { sql } of adds) tell(`${sql};`);
     for (const [column, type] of Object.entries(built?.columns ?? {}))

@@ -38,6 +38,8 @@ export const PASS_EXITS = { [EXIT.rowsFailed]: MEANINGS[EXIT.rowsFailed]! };
 /** What a command accepts that answers something. */
 export interface Options extends CommonOptions {
   json?: boolean;
+  /** Tables with all their columns. */
+  wide?: boolean;
   /** Takes its JSON, and prints it with more in one line. */
   answer?: (part: object) => void;
 }
@@ -78,7 +80,6 @@ export function withSchema<O extends CommonOptions>(
     await check(context, options, args);
     try {
       await requireLevel(context.db);
-      await knownJob(context, (options as { job?: string }).job, true);
       return await work(context, options, args);
     } catch (error) {
       throw explainFaultOfCommand(error);
@@ -123,8 +124,8 @@ export function oneOf(noun: string, choices: string[]) {
 }
 
 /** A job of your own is known to the database alone: see knownJob. */
-export const jobName = (jobs: Job[]) => {
-  const choices = jobs.map((job) => job.name);
+export const jobName = (jobs: Job[], before: string[] = []) => {
+  const choices = [...before, ...jobs.map((job) => job.name)];
   const parse = (text: string) => (/^[a-z][a-z0-9-]*$/.test(text) ? text : oneOf('a job', choices)(text));
   return Object.assign(parse, { choices });
 };
@@ -139,18 +140,20 @@ export async function knownJob({ db, jobs }: Context, name: string | undefined, 
 }
 
 export interface SpanOptions extends Options {
-  job?: string;
   since?: string;
   until?: string;
   limit: number;
 }
+
+/** For a command whose tables leave something out on a narrow terminal. */
+export const WIDE = ['-w, --wide', 'show every column, and whole texts'] as const;
 
 /** Which part of the past to look at. */
 export function spanOptions(command: Command, limit: number): Command {
   return command
     .option('--since <time>', 'from this time on: 2026-11-20T10:00, or an age such as 2h or 7d')
     .option('--until <time>', 'before this time')
-    .option('--limit <count>', 'the newest so many', wholeNumber(1, 1_000_000), limit);
+    .option('-n, --limit <count>', 'the newest so many', wholeNumber(1, 1_000_000), limit);
 }
 
 /** The instant of an option, which says in which zone it was read. */

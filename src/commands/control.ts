@@ -38,7 +38,7 @@ function notBlank(text: string): string {
 const controlling = (command: Command, action: Control['action'], jobs: Job[]): Command =>
   command
     .argument('[job]', 'only this job', jobName(jobs))
-    .option('--json', 'print the result as JSON')
+    .option('-j, --json', 'print the result as JSON')
     .action(
       withSchema<Options & { reason?: string }>(async ({ db, settings, jobs }, { json, reason }, [job]) => {
         // Nothing may have ticked or migrated yet for this tenant.

@@ -46,7 +46,8 @@ async function narrate(context: Context): Promise<void> {
   const before = await look(db);
   printHeading('Before: what applications have put in their tables');
   for (const [n, { title, story }] of SAMPLES.entries()) {
-    print(`\n${title}\n${story}\n`);
+    print(`\n${title}`);
+    print(`${story}\n`);
     printRows(before[n]!);
   }
 
@@ -75,7 +76,7 @@ async function narrate(context: Context): Promise<void> {
 
   printHeading('What could not be done');
   print('A bad row holds up nobody else. It is tried again later, and set aside after three attempts.\n');
-  for (const row of await listFailures(db, {})) print(`${row.job} ${row.entity_id}: ${row.error}`);
+  for (const row of await listFailures(db, {})) print(`${row.job} ${row.entityId}: ${row.error}`);
 }
 
 async function tick({ db, settings, log, jobs }: Context): Promise<{ result: RunResult; ms: number }> {

@@ -1,7 +1,7 @@
 import type { Command } from 'commander';
 import { withoutPassword } from '../base/connection.ts';
 import { EXIT } from '../base/errors.ts';
-import { print, printJson, printVerdict } from '../base/output.ts';
+import { print, printAsIs, printJson, printVerdict } from '../base/output.ts';
 import { ofTenant, quoted } from '../base/paste.ts';
 import { diagnose } from '../inspect/doctor/diagnose.ts';
 import type { Finding, Program } from '../inspect/doctor/finding.ts';
@@ -15,7 +15,7 @@ export function doctorCommand(): Command {
       [EXIT.rowsFailed]: 'a check failed; below it stands what mends it',
     },
   })
-    .option('--json', 'print the result as JSON')
+    .option('-j, --json', 'print the result as JSON')
     .action(
       withDatabase<Options>(async ({ db, settings, jobs }, options) => {
         const diagnosis = await diagnose(db, settings, jobs, program(options), await import('../own/doctor.ts'));
@@ -32,7 +32,7 @@ function tell(checks: Finding[]): void {
   for (const { check, outcome, message, remedy } of checks) {
     printVerdict(outcome, check.padEnd(width), message);
     // Without anything before them, so that a line is copied as it stands.
-    for (const line of remedy ?? []) print(line);
+    for (const line of remedy ?? []) printAsIs(line);
     if (remedy) print('');
   }
   const count = (outcome: Finding['outcome']) => checks.filter((each) => each.outcome === outcome).length;

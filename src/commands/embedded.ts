@@ -1,6 +1,6 @@
 import type { Command } from 'commander';
 import { usageError } from '../base/errors.ts';
-import { print } from '../base/output.ts';
+import { print, printAsIs } from '../base/output.ts';
 import { askEmbedded, runningEmbeddedUrl } from '../context.ts';
 import { command, oneOf } from './command.ts';
 
@@ -29,7 +29,7 @@ const ACTIONS = {
   async start(): Promise<void> {
     const { url, dir } = await askEmbedded(({ startServer, defaultDir }) => startServer({ dir: defaultDir() }));
     print(`The embedded server runs in ${dir}.`);
-    print(url);
+    printAsIs(url);
     print('Give --embedded to any command to use it, "scheduler migrate --embedded --create all" first.');
   },
 
@@ -43,6 +43,6 @@ const ACTIONS = {
   },
 
   async url(): Promise<void> {
-    print(await runningEmbeddedUrl());
+    printAsIs(await runningEmbeddedUrl());
   },
 };

@@ -1,39 +1,67 @@
 import type { Command } from 'commander';
 import { readable } from '../base/calendar.ts';
 import { print, printByTenant, printJson } from '../base/output.ts';
+import type { Column } from '../base/table.ts';
 import type { Job } from '../job/define.ts';
-import { findEvents } from '../store/events.ts';
-import { command, jobName, resolveSpan, type SpanOptions, span, spanOptions, withSchema } from './command.ts';
+import { type Event, findEvents } from '../store/events.ts';
+import {
+  command,
+  jobName,
+  knownJob,
+  resolveSpan,
+  type SpanOptions,
+  span,
+  spanOptions,
+  WIDE,
+  withSchema,
+} from './command.ts';
 
-type Options = SpanOptions & { entity?: string; type?: string };
+type Options = SpanOptions & { type?: string };
 
 export function eventsCommand(jobs: Job[]): Command {
   return spanOptions(
     command('events', 'past events of a row, a job, a span of time; the newest last', {
       examples: [
         'scheduler events',
-        'scheduler events --job packages --entity 17',
+        'scheduler events packages 17',
         'scheduler events --type package.schedule.missed --since 7d --json',
       ],
     })
-      .option('--job <job>', 'only of this job', jobName(jobs))
-      .option('--entity <id>', 'only of the row with this id')
+      .argument('[job]', 'only of this job', jobName(jobs))
+      .argument('[id]', 'only of the row with this id')
       .option('--type <type>', 'only of this type, such as package.status.changed'),
     50,
   )
-    .option('--json', 'print them as JSON, one object a line')
+    .option(...WIDE)
+    .option('-j, --json', 'print the result as JSON')
     .action(
-      withSchema<Options>(async ({ db }, options) => {
-        const { job = null, entity = null, type = null } = options;
-        const events = await findEvents(db, { tenant: db.tenant, job, entity, type, ...span(options) });
-        if (options.json) for (const event of events) printJson(event);
+      withSchema<Options>(async (context, options, [job, entity]) => {
+        const { db } = context;
+        await knownJob(context, job, true);
+        const filter = { tenant: db.tenant, job: job ?? null, entity: entity ?? null, type: options.type ?? null };
+        const events = await findEvents(db, { ...filter, ...span(options) });
+        if (options.json) printJson({ events });
         else if (events.length === 0) print('No such event.');
-        else
-          printByTenant(['id', 'at', 'job', 'row', 'event', 'due', 'message'], events, (event) => {
-            const { id, occurred_at, job, entity_id, type, due_at, data } = event;
-            const message = typeof data.message === 'string' ? data.message : '';
-            return [id, readable(occurred_at), job, entity_id, type, readable(due_at), message];
-          });
+        else printByTenant(COLUMNS, events, eventRow, options.wide);
       }, resolveSpan),
     );
 }
+
+export const COLUMNS: Column[] = ['id', 'at', ['job', 2], 'row', 'event', ['due', 1], ['message', 'below']];
+
+export const eventRow = (event: Event) => {
+  const { id, occurredAt, job, entityId, type, dueAt } = event;
+  return [id, readable(occurredAt), job, entityId, type, readable(dueAt), messageOf(event)];
+};
+
+const FIELDS = 4;
+
+/** Its own, or a few of its fields. */
+export function messageOf({ data, entityId }: Event): string {
+  if (typeof data.message === 'string') return data.message;
+  const fields = Object.entries(data).filter(([, value]) => value !== null && String(value) !== entityId);
+  const shown = fields.slice(0, FIELDS).map(([name, value]) => `${name} = ${asText(value)}`);
+  return [...shown, ...(fields.length > FIELDS ? ['…'] : [])].join(', ');
+}
+
+const asText = (value: unknown) => (typeof value === 'string' ? value : JSON.stringify(value));

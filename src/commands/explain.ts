@@ -8,14 +8,16 @@ import { describe } from '../inspect/explain/seen.ts';
 import type { TransitionExplained } from '../inspect/explain/transitions.ts';
 import type { Job } from '../job/define.ts';
 import type { Failure } from '../store/failures.ts';
-import { command, instantOf, jobName, type Options, withSchema } from './command.ts';
+import { command, instantOf, jobName, type Options, WIDE, withSchema } from './command.ts';
+import { COLUMNS as EVENT_COLUMNS, eventRow } from './events.ts';
 
-type Asked = Options & { at?: string };
+type Asked = Options & { at?: string; all?: boolean };
 
 export function explainCommand(jobs: Job[]): Command {
   return command('explain', 'why a row did or did not change, and what comes next', {
     examples: [
       'scheduler explain packages 17',
+      'scheduler explain packages 17 --all',
       'scheduler explain subscriptions cs_456 --json',
       'scheduler explain packages 17 --at 2026-12-24T18:00',
     ],
@@ -23,12 +25,14 @@ export function explainCommand(jobs: Job[]): Command {
     .argument('<job>', 'the job that should change the row', jobName(jobs))
     .argument('<id>', 'the id of the row')
     .option('--at <time>', 'as if it were this time, with the row as it is now')
-    .option('--json', 'print the result as JSON')
+    .option('--all', 'also each transition, its conditions, and what happened before')
+    .option(...WIDE)
+    .option('-j, --json', 'print the result as JSON')
     .action(
       withSchema<Asked>(async ({ db, settings, jobs }, options, [name, id]) => {
         const { job, explanation } = await explain(db, { settings, jobs, name: name!, id: id!, at: options.at });
         if (options.json) printJson(explanation);
-        else tell(job, explanation);
+        else tell(job, explanation, options);
       }, resolveAt),
     );
 }
@@ -37,41 +41,71 @@ async function resolveAt(context: Context, options: Asked): Promise<void> {
   if (options.at !== undefined) options.at = await instantOf(context, options.at, '--at');
 }
 
-function tell(job: Job, explanation: Explanation): void {
-  const { id, now, state, why, failures, remarks, unreadable, transitions, next, events } = explanation;
-  const { name } = job;
-  let outlook = 'as it is, nothing comes next';
-  if (state === 'not installed' && transitions.length === 0) outlook = 'nobody can tell what comes next';
-  if (next) outlook = `"${next.transition}" comes next, ${when(next.at, now)}`;
-  if (transitions.some(({ transition, verdict }) => transition === next?.transition && verdict.kind === 'held'))
-    outlook = `"${next!.transition}" is due, and held up by a lock`;
-  if (unreadable) outlook = `nobody can read it, as ${unreadable}`;
-  print(`${name} ${id}, at ${readable(now)}: ${outlook}.`);
-  if (state !== 'running')
-    print(state === 'no tick' ? `No tick does ${name}: ${why}.` : `${name} is ${state}: ${why}.`);
+function tell(job: Job, explanation: Explanation, { at, all, wide }: Asked): void {
+  const { id, now, failures, remarks, transitions, events } = explanation;
+  print(`${job.name} ${id}${at === undefined ? '' : `, at ${readable(now)}`}: ${outlookOf(explanation)}.`);
+  const why = whyOf(job, explanation);
+  if (why) print(`${why}.`);
   for (const remark of remarks) print(remark);
-  for (const failure of failures) print(inProse(failure));
+  if (!all) {
+    const last = events.at(-1);
+    if (last) print(`Before: ${last.type} at ${readable(last.occurredAt)}.`);
+    if (transitions.length > 0) print(`With --all: each transition, its conditions, and what happened before.`);
+    return;
+  }
+  for (const failure of failures) print(`${inProse(failure)}.`);
   const isOut = ({ verdict }: TransitionExplained) => Number(verdict.kind === 'not');
   for (const each of transitions.toSorted((a, b) => isOut(a) - isOut(b))) tellTransition(job, each, now);
   if (events.length === 0) return;
   printHeading('What happened to it before');
-  printTable(
-    ['at', 'job', 'event', 'due', 'message'],
-    events.map(({ occurred_at, job, type, due_at, data }) => [
-      ...[readable(occurred_at), job, type, readable(due_at)],
-      typeof data.message === 'string' ? data.message : '',
-    ]),
-  );
+  printTable(EVENT_COLUMNS, events.map(eventRow), wide);
 }
 
-const when = (at: string, now: string) => (at === now ? 'now' : `at ${readable(at)} (${relative(at, now)})`);
+/** What happens next, and when. */
+function outlookOf({ unreadable, transitions, next }: Explanation): string {
+  if (unreadable) return `nobody can read it, as ${unreadable}`;
+  if (transitions.length === 0) return 'nobody can tell what comes next';
+  if (!next) return 'as it is, nothing comes next';
+  return sentenceOf(nextOf({ transitions, next })!);
+}
 
-function inProse({ rule, attempts, last_failed_at, error, quarantined_at, next_attempt_at }: Failure): string {
+/** Why it did not happen before. */
+function whyOf(job: Job, { state, why, failures, transitions, next }: Explanation): string | undefined {
+  const coming = nextOf({ transitions, next });
+  if (transitions.length === 0) return why === null ? undefined : `${job.name} is ${state}: ${why}`;
+  if (!coming) return sentenceOf(...nearest(transitions));
+  if (state === 'no tick') return `No tick does ${job.name}: ${why}`;
+  if (failures.length > 0) return inProse(failures[0]!);
+  const { due, dueValues, verdict } = coming;
+  const values = describe(job, dueValues);
+  const since = due === null || due === '-infinity' ? 'It is due at once' : `It is due at ${readable(due)}`;
+  return `${since}${values && `: ${values}`}${verdict.kind === 'now' ? '. The next tick does it' : ''}`;
+}
+
+const nextOf = ({ transitions, next }: Pick<Explanation, 'transitions' | 'next'>): TransitionExplained | undefined =>
+  transitions.find(({ transition }) => transition === next?.transition);
+
+const sentenceOf = (...same: TransitionExplained[]) =>
+  `${new Intl.ListFormat('en').format(same.map(({ transition }) => `"${transition}"`))} ${same[0]!.verdict.sentence}`;
+
+/** Those that have the least against them, all for the same reason. */
+function nearest(transitions: TransitionExplained[]): TransitionExplained[] {
+  const against = ({ verdict, conditions, due }: TransitionExplained) => {
+    if (verdict.kind === 'held') return 0;
+    const unmet = conditions.filter(({ met }) => !met).length + Number(due === null || due === 'infinity');
+    return conditions.length === 0 ? Number.POSITIVE_INFINITY : unmet;
+  };
+  const at = ({ verdict }: TransitionExplained) => Date.parse(verdict.at ?? '') || 0;
+  const [first] = transitions.toSorted((a, b) => against(a) - against(b) || at(a) - at(b));
+  return transitions.filter(({ verdict }) => verdict.sentence === first!.verdict.sentence);
+}
+
+function inProse({ rule, attempts, lastFailedAt, error, quarantinedAt, nextAttemptAt }: Failure): string {
   const times = attempts === 1 ? 'once' : `${attempts} times`;
-  const prospect = quarantined_at
-    ? `In quarantine since ${readable(quarantined_at)}`
-    : `Next attempt: ${next_attempt_at === '-infinity' ? 'with the next tick' : readable(next_attempt_at)}`;
-  return `"${rule}" failed ${times}, the last time at ${readable(last_failed_at)}: ${plain(error)}. ${prospect}.`;
+  const prospect = quarantinedAt
+    ? `In quarantine since ${readable(quarantinedAt)}`
+    : `Next attempt: ${nextAttemptAt === '-infinity' ? 'with the next tick' : readable(nextAttemptAt)}`;
+  return `"${rule}" failed ${times}, the last time at ${readable(lastFailedAt)}: ${plain(error)}. ${prospect}`;
 }
 
 function tellTransition(job: Job, explained: TransitionExplained, now: string): void {

@@ -1,66 +1,103 @@
 import type { Command } from 'commander';
 import { readable } from '../base/calendar.ts';
 import { usageError } from '../base/errors.ts';
-import { print, printByTenant, printJson } from '../base/output.ts';
+import { isTerminal, print, printByTenant, printJson } from '../base/output.ts';
+import { someOf } from '../base/plain.ts';
+import type { Column } from '../base/table.ts';
 import type { Context } from '../context.ts';
 import type { Job } from '../job/define.ts';
 import { dropFailures, type Failure, listFailures, MOST, retryFailures } from '../store/failures.ts';
-import { command, jobName, type Options, oneOf, wholeNumber, withSchema } from './command.ts';
+import { command, jobName, knownJob, type Options, WIDE, wholeNumber, withSchema } from './command.ts';
 
 type Choice = Options & { job?: string; id?: string; all?: boolean; limit: number };
 
+const ACTIONS = ['list', 'retry', 'drop'];
+
 export function failuresCommand(jobs: Job[]): Command {
-  return command('failures', 'rows that could not be changed: why, and when they are tried again', {
-    examples: [
-      'scheduler failures',
-      'scheduler failures --job packages --json',
-      'scheduler failures retry --job packages --id 17',
-      'scheduler failures drop --all',
-    ],
-  })
-    .argument(
-      '[action]',
-      'list them; retry: release them for the next tick; drop: forget them',
-      oneOf('an action', ['list', 'retry', 'drop']),
-      'list',
-    )
-    .option('--job <job>', 'only of this job', jobName(jobs))
-    .option('--id <id>', 'only this row; with --job')
-    .option('--all', 'every job; retry and drop want --job or this')
-    .option('--limit <count>', 'list the newest so many', wholeNumber(1, 1_000_000), MOST)
-    .option('--json', 'print the result as JSON')
-    .action(
-      withSchema<Choice>(
-        (context, options, [action]) =>
-          action === 'retry' || action === 'drop' ? change(context, options, action) : list(context, options),
-        refuseVagueness,
-      ),
-    );
+  return (
+    command('failures', 'rows that could not be changed: why, and when they are tried again', {
+      examples: [
+        'scheduler failures',
+        'scheduler failures packages --json',
+        'scheduler failures retry packages 17',
+        'scheduler failures drop --all',
+      ],
+    })
+      .argument(
+        '[action-or-job]',
+        'list them, which may be left out; retry: release them for the next tick; drop: forget them',
+        jobName(jobs, ACTIONS),
+      )
+      // Without an action, the id stands here.
+      .argument(
+        '[job]',
+        'only of this job',
+        Object.assign((text: string) => text, { choices: jobs.map(({ name }) => name) }),
+      )
+      .argument('[id]', 'only this row')
+      .option('--all', 'every job; retry and drop want a job or this')
+      .option('-n, --limit <count>', 'list the newest so many', wholeNumber(1, 1_000_000), MOST)
+      .option(...WIDE)
+      .option('-j, --json', 'print the result as JSON')
+      .action(
+        withSchema<Choice>(async (context, options, args) => {
+          const [action, job, id] = meant(args);
+          await knownJob(context, job, true);
+          const choice = { ...options, ...(job !== undefined && { job }), ...(id !== undefined && { id }) };
+          return action === 'retry' || action === 'drop' ? change(context, choice, action) : list(context, choice);
+        }, refuseVagueness),
+      )
+  );
 }
 
+/** Without an action, the job comes first. */
+const meant = (args: string[]) => (ACTIONS.includes(args[0] ?? 'list') ? args : ['list', ...args]);
+
 /** The operator says which rows to release or forget: all of them at once must be meant. */
-async function refuseVagueness(_: Context, { job, id, all }: Choice, [action]: string[]): Promise<void> {
-  if (id !== undefined && !job) throw usageError('--id names a row of one job: say which with --job.');
-  if (action !== 'list' && !job && !all)
-    throw usageError(`failures ${action} needs --job JOB, or --all for every job.`);
+async function refuseVagueness(_: Context, { all }: Choice, args: string[]): Promise<void> {
+  const [action = 'list', job, , more] = meant(args);
+  if (more !== undefined) throw usageError(`failures takes an action, a job and an id; "${more}" is one too many.`);
+  if (action !== 'list' && !job && !all) throw usageError(`failures ${action} needs a job, or --all for every job.`);
 }
 
 async function list({ db, log }: Context, options: Choice): Promise<undefined> {
   const { limit } = options;
   const found = await listFailures(db, { ...options, tenant: db.tenant, limit: limit + 1 });
   const failures = found.slice(0, limit);
-  if (options.json) printJson(failures);
+  if (options.json) printJson({ failures });
   else if (failures.length === 0) print('No row has failed.');
-  else printByTenant(['job', 'id', 'rule', 'attempts', 'last tried', 'next attempt', 'why'], failures, row);
+  else if (options.wide || !isTerminal()) printByTenant(COLUMNS, failures, row, true);
+  else tellAlike(failures);
   if (found.length > limit)
     log.warn(`Only the newest ${limit} rows are listed, and there are more: --limit lists them.`);
 }
 
+const LATER = [['attempts', 1], ['last tried', 2], 'next attempt', ['why', 'below']] satisfies Column[];
+const COLUMNS: Column[] = ['job', 'id', 'rule', ...LATER];
+
+/** On a terminal, rows that failed alike are one line. */
+function tellAlike(failures: Failure[]): void {
+  const alike = new Map<string, Failure[]>();
+  for (const failure of failures) {
+    const { tenant, job, rule, error, quarantinedAt } = failure;
+    const key = JSON.stringify([tenant, job, rule, error, quarantinedAt === null]);
+    alike.set(key, [...(alike.get(key) ?? []), failure]);
+  }
+  const groups = [...alike.values()].map((all) => ({ ...all[0]!, all }));
+  const isLess = printByTenant(['job', 'rule', 'rows', 'ids', ...LATER], groups, ({ all, ...first }) => {
+    const [job, , rule, ...rest] = row(first);
+    return [job, rule, all.length, someOf(inOrder(all.map(({ entityId }) => entityId))), ...rest];
+  });
+  if (groups.length < failures.length && !isLess) print('Each row: --wide.');
+}
+
+const inOrder = (ids: string[]) => ids.toSorted((a, b) => a.localeCompare(b, 'en', { numeric: true }));
+
 function row(failure: Failure) {
-  const { job, entity_id, rule, attempts, last_failed_at, next_attempt_at, quarantined_at, error } = failure;
-  const attempt = next_attempt_at === '-infinity' ? 'next tick' : readable(next_attempt_at);
-  const next = quarantined_at ? 'quarantined' : attempt;
-  return [job, entity_id, rule, attempts, readable(last_failed_at), next, error];
+  const { job, entityId, rule, attempts, lastFailedAt, nextAttemptAt, quarantinedAt, error } = failure;
+  const attempt = nextAttemptAt === '-infinity' ? 'next tick' : readable(nextAttemptAt);
+  const next = quarantinedAt ? 'quarantined' : attempt;
+  return [job, entityId, rule, attempts, readable(lastFailedAt), next, error];
 }
 
 async function change({ db }: Context, options: Choice, action: 'retry' | 'drop'): Promise<undefined> {

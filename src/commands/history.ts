@@ -1,9 +1,20 @@
 import type { Command } from 'commander';
 import { inWords, readable } from '../base/calendar.ts';
 import { print, printByTenant, printJson } from '../base/output.ts';
+import type { Column } from '../base/table.ts';
 import type { Job } from '../job/define.ts';
 import { type Entry, readHistory } from '../store/history.ts';
-import { command, jobName, resolveSpan, type SpanOptions, span, spanOptions, withSchema } from './command.ts';
+import {
+  command,
+  jobName,
+  knownJob,
+  resolveSpan,
+  type SpanOptions,
+  span,
+  spanOptions,
+  WIDE,
+  withSchema,
+} from './command.ts';
 import { whatItDid } from './status.ts';
 
 type Options = SpanOptions & { all?: boolean };
@@ -11,32 +22,33 @@ type Options = SpanOptions & { all?: boolean };
 export function historyCommand(jobs: Job[]): Command {
   return spanOptions(
     command('history', 'past runs, and who started or stopped what; the newest last', {
-      examples: [
-        'scheduler history',
-        'scheduler history --job packages --since 24h',
-        'scheduler history --all --limit 200',
-      ],
-    }).option('--job <job>', 'only this job', jobName(jobs)),
+      examples: ['scheduler history', 'scheduler history packages --since 24h', 'scheduler history --all -n 200'],
+    }).argument('[job]', 'only of this job', jobName(jobs)),
     50,
   )
     .option('--all', 'also the runs that found nothing to do')
-    .option('--json', 'print the result as JSON')
+    .option(...WIDE)
+    .option('-j, --json', 'print the result as JSON')
     .action(
-      withSchema<Options>(async ({ db }, options) => {
-        const { job = null, all = false } = options;
+      withSchema<Options>(async (context, options, [job = null]) => {
+        const { db } = context;
+        await knownJob(context, job ?? undefined, true);
+        const { all = false } = options;
         const entries = await readHistory(db, { tenant: db.tenant, job, all, ...span(options) });
-        if (options.json) printJson(entries);
+        if (options.json) printJson({ history: entries });
         else if (entries.length === 0) print('Nothing happened in that time; with --all, idle runs are shown too.');
-        else printByTenant(['number', 'at', 'job', 'what', 'late by', 'took', 'by'], entries, row);
+        else printByTenant(COLUMNS, entries, row, options.wide);
       }, resolveSpan),
     );
 }
 
+const COLUMNS: Column[] = [['number', 1], 'at', 'job', ['what', 'cut'], ['late by', 4], ['took', 2], ['by', 3]];
+
 function row(entry: Entry) {
   const at = readable(entry.at);
   if (entry.kind === 'control') {
-    const what = entry.action === 'stop' ? 'stopped' : 'started';
-    return ['', at, entry.job ?? '(all)', `${what}${entry.reason ? `: ${entry.reason}` : ''}`, '', '', entry.by];
+    const what = `${entry.action === 'stop' ? 'stopped' : 'started'} by ${entry.by}`;
+    return ['', at, entry.job ?? '(all)', `${what}${entry.reason ? `: ${entry.reason}` : ''}`, '', '', ''];
   }
   const { number, job, error, changed, lateSeconds, finishedAt, by, host } = entry;
   const late = Object.keys(changed).length > 0 ? inWords(lateSeconds) : '';

@@ -1,6 +1,6 @@
 import { type Command, Option } from 'commander';
 import { usageError } from '../base/errors.ts';
-import { print } from '../base/output.ts';
+import { print, printAsIs } from '../base/output.ts';
 import type { CommonOptions } from '../context.ts';
 import { draft, install, uninstall } from '../setup/install/install.ts';
 import { planInstallation } from '../setup/install/plan.ts';
@@ -42,6 +42,6 @@ export function installCommand(): Command {
       const plan = planInstallation(options.cron ? 'cron' : 'systemd', options);
       if (options.remove) return uninstall(plan).forEach(print);
       if (options.write) return install(plan).forEach(print);
-      print(draft(plan));
+      printAsIs(draft(plan));
     });
 }

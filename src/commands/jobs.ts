@@ -2,14 +2,16 @@ import type { Command } from 'commander';
 import { readable } from '../base/calendar.ts';
 import { usageError } from '../base/errors.ts';
 import { print, printJson, printTable } from '../base/output.ts';
+import type { Column } from '../base/table.ts';
 import type { Context } from '../context.ts';
 import { look } from '../inspect/standing.ts';
+import type { Job } from '../job/define.ts';
 import type { OwnJob } from '../own/definition.ts';
 import { whoami } from '../store/controls.ts';
 import { refreshKnown } from '../store/known-jobs.ts';
 import { exclusively, keepJob, latestJobs, versionsOf } from '../store/own-jobs.ts';
 import { all, whyMissing } from '../store/standing.ts';
-import { command, type Options, oneOf, PASS_EXITS, withDatabase, withSchema } from './command.ts';
+import { command, jobName, type Options, oneOf, PASS_EXITS, WIDE, withDatabase, withSchema } from './command.ts';
 import { type PassOptions, pass } from './pass.ts';
 import { passOptions } from './tick.ts';
 
@@ -29,7 +31,8 @@ export function jobsCommand(): Command {
       'list',
     )
     .argument('[name]', 'a job of your own')
-    .option('--json', 'print the result as JSON')
+    .option(...WIDE)
+    .option('-j, --json', 'print the result as JSON')
     .action(async (action, ...given) => (action === 'schema' ? schema() : withJobs(action, ...given)));
 }
 
@@ -52,7 +55,7 @@ async function act(context: Context, options: Options, [action, name]: string[])
     const what = (version: OwnJob | null) =>
       version ? `applied${version.name === name ? '' : ` as ${version.name}`}` : 'removed';
     const lines = versions.map(({ at, by, definition }) => [readable(at), by, what(definition)]);
-    if (options.json) printJson(versions.map(({ at, by, definition }) => ({ at, by, definition })));
+    if (options.json) printJson({ versions: versions.map(({ at, by, definition }) => ({ at, by, definition })) });
     else printTable(['at', 'by', 'what'], lines);
     return;
   }
@@ -78,27 +81,31 @@ async function list({ db, settings, jobs }: Context, options: Options): Promise<
   const lines = found.jobs.map((standing) => {
     const { job, missing, powerless, control, uses } = standing;
     let state = control?.action === 'stop' ? 'paused' : 'installed';
-    if (missing.length > 0) state = `not installed: ${whyMissing(standing)}`;
-    if (powerless) state = `not run: written by ${powerless}`;
+    let why: string | null = null;
+    if (missing.length > 0) [state, why] = ['not installed', whyMissing(standing)];
+    if (powerless) [state, why] = ['not run', `written by ${powerless}`];
     const kind = uses === undefined ? (builtIn.has(job.name) ? 'built-in' : 'your own') : `uses ${uses}`;
-    return { job: job.name, kind, state, summary: job.summary };
+    return { job: job.name, kind, state, why, summary: job.summary };
   });
-  if (options.json) printJson(lines);
+  if (options.json) printJson({ jobs: lines });
   else
     printTable(
-      ['job', 'kind', 'state', 'does'],
-      lines.map(({ job, kind, state, summary }) => [job, kind, state, summary]),
+      COLUMNS,
+      lines.map(({ job, kind, state, why, summary }) => [job, kind, state, why, summary]),
+      options.wide,
     );
 }
 
-export function runCommand(): Command {
+const COLUMNS: Column[] = ['job', ['kind', 1], 'state', ['because', 'below'], ['does', 'cut']];
+
+export function runCommand(builtIn: Job[]): Command {
   return passOptions(
     command('run', 'any job, now: a built-in one, or one of your own', {
       examples: ['scheduler run trials', 'scheduler run trials --dry-run --debug'],
       exits: PASS_EXITS,
     }),
   )
-    .argument('<job>', 'the job')
+    .argument('<job>', 'the job', jobName(builtIn))
     .action(
       withDatabase<PassOptions>(async (context, options, [name]) => {
         const { knownJob } = await import('./command.ts');

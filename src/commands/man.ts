@@ -1,6 +1,6 @@
 import type { Command } from 'commander';
 import { allVariables } from '../base/config.ts';
-import { print } from '../base/output.ts';
+import { printAsIs } from '../base/output.ts';
 import { jobVariables } from '../context.ts';
 import type { Job } from '../job/define.ts';
 import { manualPage } from '../setup/manual.ts';
@@ -11,6 +11,6 @@ export function manCommand(program: () => Promise<Command>, jobs: Job[]): Comman
   return command('man', 'print the manual page', {
     examples: ['scheduler man | man -l -', 'scheduler man > /usr/local/share/man/man1/scheduler.1'],
   }).action(async () => {
-    print(manualPage(describe(await program()), allVariables(jobVariables(jobs))).trimEnd());
+    printAsIs(manualPage(describe(await program()), allVariables(jobVariables(jobs))).trimEnd());
   });
 }

@@ -1,7 +1,7 @@
 import { type Command, Option } from 'commander';
 import { EXIT, type ExitCode, usageError } from '../base/errors.ts';
 import { nearest } from '../base/nearest.ts';
-import { print, printJson, printTable, say } from '../base/output.ts';
+import { print, printJson, printTable } from '../base/output.ts';
 import { commandFor } from '../base/paste.ts';
 import type { Context } from '../context.ts';
 import { explainFaultOfCommand } from '../engine/faults.ts';
@@ -41,7 +41,7 @@ export function migrateCommand(jobs: Job[]): Command {
     .addOption(tenantsOption())
     .option('--dry-run', 'say what it would do; change nothing')
     .option('--status', 'only show which migrations are applied')
-    .option('--json', 'print the result as JSON')
+    .option('-j, --json', 'print the result as JSON')
     .action(
       withDatabase<MigrateOptions>((context, options) =>
         options.status
@@ -67,7 +67,7 @@ function jobsToCreate(jobs: Job[]) {
 async function showStates({ db }: Context, { json }: Options): Promise<ExitCode> {
   const states = await migrationStates(db);
   const rows = states.map(({ id, name, applied }) => [`${id}_${name}`, applied ? 'yes' : 'no']);
-  if (json) printJson(states);
+  if (json) printJson({ migrations: states });
   else printTable(['migration', 'applied'], rows);
   return states.every(({ applied }) => applied) ? EXIT.done : EXIT.rowsFailed;
 }
@@ -115,7 +115,7 @@ async function bringUpToDate({ db, settings, jobs }: Context, options: MigrateOp
         steps.length > 0 ? 'The schema is up to date.' : 'The schema was up to date; tables and indexes were checked.',
       );
     if (!options.tenants) sayNotInstalled(result.notInstalled, absent, db.tenant);
-    for (const each of result.harm) say(each);
+    for (const each of result.harm) print(each);
   }
   return result.notInstalled.some(({ job }) => asked.includes(job)) ? EXIT.configuration : EXIT.done;
 }
@@ -123,9 +123,9 @@ async function bringUpToDate({ db, settings, jobs }: Context, options: MigrateOp
 /** Most applications have the tables of a few built-in jobs: those of which there is nothing share a sentence. */
 function sayNotInstalled(all: { job: string; why: string }[], absent: string[], tenant: string | undefined): void {
   const together = absent.length > 1 ? absent : [];
-  for (const { job, why } of all) if (!together.includes(job)) say(`${job} is not installed: ${why}`);
+  for (const { job, why } of all) if (!together.includes(job)) print(`${job} is not installed: ${why}`);
   if (together.length > 0)
-    say(
+    print(
       `${together.length} built-in jobs have no tables here: ${together.join(', ')}. ${commandFor(tenant, 'migrate --create JOB')} makes them, and a jobs file with "uses: JOB" names your own.`,
     );
 }

@@ -1,11 +1,14 @@
 import { type Command, Option } from 'commander';
 import { parseSpan, readable, relative } from '../base/calendar.ts';
-import { print, printJson, printTable, say } from '../base/output.ts';
+import { print, printJson, printTable } from '../base/output.ts';
 import { commandFor } from '../base/paste.ts';
+import type { Column } from '../base/table.ts';
 import { type Coming, type Outlook, readNext } from '../inspect/next.ts';
 import type { Job } from '../job/define.ts';
 import { all, only } from '../store/standing.ts';
-import { command, jobName, knownJob, type Options, wholeNumber, withSchema } from './command.ts';
+import { command, jobName, knownJob, type Options, WIDE, wholeNumber, withSchema } from './command.ts';
+
+type Asked = Options & { within: number; limit: number };
 
 const DAY = 86_400;
 
@@ -19,26 +22,32 @@ export function nextCommand(jobs: Job[]): Command {
         .argParser((text) => parseSpan(text, '--within'))
         .default(DAY, '24h'),
     )
-    .option('--limit <count>', 'the soonest so many lines', wholeNumber(1, 10_000), 50)
-    .option('--json', 'print the result as JSON')
+    .option('-n, --limit <count>', 'the soonest so many lines', wholeNumber(1, 10_000), 50)
+    .option(...WIDE)
+    .option('-j, --json', 'print the result as JSON')
     .action(
-      withSchema<Options & { within: number; limit: number }>(async (context, options, [name]) => {
+      withSchema<Asked>(async (context, options, [name]) => {
         const { db, settings, jobs } = context;
         await knownJob(context, name);
         const outlook = await readNext(db, settings, name === undefined ? all(jobs) : only(jobs, [name]), options);
         if (options.json) printJson(outlook);
-        else tell(outlook, options.limit, { name, tenant: db.tenant });
+        else tell(outlook, options, { name, tenant: db.tenant });
       }),
     );
 }
 
-function tell(outlook: Outlook, limit: number, { name, tenant }: Record<'name' | 'tenant', string | undefined>): void {
+function tell(
+  outlook: Outlook,
+  { limit, wide }: Asked,
+  { name, tenant }: Record<'name' | 'tenant', string | undefined>,
+): void {
   const { now, until, transitions, more, held, quarantined, notRunning } = outlook;
   if (transitions.length === 0) print(`Nothing will happen until ${readable(until)}.`);
   else
     printTable(
-      ['when', '', 'job', 'transition', 'rows', 'row', 'remark'],
+      COLUMNS,
       transitions.map((each) => row(each, now, tenant)),
+      wide,
     );
   const notes = [
     ...(more ? [`There is more in that time: these are the first ${limit}; see --limit.`] : []),
@@ -48,7 +57,8 @@ function tell(outlook: Outlook, limit: number, { name, tenant }: Record<'name' |
       : []),
     ...(notRunning ? [`${notRunning}.`] : []),
   ];
-  if (notes.length > 0) say(`\n${notes.join('\n')}`);
+  if (notes.length > 0) print('');
+  for (const note of notes) print(note);
 }
 
 /** Jobs that stand still for the same reason, in one sentence. */
@@ -65,6 +75,8 @@ function standingStill(held: Outlook['held']): string[] {
   });
   return [...whole, ...parts];
 }
+
+const COLUMNS: Column[] = [['when', 1], '', 'job', 'transition', 'rows', ['row', 2], ['remark', 'below']];
 
 function row(coming: Coming, now: string, tenant: string | undefined) {
   const { job, transition, at, overdue, rows, orMore, id, wouldFail, retry } = coming;

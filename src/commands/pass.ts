@@ -173,7 +173,7 @@ function tell({ log }: Context, options: PassOptions, result: RunResult, byHand:
 }
 
 /** What the jobs of a run changed, a line per transition. */
-export const printChanges = (jobs: JobResult[]): void => printTable(CHANGES, changesOf(jobs));
+export const printChanges = (jobs: JobResult[]) => printTable(CHANGES, changesOf(jobs));
 
 const CHANGES = ['job', 'transition', 'rows', 'late by up to'];
 

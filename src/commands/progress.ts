@@ -1,6 +1,6 @@
 import { inWords } from '../base/calendar.ts';
 import { isQuietNow } from '../base/output.ts';
-import { eraseLine, showLine } from '../base/status-line.ts';
+import { eraseLine, isSomebodyWatching, showLine } from '../base/status-line.ts';
 import type { Context } from '../context.ts';
 import type { Heed } from '../engine/records.ts';
 import { countDue } from '../inspect/backlog.ts';
@@ -25,7 +25,7 @@ export interface Progress {
 }
 
 export function watchProgress({ db, settings }: Context, now = new Date().toISOString()): Progress | undefined {
-  if (!process.stderr.isTTY || isQuietNow()) return undefined;
+  if (!isSomebodyWatching() || isQuietNow()) return undefined;
   const counting = db.another('scheduler progress');
   let began = 0;
   let at: Sweep | undefined;

@@ -8,7 +8,7 @@ export function pruneCommand(): Command {
   return command('prune', 'forget events and runs past their retention now; the tick does it by itself', {
     examples: ['scheduler prune', 'SCHEDULER_RETENTION="30 days" scheduler prune'],
   })
-    .option('--json', 'print the result as JSON')
+    .option('-j, --json', 'print the result as JSON')
     .action(
       withSchema<Options>(async ({ db, settings }, options) => {
         const pruned = await prune(db, settings, new Stop());

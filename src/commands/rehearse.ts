@@ -6,26 +6,36 @@ import { EXIT, type ExitCode, usageError } from '../base/errors.ts';
 import { Log } from '../base/log.ts';
 import { print, printJson, printTable } from '../base/output.ts';
 import { Stop } from '../base/stop.ts';
+import type { Column } from '../base/table.ts';
 import type { Context } from '../context.ts';
 import type { Happening, Rehearsed } from '../engine/rehearse.ts';
+import type { Job } from '../job/define.ts';
 import { all, only } from '../store/standing.ts';
-import { command, instantOf, knownJob, type Options, seconds, wholeNumber, withSchema } from './command.ts';
+import {
+  command,
+  instantOf,
+  jobName,
+  knownJob,
+  type Options,
+  seconds,
+  WIDE,
+  wholeNumber,
+  withSchema,
+} from './command.ts';
 
 interface RehearseOptions extends Options {
   until: string;
   from?: string;
-  job?: string;
-  row?: string;
   timeout: number;
   limit: number;
   expect?: string;
 }
 
-export function rehearseCommand(): Command {
+export function rehearseCommand(jobs: Job[]): Command {
   return command('rehearse', 'play the ticks of the time to come, in a transaction that is rolled back', {
     examples: [
       'scheduler rehearse --until 30d',
-      'scheduler rehearse --until 7d --job trials --row 17',
+      'scheduler rehearse trials 17 --until 7d',
       'scheduler rehearse --from 2027-03-28T00:00 --until 2027-03-29T00:00 --json > expected.json',
       'scheduler rehearse --from 2027-03-28T00:00 --until 2027-03-29T00:00 --expect expected.json',
     ],
@@ -33,17 +43,18 @@ export function rehearseCommand(): Command {
   })
     .requiredOption('--until <time>', 'the end: 30d after the beginning, or 2027-01-01T00:00')
     .option('--from <time>', 'the beginning (default: now)')
-    .option('--job <job>', 'only this job')
-    .option('--row <id>', 'show only what happens to this row')
+    .argument('[job]', 'only this job', jobName(jobs))
+    .argument('[id]', 'show only what happens to this row')
     .option(
       '--timeout <span>',
       'stop after so long; rows that it has touched are locked meanwhile',
       seconds(1, 3600),
       5,
     )
-    .option('--limit <count>', 'stop after so many transitions', wholeNumber(1, 100_000), 1000)
+    .option('-n, --limit <count>', 'stop after so many transitions', wholeNumber(1, 100_000), 1000)
     .option('--expect <file>', 'compare with what --json printed before')
-    .option('--json', 'print the result as JSON')
+    .option(...WIDE)
+    .option('-j, --json', 'print the result as JSON')
     .action(withSchema<RehearseOptions>(act, resolve));
 }
 
@@ -58,9 +69,9 @@ async function resolve(context: Context, options: RehearseOptions): Promise<void
   if (Date.parse(options.until) < Date.parse(options.from)) throw usageError('--until lies before --from.');
 }
 
-async function act(context: Context, options: RehearseOptions): Promise<ExitCode> {
+async function act(context: Context, options: RehearseOptions, [job, row]: string[]): Promise<ExitCode> {
   const { rehearse } = await import('../engine/rehearse.ts');
-  const { from, until, limit, timeout, job, row } = options;
+  const { from, until, limit, timeout } = options;
   await knownJob(context, job);
   const jobs = job === undefined ? all(context.jobs) : only(context.jobs, [job]);
   const request = {
@@ -72,23 +83,26 @@ async function act(context: Context, options: RehearseOptions): Promise<ExitCode
   const played = await rehearse({ ...context, log, request }, { from: from!, until, limit, row });
   if (options.expect !== undefined) return compare(played, options.expect);
   if (options.json) printJson(played);
-  else tell(played, options);
+  else tell(played, options, { job, row });
   return EXIT.done;
 }
 
 function tell(
   { timeline, from, until, stopped, assumed, skipped }: Rehearsed,
-  { job: only, row }: RehearseOptions,
+  { wide }: RehearseOptions,
+  { job: only, row }: Record<'job' | 'row', string | undefined>,
 ): void {
   const what = row === undefined ? 'Nothing happens' : `Nothing happens to the row ${row}`;
   if (timeline.length === 0) print(`${what} from ${readable(from)} to ${readable(stopped?.at ?? until)}.`);
-  else printTable(['at', 'job', 'transition', 'row', 'event'], timeline.map(line));
+  else printTable(COLUMNS, timeline.map(line), wide);
   if (assumed.length > 0) print(`\nTaken for done: ${assumed.join(', ')}.`);
   // Most applications have tables for a few of the built-in jobs.
   const out = skipped.filter(({ job, why }) => job === only || !why.startsWith('not installed'));
   for (const { job, why } of out) print(`\nLeft out: ${job}, ${why}.`);
   if (stopped) print(`\nStopped at ${readable(stopped.at)}: ${stopped.why}.`);
 }
+
+const COLUMNS: Column[] = ['at', ['job', 1], 'transition', 'row', ['event', 'cut']];
 
 const line = ({ at, job, transition, id, event, error }: Happening) => [
   ...[readable(at), job, transition, id, event?.type ?? error ?? ''],
@@ -107,7 +121,7 @@ function compare({ timeline, stopped }: Rehearsed, file: string): ExitCode {
   if (stopped) print(`Stopped at ${readable(stopped.at)}: ${stopped.why}. The comparison ends there.\n`);
   if (lost.length + gained.length === 0) return EXIT.done;
   printTable(
-    ['', 'at', 'job', 'transition', 'row', 'event'],
+    ['', ...COLUMNS],
     [...lost.map((each) => ['-', ...line(each)]), ...gained.map((each) => ['+', ...line(each)])],
   );
   return EXIT.rowsFailed;

@@ -60,5 +60,5 @@ export function passOptions(command: Command): Command {
       seconds(1, 86_400),
       TIMEOUT_SECONDS,
     )
-    .option('--json', 'print the result as JSON');
+    .option('-j, --json', 'print the result as JSON');
 }

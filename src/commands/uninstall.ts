@@ -1,6 +1,6 @@
 import type { Command } from 'commander';
 import { EXIT, type ExitCode, usageError } from '../base/errors.ts';
-import { say } from '../base/output.ts';
+import { print } from '../base/output.ts';
 import type { Context } from '../context.ts';
 import { explainFaultOfCommand } from '../engine/faults.ts';
 import { uninstall } from '../store/uninstall.ts';
@@ -23,7 +23,7 @@ export function uninstallCommand(): Command {
     .option('--drop-columns', 'take away added columns and tables, too, with what they hold')
     .option('--dry-run', 'say what it would do; change nothing')
     .option('--yes', 'do it: the history goes for good')
-    .option('--json', 'print the result as JSON')
+    .option('-j, --json', 'print the result as JSON')
     .action(withDatabase<UninstallOptions>(takeAway));
 }
 
@@ -41,8 +41,8 @@ async function takeAway({ db }: Context, options: UninstallOptions): Promise<Exi
   });
   if (options.json) return EXIT.done;
   if (result.left > 0)
-    say(`${result.left} added columns and tables stay; "scheduler uninstall --drop-columns" takes them away.`);
-  if (dryRun) say('Nothing is changed: this was a dry run.');
-  else say(steps.length > 0 ? 'Take the tick out of the crontab, too.' : 'There was nothing to take away.');
+    print(`${result.left} added columns and tables stay; "scheduler uninstall --drop-columns" takes them away.`);
+  if (dryRun) print('Nothing is changed: this was a dry run.');
+  else print(steps.length > 0 ? 'Take the tick out of the crontab, too.' : 'There was nothing to take away.');
   return EXIT.done;
 }

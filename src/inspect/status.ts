@@ -1,6 +1,7 @@
 import { inWords } from '../base/calendar.ts';
 import type { Settings } from '../base/config.ts';
 import type { Database, Transaction } from '../db/client.ts';
+import type { Installed } from '../job/compile.ts';
 import { isElsewhere } from '../store/adopted.ts';
 import type { Control } from '../store/controls.ts';
 import type { Run } from '../store/history.ts';
@@ -39,7 +40,22 @@ export interface Status {
   jobs: JobStatus[];
 }
 
-export async function readStatus(db: Database, settings: Settings, jobs: Wanted): Promise<Status> {
+/** What a job last did to a row. */
+export interface LastChange {
+  job: string;
+  secondsAgo: number;
+  changed: Record<string, number>;
+  lateSeconds: number;
+}
+
+export const readStatus = async (db: Database, settings: Settings, jobs: Wanted): Promise<Status> =>
+  (await readScreen(db, settings, jobs)).status;
+
+export async function readScreen(
+  db: Database,
+  settings: Settings,
+  jobs: Wanted,
+): Promise<{ status: Status; lastChanges: LastChange[] }> {
   const { found, status } = await db.transaction(async (tx) => {
     const found = await look(tx, jobs, { dbZone: settings.dbTimezone });
     return { found, status: await reportOn(tx, settings, found) };
@@ -51,8 +67,21 @@ export async function readStatus(db: Database, settings: Settings, jobs: Wanted)
     status.jobs.find((each) => each.job === job.name)!.backlog = 'rows' in backlog ? backlog : null;
   }
   const elsewhere = found.elsewhere ? [isElsewhere(found.elsewhere)] : [];
-  return { ...status, attention: [...elsewhere, ...status.attention, ...status.jobs.flatMap(tooLate)] };
+  const attention = [...elsewhere, ...status.attention, ...status.jobs.flatMap(tooLate)];
+  return { status: { ...status, attention }, lastChanges: await readLastChanges(db, installed) };
 }
+
+const readLastChanges = (db: Database, installed: Installed[]): Promise<LastChange[]> =>
+  db.query<LastChange>(
+    `select known.job, extract(epoch from now() - r.started_at)::double precision as "secondsAgo", r.changed,
+       extract(epoch from r.late_by)::double precision as "lateSeconds"
+     from json_to_recordset(:jobs::json) as known (tenant text, job text)
+     cross join lateral (
+       select * from scheduler.runs r
+       where r.tenant = known.tenant and r.job = known.job and r.changed <> '{}' order by r.id desc limit 1
+     ) as r`,
+    { jobs: JSON.stringify(installed.map(({ tenant, job }) => ({ tenant, job: job.name }))) },
+  );
 
 const NOTHING_DUE = { rows: 0, more: false, since: null, seconds: null };
 
@@ -84,9 +113,12 @@ const LATE_SECONDS = 600;
 /** How long rows of a job may be due before they are late: one cadence, and one more minute. */
 export const graceSeconds = ({ intervalMinutes }: JobStatus): number => (intervalMinutes + 1) * 60;
 
+export const isLate = (status: JobStatus): boolean =>
+  isOn(status) && (status.backlog?.seconds ?? 0) > Math.max(LATE_SECONDS, graceSeconds(status));
+
 function tooLate(status: JobStatus): string[] {
   const { job, backlog } = status;
-  if (!isOn(status) || !backlog || (backlog.seconds ?? 0) <= Math.max(LATE_SECONDS, graceSeconds(status))) return [];
+  if (!isLate(status) || !backlog) return [];
   return [`${job} has ${rows(backlog.rows, backlog.more)} due, the oldest for ${inWords(backlog.seconds!)}.`];
 }
 

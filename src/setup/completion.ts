@@ -1,6 +1,9 @@
-import { type ArgumentLine, type CommandEntry, type CommandLine, flagsOf, type OptionLine } from './command-line.ts';
+import { type CommandEntry, type CommandLine, flagsOf, type OptionLine } from './command-line.ts';
 
-/** Scripts that complete in a shell by themselves: pressing Tab must not wait for Node. */
+/**
+ * Scripts that complete in a shell by themselves: pressing Tab must not wait for Node. Names that only the database knows are asked for,
+ * and left out if it does not answer.
+ */
 export const COMPLETIONS = { bash, zsh, fish };
 export type Shell = keyof typeof COMPLETIONS;
 
@@ -11,15 +14,23 @@ const valued = ({ options, commands }: CommandLine): string[] => [
   ...new Set(takingValues([...options, ...commands.flatMap((each) => each.options)]).flatMap(flagsOf)),
 ];
 
+/** What the database is asked for, by the name of an argument, and of the value of an option. */
+const OF_ARGUMENTS: Asked = { job: 'jobs', 'action-or-job': 'jobs', name: 'jobs', id: 'ids', channel: 'channels' };
+const OF_OPTIONS: Asked = { type: 'types', schema: 'tenants', schemas: 'tenants' };
+type Asked = Record<string, string | undefined>;
+
+/** These say where it is. The word before the cursor may be the job whose ids are wanted. */
+const PLACE = ['--env-file', '--tenant'];
+
 /** The arguments that are one of some names, each with its place; one that may be repeated is in every place. */
 const listed = ({ args }: CommandEntry) =>
   args
-    .map(({ choices, summary, variadic }, n) => ({
+    .map(({ name, choices, summary, variadic }, n) => ({
+      ...{ asked: OF_ARGUMENTS[name], summary },
       names: choices.join(' '),
-      summary,
       place: variadic ? undefined : n,
     }))
-    .filter(({ names }) => names !== '');
+    .filter(({ asked, names }) => asked !== undefined || names !== '');
 
 /** For the shell: in quotes that nothing inside can end. */
 const quoted = (text: string) => `'${text.replaceAll("'", `'\\''`)}'`;
@@ -31,7 +42,8 @@ function bash(line: CommandLine): string {
   const { name, commands } = line;
   return `# bash completion for ${name}, made by "${name} completion bash"
 _${name}() {
-  local IFS=$' \\t\\n' current=\${COMP_WORDS[COMP_CWORD]} previous=\${COMP_WORDS[COMP_CWORD-1]} command= place=0 words= n
+  local IFS=$' \\t\\n' current=\${COMP_WORDS[COMP_CWORD]} previous=\${COMP_WORDS[COMP_CWORD-1]} command= place=0 words= option n
+  local -a where
   if [[ $current == = ]]; then
     current=
   elif [[ $previous == = ]]; then
@@ -40,8 +52,11 @@ _${name}() {
   for ((n = 1; n < COMP_CWORD; n++)); do
     case \${COMP_WORDS[n]} in
       ${valued(line).join('|')})
+        option=\${COMP_WORDS[n]}
         ((n++))
-        [[ \${COMP_WORDS[n]} == = ]] && ((n++)) ;;
+        [[ \${COMP_WORDS[n]} == = ]] && ((n++))
+        [[ \${COMP_WORDS[n]} && $option =~ ^(${PLACE.join('|')})$ ]] && where+=("$option" "\${COMP_WORDS[n]}") ;;
+      --embedded) where+=(--embedded) ;;
       -*) ;;
       *) if [[ $command ]]; then ((place++)); else command=\${COMP_WORDS[n]}; fi ;;
     esac
@@ -59,7 +74,7 @@ ${commands.map((each) => `      ${each.name}) words=${quoted(words(each.options)
     words=${quoted(commands.map((each) => each.name).join(' '))}
   else
     case "$command $place" in
-${commands.flatMap((each) => listed(each).map((arg) => `      ${quoted(`${each.name} `)}${arg.place ?? '*'}) words=${quoted(arg.names)} ;;`)).join('\n')}
+${commands.flatMap((each) => listed(each).map((arg) => `      ${quoted(`${each.name} `)}${arg.place ?? '*'}) words=${quoted(arg.names)}${bashAsking(line, arg.asked)} ;;`)).join('\n')}
     esac
   fi
   COMPREPLY=($(compgen -W "$words" -- "$current"))
@@ -70,19 +85,28 @@ complete -F _${name} ${name}
 
 const words = (options: OptionLine[]) => options.flatMap(flagsOf).join(' ');
 
-function bashValues({ options, commands }: CommandLine): string {
+/** The names of the database are one word each, and nothing that bash would expand. */
+const bashAsked = ({ name }: CommandLine, asked: string) =>
+  `$(${name} \${where[@]+"\${where[@]}"} completion --names ${asked} --of="$previous" 2>/dev/null)`;
+
+const bashAsking = (line: CommandLine, asked?: string) => (asked ? `" ${bashAsked(line, asked)}"` : '');
+
+function bashValues(line: CommandLine): string {
+  const { options, commands } = line;
   const cases = [
-    ...commands.flatMap((each) => takingValues(each.options).map((option) => bashValue(`${each.name} `, option))),
-    ...takingValues(options).map((option) => bashValue('*', option)),
+    ...commands.flatMap((each) => takingValues(each.options).map((option) => bashValue(line, `${each.name} `, option))),
+    ...takingValues(options).map((option) => bashValue(line, '*', option)),
   ];
   return cases.map((each) => `    ${each} return ;;`).join('\n');
 }
 
-function bashValue(before: string, option: OptionLine): string {
+function bashValue(line: CommandLine, before: string, option: OptionLine): string {
   const pattern = flagsOf(option)
     .map((flag) => (before === '*' ? `*' ${flag}'` : quoted(before + flag)))
     .join('|');
-  const choices = option.choices.length > 0 ? `-W ${quoted(option.choices.join(' '))}` : undefined;
+  const asked = OF_OPTIONS[option.value!];
+  const choices =
+    option.choices.length > 0 ? `-W ${quoted(option.choices.join(' '))}` : asked && `-W "${bashAsked(line, asked)}"`;
   const words = choices ?? { file: '-f', command: '-c', user: '-u' }[option.value!];
   if (words === undefined) return `${pattern})`;
   const asFiles = words === '-f' ? `IFS=$'\\n'; compopt -o filenames 2>/dev/null; ` : '';
@@ -93,12 +117,23 @@ function bashValue(before: string, option: OptionLine): string {
 
 function zsh(line: CommandLine): string {
   const { name, commands } = line;
-  const options = line.options.map(zshOption);
+  const options = line.options.map((option) => zshOption(name, option));
   return `#compdef ${name}
 # zsh completion for ${name}, made by "${name} completion zsh"
+_${name}_names() {
+  local -a where
+  local n
+  for ((n = 2; n < $#typed; n++)); do
+    case $typed[n] in
+      --embedded) where+=(--embedded) ;;
+      ${PLACE.join('|')}) where+=($typed[n] \${(Q)typed[n+1]}) ;;
+    esac
+  done
+  compadd -- $(${name} $where completion --names $1 --of="$words[CURRENT-1]" 2>/dev/null)
+}
 _${name}() {
   local curcontext=$curcontext state line
-  local -a commands everywhere
+  local -a commands everywhere typed=($words[1,CURRENT-1])
   local -A opt_args
   commands=(
 ${commands.map((each) => `    ${quoted(`${each.name}:${each.summary}`)}`).join('\n')}
@@ -111,7 +146,7 @@ ${options.map((each) => `    ${each}`).join('\n')}
     command) _describe -t commands command commands ;;
     rest)
       case $words[1] in
-${commands.map(zshCommand).join('\n')}
+${commands.map((each) => zshCommand(name, each)).join('\n')}
       esac ;;
   esac
 }
@@ -119,29 +154,38 @@ if [[ $funcstack[1] == _${name} ]]; then _${name} "$@"; else compdef _${name} ${
 `;
 }
 
-function zshCommand({ name, options, args }: CommandEntry): string {
-  const specs = [...options.map(zshOption), ...args.map(zshArgument)];
+function zshCommand(program: string, { name, options, args }: CommandEntry): string {
+  const specs = [
+    ...options.map((option) => zshOption(program, option)),
+    ...args.map((each) =>
+      quoted(
+        `${each.variadic ? '*' : ''}::${zshText(each.name)}:${zshChoice(program, each.choices, OF_ARGUMENTS[each.name])}`,
+      ),
+    ),
+  ];
   return `        ${name}) _arguments ${['$everywhere', ...specs].join(' \\\n          ')} ;;`;
 }
 
 /** Inside a description, some characters mean something to _arguments. */
 const zshText = (text: string) => text.replace(/[[\]:\\]/g, '\\$&');
 
-function zshOption(option: OptionLine): string {
+function zshOption(program: string, option: OptionLine): string {
   const { short, long, summary, value } = option;
-  const rest = `[${zshText(summary)}]${value === undefined ? '' : `:${zshText(value)}:${zshAction(option)}`}`;
+  const rest = `[${zshText(summary)}]${value === undefined ? '' : `:${zshText(value)}:${zshAction(program, option)}`}`;
   // Without -S an "=" may follow the name, or the next word.
   const spec = (flag: string) => quoted(value === undefined || flag === short ? flag + rest : `${flag}=${rest}`);
   return short ? `${quoted(`(${short} ${long})`)}{${quoted(short + rest)},${spec(long)}}` : spec(long);
 }
 
-function zshArgument({ name, choices, variadic }: ArgumentLine): string {
-  return quoted(`${variadic ? '*' : ''}::${zshText(name)}:${choices.length > 0 ? `(${choices.join(' ')})` : ' '}`);
+/** Some words, and what the database is asked for. */
+function zshChoice(program: string, choices: string[], asked?: string): string {
+  if (!asked) return choices.length > 0 ? `(${choices.join(' ')})` : ' ';
+  return `{${choices.length > 0 ? `compadd -- ${choices.join(' ')}; ` : ''}_${program}_names ${asked}}`;
 }
 
-function zshAction({ value, choices }: OptionLine): string {
-  if (choices.length > 0) return `(${choices.join(' ')})`;
-  return { file: '_files', command: '_command_names', user: '_users' }[value!] ?? ' ';
+function zshAction(program: string, { value, choices }: OptionLine): string {
+  const known = { file: '_files', command: '_command_names', user: '_users' }[value!];
+  return known ?? zshChoice(program, choices, OF_OPTIONS[value!]);
 }
 
 // ── fish
@@ -173,16 +217,32 @@ function __${name}_at -d 'whether the command, and the place among its arguments
     test "$command" = "$argv[1]"; or return 1
     not set -q argv[2]; or test $place = $argv[2]
 end
+function __${name}_names -d 'names that the database knows'
+    set -l words (commandline -opc)
+    set -l where
+    for n in (seq 2 (count $words))
+        switch $words[$n]
+            case --embedded
+                set -a where $words[$n]
+            case ${PLACE.join(' ')}
+                test $n -lt (count $words); and set -a where $words[$n] $words[(math $n + 1)]
+        end
+    end
+    ${name} $where completion --names $argv[1] --of=$words[-1] 2>/dev/null
+end
 complete -c ${name} -f
-${line.options.map((option) => `complete -c ${name} ${fishOption(option)} ${about(option.summary)}`).join('\n')}
+${line.options.map((option) => `complete -c ${name} ${fishOption(name, option)} ${about(option.summary)}`).join('\n')}
 ${commands.map((each) => complete(`__${name}_at ''`, `-a ${each.name} ${about(each.summary)}`)).join('\n')}
 ${commands
   .flatMap((each) => {
     const at = `__${name}_at ${each.name}`;
     return [
-      ...each.options.map((option) => complete(at, `${fishOption(option)} ${about(option.summary)}`)),
-      ...listed(each).map(({ names, summary, place }) =>
-        complete(place === undefined ? at : `${at} ${place}`, `-a ${fishQuoted(names)} ${about(summary)}`),
+      ...each.options.map((option) => complete(at, `${fishOption(name, option)} ${about(option.summary)}`)),
+      ...listed(each).map(({ asked, names, summary, place }) =>
+        complete(
+          place === undefined ? at : `${at} ${place}`,
+          `-a ${fishQuoted([names, ...fishAsked(name, asked)].join(' ').trim())} ${about(summary)}`,
+        ),
       ),
     ];
   })
@@ -192,11 +252,15 @@ ${commands
 
 const fishQuoted = (text: string) => `'${text.replace(/['\\]/g, '\\$&')}'`;
 
-function fishOption({ short, long, value, choices }: OptionLine): string {
+const fishAsked = (program: string, asked?: string) => (asked ? [`(__${program}_names ${asked})`] : []);
+
+function fishOption(program: string, { short, long, value, choices }: OptionLine): string {
   const flags = `${short ? `-s ${short.slice(1)} ` : ''}-l ${long.slice(2)}`;
   if (value === undefined) return flags;
   if (choices.length > 0) return `${flags} -x -a ${fishQuoted(choices.join(' '))}`;
+  const [asked] = fishAsked(program, OF_OPTIONS[value]);
   const known = {
+    ...(asked && { [value]: `-x -a ${fishQuoted(asked)}` }),
     file: '-r -F',
     command: `-x -a '(__fish_complete_command)'`,
     user: `-x -a '(__fish_complete_users)'`,

@@ -37,16 +37,17 @@ export interface Event {
   type: string;
   job: string;
   transition: string;
-  entity_id: string;
-  due_at: string | null;
-  occurred_at: string;
-  run_id: number | null;
+  entityId: string;
+  dueAt: string | null;
+  occurredAt: string;
+  runId: number | null;
   channels: string[];
   data: Record<string, unknown>;
 }
 
-const EVENT = `select e.id::double precision as id, e.tenant, e.type, e.job, e.transition, e.entity_id, scheduler.iso(e.due_at) as due_at,
-  scheduler.iso(e.occurred_at) as occurred_at, e.run_id::double precision as run_id, e.channels, e.data from scheduler.events e`;
+const EVENT = `select e.id::double precision as id, e.tenant, e.type, e.job, e.transition, e.entity_id as "entityId",
+  scheduler.iso(e.due_at) as "dueAt", scheduler.iso(e.occurred_at) as "occurredAt", e.run_id::double precision as "runId", e.channels, e.data
+  from scheduler.events e`;
 
 /** SQL on whether a time lies in the span of `:since` and `:until`, either of which may be null. */
 export const within = (time: string) =>

@@ -119,13 +119,13 @@ export interface Failure {
   tenant?: string;
   job: string;
   rule: string;
-  entity_id: string;
+  entityId: string;
   attempts: number;
   error: string;
-  first_failed_at: string;
-  last_failed_at: string;
-  next_attempt_at: string | null;
-  quarantined_at: string | null;
+  firstFailedAt: string;
+  lastFailedAt: string;
+  nextAttemptAt: string | null;
+  quarantinedAt: string | null;
 }
 
 /** The most that are listed, unless somebody asks for more. */
@@ -140,15 +140,18 @@ export interface FailureFilter {
 
 const CHOSEN = `(:tenant::text is null or tenant = :tenant::text) and (:job::text is null or job = :job::text)
        and (:id::text is null or entity_id = :id::text)`;
+/** Ids that are numbers are in the order of numbers. */
+const BY_NUMBER = `case when entity_id ~ '^-?\\d{1,18}$' then entity_id::bigint end`;
+
 const chosen = ({ tenant, job, id }: FailureFilter) => ({ tenant: tenant ?? null, job: job ?? null, id: id ?? null });
 
 export async function listFailures(db: Pick<Database, 'query'>, filter: FailureFilter): Promise<Failure[]> {
   const failures = await db.query<Failure>(
-    `select tenant, job, rule, entity_id, attempts, error, scheduler.iso(first_failed_at) as first_failed_at,
-       scheduler.iso(last_failed_at) as last_failed_at, scheduler.iso(quarantined_at) as quarantined_at,
-       case when quarantined_at is null then scheduler.iso(next_attempt_at) end as next_attempt_at
+    `select tenant, job, rule, entity_id as "entityId", attempts, error, scheduler.iso(first_failed_at) as "firstFailedAt",
+       scheduler.iso(last_failed_at) as "lastFailedAt", scheduler.iso(quarantined_at) as "quarantinedAt",
+       case when quarantined_at is null then scheduler.iso(next_attempt_at) end as "nextAttemptAt"
      from scheduler.failures where ${CHOSEN}
-     order by last_failed_at desc, job, entity_id, rule limit :limit::integer`,
+     order by last_failed_at desc, job, ${BY_NUMBER}, entity_id, rule limit :limit::integer`,
     { ...chosen(filter), limit: filter.limit ?? MOST },
   );
   return failures.map(exceptPublic);
@@ -156,7 +159,7 @@ export async function listFailures(db: Pick<Database, 'query'>, filter: FailureF
 
 interface Released {
   job: string;
-  entity_id: string;
+  entityId: string;
 }
 
 const change = (action: 'retry' | 'drop') => (db: Database, filter: FailureFilter) =>

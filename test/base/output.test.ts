@@ -1,8 +1,7 @@
 import assert from 'node:assert/strict';
-import { spawn } from 'node:child_process';
 import { test } from 'node:test';
-import { tableLines, wrap } from '../../src/base/output.ts';
-import { database, finished, LAUNCHER } from '../support/harness.ts';
+import { type Column, tableOf } from '../../src/base/table.ts';
+import { cut, widthOf, wrap } from '../../src/base/wrap.ts';
 
 test('a text is broken between words, and within one only where it is longer than a line', () => {
   assert.deepEqual(wrap('the quick brown fox', 9), ['the quick', 'brown fox']);
@@ -18,42 +17,46 @@ test('a table that is too wide loses no letter, and keeps numbers whole', () => 
     ['packages', '', 1, 'short'],
   ];
   for (const width of [40, 60, 80]) {
-    const lines = tableLines(['job', 'last tried', 'attempts', 'why'], rows, width).flat();
+    const lines = tableOf(['job', 'last tried', 'attempts', 'why'], rows, width).lines.flat();
     assert.ok(Math.max(...lines.map((line) => line.length)) <= width, lines.join('\n'));
     assert.equal(lines.join('').match(/x/g)!.length, 90);
     assert.match(lines.join('\n'), /\b12345\b/);
   }
-  assert.equal(tableLines(['job', 'last tried', 'attempts', 'why'], rows, Number.POSITIVE_INFINITY).flat().length, 3);
+  assert.equal(
+    tableOf(['job', 'last tried', 'attempts', 'why'], rows, Number.POSITIVE_INFINITY).lines.flat().length,
+    3,
+  );
 });
 
-test('on a terminal of 80 columns, what tells of the state fits, and a pipe gets whole lines', async () => {
-  await using db = await database();
-  await db.insert('packages', {
-    name: 'p',
-    enable_schedule: true,
-    scheduled_activation_time: new Date(),
-    validity: 'x',
-  });
-  await db.insert('special_packages', {
-    name: 's',
-    scheduled: true,
-    auto_activate: true,
-    schedule_date: '2999-01-01',
-    schedule_time: '10:00',
-  });
-  await db.tick();
-  await db.query(`update scheduler.failures set error = 'the reason ' || repeat('of it all ', 30)`);
-  assert.equal((await db.cli(['stop', 'subscriptions', '--reason', 'x'.repeat(201)])).code, 2);
-  assert.equal((await db.cli(['stop', 'subscriptions', '--reason', `as ${'the refunds '.repeat(15)}`])).code, 0);
-  const env = { PATH: '/usr/bin:/bin', DATABASE_URL: db.programUrl, TERM: 'xterm' } as unknown as NodeJS.ProcessEnv;
-  for (const command of ['status --check', 'doctor', 'failures', 'next --within 400000d']) {
-    const line = `stty cols 80; '${LAUNCHER}' ${command} --no-color`;
-    const { out } = await finished(spawn('script', ['-qec', line, '/dev/null'], { env }));
-    const lines = out.replaceAll('\r', '').split('\n');
-    assert.ok(lines.length > 2, out);
-    // A remedy is copied as it stands.
-    for (const each of lines.filter((text) => !/^(#|--|scheduler|\* |[a-z ]+;$)/.test(text)))
-      assert.ok(each.length <= 80, `${command}: ${each}`);
-  }
-  assert.match((await db.cli(['failures'])).out, /(of it all ){29}/);
+test('East Asian characters take two columns, and combining marks none', () => {
+  assert.equal(widthOf('e\u0301t\u00e9'), 3);
+  assert.equal(widthOf('予約 3'), 6);
+  assert.deepEqual(wrap('予約予約', 5), ['予約', '予約']);
+  assert.equal(cut('予約予約', 6), '予約…');
+  assert.deepEqual(
+    tableOf(
+      ['a', 'b'],
+      [
+        ['予約', 'x'],
+        ['e\u0301', 'y'],
+      ],
+      80,
+    ).lines.flat(),
+    ['a     b', '予約  x', 'e\u0301     y'],
+  );
+});
+
+test('where a row does not fit into one line, what matters least goes first, and --wide brings it back', () => {
+  const columns: Column[] = ['job', ['took', 2], ['by', 1], ['error', 'below'], ['does', 'cut']];
+  const rows = [['packages', '0.1 s', 'tick on host', 'it is wrong', 'puts packages on sale and takes them off again']];
+  const all = tableOf(columns, rows, 200);
+  assert.deepEqual([all.lines.flat().length, all.isLess], [2, false]);
+  const { lines, isLess } = tableOf(columns, rows, 46);
+  assert.deepEqual(
+    [lines, isLess],
+    [[['job       took   does'], ['packages  0.1 s  puts packages on sale and ta…', '  it is wrong']], true],
+  );
+  const wide = tableOf(columns, rows, 46, true);
+  assert.equal(wide.isLess, false);
+  assert.match(wide.lines.flat().join(''), /tick/);
 });

@@ -2,7 +2,9 @@ import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
 import { test } from 'node:test';
 import { loadJobs } from '../../src/jobs/index.ts';
-import { cli } from '../support/harness.ts';
+import { cli, database, LAUNCHER } from '../support/harness.ts';
+import { applied } from '../support/own.ts';
+import { SCHEMA } from '../support/schema.ts';
 
 const scripts: Record<string, string> = {};
 async function scriptFor(shell: string): Promise<string> {
@@ -11,10 +13,11 @@ async function scriptFor(shell: string): Promise<string> {
 }
 
 /** What bash itself would offer for that line, with the cursor at its end. Its words are cut where bash cuts them. */
-async function offered(line: string): Promise<string[]> {
+async function offered(line: string, url = ''): Promise<string[]> {
   const words = line.split(/ +|(=)/).filter((word) => word !== undefined);
   if (line.endsWith('=')) words.pop();
   const script = `${await scriptFor('bash')}
+    scheduler() { '${LAUNCHER}' "$@"; }
     COMP_WORDS=(${words.map((word) => `'${word}'`).join(' ')})
     COMP_CWORD=${words.length - 1}
     $(complete -p scheduler | sed 's/.*-F \\([^ ]*\\).*/\\1/')
@@ -22,6 +25,7 @@ async function offered(line: string): Promise<string[]> {
   const out = execFileSync('bash', ['--noprofile', '--norc', '-c', script], {
     encoding: 'utf8',
     cwd: '/',
+    env: { PATH: process.env.PATH, DATABASE_URL: url },
     stdio: ['ignore', 'pipe', 'inherit'],
   });
   return out.split('\n').filter(Boolean);
@@ -65,11 +69,11 @@ test('bash completes the names of jobs, actions and shells where one is wanted',
   assert.deepEqual(await offered('scheduler stop '), await jobs());
   assert.deepEqual(await offered('scheduler stop pa'), ['packages', 'payments']);
   assert.deepEqual(await offered('scheduler stop packages '), []);
-  assert.deepEqual(await offered('scheduler events --job v'), ['vouchers']);
-  assert.deepEqual(await offered('scheduler events --job=v'), ['vouchers']);
+  assert.deepEqual(await offered('scheduler events v'), ['vouchers']);
+  assert.deepEqual(await offered('scheduler migrate --create=v'), ['vouchers']);
   assert.deepEqual(await offered('scheduler migrate --create al'), ['all']);
-  assert.deepEqual(await offered('scheduler events --job='), await jobs());
-  assert.deepEqual(await offered('scheduler failures --job packages re'), ['retry']);
+  assert.deepEqual(await offered('scheduler migrate --create='), ['all', ...(await jobs())]);
+  assert.deepEqual(await offered('scheduler failures re'), ['retry']);
   assert.deepEqual(await offered('scheduler embedded '), ['start', 'stop', 'url']);
   assert.deepEqual(await offered('scheduler completion b'), ['bash']);
 });
@@ -79,4 +83,29 @@ test('bash completes the names of files where one is wanted, and nothing where a
   assert.deepEqual(await offered('scheduler tick --env-file=/etc/os-r'), ['/etc/os-release']);
   assert.deepEqual(await offered('scheduler tick --at '), []);
   assert.deepEqual(await offered('scheduler events --since '), []);
+});
+
+test('bash completes what only the database knows, and only what is a word for it', async () => {
+  await using db = await database();
+  await db.query('create table things (id text primary key, at timestamptz, gone boolean not null default false)');
+  await applied(
+    db,
+    "jobs: { holds: { table: things, rules: { go: { due: at, where: not gone, set: gone = true, event: { type: hold.over, channels: [holds] }, fails: { no: id <> '1' } } } } }",
+  );
+  const evil = '$(touch /tmp/evil)';
+  for (const id of ['1', 'seven', evil, 'two words', '-x'])
+    await db.query(`insert into things values ($1, '2026-03-01')`, [id]);
+  await db.cli(['tick']);
+  const url = db.programUrl;
+  assert.deepEqual(await offered('scheduler run h', url), ['hotspot-sessions', 'holds']);
+  assert.deepEqual(await offered('scheduler failures retry ho', url), ['hotspot-sessions', 'holds']);
+  assert.deepEqual(await offered('scheduler jobs show ', url), ['holds']);
+  for (const line of ['explain holds ', 'events holds ', 'failures retry holds ', 'rehearse --until 2d holds '])
+    assert.deepEqual(await offered(`scheduler ${line}`, url), ['seven'], line);
+  assert.deepEqual(await offered('scheduler explain packages ', url), []);
+  assert.deepEqual(await offered('scheduler events --type hold', url), ['hold.over']);
+  assert.deepEqual(await offered('scheduler listen ho', url), ['holds']);
+  assert.deepEqual(await offered('scheduler status --tenant ', url), [SCHEMA]);
+  const nowhere = 'postgresql://127.0.0.1:1/none';
+  assert.deepEqual(await offered('scheduler run v', nowhere), ['vouchers']);
 });

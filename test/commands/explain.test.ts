@@ -14,13 +14,13 @@ test('it answers "why was this not activated?" in words', async () => {
     ...{ ...sale, scheduled_activation_time: start, opened_start: start },
     opened_end: new Date(Date.parse(start) + 2 * HOUR),
   });
-  const { code, out, err } = await db.cli(['explain', 'packages', '1']);
+  const short = (await db.cli(['explain', 'packages', '1'])).out;
+  const { code, out, err } = await db.cli(['explain', 'packages', '1', '--all']);
   assert.equal(code, 0, err);
+  assert.equal(short.split('\n')[1], out.split('\n')[1], 'the two lines that answer come first');
+  assert.doesNotMatch(short, /as seen/);
   assert.equal(err, '');
-  assert.match(
-    out,
-    /^packages 1, at \d{4}-\d\d-\d\d [\d:]+Z: "deactivate" comes next, at .* \(in (1 h|59 min).*\)\.$/m,
-  );
+  assert.match(out, /^packages 1: "deactivate" will happen at .* \(in (1 h|59 min).*\)\.$/m);
   assert.match(out, /^No tick does packages: none has ever come\.$/m);
   assert.match(out, /^activate cannot happen because "it is off sale" is not met \(status = active\), and "/m);
   assert.match(out, /^met +condition +as seen$/m);
@@ -84,10 +84,10 @@ test('only times are written as times: a word with a T in it stays as it is', as
   await db.insert('special_packages', { name: 'T', scheduled: true, auto_activate: true, schedule_date: '2026-03-01' });
   const at = ['--at', '2026-03-01T10:00:00Z'];
   assert.match(
-    (await db.cli(['explain', 'subscriptions', 'Ticket', ...at])).out,
+    (await db.cli(['explain', 'subscriptions', 'Ticket', '--all', ...at])).out,
     /status = ACTIVE$[\s\S]*endDate = 2026-03-01 10:00:00Z$/m,
   );
-  assert.match((await db.cli(['explain', 'special-packages', '1', ...at])).out, /SCHEDULER_TIMEZONE = UTC$/m);
+  assert.match((await db.cli(['explain', 'special-packages', '1', '--all', ...at])).out, /SCHEDULER_TIMEZONE = UTC$/m);
 });
 
 test('a failure, what holds a job, and what happened before are said', async () => {
@@ -97,8 +97,8 @@ test('a failure, what holds a job, and what happened before are said', async () 
   await db.query(`update packages set validity = 'banana'`);
   await db.tick(undefined, { only: ['packages'] });
   await db.cli(['stop', 'packages', '--reason', 'prices are wrong']);
-  const { out } = await db.cli(['explain', 'packages', '1']);
-  assert.match(out, /^packages is paused: stopped by .*: prices are wrong\.$/m);
+  const { out } = await db.cli(['explain', 'packages', '1', '--all']);
+  assert.match(out, /^"deactivate" cannot happen because packages is paused: stopped by .*: prices are wrong/m);
   assert.match(out, /^"deactivate" failed once, the last time at .*: validity 'banana' .* Next attempt: \d/m);
   assert.match(out, /^What happened to it before$/m);
   assert.match(out, /package\.status\.changed .*status changed from inactive to active$/m);
@@ -109,4 +109,33 @@ test('on a schema that was never migrated it says what to do', async () => {
   const { code, err } = await db.cli(['explain', 'packages', '1']);
   assert.equal(code, 78);
   assert.match(err, /Run "scheduler migrate" once/);
+});
+
+test('two lines say why it did not change, and what happens next', async () => {
+  await using db = await database();
+  const lines = async (id: number) => (await db.cli(['explain', 'packages', String(id)])).out.split('\n').slice(0, 2);
+  await db.insert('packages', {
+    ...sale,
+    status: 'inactive',
+    enable_schedule: false,
+    scheduled_activation_time: at(1),
+  });
+  await db.insert('packages', { ...sale, status: 'inactive', scheduled_activation_time: at(1) });
+  await db.insert('packages', { ...sale, status: 'inactive', scheduled_activation_time: at(-1), validity: 'banana' });
+  await db.cli(['tick']);
+  assert.deepEqual(await lines(1), [
+    'packages 1: as it is, nothing comes next.',
+    '"miss" and "activate" cannot happen because it is not true that the schedule is enabled (enable_schedule = false).',
+  ]);
+  const [next, why] = await lines(2);
+  assert.match(next!, /^packages 2: "activate" will happen at \S+ \S+ \(in (1 h|59 min .*)\)\.$/);
+  assert.match(why!, /^It is due at \S+ \S+: scheduled_activation_time = \S+ \S+Z\.$/);
+  const [again, failed] = await lines(3);
+  assert.match(again!, /^packages 3: "activate" will fail at .* attempt 2: validity 'banana' is not a count/);
+  assert.match(failed!, /^"activate" failed once, the last time at .*: validity 'banana' .* Next attempt: \d.*Z\.$/);
+  await db.cli(['stop', 'packages', '--reason', 'prices are wrong']);
+  assert.match(
+    (await lines(2))[1]!,
+    /^"activate" cannot happen because packages is paused: .*: prices are wrong; else/,
+  );
 });

@@ -67,9 +67,9 @@ test('fish reads its script without complaint and completes commands, options, j
   assert.deepEqual((await fish('scheduler tick --d')).sort(), ['--database-url', '--debug', '--dry-run']);
   assert.deepEqual((await fish('scheduler stop ')).sort(), await sorted());
   assert.deepEqual(await fish('scheduler stop packages '), []);
-  assert.deepEqual((await fish('scheduler events --job ')).sort(), await sorted());
-  assert.deepEqual(await fish('scheduler events --job=v'), ['--job=vouchers']);
-  assert.deepEqual(await fish('scheduler failures --job packages re'), ['retry']);
+  assert.deepEqual((await fish('scheduler events ')).sort(), await sorted());
+  assert.deepEqual(await fish('scheduler migrate --create=v'), ['--create=vouchers']);
+  assert.deepEqual(await fish('scheduler failures re'), ['retry']);
   assert.deepEqual(await fish('scheduler --env-file /etc/os-r'), ['/etc/os-release']);
   assert.deepEqual(await fish('scheduler tick --at '), []);
 });
@@ -84,9 +84,9 @@ test('zsh reads its script without complaint and completes commands, options, jo
   assert.deepEqual(await zsh('scheduler stop '), sorted);
   const left = await zsh('scheduler stop packages ');
   assert.ok(left.includes('--reason') && left.every((each) => each.startsWith('-')), 'only options are left to give');
-  assert.deepEqual(await zsh('scheduler events --job '), sorted);
-  assert.deepEqual(await zsh('scheduler events --job=v'), ['vouchers']);
-  assert.deepEqual(await zsh('scheduler failures --job packages re'), ['retry']);
+  assert.deepEqual(await zsh('scheduler events '), sorted);
+  assert.deepEqual(await zsh('scheduler migrate --create=v'), ['vouchers']);
+  assert.deepEqual(await zsh('scheduler failures re'), ['retry']);
   assert.deepEqual(await zsh('scheduler --env-file /etc/os-r'), ['os-release']);
   assert.deepEqual(await zsh('scheduler tick --at '), []);
 });

@@ -112,7 +112,7 @@ test('a failing row is retried after 5 minutes, again after 30, then quarantined
   assert.equal(row!.quarantined_at.toISOString(), later(35));
   for (const minutes of [36, 600, 1_000_000]) assert.equal(await failed(minutes), 0);
   await withOwn(db, async (own) => {
-    assert.deepEqual(await retryFailures(own, { job: 'packages', id: '1' }), [{ job: 'packages', entity_id: '1' }]);
+    assert.deepEqual(await retryFailures(own, { job: 'packages', id: '1' }), [{ job: 'packages', entityId: '1' }]);
   });
   await db.query(`update packages set validity = null`);
   assert.deepEqual((await tick(db, later(40))).jobs[0]!.changed, { activate: 1 });
@@ -165,7 +165,7 @@ test('a released row that fails again starts over with its attempts', async () =
   await db.query(`update packages set validity = 'banana'`);
   for (const minutes of [0, 5, 35]) await tick(db, later(minutes));
   await withOwn(db, async (own) => {
-    assert.equal((await listFailures(own, {}))[0]!.next_attempt_at, null);
+    assert.equal((await listFailures(own, {}))[0]!.nextAttemptAt, null);
     await retryFailures(own, {});
   });
   await tick(db, later(36));

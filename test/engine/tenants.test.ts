@@ -114,10 +114,10 @@ test('failures, pauses, cadence and history of one tenant are nothing to the oth
 
   const json = async (...args: string[]) => JSON.parse((await db.cli([...args, '--json'])).out);
   assert.deepEqual(
-    (await json('failures')).map(({ tenant, entity_id }: Record<string, string>) => [tenant, entity_id]),
+    (await json('failures')).failures.map(({ tenant, entityId }: Record<string, string>) => [tenant, entityId]),
     [['ts_a', '77']],
   );
-  assert.deepEqual(await json('failures', '--tenant', 'ts_b'), []);
+  assert.deepEqual(await json('failures', '--tenant', 'ts_b'), { failures: [] });
   const jobs = async (tenant: string) => {
     const { jobs } = await json('status', '--tenant', tenant);
     return jobs.find(({ job }: { job: string }) => job === 'packages');
@@ -125,7 +125,7 @@ test('failures, pauses, cadence and history of one tenant are nothing to the oth
   assert.deepEqual([(await jobs('ts_a')).failing, (await jobs('ts_c')).failing], [1, 0]);
   assert.deepEqual([(await jobs('ts_b')).state, (await jobs('ts_c')).state], ['paused', 'running']);
   const history = await db.cli(['history']);
-  assert.match(history.out, /^tenant .*\nts_b .*stopped: refunds/m);
+  assert.match(history.out, /^tenant .*\nts_b .*stopped by \S+: refunds/m);
   assert.match(history.out, /ts_a .*packages/);
 
   // All of them, without a name.
@@ -142,10 +142,10 @@ test('one row 77 fails in two tenants: which one is meant must be said', async (
     await db.query(`alter table ${tenant}.packages add constraint never check (status <> 'active')`);
   }
   assert.equal((await tick(db)).code, 1);
-  const vague = await db.cli(['failures', 'drop', '--job', 'packages', '--id', '77']);
+  const vague = await db.cli(['failures', 'drop', 'packages', '77']);
   assert.equal(vague.code, 2);
   assert.match(vague.err, /ts_a.*--tenant|ts_b.*--tenant/);
-  assert.equal((await db.cli(['failures', 'drop', '--job', 'packages', '--id', '77', '--tenant', 'ts_a'])).code, 0);
+  assert.equal((await db.cli(['failures', 'drop', 'packages', '77', '--tenant', 'ts_a'])).code, 0);
   assert.deepEqual(await db.query('select tenant from scheduler.failures'), [{ tenant: 'ts_b' }]);
 });
 
@@ -176,12 +176,9 @@ test(
     } finally {
       await listener.end();
     }
-    const lines = (await db.cli(['events', '--json'])).out
-      .trim()
-      .split('\n')
-      .map((line) => JSON.parse(line));
+    const { events } = JSON.parse((await db.cli(['events', '--json'])).out);
     assert.deepEqual(
-      lines.map(({ tenant }) => tenant),
+      events.map(({ tenant }: { tenant?: string }) => tenant),
       ['ts_a', undefined],
     );
   },

@@ -17,6 +17,7 @@ test('status tells on which job a run is at work, since when, and how many rows 
   await db.query(SLOW);
   const { child, ended } = await startTick(db, ['--batch-size', '5']);
   const work = await atWork(db);
+  assert.match((await db.cli(['status'])).out, /^A run is at work on packages since \S+ \S+Z: \d+ rows done\.$/m);
   assert.equal(work.job, 'packages');
   assert.ok(work.done >= 5 && work.done < 60, String(work.done));
   assert.ok(Math.abs(Date.now() - Date.parse(work.since)) < 20_000, work.since);

@@ -379,10 +379,10 @@ test('a row that failed waits for its next attempt, then for an operator', async
   assert.equal(quarantined.kind, 'held');
   assert.match(
     quarantined.sentence,
-    /quarantine since 2026-03-01 12:40:00Z, after 3 attempts.*not this one.*"scheduler failures retry --job packages --id 1"/,
+    /quarantine since 2026-03-01 12:40:00Z, after 3 attempts.*not this one.*"scheduler failures retry packages 1"/,
   );
 
-  await db.cli(['failures', 'retry', '--job', 'packages', '--id', '1']);
+  await db.cli(['failures', 'retry', 'packages', '1']);
   assert.equal(transitionOf(await explained(db, 'packages', 1, { at: minutes(42) }), 'activate').verdict.kind, 'now');
 });
 
@@ -440,7 +440,7 @@ test('a row that the application holds locked is left alone by the tick, and tha
   );
   assert.match(
     (await db.cli(['explain', 'packages', '1', '--at', NOW])).out,
-    /: "activate" is due, and held up by a lock\.$/m,
+    /^packages 1, at .*: "activate" cannot happen because its row is locked by /,
   );
   assert.deepEqual((await db.tick(NOW, { only: ['packages'] })).jobs[0]!.changed, {});
   await application.query('rollback');
@@ -472,7 +472,7 @@ test('a table that nobody can read is said to be locked, and by whom; nothing wa
   assert.deepEqual([code, err], [0, '']);
   assert.match(
     out,
-    /^packages 1, at .*: nobody can read it, as the table packages is locked \(AccessExclusiveLock\) by process \d+ \("psql", .*: a tick waits 2s for it/,
+    /^packages 1: nobody can read it, as the table packages is locked \(AccessExclusiveLock\) by process \d+ \("psql", .*: a tick waits 2s for it/,
   );
   const said = await explained(db, 'packages', 1);
   assert.deepEqual([said.transitions, said.next], [[], null]);

@@ -153,8 +153,8 @@ test('every command finds a row by an id of the type char(26)', async () => {
   await said('start subscriptions');
   assert.match(await said(`explain subscriptions ${ULID(1)}`), new RegExp(`Subscription ${ULID(1)} is active`));
   assert.match(
-    await said(`failures --job subscriptions --id ${ULID(2)}`),
+    await said(`failures subscriptions ${ULID(2)}`),
     new RegExp(`^(?:\\w+ +)?subscriptions +${ULID(2)} `, 'm'),
   );
-  assert.match(await said(`failures retry --job subscriptions --id ${ULID(2)}`), /^Released 1 row/);
+  assert.match(await said(`failures retry subscriptions ${ULID(2)}`), /^Released 1 row/);
 });

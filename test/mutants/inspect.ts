@@ -21,7 +21,7 @@ export const INSPECT: Mutant[] = [
   ]),
   ...inFile('src/inspect/status.ts', 'inspect/status#due for more than ten minutes', [
     ['const LATE_SECONDS = 600;', 'const LATE_SECONDS = 6000;'],
-    ['if (!isOn(status) || ', 'if (isOn(status) || '],
+    ['isOn(status) && (status', '!isOn(status) && (status'],
   ]),
   ...inFile('src/inspect/explain/seen.ts', 'inspect/secrets', [
     ['value.length > LONGEST', 'value.length > LONGEST * 1000'],

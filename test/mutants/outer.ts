@@ -7,9 +7,36 @@ export const OUTER: Mutant[] = [
   ...inFile('src/commands/failures.ts', 'store/failures#act on one row', [
     ["action !== 'list' && !job && !all", "action !== 'list' && !job && all"],
     ["rows.length === 1 ? '1 row'", "rows.length === 0 ? '1 row'"],
+    ['tenant, job, rule, error, quarantinedAt === null', 'tenant, job, rule', 'commands/screens#failed alike'],
+    ["ACTIONS.includes(args[0] ?? 'list') ? args", 'args ? args', 'store/failures#retry and drop'],
   ]),
   ...inFile('src/commands/status.ts', 'inspect/status#rows are in quarantine', [
-    ['options.check ? status.attention : []', 'status.attention'],
+    ['options.check ? screen.status.attention : []', 'screen.status.attention'],
+    ['if (quarantined > 0) return', 'if (quarantined > 9) return', 'inspect/status#each job tells of its last run'],
+    ['used.map(stateOf)', 'jobs.map(stateOf)', 'commands/screens#one screen'],
+  ]),
+  ...inFile('src/commands/explain.ts', 'commands/explain#two lines', [
+    ["if (verdict.kind === 'held') return 0;", ''],
+    ['at(a) - at(b)', 'at(b) - at(a)'],
+  ]),
+  ...inFile('src/commands/events.ts', 'commands/screens#an event has a message', [
+    ['value !== null && String(value) !== entityId', 'value === null'],
+  ]),
+  ...inFile('src/commands/listen.ts', 'commands/screens#an event has a message', [
+    ['json || !isTerminal()', '!isTerminal()'],
+  ]),
+  ...inFile('src/base/table.ts', 'base/output#what matters least', [
+    ['rankOf(column) > rank', 'rankOf(column) < rank'],
+    ['const LEAST = 28;', 'const LEAST = 48;'],
+    ['isLeftOut || isCut', 'isLeftOut && isCut'],
+  ]),
+  ...inFile('src/base/wrap.ts', 'base/output#East Asian', [
+    ['TWO_COLUMNS.test(character) ? 2 : 1', 'TWO_COLUMNS.test(character) ? 1 : 1'],
+    ['NO_COLUMN.test(character) ? 0', 'NO_COLUMN.test(character) ? 1'],
+  ]),
+  ...inFile('src/inspect/names.ts', 'commands/completion#only the database', [
+    ["where name ~ '${HARMLESS}'", 'where true'],
+    ["kind === 'ids' ? { job } : {}", '{ job: null }'],
   ]),
   ...inFile('src/monitor/metrics.ts', 'monitor/metrics#counters go on', [
     ['value + (samples.get(`${name}${written(labels)}`) ?? 0)', 'value'],
@@ -23,7 +50,7 @@ export const OUTER: Mutant[] = [
   ]),
   ...inFile('src/commands/progress.ts', 'commands/progress', [
     ['const WAIT_MS = 1000;', 'const WAIT_MS = 0;'],
-    ['if (!process.stderr.isTTY || isQuietNow()) return undefined;', 'if (!process.stderr.isTTY) return undefined;'],
+    ['if (!isSomebodyWatching() || isQuietNow()) return undefined;', 'if (!isSomebodyWatching()) return undefined;'],
     ['sweep.due = done + (', 'sweep.due = 2 * done + ('],
     ['clearInterval(timer);\n      eraseLine();', 'clearInterval(timer);'],
   ]),

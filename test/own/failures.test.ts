@@ -64,7 +64,7 @@ test('the failures of rows and rules that are gone go away; history moves along 
   assert.deepEqual(await failures(), []);
   await db.query(`insert into scheduler.failures (job, rule, entity_id, attempts, error, first_failed_at, last_failed_at, next_attempt_at)
     values ('things', 'one', '1', 1, 'e', now(), now(), now())`);
-  const { out, err } = await db.cli(['failures', 'drop', '--job', 'things']);
+  const { out, err } = await db.cli(['failures', 'drop', 'things']);
   assert.match(out, /Forgot 1 row/, err);
-  assert.match((await db.cli(['rehearse', '--until', '1d', '--job', 'things'])).err, /"things" is not a job/);
+  assert.match((await db.cli(['rehearse', '--until', '1d', 'things'])).err, /"things" is not a job/);
 });

@@ -173,7 +173,7 @@ test('bad rows fail alone, are tried again, quarantined, and come back when they
     [1001],
     'what it reads of that row is as it was',
   );
-  assert.match((await db.cli(['failures', 'retry', '--job', 'trials', '--id', '1001'])).out, /Released 1 row/);
+  assert.match((await db.cli(['failures', 'retry', 'trials', '1001'])).out, /Released 1 row/);
   assert.deepEqual((await db.tick(later(6011), only)).jobs[0]!.changed, { expire: 1 });
   assert.deepEqual(await bad(), []);
 });
@@ -273,9 +273,9 @@ test('a job of your own has a cadence, can be stopped and started, run by name, 
   assert.match(await cli('run', 'posts'), /publish +1/);
   await db.query(`insert into posts (at, title) values ('2026-03-01', null)`);
   await cli('run', 'posts');
-  assert.match(await cli('failures', '--job', 'posts'), /it has no title/);
-  assert.match(await cli('history', '--job', 'posts'), /posts/);
-  assert.match(await cli('events', '--job', 'posts'), /No such event/);
+  assert.match(await cli('failures', 'posts'), /it has no title/);
+  assert.match(await cli('history', 'posts'), /posts/);
+  assert.match(await cli('events', 'posts'), /No such event/);
 });
 
 test('explain shows the events of a row of a job of your own', async () => {

@@ -132,7 +132,7 @@ test('a command that is told to run names the tenant', async () => {
     insert into ts_a.trials values (1, now() - interval '1 minute', 'open'); alter table ts_a.trials alter state type varchar(9)`);
   await out('tick');
   await db.query('update scheduler.failures set attempts = 3, quarantined_at = now()');
-  assert.match(await out('explain', 'trials', '1'), /"scheduler failures retry --job trials --id 1 --tenant ts_a"/);
+  assert.match(await out('explain', 'trials', '1'), /"scheduler failures retry trials 1 --tenant ts_a"/);
   assert.match(await out('next'), /see "scheduler failures --tenant ts_a"/);
   const status = await out('status');
   for (const words of ['doctor', 'failures']) assert.ok(status.includes(`"scheduler ${words} --tenant ts_a"`), status);

@@ -155,10 +155,10 @@ test('stop, start, retry and drop answer what the command answers, and record wh
     select 'packages', 'activate', n, 3, 'x', now(), now(), 'infinity', now() from generate_series(1, 2) as n
     on conflict (tenant, job, rule, entity_id) do update set attempts = 3, quarantined_at = now()`;
   for (const [call, args] of [
-    [`retry('packages', '2')`, ['retry', '--job', 'packages', '--id', '2']],
+    [`retry('packages', '2')`, ['retry', 'packages', '2']],
     [`retry(null, null)`, ['retry', '--all']],
-    [`drop('packages', '1')`, ['drop', '--job', 'packages', '--id', '1']],
-    [`drop('vouchers', null)`, ['drop', '--job', 'vouchers']],
+    [`drop('packages', '1')`, ['drop', 'packages', '1']],
+    [`drop('vouchers', null)`, ['drop', 'vouchers']],
   ] as const) {
     await db.query(fail);
     const done = await answer(db, call);

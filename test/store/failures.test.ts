@@ -19,22 +19,22 @@ async function json(db: TestDatabase, args: string[]) {
 test('failures are listed with reason, attempts and when they are tried again', async () => {
   await using db = await database();
   assert.equal((await db.cli(['failures'])).out, 'No row has failed.\n');
-  assert.deepEqual(await json(db, ['list']), []);
+  assert.deepEqual(await json(db, ['list']), { failures: [] });
   await db.insert('packages', bad);
   await db.tick('2026-03-01T10:00:00Z');
-  const [failure] = await json(db, []);
+  const [failure] = (await json(db, [])).failures;
   assert.match(failure.error, /validity 'banana' is not a count and a unit/);
   assert.deepEqual(failure, {
     job: 'packages',
-    entity_id: '1',
+    entityId: '1',
     ...TENANT,
     rule: 'activate',
     attempts: 1,
     error: failure.error,
-    first_failed_at: '2026-03-01T10:00:00Z',
-    last_failed_at: '2026-03-01T10:00:00Z',
-    next_attempt_at: '2026-03-01T10:05:00Z',
-    quarantined_at: null,
+    firstFailedAt: '2026-03-01T10:00:00Z',
+    lastFailedAt: '2026-03-01T10:00:00Z',
+    nextAttemptAt: '2026-03-01T10:05:00Z',
+    quarantinedAt: null,
   });
   const { out } = await db.cli(['failures', 'list']);
   assert.match(
@@ -50,7 +50,7 @@ test('the list ends at a bound, and says so; an exact fit is no bound', async ()
   const list = async (...args: string[]) => {
     const { code, out, err } = await db.cli(['failures', '--json', ...args]);
     assert.equal(code, 0, err);
-    return [JSON.parse(out).length, err && JSON.parse(err).msg];
+    return [JSON.parse(out).failures.length, err && JSON.parse(err).msg];
   };
   const said = (limit: number) => `Only the newest ${limit} rows are listed, and there are more: --limit lists them.`;
   assert.deepEqual(await list(), [1000, '']);
@@ -70,14 +70,14 @@ test('a quarantined row is released by retry, and the next tick tries it again',
   await db.tick('2026-03-01T10:39:00Z');
   assert.equal((await db.one('select status from packages')).status, 'inactive');
 
-  assert.deepEqual(await json(db, ['retry', '--job', 'packages']), {
+  assert.deepEqual(await json(db, ['retry', 'packages']), {
     action: 'retry',
-    rows: [{ job: 'packages', entity_id: '1' }],
+    rows: [{ job: 'packages', entityId: '1' }],
   });
   assert.match((await db.cli(['failures'])).out, /next tick/);
   await db.tick('2026-03-01T10:41:00Z');
   assert.equal((await db.one('select status from packages')).status, 'active');
-  assert.deepEqual(await json(db, []), []);
+  assert.deepEqual(await json(db, []), { failures: [] });
 });
 
 test('retry and drop act on one row, one job or all, as asked', async () => {
@@ -95,11 +95,11 @@ test('retry and drop act on one row, one job or all, as asked', async () => {
     ).map((row) => `${row.job} ${row.entity_id}`);
 
   assert.equal(
-    (await db.cli(['failures', 'retry', '--job', 'packages', '--id', '2'])).out,
+    (await db.cli(['failures', 'retry', 'packages', '2'])).out,
     'Released 1 row: the next tick tries again.\n',
   );
   assert.deepEqual(await left(), ['packages 1', 'special-packages 1', 'special-packages 2']);
-  await db.cli(['failures', 'drop', '--job', 'special-packages']);
+  await db.cli(['failures', 'drop', 'special-packages']);
   assert.deepEqual(await left(), ['packages 1']);
   assert.equal((await db.one('select count(*)::integer as n from scheduler.failures')).n, 2);
   assert.equal(

@@ -10,13 +10,10 @@ const sale = (name: string, over: object = {}) => ({
   ...over,
 });
 
-async function lines(db: TestDatabase, args: string[]) {
-  const { code, out, err } = await db.cli(args);
+async function json(db: TestDatabase, args: string[]) {
+  const { code, out, err } = await db.cli([...args, '--json']);
   assert.equal(code, 0, err);
-  return out
-    .split('\n')
-    .filter(Boolean)
-    .map((line) => JSON.parse(line));
+  return JSON.parse(out);
 }
 
 // ── history
@@ -29,7 +26,7 @@ test('history lists runs and who started or stopped what in one list, the newest
   await db.cli(['stop', 'packages', '--reason', 'price error']);
   await db.cli(['start']);
   await db.cli(['packages']);
-  const [entries] = await lines(db, ['history', '--json']);
+  const { history: entries } = await json(db, ['history']);
   assert.deepEqual(
     entries.map(({ kind, job, action }: Record<string, unknown>) => [kind, job, action]),
     [
@@ -50,13 +47,13 @@ test('history lists runs and who started or stopped what in one list, the newest
     entries.map(({ at }: { at: string }) => at),
   );
 
-  const [all] = await lines(db, ['history', '--json', '--all']);
+  const { history: all } = await json(db, ['history', '--all']);
   assert.ok(all.filter(({ kind }: { kind: string }) => kind === 'run').length > 2);
 
   const { out } = await db.cli(['history']);
   assert.match(out, /^(?:tenant +)?number +at +job +what +late by +took +by$/m);
   assert.match(out, /^\w* +\d+ {2}\d{4}-\d\d-\d\d \d\d:\d\d:\d\dZ {2}packages +activate 1 +\d+ s +\d+\.\d s +\w+@/m);
-  assert.match(out, /packages +stopped: price error .*@/);
+  assert.match(out, /packages +stopped by \S+@\S+: price error/);
   assert.match(out, /\(all\) +started/);
 });
 
@@ -75,9 +72,9 @@ test('history is narrowed by job, time and number', async () => {
     );
   }
   const hosts = async (...args: string[]) =>
-    (await lines(db, ['history', '--json', ...args]))[0].map(({ host }: { host: string }) => host);
+    (await json(db, ['history', ...args])).history.map(({ host }: { host: string }) => host);
   assert.deepEqual(await hosts(), ['3 days', '2 hours', '1 hour', '1 minute']);
-  assert.deepEqual(await hosts('--job', 'packages'), ['3 days', '2 hours', '1 minute']);
+  assert.deepEqual(await hosts('packages'), ['3 days', '2 hours', '1 minute']);
   assert.deepEqual(await hosts('--since', '1d'), ['2 hours', '1 hour', '1 minute']);
   assert.deepEqual(await hosts('--until', '90m'), ['3 days', '2 hours']);
   assert.deepEqual(await hosts('--since', '1d', '--until', '90m'), ['2 hours']);
@@ -99,7 +96,7 @@ test('history shows a run that was killed, one that left work, and one that an e
 
 // ── events
 
-test('events are found by row, type, job and time; as JSON one object a line, the newest last', async () => {
+test('events are found by row, type, job and time; the newest last', async () => {
   await using db = await database();
   const one = await db.insert('packages', sale('One'));
   const two = await db.insert('packages', sale('Two', { validity: '1 hour' }));
@@ -107,21 +104,23 @@ test('events are found by row, type, job and time; as JSON one object a line, th
   await db.tick('2026-03-01T10:00:00Z');
   await db.tick('2026-03-01T11:00:00Z');
   const types = async (...args: string[]) =>
-    (await lines(db, ['events', '--json', ...args])).map(({ type, entity_id }) => `${type} ${entity_id}`);
+    (await json(db, ['events', ...args])).events.map(
+      ({ type, entityId }: Record<string, string>) => `${type} ${entityId}`,
+    );
   const changed = 'package.status.changed';
   const all = [`package.schedule.missed 3`, `${changed} ${one.id}`, `${changed} ${two.id}`, `${changed} ${two.id}`];
   assert.deepEqual(await types(), all);
-  assert.deepEqual(await types('--entity', String(two.id)), all.slice(2));
+  assert.deepEqual(await types('packages', String(two.id)), all.slice(2));
   assert.deepEqual(await types('--type', 'package.schedule.missed'), all.slice(0, 1));
   assert.deepEqual(await types('--since', '2026-03-01T11:00'), all.slice(3));
   assert.deepEqual(await types('--until', '2026-03-01T11:00Z'), all.slice(0, 3));
   assert.deepEqual(await types('--limit', '2'), all.slice(2));
-  assert.deepEqual(await types('--job', 'special-packages'), []);
-  assert.deepEqual(await types('--job', 'packages', '--entity', String(one.id)), [all[1]]);
+  assert.deepEqual(await types('special-packages'), []);
+  assert.deepEqual(await types('packages', String(one.id)), [all[1]]);
 
-  const [event] = await lines(db, ['events', '--json', '--entity', String(one.id)]);
+  const [event] = (await json(db, ['events', 'packages', String(one.id)])).events;
   assert.equal(event.id, 2);
-  assert.equal(event.due_at, '2026-03-01T10:00:00Z');
+  assert.equal(event.dueAt, '2026-03-01T10:00:00Z');
   assert.equal(event.data.package_name, 'One');
   assert.deepEqual(event.channels, ['private-packages', 'private-admin-notifications']);
 });

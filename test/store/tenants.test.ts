@@ -75,7 +75,7 @@ test('which tenants are meant is said in one way, and what would be passed by is
     /Tables of jobs of your own that were not applied for their tenant: ts_b \(vouchers\)\. /,
   );
   assert.match((await db.cli(['next', 'mine'])).err, /"mine" is a job of a tenant: name one, --tenant ts_a/);
-  assert.equal((await db.cli(['failures', '--job', 'mine'])).code, 0);
+  assert.equal((await db.cli(['failures', 'mine'])).code, 0);
   const whole = await db.cli(['status', '--check'], { env: { SCHEDULER_TENANTS: 'ts_*' } });
   assert.deepEqual([whole.code, /^ts_a +Scheduler is running +0 +0\nts_b /m.test(whole.out)], [0, true], whole.out);
   await db.query(`insert into scheduler.failures (tenant, job, rule, entity_id, error, attempts, first_failed_at, last_failed_at, quarantined_at,

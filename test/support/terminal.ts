@@ -36,3 +36,14 @@ export function onTerminal(
     );
   });
 }
+
+/** The lines that a command answers there. One that goes on for ever is ended. */
+export async function screen(db: TestDatabase, args: string[], columns: number): Promise<string[]> {
+  const { written } = await onTerminal(db, args, {
+    ...{ columns, env: { NO_COLOR: '1', SCHEDULER_LOG_LEVEL: 'silent' } },
+    started: (child) => {
+      if (args[0] === 'listen') setTimeout(() => child.kill('SIGTERM'), 2000);
+    },
+  });
+  return written.replaceAll(ERASED, '').trimEnd().split('\n');
+}

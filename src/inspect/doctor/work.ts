@@ -85,7 +85,7 @@ export function checkFailures({ program }: Exam, { jobs }: Status): Result {
     [
       '# Why; and, once the rows are mended, again:',
       program.command('failures'),
-      ...quarantined.map(({ job }) => program.command(`failures retry --job ${job}`)),
+      ...quarantined.map(({ job }) => program.command(`failures retry ${job}`)),
     ],
   );
 }

@@ -157,8 +157,8 @@ async function withObstacle(db: Database, read: Read, prospect: Prospect): Promi
 
 function whyHeld({ view, tenant, state, readOnly }: Read, { rule, failure }: Prospect): string | undefined {
   const { job, id, now } = view;
-  if (failure?.quarantined_at)
-    return `it is in quarantine since ${readable(failure.quarantined_at)}, after ${failure.attempts} attempts (${failure.error}), until somebody mends it or runs ${commandFor(tenant, `failures retry --job ${job.name} --id ${quoted(id)}`)}`;
+  if (failure?.quarantinedAt)
+    return `it is in quarantine since ${readable(failure.quarantinedAt)}, after ${failure.attempts} attempts (${failure.error}), until somebody mends it or runs ${commandFor(tenant, `failures retry ${job.name} ${quoted(id)}`)}`;
   // Here, "not installed" is a job that this role does not run.
   if (!isOn(state)) return `${job.name} is ${state.state.replace('installed', 'run')}: ${state.why}`;
   const unprepared = whyNotPrepared(rule, values(view, rule, now))?.replace(/\.$/, '');

@@ -27,7 +27,7 @@ export interface Look {
 /** The values that SQL on the row may refer to. */
 export const values = ({ settings, job, id, earliest, failures }: Look, rule: CompiledRule, now: string): Values => ({
   ...{ ...parameters(settings, now), tenant: rule.tenant },
-  ...{ earliest, job: job.name, id, next: failures.find((each) => each.rule === rule.name)?.next_attempt_at ?? null },
+  ...{ earliest, job: job.name, id, next: failures.find((each) => each.rule === rule.name)?.nextAttemptAt ?? null },
 });
 
 export interface Answer<T = unknown> {

@@ -185,7 +185,7 @@ function byItself(
   const slot =
     isLater && asOf === earliest ? `, as ${job.name} looks every ${job.everyMinutes} minutes and has done so` : '';
   const when = isLater ? `at ${readable(asOf)} (${relative(asOf, now)})${slot}` : 'now';
-  const again = failure?.next_attempt_at === asOf ? `, which is its attempt ${failure.attempts + 1}` : '';
+  const again = failure?.nextAttemptAt === asOf ? `, which is its attempt ${failure.attempts + 1}` : '';
   const reason = text(wrong) ?? wrong.error;
   if (reason !== undefined)
     return {
