@@ -40,6 +40,11 @@ function write(text: string): void {
   stdout.write(`${text}\n`);
 }
 
+/** From here on, a terminal shows nothing but what follows. */
+export function startScreen(): void {
+  if (isTerminal()) process.stdout.write('\x1b[H\x1b[2J\x1b[3J');
+}
+
 /** A write to a pipe whose reader has gone (`| head`) ends the output, not the program with a stack trace. */
 function endQuietly(error: NodeJS.ErrnoException): void {
   if (error.code !== 'EPIPE') throw error;

@@ -1,8 +1,9 @@
-import type { Command } from 'commander';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { type Command, Option } from 'commander';
 import { inWords, readable } from '../base/calendar.ts';
 import { TENANTS } from '../base/config.ts';
 import { EXIT, type ExitCode, usageError } from '../base/errors.ts';
-import { print, printHeading, printJson, printTable } from '../base/output.ts';
+import { print, printHeading, printJson, printTable, startScreen } from '../base/output.ts';
 import { commandFor } from '../base/paste.ts';
 import type { Column } from '../base/table.ts';
 import type { Context } from '../context.ts';
@@ -21,8 +22,11 @@ import { all, only } from '../store/standing.ts';
 import { command, jobName, knownJob, type Options, WIDE, withSchema } from './command.ts';
 import { forEachTenant, meantTenants, tenantsFor, tenantsOption } from './tenants.ts';
 
+const WATCH_MS = 2000;
+
 interface StatusOptions extends Options {
   check?: boolean;
+  watch?: boolean;
   tenants?: string;
 }
 
@@ -44,6 +48,7 @@ export function statusCommand(jobs: Job[]): Command {
       'scheduler status packages',
       'scheduler status --json',
       'scheduler status --check || alert',
+      'scheduler status --watch',
       "scheduler status --tenants 'ts_*'",
     ],
     exits: { [EXIT.rowsFailed]: 'with --check: something needs a person, which it names' },
@@ -53,6 +58,9 @@ export function statusCommand(jobs: Job[]): Command {
       '--check',
       'end with 1 when you have to look: no tick comes; a job is gone, failed, or paused for more than a day; ' +
         'rows are in quarantine, more than 100 fail, or some have been due for more than ten minutes',
+    )
+    .addOption(
+      new Option('--watch', 'look again every two seconds, until you press Ctrl-C').conflicts(['check', 'tenants']),
     )
     .option(...WIDE)
     .option('-j, --json', 'print the result as JSON')
@@ -65,12 +73,16 @@ export function statusCommand(jobs: Job[]): Command {
         if (tenants !== undefined && name !== undefined)
           throw usageError('--tenants gives a line for each tenant: leave out the job.');
         if (tenants !== undefined) return ofTenants(context, options, await tenantsFor(context, tenants, jobs));
-        const screen = await readScreen(db, settings, name === undefined ? all(jobs) : only(jobs, [name]));
-        const attention = options.check ? screen.status.attention : [];
         const wide = options.wide || name !== undefined;
-        if (options.json) printJson(screen.status);
-        else tell(screen, { attention, wide, tenant: db.tenant });
-        return attention.length > 0 ? EXIT.rowsFailed : EXIT.done;
+        for (;;) {
+          const screen = await readScreen(db, settings, name === undefined ? all(jobs) : only(jobs, [name]));
+          const attention = options.check ? screen.status.attention : [];
+          if (options.watch) startScreen();
+          if (options.json) printJson(screen.status);
+          else tell(screen, { attention, wide, tenant: db.tenant });
+          if (!options.watch) return attention.length > 0 ? EXIT.rowsFailed : EXIT.done;
+          await sleep(WATCH_MS);
+        }
       }),
     );
 }

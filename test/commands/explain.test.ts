@@ -125,7 +125,7 @@ test('two lines say why it did not change, and what happens next', async () => {
   await db.cli(['tick']);
   assert.deepEqual(await lines(1), [
     'packages 1: as it is, nothing comes next.',
-    '"miss" and "activate" cannot happen because it is not true that the schedule is enabled (enable_schedule = false).',
+    '"miss" and "activate" cannot happen because "the schedule is enabled" is not met (enable_schedule = false).',
   ]);
   const [next, why] = await lines(2);
   assert.match(next!, /^packages 2: "activate" will happen at \S+ \S+ \(in (1 h|59 min .*)\)\.$/);

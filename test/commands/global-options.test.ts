@@ -22,13 +22,13 @@ test('"help tick" prints what "tick --help" prints, and "help" alone what "--hel
 test('--tz shows times in a zone; JSON stays in UTC', async () => {
   await using db = await database();
   await due(db, 1);
-  const shown = async (zone: string) => (await db.cli(['history', '--job', 'packages', '--tz', zone])).out;
+  const shown = async (zone: string) => (await db.cli(['history', 'packages', '--tz', zone])).out;
   await db.cli(['packages', '--at', START]);
   assert.match(await shown('UTC'), /\d\dZ /);
   assert.match(await shown('Asia/Kolkata'), /\d\d\+05:30 /);
-  const local = await db.cli(['history', '--job', 'packages', '--tz', 'local'], { env: { TZ: 'Africa/Nairobi' } });
+  const local = await db.cli(['history', 'packages', '--tz', 'local'], { env: { TZ: 'Africa/Nairobi' } });
   assert.match(local.out, /\d\d\+03:00 /);
-  const json = await db.cli(['history', '--job', 'packages', '--json', '--tz', 'Asia/Kolkata']);
+  const json = await db.cli(['history', 'packages', '--json', '--tz', 'Asia/Kolkata']);
   assert.match(json.out, /"at":"[-0-9T:.]+Z"/);
 });
 

@@ -1,7 +1,10 @@
 import assert from 'node:assert/strict';
+import type { ChildProcess } from 'node:child_process';
 import { test } from 'node:test';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { due, startTick, tick } from '../support/due-packages.ts';
 import { database, type TestDatabase } from '../support/harness.ts';
+import { onTerminal } from '../support/terminal.ts';
 
 /** Another terminal says of a run at work on what it works, since when and how far it is. */
 
@@ -37,4 +40,26 @@ test('a run that was killed is not at work, also while another one is', async ()
   await db.query('drop trigger slow on packages');
   await tick(db);
   assert.equal(await atWork(db), null);
+});
+
+test('status --watch looks again, and shows the run that began meanwhile', async () => {
+  await using db = await database();
+  await due(db, 60);
+  await db.query(SLOW);
+  let watching: ChildProcess | undefined;
+  const watched = onTerminal(db, ['status', '--watch'], {
+    env: { NO_COLOR: '1' },
+    started: (child) => {
+      watching = child;
+    },
+  });
+  const { child, ended } = await startTick(db, ['--batch-size', '5']);
+  await sleep(4500);
+  watching!.kill('SIGTERM');
+  child.kill('SIGKILL');
+  await ended;
+  await db.query('drop trigger slow on packages');
+  const screens = (await watched).written.split('\x1b[H\x1b[2J\x1b[3J').slice(1);
+  assert.ok(screens.length >= 2, String(screens.length));
+  assert.match(screens.at(-1)!, /A run is at work on packages since .*: \d+ rows done\./);
 });

@@ -517,7 +517,7 @@ test('rows that are late, fail or sit in quarantine are counted', async () => {
   assert.deepEqual(warnings, ['backlog', 'failures']);
   assert.match(of('backlog').message, /^packages: 1 row due, the oldest for 5 min/);
   assert.ok(of('backlog').remedy!.includes('scheduler run packages --debug'));
-  assert.equal(of('failures').message, 'packages: 1 row in quarantine; packages: 1 row tried again by themselves');
+  assert.equal(of('failures').message, 'packages: 1 row in quarantine; packages: 1 row, tried again by itself');
 });
 
 test('a half-full notification queue is found, and who keeps it', async (t) => {

@@ -227,7 +227,7 @@ test('the log tells each change', async () => {
   assert.equal(failed.msg, 'Failed to activate package');
   assert.equal(failed.package_id, bad.id);
   assert.match(failed.error, /banana/);
-  assert.deepEqual(completed, { level: 'info', msg: 'ProcessScheduledPackages job completed successfully' });
+  assert.deepEqual(completed, { level: 'warn', msg: 'ProcessScheduledPackages job ended: 1 row failed' });
   assert.deepEqual(rest, []);
   const later = await lines('2026-03-01T12:00:00Z');
   assert.deepEqual(later[1], {

@@ -80,7 +80,9 @@ export function checkFailures({ program }: Exam, { jobs }: Status): Result {
   return warning(
     [
       ...quarantined.map((job) => `${job.job}: ${rows(job.quarantined)} in quarantine`),
-      ...failing.map((job) => `${job.job}: ${rows(job.failing)} tried again by themselves`),
+      ...failing.map(
+        (job) => `${job.job}: ${rows(job.failing)}, tried again by ${job.failing === 1 ? 'itself' : 'themselves'}`,
+      ),
     ].join('; '),
     [
       '# Why; and, once the rows are mended, again:',
