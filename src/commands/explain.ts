@@ -9,7 +9,7 @@ import type { TransitionExplained } from '../inspect/explain/transitions.ts';
 import type { Job } from '../job/define.ts';
 import type { Failure } from '../store/failures.ts';
 import { command, instantOf, jobName, type Options, WIDE, withSchema } from './command.ts';
-import { COLUMNS as EVENT_COLUMNS, eventRow } from './events.ts';
+import { COLUMNS as EVENT_COLUMNS, eventRow, messageOf } from './events.ts';
 
 type Asked = Options & { at?: string; all?: boolean };
 
@@ -49,7 +49,8 @@ function tell(job: Job, explanation: Explanation, { at, all, wide }: Asked): voi
   for (const remark of remarks) print(remark);
   if (!all) {
     const last = events.at(-1);
-    if (last) print(`Before: ${last.type} at ${readable(last.occurredAt)}.`);
+    if (last)
+      print(`Before: ${[`${last.type} at ${readable(last.occurredAt)}`, messageOf(last)].filter(Boolean).join(': ')}.`);
     if (transitions.length > 0) print(`With --all: each transition, its conditions, and what happened before.`);
     return;
   }
