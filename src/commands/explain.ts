@@ -76,8 +76,9 @@ function whyOf(job: Job, { state, why, failures, transitions, next }: Explanatio
   if (transitions.length === 0) return why === null ? undefined : `${job.name} is ${state}: ${why}`;
   if (!coming) return sentenceOf(...nearest(transitions));
   if (state === 'no tick') return `No tick does ${job.name}: ${why}`;
-  if (failures.length > 0) return inProse(failures[0]!);
   const { due, dueValues, verdict } = coming;
+  const [failure] = failures;
+  if (failure) return verdict.sentence.includes(failure.error) ? failedSoFar(failure) : inProse(failure);
   const values = describe(job, dueValues);
   const since = due === null || due === '-infinity' ? 'It is due at once' : `It is due at ${readable(due)}`;
   return `${since}${values && `: ${values}`}${verdict.kind === 'now' ? '. The next tick does it' : ''}`;
@@ -101,12 +102,15 @@ function nearest(transitions: TransitionExplained[]): TransitionExplained[] {
   return transitions.filter(({ verdict }) => verdict.sentence === first!.verdict.sentence);
 }
 
-function inProse({ rule, attempts, lastFailedAt, error, quarantinedAt, nextAttemptAt }: Failure): string {
-  const times = attempts === 1 ? 'once' : `${attempts} times`;
+const failedSoFar = ({ rule, attempts, lastFailedAt }: Failure) =>
+  `"${rule}" failed ${attempts === 1 ? 'once' : `${attempts} times`}, the last time at ${readable(lastFailedAt)}`;
+
+function inProse(failure: Failure): string {
+  const { error, quarantinedAt, nextAttemptAt } = failure;
   const prospect = quarantinedAt
     ? `In quarantine since ${readable(quarantinedAt)}`
     : `Next attempt: ${nextAttemptAt === '-infinity' ? 'with the next tick' : readable(nextAttemptAt)}`;
-  return `"${rule}" failed ${times}, the last time at ${readable(lastFailedAt)}: ${plain(error)}. ${prospect}`;
+  return `${failedSoFar(failure)}: ${plain(error)}. ${prospect}`;
 }
 
 function tellTransition(job: Job, explained: TransitionExplained, now: string): void {

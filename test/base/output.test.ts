@@ -56,6 +56,7 @@ test('where a row does not fit into one line, what matters least goes first, and
     [lines, isLess],
     [[['job       took   does'], ['packages  0.1 s  puts packages on sale and ta…', '  it is wrong']], true],
   );
+  assert.equal(tableOf(columns, rows, 70).isLess, true, 'a column is left out, and nothing is cut');
   const wide = tableOf(columns, rows, 46, true);
   assert.equal(wide.isLess, false);
   assert.match(wide.lines.flat().join(''), /tick/);

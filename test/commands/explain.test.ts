@@ -132,7 +132,7 @@ test('two lines say why it did not change, and what happens next', async () => {
   assert.match(why!, /^It is due at \S+ \S+: scheduled_activation_time = \S+ \S+Z\.$/);
   const [again, failed] = await lines(3);
   assert.match(again!, /^packages 3: "activate" will fail at .* attempt 2: validity 'banana' is not a count/);
-  assert.match(failed!, /^"activate" failed once, the last time at .*: validity 'banana' .* Next attempt: \d.*Z\.$/);
+  assert.match(failed!, /^"activate" failed once, the last time at \S+ \S+Z\.$/);
   await db.cli(['stop', 'packages', '--reason', 'prices are wrong']);
   assert.match(
     (await lines(2))[1]!,

@@ -16,7 +16,7 @@ export const OUTER: Mutant[] = [
     ['used.map(stateOf)', 'jobs.map(stateOf)', 'commands/screens#one screen'],
   ]),
   ...inFile('src/commands/explain.ts', 'commands/explain#two lines', [
-    ["if (verdict.kind === 'held') return 0;", ''],
+    ['verdict.sentence.includes(failure.error) ?', 'verdict.sentence.includes(failure.job) ?'],
     ['at(a) - at(b)', 'at(b) - at(a)'],
   ]),
   ...inFile('src/commands/events.ts', 'commands/screens#an event has a message', [
