@@ -13,7 +13,6 @@ export const OUTER: Mutant[] = [
   ...inFile('src/commands/status.ts', 'inspect/status#rows are in quarantine', [
     ['options.check ? screen.status.attention : []', 'screen.status.attention'],
     ['if (quarantined > 0) return', 'if (quarantined > 9) return', 'inspect/status#each job tells of its last run'],
-    ['used.map(stateOf)', 'jobs.map(stateOf)', 'commands/screens#one screen'],
   ]),
   ...inFile('src/commands/explain.ts', 'commands/explain#two lines', [
     ['verdict.sentence.includes(failure.error) ?', 'verdict.sentence.includes(failure.job) ?'],

@@ -94,6 +94,8 @@ test('retry and drop act on one row, one job or all, as asked', async () => {
       await db.query(`select job, entity_id from scheduler.failures where quarantined_at is not null order by 1, 2`)
     ).map((row) => `${row.job} ${row.entity_id}`);
 
+  const one = (await db.cli(['failures', 'packages', '2'])).out.trimEnd().split('\n');
+  assert.equal(one.length, 2, 'without an action, the rows are listed');
   assert.equal(
     (await db.cli(['failures', 'retry', 'packages', '2'])).out,
     'Released 1 row: the next tick tries again.\n',
