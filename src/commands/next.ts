@@ -1,7 +1,7 @@
 import { type Command, Option } from 'commander';
 import { parseSpan, readable, relative } from '../base/calendar.ts';
 import { print, printJson, printTable } from '../base/output.ts';
-import { commandFor } from '../base/paste.ts';
+import { commandFor, quoted } from '../base/paste.ts';
 import type { Column } from '../base/table.ts';
 import { type Coming, type Outlook, readNext } from '../inspect/next.ts';
 import type { Job } from '../job/define.ts';
@@ -84,7 +84,11 @@ function row(coming: Coming, now: string, tenant: string | undefined) {
     ...(retry === null ? [] : [`tried again after: ${retry}`]),
     ...(wouldFail === 0
       ? []
-      : [rows === 1 ? `would fail: see ${commandFor(tenant, 'explain')}` : `${wouldFail} would fail`]),
+      : [
+          rows === 1
+            ? `would fail: see ${commandFor(tenant, `explain ${job} ${quoted(id)}`)}`
+            : `${wouldFail} would fail`,
+        ]),
   ];
   return [
     at === '-infinity' ? '' : readable(at),

@@ -18,6 +18,13 @@ test('it lists what will happen and when, soonest first, and flags what is overd
   assert.match(rest.join('\n'), /^Scheduler is not running: no tick has ever come; .*\.$/m);
 });
 
+test('a row that would fail is named with the command that says why', async () => {
+  await using db = await database();
+  const row = { name: 'p', enable_schedule: true, scheduled_activation_time: at(-1), validity: 'banana' };
+  await db.insert('packages', row);
+  assert.match((await db.cli(['next'])).out, / would fail: see "scheduler explain packages 1"$/m);
+});
+
 test('with --json it is one object', async () => {
   await using db = await database();
   await db.insert('vouchers', { code: 'top-secret', expires_at: at(1) });
