@@ -6,7 +6,7 @@ import { NOW, quoteText } from '../job/expressions.ts';
 import { mayBeTried } from '../store/failures.ts';
 import type { Requested } from '../store/requests.ts';
 import { ANYTHING_EXPIRED } from '../store/retention.ts';
-import { FINISHING, recordIdle, recordRequested } from '../store/runs.ts';
+import { FINISHING, namesWhere, recordIdle, recordRequested } from '../store/runs.ts';
 import { asInBatch, conditionsAt, firstRow, hasDue, momentOf } from './statements.ts';
 
 /** One question about all rules of all jobs, in one round trip: which of them have a due row? */
@@ -41,10 +41,7 @@ export const placesOf = (conditions: string[]): string => {
 
 const isIdle = (job: string) =>
   `not exists (select from answer, unnest(due) as place where (:owners::text[])[place + 1] = ${job})`;
-const ALL_IDLE = `
-    select tenant, null::text[], array_agg(name order by n)
-    from unnest(:names::text[], :tenants::text[]) with ordinality as j (name, tenant, n) where ${isIdle('name')}
-    group by tenant`;
+const ALL_IDLE = namesWhere(isIdle('name'));
 const IDLE = {
   always: ALL_IDLE,
   'beside work': `select * from (${ALL_IDLE}) as idle where exists (select from answer where cardinality(due) > 0)`,

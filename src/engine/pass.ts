@@ -3,7 +3,15 @@ import type { Values } from '../db/bind.ts';
 import type { CompiledRule, Installed } from '../job/compile.ts';
 import { info, type Job, linesOf } from '../job/define.ts';
 import { valuesOf } from '../store/requests.ts';
-import { emptyResult, FINISHING, finished, type JobResult, RECORD_STOPPED } from '../store/runs.ts';
+import {
+  emptyResult,
+  FINISHING,
+  finished,
+  type JobResult,
+  namesWhere,
+  RECORD_STOPPED,
+  recordIdle,
+} from '../store/runs.ts';
 import { type Due, isOfOneJob, type Question, type RecordsIdle, whatIsDue, whatIsDueApart } from './ask.ts';
 import { AllRefused, endless, isForAllJobs, jobError } from './faults.ts';
 import { narrow } from './narrow.ts';
@@ -72,6 +80,7 @@ export class Pass {
       due = await this.#ask();
     }
     if (stop.reason) this.#leave(due);
+    else await this.#recordUntouched();
     for (const [name, error] of this.#left) {
       if (this.#isStopped(name)) continue;
       const installed = this.#jobs.find(({ job }) => job.name === name)!;
@@ -224,6 +233,20 @@ export class Pass {
       record.result.workLeft = true;
       record.isOpen = record.run !== null;
     }
+  }
+
+  /** Another job has done the row that was due, or somebody holds it: the tick came to this job all the same. */
+  async #recordUntouched(): Promise<void> {
+    const { db, asking, values, requests } = this.#run;
+    if (this.#recordsIdle === 'never') return;
+    const isTouched = ({ job: { name } }: Installed) => {
+      const record = this.#records.get(name);
+      return this.#idle.has(name) || requests.has(name) || (record && (record.run !== null || record.result.error));
+    };
+    const untouched = this.#jobs.filter((each) => !isTouched(each));
+    if (untouched.length === 0) return;
+    const [names, tenants] = [untouched.map(({ job }) => job.name), untouched.map(({ tenant }) => tenant)];
+    await (asking ?? db).query(recordIdle(namesWhere('true')), { ...values, names, tenants });
   }
 
   async #sayIdle(due: CompiledRule[]): Promise<void> {

@@ -74,6 +74,12 @@ export const RECORD_STOPPED = `
   )
   ${answerBy('(select id from stopped)')}`;
 
+/** Jobs that recordIdle is given by their names and tenants. */
+export const namesWhere = (isIdle: string) => `
+    select tenant, null::text[], array_agg(name order by n)
+    from unnest(:names::text[], :tenants::text[]) with ordinality as j (name, tenant, n) where ${isIdle}
+    group by tenant`;
+
 /** The record of all jobs that had nothing to do, given as a query in SQL. Null for a tenant: all but those "apart". */
 export const recordIdle = (found: string) => `
   insert into scheduler.runs (tenant, apart, idle, slot, at, started_at, finished_at, started_by, host, version)

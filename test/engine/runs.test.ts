@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import pg from 'pg';
 import { readSettings } from '../../src/base/config.ts';
 import { type Line, Log } from '../../src/base/log.ts';
 import { Stop } from '../../src/base/stop.ts';
@@ -12,6 +13,7 @@ import { job as packages } from '../../src/jobs/hotspot/packages.ts';
 import { only } from '../../src/store/standing.ts';
 import { active, count, due, failures, later, START, tick } from '../support/due-packages.ts';
 import { application, database } from '../support/harness.ts';
+import { applied } from '../support/own.ts';
 import { SCHEMA } from '../support/schema.ts';
 
 /** What a run owes to those that come before, after and beside it. */
@@ -26,6 +28,36 @@ test('a row that fails only by its event is found, and the others are done', asy
   const { jobs } = await tick(db);
   assert.deepEqual([jobs[0]!.changed, jobs[0]!.failed, await active(db)], [{ activate: 3 }, 1, 3]);
   assert.equal((await failures(db))[0]!.error, 'no room for 4');
+});
+
+test('a tick comes to a job also if another one has done its row, or somebody holds it', async () => {
+  await using db = await database({ empty: true });
+  await db.migrate({}, []);
+  await db.query(`create table holds (id serial primary key, state text default 'held', ends_at timestamptz default now());
+    insert into holds default values; create table others as select 1 as id, 'held' as state, now() as ends_at;
+    alter table others add primary key (id)`);
+  const rules = `rules: { release: { due: ends_at, where: state = 'held', set: state = 'free' } }`;
+  await applied(
+    db,
+    `{ jobs: { one: { table: holds, ${rules} }, two: { table: holds, ${rules} }, held: { table: others, ${rules} } } }`,
+    '--backlog',
+    'run',
+  );
+  const holder = new pg.Client({ connectionString: db.url });
+  await holder.connect();
+  await holder.query('begin; select from others for update');
+  const { out } = await db.cli(['tick', '--json']);
+  await holder.end();
+  const { jobs } = JSON.parse((await db.cli(['status', '--json'])).out);
+  const of = (name: string) => jobs.find(({ job }: { job: string }) => job === name);
+  assert.deepEqual(
+    JSON.parse(out).jobs.filter(({ changed }: { changed: object }) => Object.keys(changed).length > 0).length,
+    1,
+  );
+  assert.deepEqual(
+    ['one', 'two', 'held'].map((name) => of(name).state),
+    ['running', 'running', 'running'],
+  );
 });
 
 test('a later batch, and a later sweep, hide nothing of what the ones before did', async () => {
