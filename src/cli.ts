@@ -144,7 +144,10 @@ async function main(): Promise<void> {
   const [first, ...others] = process.argv.slice(2);
   const args = first === 'help' ? [...others, '--help'] : process.argv.slice(2);
   try {
-    await (await buildProgram(args[0])).parseAsync(args, { from: 'user' });
+    const program = await buildProgram(args[0]);
+    const isUnknown = /^\w/.test(args[0] ?? '') && !program.commands.some((each) => each.name() === args[0]);
+    // "--help" would answer for a command that is not there.
+    await program.parseAsync(isUnknown ? args.slice(0, 1) : args, { from: 'user' });
   } catch (error) {
     if (error instanceof CommanderError) return; // --help and --version
     if (error instanceof UsageFault) complain(error.message);

@@ -102,6 +102,10 @@ export async function showTimesIn(zone: string): Promise<void> {
 export const readable = (instant: string | null): string =>
   inZone?.(instant ?? '') ?? instant?.replace('T', ' ').replace(/(:\d\d)(\.\d+)?Z$/, '$1Z') ?? '';
 
+/** A sentence with instants in it, as SQL writes them. */
+export const readableIn = (sentence: string): string =>
+  sentence.replace(/\b\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z/g, readable);
+
 /** 0.4 → "0 s", 95 → "1 min 35 s", 90000 → "1 d 1 h": two units are as much as anybody reads. */
 export function inWords(seconds: number): string {
   let left = Math.round(seconds);

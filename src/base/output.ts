@@ -1,5 +1,6 @@
 import { isatty } from 'node:tty';
 import { styleText } from 'node:util';
+import { readableIn } from './calendar.ts';
 import { plain } from './plain.ts';
 import { eraseLine } from './status-line.ts';
 import { type Cell, type Column, tableOf } from './table.ts';
@@ -42,7 +43,7 @@ function write(text: string): void {
 
 /** From here on, a terminal shows nothing but what follows. */
 export function startScreen(): void {
-  if (isTerminal()) process.stdout.write('\x1b[H\x1b[2J\x1b[3J');
+  if (isTerminal()) process.stdout.write('\x1b[H\x1b[2J');
 }
 
 /** A write to a pipe whose reader has gone (`| head`) ends the output, not the program with a stack trace. */
@@ -71,7 +72,7 @@ const columnsOfTerminal = (): number => (isTerminal() ? process.stdout.columns |
  */
 export function print(text: string): void {
   const [, before, indent, body, after] = /^(\n*)( *)(.*?)(\n*)$/s.exec(text)!;
-  const lines = wrap(plain(body!), columnsOfTerminal() - indent!.length);
+  const lines = wrap(plain(readableIn(body!)), columnsOfTerminal() - indent!.length);
   write(before + lines.map((line) => indent + line).join('\n') + after);
 }
 
@@ -95,7 +96,7 @@ const VERDICTS: Record<string, Style> = { ok: 'green', warning: 'yellow', failed
 /** A verdict, its subject, and a text that is wrapped beside them. */
 export function printVerdict(verdict: string, what: string, text: string): void {
   const before = verdict.padEnd(7).length + widthOf(what) + 4;
-  const lines = wrap(plain(text), Math.max(20, columnsOfTerminal() - before));
+  const lines = wrap(plain(readableIn(text)), Math.max(20, columnsOfTerminal() - before));
   write(`${paint(VERDICTS[verdict] ?? 'reset', verdict.padEnd(7))}  ${what}  ${lines.join(`\n${' '.repeat(before)}`)}`);
 }
 

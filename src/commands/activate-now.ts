@@ -29,7 +29,7 @@ async function activateNow(context: Context, options: PassOptions): Promise<Exit
   });
   for (const { why } of run.skipped) {
     throw configurationError(
-      `Subscriptions cannot be activated: ${why}. Run ${commandFor(context.db.tenant, 'migrate')} once.`,
+      `Subscriptions cannot be activated: ${why}. To have the table made, run ${commandFor(context.db.tenant, 'migrate --create subscriptions')}; for one of yours, see docs/adopting.md.`,
     );
   }
   const [pass] = run.jobs;

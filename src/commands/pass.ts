@@ -1,6 +1,8 @@
 import { inWords, isFuture, parseInstant, readable, toIso } from '../base/calendar.ts';
 import { EXIT, type ExitCode, usageError } from '../base/errors.ts';
 import { isTerminal, print, printJson, printTable } from '../base/output.ts';
+import { commandFor } from '../base/paste.ts';
+import { eraseLine } from '../base/status-line.ts';
 import { Stop } from '../base/stop.ts';
 import type { Context } from '../context.ts';
 import { type Request, type RunResult, run } from '../engine/run.ts';
@@ -136,6 +138,8 @@ const GRACE_MS = 1500;
 /** The first signal ends the run after the batch at hand; the second, or a batch that lasts, ends it at once. */
 function heedSignals(stop: Stop, { db, log }: Context): () => void {
   const end = () => {
+    log.warn('Stopped by the signal in the middle of a batch, which is undone; the next run does its rows.');
+    eraseLine();
     db.abandon();
     process.exitCode = EXIT.stopped;
     void log.flush().then(() => process.exit(EXIT.stopped));
@@ -144,6 +148,7 @@ function heedSignals(stop: Stop, { db, log }: Context): () => void {
   const heed = () => {
     if (stop.reason === 'signal') return end();
     stop.request('signal');
+    log.info('The run ends after the batch at hand; a second signal ends it at once.');
     grace = setTimeout(end, GRACE_MS).unref();
   };
   process.on('SIGTERM', heed).on('SIGINT', heed);
@@ -156,9 +161,12 @@ function heedSignals(stop: Stop, { db, log }: Context): () => void {
 
 const finish = () => {};
 
-function tell({ log }: Context, options: PassOptions, result: RunResult, byHand: boolean): void {
+function tell({ log, db }: Context, options: PassOptions, result: RunResult, byHand: boolean): void {
   if (result.locked) log.warn('Another run holds the lock and does the work; this one ends.');
-  if (result.stopped) log.warn(`Stopped by the ${result.stopped} with work left; the next run goes on.`);
+  if (result.stopped)
+    log.warn(
+      `Stopped by the ${result.stopped} with work left; ${options.dryRun ? 'a run would do more than this' : 'the next run goes on'}.`,
+    );
   for (const { job, why, powerless } of result.skipped)
     log.write({ level: byHand || powerless ? 'warn' : 'debug', message: `${job} was skipped: ${why}` });
 
@@ -167,8 +175,9 @@ function tell({ log }: Context, options: PassOptions, result: RunResult, byHand:
   } else if (didAnything(result)) {
     if (options.dryRun) print('Dry run: a run would do this now. Nothing was changed.');
     printChanges(result.jobs);
-  } else if (isTerminal() && !result.locked) {
-    print(options.dryRun ? 'Nothing would change.' : 'Nothing was due.');
+  } else if (isTerminal() && !result.locked && !result.stopped && result.jobs.every(({ error }) => !error)) {
+    if (result.jobs.length > 0) print(options.dryRun ? 'Nothing would change.' : 'Nothing was due.');
+    else if (!byHand) print(`No job could run; ${commandFor(db.tenant, 'status')} says why.`);
   }
 }
 

@@ -39,7 +39,7 @@ export function watchProgress({ db, settings }: Context, now = new Date().toISOS
   const draw = () => {
     if (!at || performance.now() - began < WAIT_MS) return;
     if (at.due === undefined && !isCounting) void count(at);
-    showLine(lineOf(at));
+    showLine(nameOf(at), figuresOf(at));
   };
   const timer = setInterval(draw, REDRAW_MS).unref();
   return {
@@ -62,10 +62,13 @@ export function watchProgress({ db, settings }: Context, now = new Date().toISOS
 
 const number = (value: number) => Math.round(value).toLocaleString('en');
 
-function lineOf({ rule, begin, done, due = Number.NaN }: Sweep): string {
+const nameOf = ({ rule: { tenant, job, name } }: Sweep) =>
+  [...(tenant === 'public' ? [] : [tenant]), job, name].join(', ');
+
+function figuresOf({ begin, done, due = Number.NaN }: Sweep): string {
   const perSecond = done / ((performance.now() - begin) / 1000);
   const words = [due > done ? `${number(done)} of ${number(due)} rows` : `${number(done)} rows`];
   if (done > 0) words.push(`${number(perSecond)} a second`);
   if (done > 0 && due > done) words.push(`${inWords((due - done) / perSecond)} left`);
-  return `${rule.job}, ${rule.name}: ${words.join(', ')}`;
+  return `: ${words.join(', ')}`;
 }

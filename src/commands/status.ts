@@ -77,7 +77,10 @@ export function statusCommand(jobs: Job[]): Command {
         for (;;) {
           const screen = await readScreen(db, settings, name === undefined ? all(jobs) : only(jobs, [name]));
           const attention = options.check ? screen.status.attention : [];
-          if (options.watch) startScreen();
+          if (options.watch) {
+            startScreen();
+            print(`${readable(new Date().toISOString())}, and again every 2 s until you press Ctrl-C.`);
+          }
           if (options.json) printJson(screen.status);
           else tell(screen, { attention, wide, tenant: db.tenant });
           if (!options.watch) return attention.length > 0 ? EXIT.rowsFailed : EXIT.done;
@@ -114,7 +117,11 @@ function tell({ status, lastChanges }: Screen, { attention, wide, tenant }: Tell
   const { scheduler, message, atWork, jobs } = status;
   const { nextCheck } = scheduler;
   print(`${message}${nextCheck ? `; the next tick is due at ${readable(nextCheck)}` : ''}.`);
-  if (atWork) print(`A run is at work on ${atWork.job} since ${readable(atWork.since)}: ${rows(atWork.done)} done.`);
+  const left = jobs.find(({ job }) => job === atWork?.job)?.backlog;
+  if (atWork)
+    print(
+      `A run is at work on ${atWork.job} since ${readable(atWork.since)}: ${rows(atWork.done)} done${left ? `, ${rows(left.rows, left.more)} due` : ''}.`,
+    );
   const used = jobs.filter((job) => !isUnused(job));
   if (used.length > 1) print(`${used.length} jobs: ${counted(used.map(stateOf))}.`);
   if (used.length > 0) {

@@ -8,7 +8,7 @@ import { refuseElsewhere } from '../store/adopted.ts';
 import { earliestOf, type Wanted } from '../store/standing.ts';
 import { coming, overdue, triedAgain, withoutRisk } from './outlook.ts';
 import { look } from './standing.ts';
-import { isOn, isUnused, readStatus } from './status.ts';
+import { isOn, isUnused, readScreen } from './status.ts';
 
 /** What will happen and when, soonest first, as far as the rows tell today. */
 export interface Outlook {
@@ -60,7 +60,7 @@ export async function readNext(
   jobs: Wanted,
   { within, limit }: { within: number; limit: number },
 ): Promise<Outlook> {
-  const status = await readStatus(db, settings, jobs);
+  const { status } = await readScreen(db, settings, jobs);
   const held: Outlook['held'] = status.jobs
     .filter((job) => !isOn(job))
     .map((each) => ({ job: each.job, transition: null, why: `${each.state}: ${each.why}`, unused: isUnused(each) }));

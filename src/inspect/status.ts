@@ -6,7 +6,7 @@ import { isElsewhere } from '../store/adopted.ts';
 import type { Control } from '../store/controls.ts';
 import type { Run } from '../store/history.ts';
 import { knownJobs } from '../store/known-jobs.ts';
-import { type Found, isMissing, type Wanted } from '../store/standing.ts';
+import { all, type Found, isMissing, type Wanted } from '../store/standing.ts';
 import { type Backlog, readBacklog } from './backlog.ts';
 import { look } from './standing.ts';
 
@@ -48,14 +48,24 @@ export interface LastChange {
   lateSeconds: number;
 }
 
-export const readStatus = async (db: Database, settings: Settings, jobs: Wanted): Promise<Status> =>
-  (await readScreen(db, settings, jobs)).status;
+interface Screen {
+  status: Status;
+  lastChanges: LastChange[];
+}
 
-export async function readScreen(
-  db: Database,
-  settings: Settings,
-  jobs: Wanted,
-): Promise<{ status: Status; lastChanges: LastChange[] }> {
+/** As if there were no other jobs. */
+export const readStatus = async (db: Database, settings: Settings, jobs: Wanted): Promise<Status> =>
+  (await readThese(db, settings, jobs)).status;
+
+/** One paused job is not a paused scheduler: whether that runs is told of all jobs. */
+export async function readScreen(db: Database, settings: Settings, jobs: Wanted): Promise<Screen> {
+  const screen = await readThese(db, settings, jobs);
+  if (jobs.names === 'all') return screen;
+  const { scheduler, message } = await readStatus(db, settings, all(jobs.builtIn));
+  return { ...screen, status: { ...screen.status, scheduler, message } };
+}
+
+async function readThese(db: Database, settings: Settings, jobs: Wanted): Promise<Screen> {
   const { found, status } = await db.transaction(async (tx) => {
     const found = await look(tx, jobs, { dbZone: settings.dbTimezone });
     return { found, status: await reportOn(tx, settings, found) };

@@ -19,6 +19,16 @@ test('"help tick" prints what "tick --help" prints, and "help" alone what "--hel
   }
 });
 
+test('"help" and "--help" know no command that is not there', async () => {
+  for (const args of [
+    ['help', 'statu'],
+    ['statu', '--help'],
+  ]) {
+    const { code, out, err } = await cli(args);
+    assert.deepEqual([code, out, err], [2, '', 'scheduler: unknown command \'statu\'; did you mean "status"?\n']);
+  }
+});
+
 test('--tz shows times in a zone; JSON stays in UTC', async () => {
   await using db = await database();
   await due(db, 1);
@@ -30,6 +40,9 @@ test('--tz shows times in a zone; JSON stays in UTC', async () => {
   assert.match(local.out, /\d\d\+03:00 /);
   const json = await db.cli(['history', 'packages', '--json', '--tz', 'Asia/Kolkata']);
   assert.match(json.out, /"at":"[-0-9T:.]+Z"/);
+  await db.cli(['stop', '--reason', 'stock-taking']);
+  const { out } = await db.cli(['status', '--tz', 'Asia/Kolkata']);
+  assert.match(out, /^Scheduler was stopped by .* at \d{4}-\d\d-\d\d \d\d:\d\d:\d\d\+05:30: stock-taking/);
 });
 
 test('--quiet prints nothing on standard output, and says warnings and errors', async () => {

@@ -273,6 +273,15 @@ test('stop pauses everything, with who, when and why; start ends that; all of it
   for (const { by } of controls) assert.match(by, /^\w+@\S+$/);
 });
 
+test('status and next of one job that is stopped do not say that the scheduler is', async () => {
+  await using db = await database();
+  await db.cli(['tick']);
+  await db.cli(['stop', 'packages', '--reason', 'price error']);
+  const status = await db.cli(['status', 'packages']);
+  assert.match(status.out, /^Scheduler is running; .*\n\n.*\npackages +paused .*price error/);
+  assert.doesNotMatch((await db.cli(['next', 'packages'])).out, /Scheduler was stopped/);
+});
+
 test('one job is stopped and started without the others, and the JSON is about that job', async () => {
   await using db = await database();
   await db.cli(['tick']);

@@ -344,7 +344,7 @@ test('the log tells each change', async () => {
       ['info', 'Found special packages to activate'],
       ['info', 'Special package activated'],
       ['error', 'Failed to activate special package'],
-      ['info', 'ProcessSpecialPackages job completed successfully'],
+      ['warn', 'ProcessSpecialPackages job ended: 1 row failed'],
     ],
   );
   assert.equal(lines[2].package_name, 'Bridal Day');

@@ -23,7 +23,7 @@ export function onTerminal(
     const child = spawn('script', ['--quiet', '--return', '--command', command, '/dev/null'], {
       cwd: '/',
       env: { PATH: process.env.PATH, TERM: 'xterm', SHELL: '/bin/sh', DATABASE_URL: db.programUrl, ...env },
-      stdio: ['ignore', 'pipe', 'inherit'],
+      stdio: ['pipe', 'pipe', 'inherit'],
     });
     started?.(child);
     let written = '';
