@@ -1,3 +1,4 @@
+import { setTimeout as sleep } from 'node:timers/promises';
 import {
   bounded,
   completed,
@@ -14,6 +15,7 @@ import {
 import { NOW } from '../../job/expressions.ts';
 import { ATTEMPTS, attemptEach, fromRead } from './attempts.ts';
 import { SMS_SETTINGS, smsGateway } from './settings.ts';
+import type { Outcome } from './sms/dialect.ts';
 import { HOTSPOT_CREDENTIALS } from './tables.ts';
 
 const WAITS = { 'it waits to be sent': 'sms_next_attempt_at is not null' };
@@ -62,17 +64,40 @@ function textOf({ username, password, package: name, until }: Credentials): stri
 // Gateways take a few requests at a time per account, and answer within a second or two.
 const AT_ONCE = 16;
 
+// A gateway that is down or refuses its own customer would use up a try of every SMS there is.
+const FAULTS_IN_A_ROW = 5;
+// Less than a minute, so that the next tick asks again. A run that lingers does not ask each second.
+const LEFT_ALONE_SECONDS = 30;
+
+// A pause that the gateway asks for is made at once if it is short, and each SMS waits for a few of them.
+const SHORT_PAUSE_SECONDS = 10;
+const PAUSES = 5;
+
+const pauseOf = (outcome: Outcome) => (outcome.kind === 'refused' && outcome.wait) || Number.POSITIVE_INFINITY;
+
 const perform: Outside['perform'] = async (claimed, world) => {
   const { sendSms } = await import('./sms/send.ts');
   const gateway = smsGateway(world.values);
   const say = (sentence: string) => world.say(info(sentence));
   const bounds = { most: AT_ONCE, mostEach: AT_ONCE, destination: () => gateway.provider };
+  let faults = 0;
+  let pausedUntil = 0;
   await attemptEach<Credentials>(claimed, world, bounds, async (credentials) => {
     const { phone: to, reference } = credentials;
-    const outcome = await sendSms(gateway, { to, text: textOf(credentials), reference }, world.signal, say);
-    // A gateway that is down or refuses its own customer would use up a try of every SMS there is.
-    const verdict = outcome.kind === 'refused' || outcome.kind === 'unknown' ? 'give up' : 'go on';
-    return { verdict, result: outcome };
+    const send = () => sendSms(gateway, { to, text: textOf(credentials), reference }, world.signal, say);
+    let outcome: Outcome;
+    for (let pauses = 0; ; pauses++) {
+      if (pausedUntil > Date.now())
+        await sleep(pausedUntil - Date.now(), undefined, { signal: world.signal }).catch(() => {});
+      outcome = await send();
+      if (pauses === PAUSES || pauseOf(outcome) > SHORT_PAUSE_SECONDS) break;
+      pausedUntil = Math.max(pausedUntil, Date.now() + pauseOf(outcome) * 1000);
+    }
+    const isFault = outcome.kind === 'unknown' || (outcome.kind === 'refused' && !outcome.ofRecipient);
+    faults = isFault ? faults + 1 : 0;
+    const wait = outcome.kind === 'refused' ? outcome.wait : undefined;
+    if (faults < FAULTS_IN_A_ROW && !wait) return { verdict: 'go on', result: outcome };
+    return { verdict: 'give up', result: { ...outcome, wait: wait ?? LEFT_ALONE_SECONDS } };
   });
 };
 
@@ -80,14 +105,17 @@ const record: Outside['record'] = (t) => `
     read as (
       select a.id, r.*, r.kind in ('sent', 'logged', 'rejected') or (r.kind in ('refused', 'unknown') and r.attempt >= ${ATTEMPTS}) as final
       from answer a
-      cross join lateral jsonb_to_record(a.result) as r (kind text, attempt integer, due timestamptz, "messageId" text, reason text)
+      cross join lateral jsonb_to_record(a.result) as r (kind text, attempt integer, due timestamptz, wait integer, "messageId" text, reason text)
     ),
     settled as (${t.hotspot_credentials.update((it: Row) => ({
       set: {
         sms_status: `case when kind in ('sent', 'logged', 'unknown') then kind when final then 'failed' else 'pending' end`,
         // An SMS that is left for the next run has not been tried.
         sms_attempts: `case kind when 'left' then ${it.sms_attempts} - 1 else ${it.sms_attempts} end`,
-        sms_next_attempt_at: `case when final then null when kind = 'left' then :now::timestamptz else ${it.sms_next_attempt_at} end`,
+        sms_next_attempt_at: `case when final then null else greatest(
+          case when kind <> 'left' then ${it.sms_next_attempt_at} end,
+          :now::timestamptz + make_interval(secs => coalesce(read.wait, 0))
+        ) end`,
         sms_sent_at: `case kind when 'sent' then :now::timestamptz else ${it.sms_sent_at} end`,
         sms_message_id: `coalesce(read."messageId", ${it.sms_message_id})`,
         sms_error: 'read.reason',

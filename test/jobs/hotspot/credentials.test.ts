@@ -12,8 +12,8 @@ const webhook = (url: string) => ({
   SCHEDULER_SMS_SECRET: 'signing-key',
 });
 
-const send = async (db: TestDatabase, time: string, env: Record<string, string>) =>
-  passOf(await db.tick(time, { only: ['credentials'], env }), 'credentials');
+const send = async (db: TestDatabase, time: string, env: Record<string, string>, options = {}) =>
+  passOf(await db.tick(time, { only: ['credentials'], env, ...options }), 'credentials');
 
 async function paid(db: TestDatabase, phones = ['254712345678']) {
   const { id } = await hotspotPackage(db);
@@ -115,6 +115,59 @@ test('a gateway that is down uses up a try of a few SMS, not of all that wait', 
     (select count(*) from hotspot_credentials where sms_attempts = 0 and sms_status = 'pending')::integer as untried`);
   assert.equal(tried, gateway.asked.length);
   assert.ok(tried <= 32 && untried === 100 - tried, `${tried} tried`);
+});
+
+const africa = (statusCode: number) =>
+  answer(201, { SMSMessageData: { Recipients: [{ statusCode, status: 'x', messageId: 'ATXid_1' }] } });
+const africasTalking = (url: string) => ({
+  ...{ SCHEDULER_SMS: 'africastalking', SCHEDULER_SMS_URL: url },
+  ...{ SCHEDULER_SMS_USERNAME: 'operator', SCHEDULER_SMS_SECRET: 'key' },
+});
+
+test('of 1,000 SMS, each twentieth of which is refused for its recipient, all others leave in one tick', async () => {
+  await using db = await database();
+  const codes = [403, 407, 409, 406];
+  let asked = 0;
+  await using gateway = await fakeGateway((...to) => {
+    const n = asked++;
+    africa(n % 20 === 0 ? codes[(n / 20) % 4]! : 101)(...to);
+  });
+  await paid(db, phones(1000));
+  const { changed } = await send(db, NOW, africasTalking(gateway.url));
+  assert.deepEqual(changed, { sent: 950, failed: 37, 'try again': 13 });
+  assert.equal(gateway.asked.length, 1000);
+});
+
+test('one fault of the gateway among many answers stops nothing', async () => {
+  await using db = await database();
+  let asked = 0;
+  await using gateway = await fakeGateway((...to) => africa(asked++ % 3 === 0 ? 500 : 101)(...to));
+  await paid(db, phones(60));
+  assert.deepEqual((await send(db, NOW, africasTalking(gateway.url))).changed, { sent: 40, 'try again': 20 });
+});
+
+test('a short Retry-After is waited for at once, a long one by the SMS that are left', async () => {
+  await using db = await database();
+  let asked = 0;
+  await using gateway = await fakeGateway((...to) =>
+    (asked++ < 3 ? answer(429, '', { 'retry-after': '1' }) : answer(200, ''))(...to),
+  );
+  await paid(db, phones(20));
+  assert.deepEqual((await send(db, NOW, webhook(gateway.url))).changed, { sent: 20 });
+  assert.equal(asked, 23);
+});
+
+test('no SMS that waited for a long Retry-After is sent before it is over', async () => {
+  await using db = await database();
+  await using gateway = await fakeGateway(answer(429, '', { 'retry-after': '600' }));
+  await paid(db, phones(100));
+  await send(db, NOW, webhook(gateway.url), { batchSize: 30 });
+  const { length } = gateway.asked;
+  assert.ok(length <= 16, 'later batches of the run are spared too');
+  for (const minutes of [1, 5, 9.9]) await send(db, at(minutes), webhook(gateway.url));
+  assert.equal(gateway.asked.length, length);
+  await send(db, at(10), webhook(gateway.url));
+  assert.ok(gateway.asked.length > length);
 });
 
 test('SMS whose access is over are not sent any more', async () => {
