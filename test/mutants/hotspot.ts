@@ -17,6 +17,8 @@ export const HOTSPOT: Mutant[] = [
       'jobs/hotspot/late-actors#in the reverse order',
     ],
     ['`coalesce(${it[column]}, 0) + ${by}`', '`${by}`'],
+    ['greatest(users.bytes, 1)', 'users.bytes', 'jobs/hotspot/accounting#a router may let through'],
+    ['rest.bytes >> 32', 'rest.bytes >> 31', 'jobs/hotspot/accounting#a router may let through'],
     ["case when session_id is not null then 'sync' end", "'sync'", 'jobs/hotspot/accounting#sessions of others'],
     ['select a.closed or coalesce(r.acctinputoctets', 'select coalesce(r.acctinputoctets'],
     ["'it was open': 'not r.closed'", "'it was open': 'r.closed'", 'jobs/hotspot/accounting#between the last look'],
@@ -33,13 +35,17 @@ export const HOTSPOT: Mutant[] = [
       'when false then',
       'jobs/hotspot/hotspot-sessions#who suspended a user',
     ],
-    ['or coalesce(${it.data_used} >= ${it.data_limit}, false))', ')'],
+    ['or ${usedUp(it.data_used, it.data_limit)})', ')'],
     [
-      'select coalesce(u.data_used >= u.data_limit, false) from',
-      'select u.data_used >= u.data_limit from',
+      "select ${usedUp('u.data_used', 'u.data_limit')} from",
+      'select true from',
       'jobs/hotspot/hotspot-sessions#or takes it away',
     ],
-    ['coalesce(${it.data_used} >= ${it.data_limit}', 'coalesce(${it.data_used} > ${it.data_limit}'],
+    [
+      "where ${SPENT('u.')}",
+      "where ${SPENT('u.')} and false",
+      'jobs/hotspot/hotspot-sessions#that the application opened',
+    ],
     [
       'select barred.*, username as name from barred\n      union all',
       'select barred.*, username as name from barred where false\n      union all',
@@ -85,7 +91,13 @@ export const HOTSPOT: Mutant[] = [
     ["'2100-01-01T00:00:00Z'", "'2200-01-01T00:00:00Z'"],
     ['nullif(p.data_limit::bigint, 0)', 'p.data_limit::bigint'],
     ['greatest(coalesce(p.devices, 1), 1)', 'coalesce(p.devices, 1)'],
-    ['u.has_active_subscription and coalesce', 'coalesce', 'jobs/hotspot/late-actors#at the very end'],
+    ['u.has_active_subscription and not', 'not', 'jobs/hotspot/late-actors#at the very end'],
+    [
+      'case when u.data_limit > 0 then u.data_limit end as',
+      'u.data_limit as',
+      'jobs/hotspot/hotspot-sessions#of -1 or 0',
+    ],
+    ['> now` },', '> now and false` },', 'jobs/hotspot/payments#clock of the application'],
     [
       'u.subscription_expires_at > case',
       'u.subscription_expires_at >= case',
@@ -106,6 +118,12 @@ export const HOTSPOT: Mutant[] = [
     ['rest.bytes & 4294967295', 'rest.bytes % 4294967295', 'jobs/hotspot/payments#the intervals that'],
   ]),
   ...inFile('src/jobs/hotspot/tables.ts', 'jobs/hotspot/late-actors#whatever word bars', [
+    ['coalesce(${limit} > 0 and', 'coalesce(', 'jobs/hotspot/hotspot-sessions#of -1 or 0'],
+    [
+      '${used} >= ${limit}, false)`;',
+      '${used} > ${limit}, false)`;',
+      'jobs/hotspot/hotspot-sessions#a data limit that is',
+    ],
     ["\"'suspended', 'blocked', 'banned', 'disabled'\"", "\"'suspended', 'banned', 'disabled'\""],
     [
       "once: ['transaction_id', 'mpesa_receipt']",

@@ -205,6 +205,16 @@ export const DUE_ROWS: Record<string, Record<string, Due>> = {
         'it was not provisioned': set('payments', `provisioned_at = ${ago(1)}`),
       },
     },
+    'provision ahead': {
+      make: `insert into packages (name, price, duration) values ('1 Hour', 50, '1 hour');
+        insert into payments (phone_number, package_id, amount, transaction_id, status, updated_at)
+        values ('254712345678', 1, 50, 'T1', 'completed', ${ago(-60)})`,
+      breaks: {
+        'it is completed': set('payments', `status = 'pending'`),
+        'it was not provisioned': set('payments', `provisioned_at = ${ago(1)}`),
+        'its time lies ahead': set('payments', `updated_at = ${ago(1)}`),
+      },
+    },
   },
   credentials: {
     'give up': {
@@ -268,6 +278,14 @@ export const DUE_ROWS: Record<string, Record<string, Due>> = {
         'it is active': set('radius_sessions', `status = 'expired'`),
         'its data is used up': set('radius_sessions', 'total_bytes = 499'),
         "its user's data is used up too": set('hotspot_users', 'data_limit = 2000'),
+      },
+    },
+    'exhaust user': {
+      make: `insert into hotspot_users (username, phone_number, data_used, data_limit) values ('u1', '254712345678', 1000, 500);
+        insert into radius_sessions (username, hotspot_user_id, status) values ('u1', 1, 'active')`,
+      breaks: {
+        'it is active': set('radius_sessions', `status = 'expired'`),
+        'its user has used up the data': set('hotspot_users', 'data_limit = 2000'),
       },
     },
   },

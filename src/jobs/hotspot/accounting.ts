@@ -11,7 +11,7 @@ import {
   warning,
 } from '../../job/define.ts';
 import { NOW } from '../../job/expressions.ts';
-import { RADACCT } from './radius/tables.ts';
+import { RADACCT, RADREPLY } from './radius/tables.ts';
 import { RADIUS_SETTINGS } from './settings.ts';
 import { DATA_USAGE_LOGS, HOTSPOT_USERS, RADIUS_SESSIONS } from './tables.ts';
 
@@ -115,6 +115,22 @@ const addUp = (t: Tables) => `
         where hotspot_user_id is not null group by 1 having sum(more_in + more_out) > 0
       ) as of_user`,
       where: `${it.id} = of_user.hotspot_user_id`,
+      returning: `${it.username} as username, ${it.data_limit} - ${it.data_used} as bytes, ${it.data_limit} as data_limit`,
+    }))}),
+    -- Only what a payment wrote: a row that it writes at this moment is newer than these figures.
+    limits as (${t.radreply.update((it: Row) => ({
+      set: {
+        value: `(case ${it.attribute} when 'Mikrotik-Total-Limit' then rest.bytes & 4294967295 else rest.bytes >> 32 end)::text`,
+      },
+      from: `(
+        select a.id, greatest(users.bytes, 1)::bigint as bytes
+        from users cross join lateral (
+          select a.id from ${t.radreply} a where a.username = scheduler.radius_name(users.username::text)
+            and a.attribute in ('Mikrotik-Total-Limit', 'Mikrotik-Total-Limit-Gigawords') offset 0
+        ) as a
+        where users.data_limit > 0
+      ) as rest`,
+      where: `${it.id} = rest.id`,
     }))}),
     logged as (${t.data_usage_logs.insert(() => ({
       values: {
@@ -245,7 +261,12 @@ export const job = defineJob({
   single: true,
   order: 80,
   table: part(RADACCT, ...RADACCT.needs!.filter((column) => column !== 'acctsessionid')),
-  tables: { radius_sessions: RADIUS_SESSIONS, hotspot_users: HOTSPOT_USERS, data_usage_logs: DATA_USAGE_LOGS },
+  tables: {
+    radius_sessions: RADIUS_SESSIONS,
+    hotspot_users: HOTSPOT_USERS,
+    data_usage_logs: DATA_USAGE_LOGS,
+    radreply: RADREPLY,
+  },
   settings: { radiusInterim: RADIUS_SETTINGS.radiusInterim },
   begin,
   rules: { sync, 'close silent': closeSilent, 'sync closed': syncClosed, 'sync short': syncShort },

@@ -1,4 +1,5 @@
 import {
+  AT_ONCE,
   bounded,
   completed,
   defineJob,
@@ -11,7 +12,15 @@ import {
 } from '../../job/define.ts';
 import { NOW } from '../../job/expressions.ts';
 import { RADACCT, RADCHECK, RADREPLY } from './radius/tables.ts';
-import { HOTSPOT_CREDENTIALS, HOTSPOT_USERS, RADIUS_SESSIONS, SESSION_DISCONNECTIONS, SHUT_OUT } from './tables.ts';
+import {
+  HOTSPOT_CREDENTIALS,
+  HOTSPOT_USERS,
+  RADIUS_SESSIONS,
+  SESSION_DISCONNECTIONS,
+  SHUT_OUT,
+  SPENT,
+  usedUp,
+} from './tables.ts';
 
 const ACTIVE = { 'it is active': "status = 'active'" };
 
@@ -38,7 +47,7 @@ const end = (t: Tables, transition: string, at: string, reason: string) => `
       },
       from: 'ended as of_session',
       where: `${it.id} = of_session.hotspot_user_id
-        and (coalesce(${it.subscription_expires_at} <= :now::timestamptz, true) or coalesce(${it.data_used} >= ${it.data_limit}, false))`,
+        and (coalesce(${it.subscription_expires_at} <= :now::timestamptz, true) or ${usedUp(it.data_used, it.data_limit)})`,
       returning: `${it.id} as id, ${it.username} as username`,
     }))}),
     barred as materialized (
@@ -84,17 +93,34 @@ const expire: Rule = {
   change: (t) => end(t, 'expire', 'todo.due_at', 'time is up'),
 };
 
+const exhausted = (t: Tables) => end(t, 'exhaust', ':now::timestamptz', 'data limit reached');
+
 const exhaust: Rule = {
   due: "coalesce(updated_at, '-infinity'::timestamptz)",
   where: (t) => ({
     ...ACTIVE,
-    'its data is used up': 'total_bytes >= data_limit',
+    'its data is used up': usedUp('total_bytes', 'data_limit'),
     // An operator may have raised the limit of the user, or taken it away.
     "its user's data is used up too": `coalesce((
-      select coalesce(u.data_used >= u.data_limit, false) from ${t.hotspot_users} u where u.id = r.hotspot_user_id
+      select ${usedUp('u.data_used', 'u.data_limit')} from ${t.hotspot_users} u where u.id = r.hotspot_user_id
     ), true)`,
   }),
-  change: (t) => end(t, 'exhaust', ':now::timestamptz', 'data limit reached'),
+  change: exhausted,
+};
+
+/** Whoever opened it: the application knows no limit of a session. The index has the few users who are to be cut off. */
+const exhaustUser: Rule = {
+  due: AT_ONCE,
+  row: {
+    from: (t) => `(
+      select s.* from ${t.hotspot_users} u join ${t.radius_sessions} s on s.hotspot_user_id = u.id and s.status = 'active'
+      where ${SPENT('u.')}
+    )`,
+    whole: (t) => `${t.radius_sessions}`,
+    part: 'its user has used up the data',
+  },
+  where: { 'it is active': "r.status = 'active'" },
+  change: exhausted,
 };
 
 export const job = defineJob({
@@ -111,7 +137,7 @@ export const job = defineJob({
     radreply: RADREPLY,
     radacct: part(RADACCT, 'radacctid', 'username', 'acctsessionid', 'nasipaddress', 'framedipaddress', 'acctstoptime'),
   },
-  rules: { expire, exhaust },
+  rules: { expire, exhaust, 'exhaust user': exhaustUser },
   log: {
     started: info('Hotspot sessions job started'),
     found: (rule, count) => (rule === 'expire' ? info('Found hotspot sessions to expire', { count }) : undefined),

@@ -99,6 +99,13 @@ export const PAYMENTS: Table = {
 /** What an operator writes as the status of a user who shall have no access. */
 export const SHUT_OUT = "'suspended', 'blocked', 'banned', 'disabled'";
 
+/** Many applications write 0 or -1 for a limit that is none. SQL that is never null. */
+export const usedUp = (used: string, limit: string) => `coalesce(${limit} > 0 and ${used} >= ${limit}, false)`;
+
+/** Users who have used up their data, and still have access. */
+export const SPENT = (user = '') =>
+  `${usedUp(`${user}data_used`, `${user}data_limit`)} and (${user}has_active_subscription or ${user}status = 'active')`;
+
 export const HOTSPOT_USERS: Table = {
   name: 'hotspot_users',
   recognisedBy: ['username', 'phone_number', 'has_active_subscription'],
@@ -117,6 +124,7 @@ export const HOTSPOT_USERS: Table = {
     ...STAMPS,
   },
   once: ['phone_number', 'username'],
+  indexes: { spent: `(id) where ${SPENT()}` },
 };
 
 export const RADIUS_SESSIONS: Table = {

@@ -1,7 +1,17 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { database, type TestDatabase } from '../../support/harness.ts';
-import { at, hotspotPackage, NOW, online, passOf, pay, theSession, theUser } from '../../support/hotspot-rows.ts';
+import {
+  at,
+  hotspotPackage,
+  NOW,
+  online,
+  passOf,
+  pay,
+  repliesOf,
+  theSession,
+  theUser,
+} from '../../support/hotspot-rows.ts';
 
 const sync = async (db: TestDatabase, time: string, options = {}) =>
   passOf(await db.tick(time, { only: ['accounting'], by: 'test', ...options }), 'accounting');
@@ -60,6 +70,29 @@ test('bytes, duration and address of an open session reach the session and its u
   const log = await db.one('select * from data_usage_logs');
   assert.deepEqual([log.bytes_in, log.bytes_out, log.radacct_id], ['1000', '5000000000', radacctid]);
   await assertConserved(db);
+});
+
+test('the data that a router may let through is what is left', async () => {
+  await using db = await database();
+  const { username } = await paid(db, { data_limit: 5_000_000_000 });
+  await db.insert('radreply', { username: 'other', attribute: 'Mikrotik-Total-Limit', op: ':=', value: '7' });
+  const { radacctid } = await online(db, username);
+  const left = async () => {
+    const replies = await repliesOf(db, username);
+    return [replies['Mikrotik-Total-Limit'], replies['Mikrotik-Total-Limit-Gigawords']];
+  };
+  await report(db, radacctid, 5, 1000, 0);
+  await sync(db, at(5));
+  assert.deepEqual(await left(), [String(5_000_000_000 - 1000 - 2 ** 32), '1']);
+  await report(db, radacctid, 10, 4_000_000_000, 500_000_000);
+  await sync(db, at(10));
+  assert.deepEqual(await left(), ['500000000', '0']);
+  // A limit of 0 would be none.
+  await report(db, radacctid, 15, 4_000_000_000, 2_000_000_000);
+  await sync(db, at(15));
+  assert.deepEqual(await left(), ['1', '0']);
+  assert.equal((await repliesOf(db, 'other'))['Mikrotik-Total-Limit'], '7');
+  assert.equal((await repliesOf(db, username))['Mikrotik-Rate-Limit'], '2M/4M');
 });
 
 test('syncing twice changes nothing, not even a row', async () => {
@@ -240,7 +273,8 @@ test('use from before this program came is not counted', async () => {
     create table radacct (radacctid bigserial primary key, acctsessionid text not null, acctuniqueid text not null unique,
       username text, nasipaddress inet not null, acctstarttime timestamptz, acctupdatetime timestamptz, acctstoptime timestamptz,
       acctinterval bigint, acctsessiontime bigint, acctinputoctets bigint, acctoutputoctets bigint, callingstationid text,
-      acctterminatecause text, framedipaddress inet)`);
+      acctterminatecause text, framedipaddress inet);
+    create table radreply (id serial primary key, username text, attribute text, op varchar(2), value text)`);
   await online(db, 'anna', { acctinputoctets: 1000, acctstoptime: at(-60) });
   const open = await online(db, 'anna', { acctinputoctets: 500 });
   await db.migrate();

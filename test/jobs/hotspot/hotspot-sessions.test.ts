@@ -80,6 +80,34 @@ test('an operator who raises the limit of a user, or takes it away, keeps the se
   assert.deepEqual((await tick(db, at(11))).changed, {});
 });
 
+test("a user's own data limit ends sessions that the application opened, too", async () => {
+  await using db = await database();
+  const user = { username: 'anna', phone_number: '254700000001', data_limit: 1000, data_used: 999 };
+  const { id } = await db.insert('hotspot_users', { ...user, has_active_subscription: true });
+  await db.insert('radius_sessions', { username: 'anna', hotspot_user_id: id, expected_end: at(600) });
+  await db.insert('radcheck', { username: 'anna', attribute: 'Cleartext-Password', op: ':=', value: 'x' });
+  assert.deepEqual((await tick(db, NOW)).changed, {});
+  await db.query('update hotspot_users set data_used = 1000');
+  assert.deepEqual((await tick(db, NOW)).changed, { exhaust: 1 });
+  assert.deepEqual([(await theUser(db)).status, await checksOf(db, 'anna')], ['expired', {}]);
+});
+
+test('a limit of -1 or 0, as applications write it, is none', async () => {
+  for (const none of [-1, 0]) {
+    await using db = await database();
+    const { bought } = await paid(db, { data_limit: 1000 });
+    await db.query('update radius_sessions set total_bytes = 5000, data_limit = $1', [none]);
+    await db.query('update hotspot_users set data_used = 5000, data_limit = $1', [none]);
+    assert.deepEqual((await tick(db, at(10))).changed, {});
+    await pay(db, bought.id, { updated_at: at(10) });
+    assert.deepEqual(passOf(await db.tick(at(10), { only: ['payments'] }), 'payments').changed, { extend: 1 });
+    assert.equal((await theUser(db)).data_limit, null);
+    assert.deepEqual((await tick(db, at(60))).changed, {});
+    assert.deepEqual((await tick(db, at(120))).changed, { expire: 1 });
+    assert.equal((await theUser(db)).has_active_subscription, false);
+  }
+});
+
 test('a disconnect is queued for every open session of the user, and for no other', async () => {
   await using db = await database();
   const { user } = await paid(db);

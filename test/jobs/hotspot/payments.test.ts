@@ -272,6 +272,16 @@ test('a payment that the application holds keeps the later ones of its number wa
   assert.equal((await repliesOf(db, (await theUser(db)).username))['Mikrotik-Rate-Limit'], '8M/8M');
 });
 
+test('a payment is provisioned at once though the clock of the application is ahead', async () => {
+  await using db = await database();
+  const { id } = await hotspotPackage(db);
+  await pay(db, id, { created_at: at(120), updated_at: at(120) });
+  await pay(db, id, { updated_at: at(180) });
+  assert.deepEqual((await tick(db)).changed, { provision: 1, 'create user': 1, extend: 1 });
+  assert.equal(iso((await theUser(db)).subscription_expires_at), at(120));
+  assert.deepEqual((await tick(db, at(240))).changed, {});
+});
+
 test('too small an amount fails that row, naming both amounts, and nobody else', async () => {
   await using db = await database();
   const { id } = await hotspotPackage(db);
