@@ -50,6 +50,13 @@ export const GATEWAYS: Mutant[] = [
   ]),
   ...inFile('src/jobs/hotspot/disconnects.ts', 'jobs/hotspot/disconnects#has ended by itself', [
     ["if (over) return goOn('disconnected'", "if (!over) return goOn('disconnected'"],
+    [
+      "if (back) return goOn('cancelled'",
+      "if (!back) return goOn('cancelled'",
+      'jobs/hotspot/disconnects#has access again',
+    ],
+    ['(found[n] as string[]).includes(nas)', 'true', 'jobs/hotspot/disconnects#under a host name'],
+    ['wait: pauseAfter(attempt)', 'wait: 0', 'jobs/hotspot/disconnects#a router that is silent'],
   ]),
   ...inFile('src/jobs/hotspot/secrets.ts', 'jobs/hotspot/secrets', [
     ["'34679cdfhjknprtvxy'", "'34679cdfhjkmnprtvxy'"],
@@ -99,7 +106,7 @@ export const GATEWAYS: Mutant[] = [
   ]),
   ...inFile('src/jobs/hotspot/radius/client.ts', 'jobs/hotspot/radius#NAK 503 counts', [
     ['SESSION_NOT_FOUND = 503', 'SESSION_NOT_FOUND = 504'],
-    ['timeoutMs: 3000, tries: 3', 'timeoutMs: 3000, tries: 2', 'jobs/hotspot/disconnects#a router that is silent'],
+    ['timeoutMs: 300, tries: 3', 'timeoutMs: 300, tries: 2', 'jobs/hotspot/disconnects#a router that is silent'],
     ['&& from.port === port ', '', 'jobs/hotspot/radius#from elsewhere'],
     ['port < 1 || port > 65535', 'port > 65535', 'jobs/hotspot/radius#cannot be sent says'],
   ]),

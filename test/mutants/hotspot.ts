@@ -1,6 +1,12 @@
 import { harmless, inFile, type Mutant } from './mutant.ts';
 
 export const HOTSPOT: Mutant[] = [
+  ...inFile('src/jobs/hotspot/access.ts', 'jobs/hotspot/hotspot-sessions#starts after the end', [
+    ['DOUBLED = 5', 'DOUBLED = 6', 'jobs/hotspot/disconnects#grow to half an hour'],
+    ['d.next_attempt_at is not null or', 'false or'],
+    ["pauseAfterSql('d.attempts + 1')", "pauseAfterSql('d.attempts')"],
+    ['${user}.has_active_subscription and', '', 'jobs/hotspot/hotspot-sessions#whose time is up'],
+  ]),
   ...inFile('src/jobs/hotspot/accounting.ts', 'jobs/hotspot/late-actors#takes nothing back', [
     [
       'r.radacctid is null or r.acctstoptime is not null as closed',

@@ -8,6 +8,8 @@ export const NOW = '2026-03-01T12:00:00Z';
 
 export interface Due {
   make: string;
+  /** All that the transition does is to fail. */
+  fails?: true;
   /** By the name of the condition: a statement, or a setting of the environment. */
   breaks: Record<string, string | { env: Record<string, string> }>;
 }
@@ -280,6 +282,22 @@ export const DUE_ROWS: Record<string, Record<string, Due>> = {
         "its user's data is used up too": set('hotspot_users', 'data_limit = 2000'),
       },
     },
+    disconnect: {
+      make: `insert into radius_sessions (username, status) values ('u1', 'expired');
+        insert into radacct (acctsessionid, acctuniqueid, username, nasipaddress, acctstarttime)
+        values ('1', '1', 'u1', '10.0.0.1', ${ago(60)})`,
+      breaks: {
+        'it has ended': set('radius_sessions', `status = 'active'`),
+        'its user has no access': `
+          insert into hotspot_users (username, phone_number, has_active_subscription, subscription_expires_at)
+          values ('u1', '254712345678', true, ${ago(-60)});
+          ${set('radius_sessions', 'hotspot_user_id = 1')}`,
+        'its name is online, in its newest session, and no disconnect is under way': set(
+          'radacct',
+          `acctstoptime = ${ago(1)}`,
+        ),
+      },
+    },
     'exhaust user': {
       make: `insert into hotspot_users (username, phone_number, data_used, data_limit) values ('u1', '254712345678', 1000, 500);
         insert into radius_sessions (username, hotspot_user_id, status) values ('u1', 1, 'active')`,
@@ -290,18 +308,16 @@ export const DUE_ROWS: Record<string, Record<string, Due>> = {
     },
   },
   disconnects: {
-    'give up': {
-      make: aDisconnect(3),
-      breaks: {
-        'it waits to be sent': set('session_disconnections', 'next_attempt_at = null'),
-        'no try is left': set('session_disconnections', 'attempts = 2'),
-      },
-    },
     send: {
       make: aDisconnect(0),
+      breaks: { 'it waits to be sent': set('session_disconnections', 'next_attempt_at = null') },
+    },
+    report: {
+      make: `${aDisconnect(4)}; ${set('session_disconnections', `next_attempt_at = ${ago(-1)}`)}`,
+      fails: true,
       breaks: {
         'it waits to be sent': set('session_disconnections', 'next_attempt_at = null'),
-        'a try is left': set('session_disconnections', 'attempts = 3'),
+        'four requests were in vain': set('session_disconnections', 'attempts = 3'),
       },
     },
   },

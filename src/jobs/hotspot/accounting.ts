@@ -11,6 +11,7 @@ import {
   warning,
 } from '../../job/define.ts';
 import { NOW } from '../../job/expressions.ts';
+import { newestSession } from './access.ts';
 import { RADACCT, RADREPLY } from './radius/tables.ts';
 import { RADIUS_SETTINGS } from './settings.ts';
 import { DATA_USAGE_LOGS, HOTSPOT_USERS, RADIUS_SESSIONS } from './tables.ts';
@@ -22,11 +23,7 @@ const LOOKED_AT = `(select m.id - ${LOOK_BACK} from scheduler.accounted_up_to m 
 const COUNTED = 'scheduler.accounted a where a.tenant = :tenant::text';
 const NEVER_COUNTED = `(select a.id from ${COUNTED} and a.id = r.id) is null`;
 
-/** The newest session of the user of row r, looked up in the index for each row. A join would read all of them. */
-const sessionOf = (t: Tables, columns: string) => `
-  select ${columns} from ${t.radius_sessions} s
-  where scheduler.radius_name(s.username::text) = r.username
-  order by coalesce(s.session_start, '-infinity'::timestamptz) desc limit 1`;
+const sessionOf = (t: Tables, columns: string) => newestSession(t, 'r.username', columns);
 
 const isOurs = (t: Tables) => `coalesce((${sessionOf(t, 'true')}), false)`;
 

@@ -11,6 +11,7 @@ import {
   type Tables,
 } from '../../job/define.ts';
 import { NOW } from '../../job/expressions.ts';
+import { hasAccess, isBeingDisconnected, newestSession } from './access.ts';
 import { RADACCT, RADCHECK, RADREPLY } from './radius/tables.ts';
 import {
   HOTSPOT_CREDENTIALS,
@@ -123,6 +124,59 @@ const exhaustUser: Rule = {
   change: exhausted,
 };
 
+/**
+ * A disconnect is due as long as an ended session is online: one that the router forgot to end, or that began after the end.
+ * The sessions that are online are looked at, not all that have ended.
+ */
+const disconnect: Rule = {
+  due: AT_ONCE,
+  row: {
+    from: (t) => `(
+      select s.* from ${t.radius_sessions} s
+      where s.id = any (array(
+        select newest.id from ${t.radacct} a
+        cross join lateral (${newestSession(t, 'a.username', 's.id, s.status, s.hotspot_user_id')}) as newest
+        where a.acctstoptime is null and newest.status = 'expired' and not ${isBeingDisconnected(t, 'a.radacctid')}
+      ))
+    )`,
+    whole: (t) => `${t.radius_sessions}`,
+    part: 'its name is online, in its newest session, and no disconnect is under way',
+  },
+  where: (t) => ({
+    'it has ended': "r.status = 'expired'",
+    'its user has no access': `not exists (
+      select from ${t.hotspot_users} u where u.id = r.hotspot_user_id and ${hasAccess('u')}
+    )`,
+  }),
+  change: (t) => `
+    queued as (${t.session_disconnections.insert(() => ({
+      values: {
+        ...{ radius_session_id: 's.id', hotspot_user_id: 's.hotspot_user_id', radacct_id: 'a.radacctid' },
+        ...{ username: 'a.username', acct_session_id: 'a.acctsessionid', nas_ip_address: 'host(a.nasipaddress)' },
+        ...{
+          framed_ip_address: 'host(a.framedipaddress)',
+          disconnect_reason: 's.disconnect_reason',
+          status: "'pending'",
+        },
+        ...{ next_attempt_at: NOW, attempts: 'coalesce(before.attempts, 0)' },
+      },
+      from: `from todo join ${t.radius_sessions} s on s.id = todo.id
+        cross join lateral (
+          select a.* from ${t.radacct} a
+          where a.username = scheduler.radius_name(s.username::text) and a.acctstoptime is null
+            and not ${isBeingDisconnected(t, 'a.radacctid')} offset 0
+        ) as a
+        left join lateral (
+          select max(d.attempts) as attempts from ${t.session_disconnections} d where d.radacct_id = a.radacctid
+        ) as before on true`,
+    }))}),
+    outcome as (
+      select 1 as step, 'disconnect' as transition, null as type, '{}'::text[] as channels, s.id::text as entity_id, todo.due_at,
+        jsonb_build_object('session_id', s.id, 'username', ${bounded('s.username')}, 'reason', s.disconnect_reason) as data
+      from todo join ${t.radius_sessions} s on s.id = todo.id
+    )`,
+};
+
 export const job = defineJob({
   name: 'hotspot-sessions',
   summary: 'end hotspot access whose time or data is used up',
@@ -137,12 +191,14 @@ export const job = defineJob({
     radreply: RADREPLY,
     radacct: part(RADACCT, 'radacctid', 'username', 'acctsessionid', 'nasipaddress', 'framedipaddress', 'acctstoptime'),
   },
-  rules: { expire, exhaust, 'exhaust user': exhaustUser },
+  rules: { expire, exhaust, 'exhaust user': exhaustUser, disconnect },
   log: {
     started: info('Hotspot sessions job started'),
     found: (rule, count) => (rule === 'expire' ? info('Found hotspot sessions to expire', { count }) : undefined),
-    done: ({ data: { session_id, username, reason } }) => [
-      info('Hotspot session expired', { session_id, username, reason }),
+    done: ({ transition, data: { session_id, username, reason } }) => [
+      info(transition === 'disconnect' ? 'Hotspot session is still online' : 'Hotspot session expired', {
+        ...{ session_id, username, reason },
+      }),
     ],
     failed: ({ id, rule, error }) => failure(`Failed to ${rule} hotspot session`, { session_id: id, error }),
     finished: completed('Hotspot sessions job completed'),

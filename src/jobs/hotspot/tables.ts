@@ -194,14 +194,14 @@ export const SESSION_DISCONNECTIONS: Table = {
     radacct_id: whole(),
     username: text({ notNull: true }),
     ...alike(text(), 'acct_session_id', 'nas_ip_address', 'framed_ip_address', 'disconnect_reason'),
-    status: status('pending', 'sending', 'disconnected', 'failed'),
+    status: status('pending', 'sending', 'disconnected', 'cancelled', 'failed'),
     attempts: starting(small, '0'),
     next_attempt_at: instant({ comment: 'When the NAS is to be asked. Null: nothing more is tried.' }),
     answer: text(),
     disconnected_at: instant(),
     ...STAMPS,
   },
-  indexes: { sending: "((id::text)) where status = 'sending'" },
+  indexes: { sending: "((id::text)) where status = 'sending'", of_session: '(radacct_id)' },
 };
 
 export const DATA_USAGE_LOGS: Table = {
