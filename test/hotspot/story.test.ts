@@ -153,6 +153,9 @@ test('Simultaneous-Use is what was bought, and a session that fell silent keeps 
   await db.query(
     `update radacct set acctstarttime = now() - interval '20 minutes', acctupdatetime = now() - interval '16 minutes'`,
   );
+  // Another router is heard, so RADIUS is not away.
+  const now = new Date();
+  await online(db, 'stranger', { acctstarttime: now, acctupdatetime: now, acctstoptime: now });
   await story.account();
   assert.equal((await login(server, user)).accepted, true);
 });

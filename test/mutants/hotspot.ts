@@ -9,7 +9,7 @@ export const HOTSPOT: Mutant[] = [
   ]),
   ...inFile('src/jobs/hotspot/accounting.ts', 'jobs/hotspot/late-actors#takes nothing back', [
     [
-      'r.radacctid is null or r.acctstoptime is not null as closed',
+      "r.radacctid is null or (r.acctstoptime is not null and not ${mayGoOn('r', 'a.changed_at')}) as closed",
       'r.acctstoptime is not null as closed',
       'jobs/hotspot/late-actors#that is deleted',
     ],
@@ -27,7 +27,19 @@ export const HOTSPOT: Mutant[] = [
     ['rest.bytes >> 32', 'rest.bytes >> 31', 'jobs/hotspot/accounting#a router may let through'],
     ["case when session_id is not null then 'sync' end", "'sync'", 'jobs/hotspot/accounting#sessions of others'],
     ['select a.closed or coalesce(r.acctinputoctets', 'select coalesce(r.acctinputoctets'],
-    ["'it was open': 'not r.closed'", "'it was open': 'r.closed'", 'jobs/hotspot/accounting#between the last look'],
+    [
+      "select not r.closed and not ${mayGoOn('a', 'r.changed_at')} or",
+      'select false or',
+      'jobs/hotspot/accounting#between the last look',
+    ],
+    ["interval '1 day', false", "interval '1 minute', false", 'jobs/hotspot/accounting#closed as silent is counted'],
+    ['heard.changed_at + ${WINDOW} > now', 'true', 'jobs/hotspot/accounting#no router is heard'],
+    [
+      'left join lateral (${sessionThen(',
+      'left join lateral (${sessionOf(',
+      'jobs/hotspot/accounting#before a renewal',
+    ],
+    ['and is_of_today group by 1', 'group by 1', 'jobs/hotspot/accounting#before a renewal'],
     [
       'greatest(:radiusInterim::integer, coalesce(r.acctinterval, 0))',
       ':radiusInterim::integer',

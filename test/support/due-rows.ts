@@ -42,6 +42,9 @@ const aUse = (stopped: string, updated: string) => `
 const counted = (closed: boolean, changed: string) =>
   `insert into scheduler.accounted values ('${SCHEMA}', 1, 1000, 2000, 60, ${closed}, ${changed})`;
 
+/** Of somebody else, who came and went a moment ago. */
+const HEARD = `insert into scheduler.accounted values ('${SCHEMA}', 999, 0, 0, 0, true, ${ago(1)})`;
+
 const END = 'scheduler.sale_end(scheduled_activation_time, scheduled_deactivation_time, validity)';
 const ENABLED = { 'the schedule is enabled': set('packages', 'enable_schedule = false') };
 const OFF_SALE = { 'it is off sale': set('packages', `status = 'active'`) };
@@ -241,17 +244,18 @@ export const DUE_ROWS: Record<string, Record<string, Due>> = {
       breaks: { ...OPEN, 'it brings news': counted(false, ago(1)), ...OURS },
     },
     'close silent': {
-      make: `${aUse('null', ago(60))}; ${counted(false, ago(60))}`,
+      make: `${aUse('null', ago(60))}; ${counted(false, ago(60))}; ${HEARD}`,
       breaks: {
         ...OPEN,
         'we heard nothing new for as long': set('scheduler.accounted', `changed_at = ${ago(1)}`),
+        'some router was heard meanwhile': 'delete from scheduler.accounted where id <> 1',
         ...OURS,
       },
     },
     'sync closed': {
       make: `${aUse(ago(1), ago(1))}; ${counted(false, ago(60))}`,
       breaks: {
-        'it was open': set('scheduler.accounted', 'closed = true'),
+        'it was open, or more was reported since': set('scheduler.accounted', 'closed = true'),
         'it is open no more': set('radacct', 'acctstoptime = null'),
       },
     },

@@ -9,9 +9,9 @@ export const hasAccess = (user: string): string => `coalesce(
 )`;
 
 /** The newest session of a name of RADIUS, looked up in the index name by name. A join would read all of them. */
-export const newestSession = (t: Tables, name: string, columns: string): string => `
+export const newestSession = (t: Tables, name: string, columns: string, more = ''): string => `
   select ${columns} from ${t.radius_sessions} s
-  where scheduler.radius_name(s.username::text) = ${name}
+  where scheduler.radius_name(s.username::text) = ${name} ${more}
   order by coalesce(s.session_start, '-infinity'::timestamptz) desc limit 1`;
 
 /**
