@@ -75,6 +75,14 @@ export const HOTSPOT: Mutant[] = [
       'jobs/hotspot/hotspot-sessions#whose time is up expires',
     ],
   ]),
+  ...inFile('src/jobs/hotspot/hotspot-sessions.ts', 'jobs/hotspot/hotspot-sessions#whom RADIUS lets in', [
+    ['not exists (select from ${t.radcheck} c where c.username = a.username) and', ''],
+    [
+      'where u.id = r.hotspot_user_id and ${hasAccess',
+      'where false and ${hasAccess',
+      'jobs/hotspot/hotspot-sessions#the application renewed',
+    ],
+  ]),
   ...inFile('src/jobs/hotspot/packages.ts', 'jobs/packages-validity#not a sale for ever', [
     ['case when validity is not null then ${START} end', 'null::timestamptz'],
     [
@@ -97,6 +105,7 @@ export const HOTSPOT: Mutant[] = [
   ]),
   ...inFile('src/jobs/hotspot/payments.ts', 'jobs/hotspot/late-actors#the odd values', [
     ["and d.${column}::text <> '' and (", 'and (', 'jobs/hotspot/late-actors#receipts apart'],
+    ["'refused_at is null'", "'true'", 'jobs/hotspot/payments#told once'],
     ["or d.status = 'completed' and", 'or', 'jobs/hotspot/late-actors#receipts apart'],
     [
       'coalesce(btrim(r.phone_number::text)',

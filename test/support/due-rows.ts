@@ -210,6 +210,20 @@ export const DUE_ROWS: Record<string, Record<string, Due>> = {
         'it was not provisioned': set('payments', `provisioned_at = ${ago(1)}`),
       },
     },
+    refuse: {
+      make: `insert into packages (name, price, duration) values ('1 Hour', 50, '1 hour');
+        insert into payments (phone_number, package_id, amount, transaction_id, status, updated_at)
+        values ('254712345678', 1, 49, 'T1', 'completed', ${ago(1)});
+        -- It has failed, and waits.
+        insert into scheduler.failures (tenant, job, rule, entity_id, attempts, error, first_failed_at, last_failed_at, next_attempt_at)
+        values ('${SCHEMA}', 'payments', 'provision', '1', 1, 'too little', ${ago(1)}, ${ago(1)}, ${ago(-4)})`,
+      breaks: {
+        'it is completed': set('payments', `status = 'pending'`),
+        'it was not provisioned': set('payments', `provisioned_at = ${ago(1)}`),
+        'that was not told': set('payments', `refused_at = ${ago(1)}`),
+        'it buys nothing as it is': set('payments', 'amount = 50'),
+      },
+    },
     'provision ahead': {
       make: `insert into packages (name, price, duration) values ('1 Hour', 50, '1 hour');
         insert into payments (phone_number, package_id, amount, transaction_id, status, updated_at)
@@ -296,7 +310,7 @@ export const DUE_ROWS: Record<string, Record<string, Due>> = {
           insert into hotspot_users (username, phone_number, has_active_subscription, subscription_expires_at)
           values ('u1', '254712345678', true, ${ago(-60)});
           ${set('radius_sessions', 'hotspot_user_id = 1')}`,
-        'its name is online, in its newest session, and no disconnect is under way': set(
+        'its name is online and unknown to RADIUS, it is the newest of that name, and no disconnect is under way': set(
           'radacct',
           `acctstoptime = ${ago(1)}`,
         ),

@@ -136,11 +136,12 @@ const disconnect: Rule = {
       where s.id = any (array(
         select newest.id from ${t.radacct} a
         cross join lateral (${newestSession(t, 'a.username', 's.id, s.status, s.hotspot_user_id')}) as newest
-        where a.acctstoptime is null and newest.status = 'expired' and not ${isBeingDisconnected(t, 'a.radacctid')}
+        where a.acctstoptime is null and newest.status = 'expired'
+          and not exists (select from ${t.radcheck} c where c.username = a.username) and not ${isBeingDisconnected(t, 'a.radacctid')}
       ))
     )`,
     whole: (t) => `${t.radius_sessions}`,
-    part: 'its name is online, in its newest session, and no disconnect is under way',
+    part: 'its name is online and unknown to RADIUS, it is the newest of that name, and no disconnect is under way',
   },
   where: (t) => ({
     'it has ended': "r.status = 'expired'",

@@ -12,6 +12,7 @@ import {
   type Rule,
   type TableName,
   type Tables,
+  warning,
 } from '../../job/define.ts';
 import { NOW } from '../../job/expressions.ts';
 import { RADCHECK, RADREPLY } from './radius/tables.ts';
@@ -289,6 +290,36 @@ const provisionAhead: Rule = {
   where: { ...TO_PROVISION, 'its time lies ahead': `${completedAt()} > now` },
 };
 
+/** Somebody has to tell the customer. The payment stays a failure until it is mended. */
+const refuse: Rule = {
+  due: completedAt(),
+  where: (t) => ({
+    ...TO_PROVISION,
+    'that was not told': 'refused_at is null',
+    'it buys nothing as it is': `(${wrong(t)}) is not null`,
+  }),
+  change: (t) => `
+    reasons as materialized (
+      select r.id, todo.due_at, r.amount, r.package_id, scheduler.mask_phone(r.phone_number::text) as masked, (${wrong(t)}) as reason
+      from todo join ${t.payments} r on r.id = todo.id
+    ),
+    marked as (${t.payments.update((it: Row) => ({
+      set: { refused_at: NOW },
+      from: 'reasons',
+      where: `${it.id} = reasons.id and reasons.reason is not null`,
+      returning: `${it.id} as id`,
+    }))}),
+    outcome as (
+      select 1 as step, 'refuse' as transition, 'PaymentRefused' as type, array['dashboard-stats', 'payments'] as channels,
+        id::text as entity_id, due_at,
+        jsonb_build_object(
+          'payment_id', id, 'amount', amount, 'phone_number', masked, 'package_id', package_id, 'status', 'refused',
+          'reason', ${bounded('reason')}
+        ) as data
+      from reasons join marked using (id)
+    )`,
+};
+
 export const job = defineJob({
   name: 'payments',
   summary: 'give those who have paid their access',
@@ -308,7 +339,7 @@ export const job = defineJob({
     radreply: RADREPLY,
   },
   settings: { radiusInterim: RADIUS_SETTINGS.radiusInterim, radiusIdle: RADIUS_SETTINGS.radiusIdle },
-  rules: { provision, 'provision ahead': provisionAhead },
+  rules: { provision, 'provision ahead': provisionAhead, refuse },
   log: {
     started: info('Payments job started'),
     found: (_, count) => info('Found payments to provision', { count }),
@@ -319,6 +350,7 @@ export const job = defineJob({
         'create user': info('Hotspot user created', { ...which, user_id, expires_at }),
         extend: info('Payment extended the access of its user', which),
         provision: info('Payment provisioned', which),
+        refuse: warning('Payment buys nothing', { ...which, reason: data.reason }),
       };
       return [said[transition]!];
     },

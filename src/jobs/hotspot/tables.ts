@@ -91,6 +91,7 @@ export const PAYMENTS: Table = {
     }),
     // Customers who paid before this program came have had their access.
     provisioned_at: instant({ began: "case when status = 'completed' then :now::timestamptz end" }),
+    refused_at: instant({ comment: 'When it was told that this payment buys nothing.' }),
     ...STAMPS,
   },
   once: ['transaction_id', 'mpesa_receipt'],

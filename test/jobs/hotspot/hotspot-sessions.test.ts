@@ -158,6 +158,16 @@ test('a session that starts after the end is disconnected too, and one that stay
   assert.deepEqual((await tick(db, at(300))).changed, {});
 });
 
+test('somebody whom RADIUS lets in is not disconnected, whatever the sessions say', async () => {
+  await using db = await database();
+  const { user } = await paid(db);
+  await db.query(
+    `update radius_sessions set status = 'expired'; update hotspot_users set has_active_subscription = false`,
+  );
+  await online(db, user.username);
+  assert.deepEqual((await tick(db, at(1))).changed, {});
+});
+
 test('a user whose access the application renewed without a session of its own is not disconnected', async () => {
   await using db = await database();
   const { user } = await paid(db);
