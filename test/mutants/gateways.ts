@@ -17,7 +17,7 @@ export const GATEWAYS: Mutant[] = [
   ]),
   ...inFile('src/jobs/hotspot/credentials.ts', 'jobs/hotspot/credentials#whose access is over', [
     ["sms_status in ('sending', 'unknown') then 'unknown'", "sms_status in ('sending') then 'unknown'"],
-    ["sms_next_attempt_at: 'null',\n    plain_password: 'null',", "sms_next_attempt_at: 'null',"],
+    ["then now end',\n    plain_password: 'null',", "then now end',"],
     [
       "r.kind in ('refused', 'unknown') and r.attempt",
       "r.kind in ('refused') and r.attempt",
@@ -32,6 +32,11 @@ export const GATEWAYS: Mutant[] = [
       "case kind when 'sent' then :now",
       "case kind when 'logged' then :now",
       'jobs/hotspot/credentials#the stored password is wiped',
+    ],
+    [
+      "final and kind not in ('sent', 'logged') then :now",
+      'false then :now',
+      'jobs/hotspot/credentials#as long as its access',
     ],
     ['FAULTS_IN_A_ROW = 5', 'FAULTS_IN_A_ROW = 1', 'jobs/hotspot/credentials#one fault of the gateway'],
     [

@@ -243,6 +243,19 @@ export const DUE_ROWS: Record<string, Record<string, Due>> = {
         'no try is left': set('hotspot_credentials', 'sms_attempts = 2'),
       },
     },
+    report: {
+      make: `${anSms(1)}; ${set('hotspot_credentials', `sms_next_attempt_at = null, given_up_at = ${ago(1)}`)}`,
+      fails: true,
+      breaks: {
+        'it was given up': set('hotspot_credentials', 'given_up_at = null'),
+        'that was not in this tick': set('hotspot_credentials', `given_up_at = '${NOW}'`),
+        'the access is not over': set('hotspot_credentials', `expires_at = ${ago(1)}`),
+      },
+    },
+    forget: {
+      make: `${anSms(1)}; ${set('hotspot_credentials', `sms_next_attempt_at = null, given_up_at = ${ago(2)}, expires_at = ${ago(1)}`)}`,
+      breaks: { 'it was given up': set('hotspot_credentials', 'given_up_at = null') },
+    },
     send: {
       make: anSms(0),
       breaks: {

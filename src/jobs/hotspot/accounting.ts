@@ -234,9 +234,11 @@ const closeSilent: Rule = {
       select a.changed_at + ${PATIENCE} <= now from ${COUNTED} and a.id = r.id
     ), true)`,
     // Otherwise it is RADIUS, or this program, that was away.
-    'some router was heard meanwhile': `exists (
+    'some router was heard meanwhile': `(exists (
       select from scheduler.accounted heard where heard.tenant = :tenant::text and heard.changed_at + ${WINDOW} > now
-    )`,
+    ) or exists (
+      select from ${t.radacct} heard where heard.acctstoptime is null and heard.acctupdatetime between now - ${WINDOW} and now
+    ))`,
     'it belongs to a hotspot user': isOurs(t),
   }),
   change: (t) => `

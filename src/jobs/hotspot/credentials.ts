@@ -33,6 +33,7 @@ const giveUp: Rule = {
     sms_error: `case when sms_status = 'sending' then 'the run that sent it did not live to see the answer'
       when sms_attempts >= ${ATTEMPTS} then sms_error else 'the access was over before it could be sent' end`,
     sms_next_attempt_at: 'null',
+    given_up_at: 'case when coalesce(now < expires_at, true) then now end',
     plain_password: 'null',
     updated_at: 'now',
   },
@@ -43,6 +44,26 @@ const giveUp: Rule = {
     data: { phone_number: PHONE, sms_status: 'sms_status', sent_at: 'null' },
     when: `sms_status = '${status}'`,
   })),
+};
+
+/** As long as the access lasts, its customer has no password. */
+const report: Rule = {
+  due: 'given_up_at',
+  where: {
+    'it was given up': 'given_up_at is not null',
+    'that was not in this tick': 'coalesce(given_up_at < now, true)',
+    'the access is not over': 'coalesce(now < expires_at, true)',
+  },
+  fails: () =>
+    `format('the SMS to %s was given up: %s', ${PHONE.replace('phone_number', 'r.phone_number')}, r.sms_error)`,
+  set: { given_up_at: 'null' },
+};
+
+const forget: Rule = {
+  due: 'expires_at',
+  where: { 'it was given up': 'given_up_at is not null' },
+  set: { given_up_at: 'null' },
+  event: { data: { phone_number: PHONE } },
 };
 
 interface Credentials {
@@ -119,6 +140,7 @@ const record: Outside['record'] = (t) => `
         sms_sent_at: `case kind when 'sent' then :now::timestamptz else ${it.sms_sent_at} end`,
         sms_message_id: `coalesce(read."messageId", ${it.sms_message_id})`,
         sms_error: 'read.reason',
+        given_up_at: `case when final and kind not in ('sent', 'logged') then :now::timestamptz end`,
         plain_password: `case when final and kind <> 'logged' then null else ${it.plain_password} end`,
         updated_at: NOW,
       },
@@ -177,7 +199,7 @@ export const job = defineJob({
   order: 70,
   table: HOTSPOT_CREDENTIALS,
   settings: SMS_SETTINGS,
-  rules: { 'give up': giveUp, send },
+  rules: { 'give up': giveUp, send, report, forget },
   log: {
     started: info('Credentials job started'),
     found: (rule, count) => (rule === 'send' ? info('Found credentials to send', { count }) : undefined),
@@ -187,6 +209,7 @@ export const job = defineJob({
         send: info('Credentials are to be sent', which),
         sent: info('Credentials sent', which),
         logged: info('Credentials would have been sent', which),
+        forget: info('The access is over whose credentials were given up', which),
         'try again': warning('Credentials not sent yet; another try follows', which),
       };
       const { sms_status } = data;

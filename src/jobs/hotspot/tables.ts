@@ -174,6 +174,7 @@ export const HOTSPOT_CREDENTIALS: Table = {
     sms_next_attempt_at: instant({ comment: 'When the SMS is due. Null: nothing more is tried.' }),
     sms_reference: starting(text, 'gen_random_uuid()::text'),
     sms_sent_at: instant(),
+    given_up_at: instant({ comment: 'Since when somebody is to know that this SMS will not come. Null: nobody is.' }),
     ...alike(text(), 'sms_message_id', 'sms_error'),
     ...STAMPS,
   },

@@ -86,6 +86,25 @@ test('a permanent refusal is not retried', async () => {
   assert.deepEqual([row.sms_status, row.sms_attempts, row.plain_password], ['failed', 1, null]);
 });
 
+test('an SMS that was given up is a failure as long as its access lasts: "status --check" names it', async () => {
+  await using db = await database();
+  await using gateway = await fakeGateway(answer(422, ''));
+  await paid(db);
+  const env = webhook(gateway.url);
+  for (const [minutes, failed] of [0, 1].entries()) assert.equal((await send(db, at(minutes), env)).failed, failed);
+  const [failure, ...others] = await db.query('select * from scheduler.failures');
+  assert.deepEqual(
+    [failure!.rule, failure!.error, others],
+    ['report', 'the SMS to 2547****678 was given up: the webhook answered HTTP 422', []],
+  );
+  for (const minutes of [6, 36]) assert.equal((await send(db, at(minutes), env)).failed, 1);
+  assert.match((await db.cli(['status', '--check'])).out, /credentials has 1 row in quarantine/);
+  assert.equal((await stored(db)).given_up_at.toISOString(), at(0));
+  assert.deepEqual((await send(db, at(60), env)).changed, { forget: 1 });
+  await send(db, at(66), env);
+  assert.deepEqual(await db.query('select * from scheduler.failures'), []);
+});
+
 test('an outcome that is unknown is recorded as such and retried within the 3 tries, with the same reference', async () => {
   await using db = await database();
   await using gateway = await fakeGateway(hangUp);

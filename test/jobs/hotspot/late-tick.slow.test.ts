@@ -277,6 +277,8 @@ function ended(world: Evening, ticks: number[]) {
     for (const s of active()) if (s.end !== null && s.end <= now) close(now, s, 'time is up', s.end);
     for (const s of active())
       if (s.updated <= now && isFull(s) && isFull(users[s.name] ?? s)) close(now, s, 'data limit reached', now);
+    const spent = users.map((user) => isFull(user) && (user.has || user.status === 'active'));
+    for (const s of active()) if (spent[s.name]) close(now, s, 'data limit reached', now);
   }
   return {
     sessions: sessions.map(({ status, reason, ended, limit, used }) => ({
