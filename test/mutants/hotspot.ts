@@ -76,7 +76,7 @@ export const HOTSPOT: Mutant[] = [
     ],
   ]),
   ...inFile('src/jobs/hotspot/hotspot-sessions.ts', 'jobs/hotspot/hotspot-sessions#whom RADIUS lets in', [
-    ['not exists (select from ${t.radcheck} c where c.username = a.username) and', ''],
+    ['${t.radcheck} c where c.username =', '${t.radcheck} c where false and c.username ='],
     [
       'where u.id = r.hotspot_user_id and ${hasAccess',
       'where false and ${hasAccess',

@@ -304,7 +304,8 @@ export const DUE_ROWS: Record<string, Record<string, Due>> = {
       breaks: { 'it is active': set('radius_sessions', `status = 'expired'`) },
     },
     exhaust: {
-      make: `insert into hotspot_users (username, phone_number, data_used, data_limit) values ('u1', '254712345678', 1000, 500);
+      make: `insert into hotspot_users (username, phone_number, data_used, data_limit, status)
+        values ('u1', '254712345678', 1000, 500, 'expired');
         insert into radius_sessions (username, hotspot_user_id, status, total_bytes, data_limit, updated_at)
         values ('u1', 1, 'active', 1000, 500, ${ago(1)})`,
       breaks: {
@@ -323,7 +324,8 @@ export const DUE_ROWS: Record<string, Record<string, Due>> = {
           insert into hotspot_users (username, phone_number, has_active_subscription, subscription_expires_at)
           values ('u1', '254712345678', true, ${ago(-60)});
           ${set('radius_sessions', 'hotspot_user_id = 1')}`,
-        'its name is online and unknown to RADIUS, it is the newest of that name, and no disconnect is under way': set(
+        'RADIUS lets nobody of that name in': `insert into radcheck (username, attribute, op, value) values ('u1', 'Expiration', ':=', '1')`,
+        'its name is online, in its newest session, and no disconnect is under way': set(
           'radacct',
           `acctstoptime = ${ago(1)}`,
         ),

@@ -136,15 +136,18 @@ const disconnect: Rule = {
       where s.id = any (array(
         select newest.id from ${t.radacct} a
         cross join lateral (${newestSession(t, 'a.username', 's.id, s.status, s.hotspot_user_id')}) as newest
-        where a.acctstoptime is null and newest.status = 'expired'
-          and not exists (select from ${t.radcheck} c where c.username = a.username) and not ${isBeingDisconnected(t, 'a.radacctid')}
+        where a.acctstoptime is null and newest.status = 'expired' and not ${isBeingDisconnected(t, 'a.radacctid')}
       ))
     )`,
     whole: (t) => `${t.radius_sessions}`,
-    part: 'its name is online and unknown to RADIUS, it is the newest of that name, and no disconnect is under way',
+    part: 'its name is online, in its newest session, and no disconnect is under way',
   },
   where: (t) => ({
     'it has ended': "r.status = 'expired'",
+    // It would be back at once.
+    'RADIUS lets nobody of that name in': `not exists (
+      select from ${t.radcheck} c where c.username = scheduler.radius_name(r.username::text)
+    )`,
     'its user has no access': `not exists (
       select from ${t.hotspot_users} u where u.id = r.hotspot_user_id and ${hasAccess('u')}
     )`,
@@ -192,7 +195,8 @@ export const job = defineJob({
     radreply: RADREPLY,
     radacct: part(RADACCT, 'radacctid', 'username', 'acctsessionid', 'nasipaddress', 'framedipaddress', 'acctstoptime'),
   },
-  rules: { expire, exhaust, 'exhaust user': exhaustUser, disconnect },
+  // First, as a user whose access is over is no more looked at.
+  rules: { 'exhaust user': exhaustUser, expire, exhaust, disconnect },
   log: {
     started: info('Hotspot sessions job started'),
     found: (rule, count) => (rule === 'expire' ? info('Found hotspot sessions to expire', { count }) : undefined),
