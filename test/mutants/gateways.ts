@@ -47,9 +47,8 @@ export const GATEWAYS: Mutant[] = [
     [
       "outcome.kind === 'refused' && !outcome.ofRecipient",
       "outcome.kind === 'refused'",
-      'jobs/hotspot/credentials#each twentieth of which',
+      'jobs/hotspot/credentials#though each twentieth',
     ],
-    ['pauseOf(outcome) > SHORT_PAUSE_SECONDS', 'true', 'jobs/hotspot/credentials#a short Retry-After'],
     ['secs => coalesce(read.wait, 0)', 'secs => 0', 'jobs/hotspot/credentials#waited for a long Retry-After'],
     ['outside: { prepare: smsGateway, perform', 'outside: { perform', 'jobs/hotspot/credentials#settings that lack'],
   ]),
@@ -86,6 +85,9 @@ export const GATEWAYS: Mutant[] = [
       'if (Array.isArray(Recipients))',
       'jobs/hotspot/sms#says nothing of the message',
     ],
+  ]),
+  ...inFile('src/jobs/hotspot/sms/pausing.ts', 'jobs/hotspot/credentials#a short Retry-After', [
+    ['pauseOf(outcome) > SHORT_PAUSE_SECONDS', 'true'],
   ]),
   ...inFile('src/jobs/hotspot/sms/send.ts', 'jobs/hotspot/sms#in the international form', [
     ["answer.left ? 'unknown' : 'refused'", "'refused'", 'jobs/hotspot/sms#in time'],

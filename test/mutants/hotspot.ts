@@ -37,9 +37,9 @@ export const HOTSPOT: Mutant[] = [
     [
       'left join lateral (${sessionThen(',
       'left join lateral (${sessionOf(',
-      'jobs/hotspot/accounting#before a renewal',
+      'jobs/hotspot/accounting#use from before a renewal',
     ],
-    ['and is_of_today group by 1', 'group by 1', 'jobs/hotspot/accounting#before a renewal'],
+    ['and is_of_today group by 1', 'group by 1', 'jobs/hotspot/accounting#use from before a renewal'],
     [
       'greatest(:radiusInterim::integer, coalesce(r.acctinterval, 0))',
       ':radiusInterim::integer',

@@ -42,7 +42,7 @@ const aUse = (stopped: string, updated: string) => `
 const counted = (closed: boolean, changed: string) =>
   `insert into scheduler.accounted values ('${SCHEMA}', 1, 1000, 2000, 60, ${closed}, ${changed})`;
 
-/** Of somebody else, who came and went a moment ago. */
+/** Somebody else came and went a moment ago. */
 const HEARD = `insert into scheduler.accounted values ('${SCHEMA}', 999, 0, 0, 0, true, ${ago(1)})`;
 
 const END = 'scheduler.sale_end(scheduled_activation_time, scheduled_deactivation_time, validity)';

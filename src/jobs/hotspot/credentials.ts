@@ -1,4 +1,3 @@
-import { setTimeout as sleep } from 'node:timers/promises';
 import {
   bounded,
   completed,
@@ -15,7 +14,6 @@ import {
 import { NOW } from '../../job/expressions.ts';
 import { ATTEMPTS, attemptEach, fromRead } from './attempts.ts';
 import { SMS_SETTINGS, smsGateway } from './settings.ts';
-import type { Outcome } from './sms/dialect.ts';
 import { HOTSPOT_CREDENTIALS } from './tables.ts';
 
 const WAITS = { 'it waits to be sent': 'sms_next_attempt_at is not null' };
@@ -90,30 +88,18 @@ const FAULTS_IN_A_ROW = 5;
 // Less than a minute, so that the next tick asks again. A run that lingers does not ask each second.
 const LEFT_ALONE_SECONDS = 30;
 
-// A pause that the gateway asks for is made at once if it is short, and each SMS waits for a few of them.
-const SHORT_PAUSE_SECONDS = 10;
-const PAUSES = 5;
-
-const pauseOf = (outcome: Outcome) => (outcome.kind === 'refused' && outcome.wait) || Number.POSITIVE_INFINITY;
-
 const perform: Outside['perform'] = async (claimed, world) => {
-  const { sendSms } = await import('./sms/send.ts');
+  const [{ sendSms }, { pausing }] = await Promise.all([import('./sms/send.ts'), import('./sms/pausing.ts')]);
   const gateway = smsGateway(world.values);
   const say = (sentence: string) => world.say(info(sentence));
   const bounds = { most: AT_ONCE, mostEach: AT_ONCE, destination: () => gateway.provider };
   let faults = 0;
-  let pausedUntil = 0;
+  const patiently = pausing(world.signal);
   await attemptEach<Credentials>(claimed, world, bounds, async (credentials) => {
     const { phone: to, reference } = credentials;
-    const send = () => sendSms(gateway, { to, text: textOf(credentials), reference }, world.signal, say);
-    let outcome: Outcome;
-    for (let pauses = 0; ; pauses++) {
-      if (pausedUntil > Date.now())
-        await sleep(pausedUntil - Date.now(), undefined, { signal: world.signal }).catch(() => {});
-      outcome = await send();
-      if (pauses === PAUSES || pauseOf(outcome) > SHORT_PAUSE_SECONDS) break;
-      pausedUntil = Math.max(pausedUntil, Date.now() + pauseOf(outcome) * 1000);
-    }
+    const outcome = await patiently(() =>
+      sendSms(gateway, { to, text: textOf(credentials), reference }, world.signal, say),
+    );
     const isFault = outcome.kind === 'unknown' || (outcome.kind === 'refused' && !outcome.ofRecipient);
     faults = isFault ? faults + 1 : 0;
     const wait = outcome.kind === 'refused' ? outcome.wait : undefined;

@@ -109,7 +109,7 @@ const exhaust: Rule = {
   change: exhausted,
 };
 
-/** Whoever opened it: the application knows no limit of a session. The index has the few users who are to be cut off. */
+/** The application knows no limit of a session that it opens. The index has the few users who are to be cut off. */
 const exhaustUser: Rule = {
   due: AT_ONCE,
   row: {

@@ -279,7 +279,7 @@ test('while no router is heard, RADIUS itself is away, and no session is closed'
   assert.equal(acctstoptime.toISOString(), at(0));
 });
 
-test('what a router reports of a session that was closed as silent is counted when it comes', async () => {
+test('a late report of a session that was closed as silent is counted when it comes', async () => {
   await using db = await database();
   const { username } = await paid(db);
   const { radacctid } = await online(db, username);
@@ -305,7 +305,7 @@ test('what a router reports of a session that was closed as silent is counted wh
   assert.equal(closed, true);
 });
 
-test('what a Stop adds to a row that was closed already is counted, too', async () => {
+test('use that a Stop adds to a row that was closed already is counted, too', async () => {
   await using db = await database();
   const { username } = await paid(db);
   const { radacctid } = await online(db, username, { acctstoptime: at(4), acctinputoctets: 10 });
@@ -329,7 +329,7 @@ test('a row that was closed as silent is forgotten a day later', async () => {
   assert.equal(await closed(), true);
 });
 
-test('what was used before a renewal belongs to the session before it, though its Stop comes after', async () => {
+test('use from before a renewal belongs to the session before it, though its Stop comes after', async () => {
   await using db = await database();
   const user = await paid(db, { data_limit: 1000 });
   const { radacctid } = await online(db, user.username);

@@ -158,7 +158,7 @@ function counted({ devices, sessions }: Accounts) {
       [...rows, { ...STRANGER, n: rows.length }].map((row) => [row.n, row.stops || row.silent ? row.last : null]),
     ),
     sessions: sessions.flatMap(({ older }, user) => {
-      // What ended before the newest session was opened belongs to the one before it.
+      // Use that ended before the newest session was opened belongs to the one before it.
       const isEarlier = ({ last }: { last: number }) => older && last < -HOUR;
       const figures = (own: typeof rows) => {
         const [bytesIn, bytesOut] = [sum(own.map((row) => row.bytesIn)), sum(own.map((row) => row.bytesOut))];
