@@ -59,7 +59,7 @@ with needed (name, rights) as (values
   ('radacct', 'select, update'),
   ('radcheck', 'select, insert, delete'),
   ('radius_sessions', 'select, insert, update'),
-  ('radreply', 'select, insert, delete'),
+  ('radreply', 'select, insert, update, delete'),
   ('session_disconnections', 'select, insert, update'),
   ('special_packages', 'select, update'),
   ('subscriptions', 'select, update'),

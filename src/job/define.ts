@@ -157,7 +157,8 @@ export interface Event {
 export interface OtherRow {
   /** What stands in "from": a table of the job, or a query. It has an id. */
   from: (tables: Tables) => string;
-  idType: string;
+  /** Default: that of the key of the job's own table. */
+  idType?: string;
   /** Where `from` is only the part of a table that is worth looking at: all of it, for explaining, and what the part stands for. */
   whole?: (tables: Tables) => string;
   part?: string;

@@ -10,6 +10,8 @@ export interface Post {
 export interface Answer {
   status: number;
   body: string;
+  /** As the header says it: seconds or a date. */
+  retryAfter: string | undefined;
 }
 
 /** No answer. When the request had left, whether it was acted on is unknown. */
@@ -66,7 +68,7 @@ export function post({ url, headers, body }: Post, timeoutMs: number, signal: Ab
       else socket.once(way.connected, () => (left = true));
     });
     request.on('response', (response) => {
-      answer = { status: response.statusCode!, body: '' };
+      answer = { status: response.statusCode!, body: '', retryAfter: response.headers['retry-after'] };
       response.setEncoding('utf8').on('data', (chunk: string) => {
         answer!.body += chunk;
         if (answer!.body.length > LONGEST_BODY) settle('');

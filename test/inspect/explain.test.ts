@@ -46,12 +46,12 @@ for (const [name, rules] of Object.entries(DUE_ROWS)) {
     const job = (await loadJobs()).find((each) => each.name === name)!;
     await using db = await database();
     for (const rule of (await compiled(db, job)).rules) {
-      const { make, breaks } = rules[rule.name]!;
+      const { make, breaks, fails } = rules[rule.name]!;
       await db.query(CLEAR);
       await db.query(make);
       const due = transitionOf(await explained(db, name, 1, { at: NOW }), rule.name);
-      assert.equal(due.verdict.kind, 'now', `${rule.name}: ${due.verdict.sentence}`);
-      assert.match(due.verdict.sentence, /^would happen now/);
+      assert.equal(due.verdict.kind, fails ? 'fails' : 'now', `${rule.name}: ${due.verdict.sentence}`);
+      assert.match(due.verdict.sentence, fails ? /^would fail now/ : /^would happen now/);
       assert.ok(due.conditions.every(({ met }) => met));
       await agrees(db, name, {}, rule.name);
 

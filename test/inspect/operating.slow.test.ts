@@ -191,10 +191,12 @@ const CASES: Record<string, Case> = {
       await queue('10.0.0.1');
       await queue('nowhere.invalid');
       await queue('172.16.0.1');
+      await db.query(`insert into session_disconnections (username, nas_ip_address, attempts, answer, next_attempt_at)
+        values ('guest', '10.0.0.2', 4, 'refused with 506 (resources unavailable)', now() + interval '1 hour')`);
       await db.query(`insert into nas (nasname, shortname, secret)
         values ('nowhere.invalid', 'n', 'testing123'), ('172.16.0.0/12', 'wide', 'testing123')`);
     },
-    saw: [['scheduler disconnects', 0]],
+    saw: [['scheduler disconnects', 1]],
   },
   'SMS are not sent': {
     given: async (db) => {

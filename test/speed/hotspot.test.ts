@@ -3,7 +3,7 @@ import { test } from 'node:test';
 import { disconnect, isGone } from '../../src/jobs/hotspot/radius/client.ts';
 import { inFlight } from '../../src/net/in-flight.ts';
 import { CASES } from '../bench/cases.ts';
-import { ACK, fakeNas } from '../support/fakes.ts';
+import { ACK, type FakeNas, fakeNas, type Request } from '../support/fakes.ts';
 import { database } from '../support/harness.ts';
 import { NOW, passOf } from '../support/hotspot-rows.ts';
 import { bareSql, ratioOf, seconds } from '../support/timing.ts';
@@ -51,6 +51,32 @@ test('1,000 disconnects to a NAS that answers in 50 ms finish in under 5 s', asy
   });
   t.diagnostic(`${took.toFixed(1)} s`);
   assert.ok(took < 5, `${took} s`);
+});
+
+test('10,000 disconnects to 20 routers, two of them dead: those to the others are done within 10 s', async (t) => {
+  await using db = await database();
+  const routers: FakeNas[] = [];
+  let port = 0;
+  for (let n = 1; n <= 20; n++) {
+    const answer = (request: Request) => n > 2 && request.send(request.reply(ACK), 20);
+    const nas = await fakeNas(answer, `127.0.0.${n}`, port);
+    routers.push(nas);
+    port = nas.port;
+    await db.insert('nas', { nasname: nas.host, shortname: 'test', secret: nas.secret });
+  }
+  await db.query(
+    `insert into session_disconnections (radius_session_id, username, acct_session_id, nas_ip_address, next_attempt_at)
+    select n, 'user' || n, 's' || n, '127.0.0.' || 1 + n % 20, $1 from generate_series(1, 10000) as n`,
+    [NOW],
+  );
+  const env = { SCHEDULER_RADIUS_PORT: String(port) };
+  const took = await seconds(async () => {
+    const { changed } = passOf(await db.tick(NOW, { only: ['disconnects'], env }), 'disconnects');
+    assert.equal(changed.disconnected, 9000);
+  });
+  for (const router of routers) await router[Symbol.asyncDispose]();
+  t.diagnostic(`${took.toFixed(1)} s`);
+  assert.ok(took < 10, `${took} s`);
 });
 
 test('without a database, too', async (t) => {

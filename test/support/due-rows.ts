@@ -8,6 +8,8 @@ export const NOW = '2026-03-01T12:00:00Z';
 
 export interface Due {
   make: string;
+  /** All that the transition does is to fail. */
+  fails?: true;
   /** By the name of the condition: a statement, or a setting of the environment. */
   breaks: Record<string, string | { env: Record<string, string> }>;
 }
@@ -39,6 +41,9 @@ const aUse = (stopped: string, updated: string) => `
   values ('1', '1', 'u1', '10.0.0.1', ${ago(600)}, ${updated}, ${stopped}, 60, 1000, 2000)`;
 const counted = (closed: boolean, changed: string) =>
   `insert into scheduler.accounted values ('${SCHEMA}', 1, 1000, 2000, 60, ${closed}, ${changed})`;
+
+/** Somebody else came and went a moment ago. */
+const HEARD = `insert into scheduler.accounted values ('${SCHEMA}', 999, 0, 0, 0, true, ${ago(1)})`;
 
 const END = 'scheduler.sale_end(scheduled_activation_time, scheduled_deactivation_time, validity)';
 const ENABLED = { 'the schedule is enabled': set('packages', 'enable_schedule = false') };
@@ -205,6 +210,30 @@ export const DUE_ROWS: Record<string, Record<string, Due>> = {
         'it was not provisioned': set('payments', `provisioned_at = ${ago(1)}`),
       },
     },
+    refuse: {
+      make: `insert into packages (name, price, duration) values ('1 Hour', 50, '1 hour');
+        insert into payments (phone_number, package_id, amount, transaction_id, status, updated_at)
+        values ('254712345678', 1, 49, 'T1', 'completed', ${ago(1)});
+        -- It has failed, and waits.
+        insert into scheduler.failures (tenant, job, rule, entity_id, attempts, error, first_failed_at, last_failed_at, next_attempt_at)
+        values ('${SCHEMA}', 'payments', 'provision', '1', 1, 'too little', ${ago(1)}, ${ago(1)}, ${ago(-4)})`,
+      breaks: {
+        'it is completed': set('payments', `status = 'pending'`),
+        'it was not provisioned': set('payments', `provisioned_at = ${ago(1)}`),
+        'that was not told': set('payments', `refused_at = ${ago(1)}`),
+        'it buys nothing as it is': set('payments', 'amount = 50'),
+      },
+    },
+    'provision ahead': {
+      make: `insert into packages (name, price, duration) values ('1 Hour', 50, '1 hour');
+        insert into payments (phone_number, package_id, amount, transaction_id, status, updated_at)
+        values ('254712345678', 1, 50, 'T1', 'completed', ${ago(-60)})`,
+      breaks: {
+        'it is completed': set('payments', `status = 'pending'`),
+        'it was not provisioned': set('payments', `provisioned_at = ${ago(1)}`),
+        'its time lies ahead': set('payments', `updated_at = ${ago(1)}`),
+      },
+    },
   },
   credentials: {
     'give up': {
@@ -213,6 +242,19 @@ export const DUE_ROWS: Record<string, Record<string, Due>> = {
         'it waits to be sent': set('hotspot_credentials', 'sms_next_attempt_at = null'),
         'no try is left': set('hotspot_credentials', 'sms_attempts = 2'),
       },
+    },
+    report: {
+      make: `${anSms(1)}; ${set('hotspot_credentials', `sms_next_attempt_at = null, given_up_at = ${ago(1)}`)}`,
+      fails: true,
+      breaks: {
+        'it was given up': set('hotspot_credentials', 'given_up_at = null'),
+        'that was not in this tick': set('hotspot_credentials', `given_up_at = '${NOW}'`),
+        'the access is not over': set('hotspot_credentials', `expires_at = ${ago(1)}`),
+      },
+    },
+    forget: {
+      make: `${anSms(1)}; ${set('hotspot_credentials', `sms_next_attempt_at = null, given_up_at = ${ago(2)}, expires_at = ${ago(1)}`)}`,
+      breaks: { 'it was given up': set('hotspot_credentials', 'given_up_at = null') },
     },
     send: {
       make: anSms(0),
@@ -229,17 +271,18 @@ export const DUE_ROWS: Record<string, Record<string, Due>> = {
       breaks: { ...OPEN, 'it brings news': counted(false, ago(1)), ...OURS },
     },
     'close silent': {
-      make: `${aUse('null', ago(60))}; ${counted(false, ago(60))}`,
+      make: `${aUse('null', ago(60))}; ${counted(false, ago(60))}; ${HEARD}`,
       breaks: {
         ...OPEN,
         'we heard nothing new for as long': set('scheduler.accounted', `changed_at = ${ago(1)}`),
+        'some router was heard meanwhile': 'delete from scheduler.accounted where id <> 1',
         ...OURS,
       },
     },
     'sync closed': {
       make: `${aUse(ago(1), ago(1))}; ${counted(false, ago(60))}`,
       breaks: {
-        'it was open': set('scheduler.accounted', 'closed = true'),
+        'it was open, or more was reported since': set('scheduler.accounted', 'closed = true'),
         'it is open no more': set('radacct', 'acctstoptime = null'),
       },
     },
@@ -261,7 +304,8 @@ export const DUE_ROWS: Record<string, Record<string, Due>> = {
       breaks: { 'it is active': set('radius_sessions', `status = 'expired'`) },
     },
     exhaust: {
-      make: `insert into hotspot_users (username, phone_number, data_used, data_limit) values ('u1', '254712345678', 1000, 500);
+      make: `insert into hotspot_users (username, phone_number, data_used, data_limit, status)
+        values ('u1', '254712345678', 1000, 500, 'expired');
         insert into radius_sessions (username, hotspot_user_id, status, total_bytes, data_limit, updated_at)
         values ('u1', 1, 'active', 1000, 500, ${ago(1)})`,
       breaks: {
@@ -270,20 +314,43 @@ export const DUE_ROWS: Record<string, Record<string, Due>> = {
         "its user's data is used up too": set('hotspot_users', 'data_limit = 2000'),
       },
     },
-  },
-  disconnects: {
-    'give up': {
-      make: aDisconnect(3),
+    disconnect: {
+      make: `insert into radius_sessions (username, status) values ('u1', 'expired');
+        insert into radacct (acctsessionid, acctuniqueid, username, nasipaddress, acctstarttime)
+        values ('1', '1', 'u1', '10.0.0.1', ${ago(60)})`,
       breaks: {
-        'it waits to be sent': set('session_disconnections', 'next_attempt_at = null'),
-        'no try is left': set('session_disconnections', 'attempts = 2'),
+        'it has ended': set('radius_sessions', `status = 'active'`),
+        'its user has no access': `
+          insert into hotspot_users (username, phone_number, has_active_subscription, subscription_expires_at)
+          values ('u1', '254712345678', true, ${ago(-60)});
+          ${set('radius_sessions', 'hotspot_user_id = 1')}`,
+        'RADIUS lets nobody of that name in': `insert into radcheck (username, attribute, op, value) values ('u1', 'Expiration', ':=', '1')`,
+        'its name is online, in its newest session, and no disconnect is under way': set(
+          'radacct',
+          `acctstoptime = ${ago(1)}`,
+        ),
       },
     },
+    'exhaust user': {
+      make: `insert into hotspot_users (username, phone_number, data_used, data_limit) values ('u1', '254712345678', 1000, 500);
+        insert into radius_sessions (username, hotspot_user_id, status) values ('u1', 1, 'active')`,
+      breaks: {
+        'it is active': set('radius_sessions', `status = 'expired'`),
+        'its user has used up the data': set('hotspot_users', 'data_limit = 2000'),
+      },
+    },
+  },
+  disconnects: {
     send: {
       make: aDisconnect(0),
+      breaks: { 'it waits to be sent': set('session_disconnections', 'next_attempt_at = null') },
+    },
+    report: {
+      make: `${aDisconnect(4)}; ${set('session_disconnections', `next_attempt_at = ${ago(-1)}`)}`,
+      fails: true,
       breaks: {
         'it waits to be sent': set('session_disconnections', 'next_attempt_at = null'),
-        'a try is left': set('session_disconnections', 'attempts = 3'),
+        'four requests were in vain': set('session_disconnections', 'attempts = 3'),
       },
     },
   },

@@ -81,7 +81,7 @@ export const NAK = 42;
 export const cause = (code: number) => Buffer.from([101, 6, 0, 0, code >> 8, code & 255]);
 
 /** Requests that are not signed as RFC 5176 wants are dropped, as a router drops them. */
-export async function fakeNas(behave: (request: Request) => void, host = '127.0.0.1'): Promise<FakeNas> {
+export async function fakeNas(behave: (request: Request) => void, host = '127.0.0.1', port = 0): Promise<FakeNas> {
   const secret = randomBytes(12).toString('hex');
   const seen = new Map<string, number>();
   const requests: Request[] = [];
@@ -109,7 +109,7 @@ export async function fakeNas(behave: (request: Request) => void, host = '127.0.
     requests.push(request);
     behave(request);
   });
-  await new Promise<void>((done, fail) => socket.once('error', fail).bind(0, host, done));
+  await new Promise<void>((done, fail) => socket.once('error', fail).bind(port, host, done));
   return {
     host,
     port: socket.address().port,

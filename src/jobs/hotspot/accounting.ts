@@ -11,7 +11,8 @@ import {
   warning,
 } from '../../job/define.ts';
 import { NOW } from '../../job/expressions.ts';
-import { RADACCT } from './radius/tables.ts';
+import { newestSession } from './access.ts';
+import { RADACCT, RADREPLY } from './radius/tables.ts';
 import { RADIUS_SETTINGS } from './settings.ts';
 import { DATA_USAGE_LOGS, HOTSPOT_USERS, RADIUS_SESSIONS } from './tables.ts';
 
@@ -22,11 +23,18 @@ const LOOKED_AT = `(select m.id - ${LOOK_BACK} from scheduler.accounted_up_to m 
 const COUNTED = 'scheduler.accounted a where a.tenant = :tenant::text';
 const NEVER_COUNTED = `(select a.id from ${COUNTED} and a.id = r.id) is null`;
 
-/** The newest session of the user of row r, looked up in the index for each row. A join would read all of them. */
-const sessionOf = (t: Tables, columns: string) => `
-  select ${columns} from ${t.radius_sessions} s
-  where scheduler.radius_name(s.username::text) = r.username
-  order by coalesce(s.session_start, '-infinity'::timestamptz) desc limit 1`;
+const sessionOf = (t: Tables, columns: string) => newestSession(t, 'r.username', columns);
+
+/** Use that ended before a session was opened belongs to the one before it. Where a router's clock fits none, to the newest. */
+const sessionThen = (t: Tables, columns: string) => `
+  (${newestSession(t, 'r.username', columns, `and coalesce(s.session_start, '-infinity'::timestamptz) <= coalesce(r.acctstoptime, greatest(r.acctupdatetime, r.acctstarttime), 'infinity')`)})
+  union all (${sessionOf(t, columns)}) limit 1`;
+
+const LOST = 'Lost-Carrier';
+/** A row that was closed because its router was silent is looked at for a day: the router may have more to tell. */
+const mayGoOn = (row: string, changedAt: string) => `coalesce(
+  ${row}.acctterminatecause = '${LOST}' and coalesce(${changedAt}, ${NOW}) > ${NOW} - interval '1 day', false
+)`;
 
 const isOurs = (t: Tables) => `coalesce((${sessionOf(t, 'true')}), false)`;
 
@@ -50,7 +58,12 @@ const moveMark = (t: Tables) => `
 const compare = (t: Tables) => `
     news as materialized (
       select todo.id, todo.due_at, s.id as session_id, s.hotspot_user_id, r.acctupdatetime, r.acctstarttime,
-        r.radacctid is null or r.acctstoptime is not null as closed,
+        r.radacctid is null or (r.acctstoptime is not null and not ${mayGoOn('r', 'a.changed_at')}) as closed,
+        r.radacctid is null or r.acctstoptime is not null as stopped,
+        a.changed_at as was_changed_at,
+        -- A renewal begins anew what the user has used: what came before it is of that session alone.
+        case when s.session_start >= u.subscription_starts_at and s.package_id = u.package_id then true
+          else s.id = (${sessionOf(t, 's.id')}) end as is_of_today,
         greatest(r.acctinputoctets, a.bytes_in, 0) as bytes_in, greatest(r.acctoutputoctets, a.bytes_out, 0) as bytes_out,
         greatest(r.acctsessiontime, a.seconds, 0) as seconds,
         greatest(r.acctinputoctets - coalesce(a.bytes_in, 0), 0) as more_in,
@@ -63,17 +76,19 @@ const compare = (t: Tables) => `
       from todo
       left join ${t.radacct} r on r.radacctid = todo.id
       left join scheduler.accounted a on a.tenant = :tenant::text and a.id = todo.id
-      left join lateral (${sessionOf(t, 's.id, s.hotspot_user_id')}) as s on true
+      left join lateral (${sessionThen(t, 's.id, s.hotspot_user_id, s.package_id, s.session_start')}) as s on true
+      left join ${t.hotspot_users} u on u.id = s.hotspot_user_id
     ),
     remembered as (
       insert into scheduler.accounted as a (tenant, id, bytes_in, bytes_out, seconds, closed, changed_at)
       select :tenant::text, id, bytes_in, bytes_out, seconds, closed,
-        case when coalesce(acctupdatetime, acctstarttime) between :now::timestamptz - interval '1 year' and :now::timestamptz
+        case when was_changed_at is not null then case when stopped then was_changed_at else :now::timestamptz end
+          when coalesce(acctupdatetime, acctstarttime) between :now::timestamptz - interval '1 year' and :now::timestamptz
           then coalesce(acctupdatetime, acctstarttime) else :now::timestamptz end
       from news
       on conflict (tenant, id) do update
       set bytes_in = excluded.bytes_in, bytes_out = excluded.bytes_out, seconds = excluded.seconds, closed = excluded.closed,
-        changed_at = :now::timestamptz
+        changed_at = excluded.changed_at
     ),
     -- A row that is closed and this far behind the mark is never asked for again.
     forgotten as (
@@ -112,9 +127,25 @@ const addUp = (t: Tables) => `
       set: { data_used: `coalesce(${it.data_used}, 0) + of_user.more`, updated_at: NOW },
       from: `(
         select hotspot_user_id, sum(more_in + more_out) as more from news
-        where hotspot_user_id is not null group by 1 having sum(more_in + more_out) > 0
+        where hotspot_user_id is not null and is_of_today group by 1 having sum(more_in + more_out) > 0
       ) as of_user`,
       where: `${it.id} = of_user.hotspot_user_id`,
+      returning: `${it.username} as username, ${it.data_limit} - ${it.data_used} as bytes, ${it.data_limit} as data_limit`,
+    }))}),
+    -- Only what a payment wrote: a row that it writes at this moment is newer than these figures.
+    limits as (${t.radreply.update((it: Row) => ({
+      set: {
+        value: `(case ${it.attribute} when 'Mikrotik-Total-Limit' then rest.bytes & 4294967295 else rest.bytes >> 32 end)::text`,
+      },
+      from: `(
+        select a.id, greatest(users.bytes, 1)::bigint as bytes
+        from users cross join lateral (
+          select a.id from ${t.radreply} a where a.username = scheduler.radius_name(users.username::text)
+            and a.attribute in ('Mikrotik-Total-Limit', 'Mikrotik-Total-Limit-Gigawords') offset 0
+        ) as a
+        where users.data_limit > 0
+      ) as rest`,
+      where: `${it.id} = rest.id`,
     }))}),
     logged as (${t.data_usage_logs.insert(() => ({
       values: {
@@ -158,8 +189,12 @@ const syncClosed: Rule = {
   ...COUNT,
   row: { from: () => `(select a.*, a.ctid as place from ${COUNTED})`, idType: 'bigint' },
   where: (t) => ({
-    'it was open': 'not r.closed',
     'it is open no more': `coalesce((select a.acctstoptime is not null from ${t.radacct} a where a.radacctid = r.id), true)`,
+    'it was open, or more was reported since': `coalesce((
+      select not r.closed and not ${mayGoOn('a', 'r.changed_at')} or coalesce(a.acctinputoctets > r.bytes_in, false)
+        or coalesce(a.acctoutputoctets > r.bytes_out, false) or coalesce(a.acctsessiontime > r.seconds, false)
+      from ${t.radacct} a where a.radacctid = r.id
+    ), not r.closed)`,
   }),
 };
 
@@ -183,6 +218,7 @@ const syncShort: Rule = {
 };
 
 const LAST_HEARD = 'coalesce(r.acctupdatetime, r.acctstarttime)';
+const WINDOW = 'make_interval(secs => 3 * :radiusInterim::integer)';
 const PATIENCE = 'make_interval(secs => 3 * greatest(:radiusInterim::integer, coalesce(r.acctinterval, 0)))';
 
 /**
@@ -197,6 +233,12 @@ const closeSilent: Rule = {
     'we heard nothing new for as long': `coalesce((
       select a.changed_at + ${PATIENCE} <= now from ${COUNTED} and a.id = r.id
     ), true)`,
+    // Otherwise it is RADIUS, or this program, that was away.
+    'some router was heard meanwhile': `(exists (
+      select from scheduler.accounted heard where heard.tenant = :tenant::text and heard.changed_at + ${WINDOW} > now
+    ) or exists (
+      select from ${t.radacct} heard where heard.acctstoptime is null and heard.acctupdatetime between now - ${WINDOW} and now
+    ))`,
     'it belongs to a hotspot user': isOurs(t),
   }),
   change: (t) => `
@@ -205,7 +247,7 @@ const closeSilent: Rule = {
       const seconds = `extract(epoch from ${lastHeard} - ${it.acctstarttime})::bigint`;
       return {
         set: {
-          ...{ acctstoptime: lastHeard, acctterminatecause: "'Lost-Carrier'" },
+          ...{ acctstoptime: lastHeard, acctterminatecause: `'${LOST}'` },
           acctsessiontime: `greatest(${it.acctsessiontime}, ${seconds}, 0)`,
         },
         from: 'todo',
@@ -245,10 +287,15 @@ export const job = defineJob({
   single: true,
   order: 80,
   table: part(RADACCT, ...RADACCT.needs!.filter((column) => column !== 'acctsessionid')),
-  tables: { radius_sessions: RADIUS_SESSIONS, hotspot_users: HOTSPOT_USERS, data_usage_logs: DATA_USAGE_LOGS },
+  tables: {
+    radius_sessions: RADIUS_SESSIONS,
+    hotspot_users: HOTSPOT_USERS,
+    data_usage_logs: DATA_USAGE_LOGS,
+    radreply: RADREPLY,
+  },
   settings: { radiusInterim: RADIUS_SETTINGS.radiusInterim },
   begin,
-  rules: { sync, 'close silent': closeSilent, 'sync closed': syncClosed, 'sync short': syncShort },
+  rules: { sync, 'sync short': syncShort, 'close silent': closeSilent, 'sync closed': syncClosed },
   log: {
     started: info('Accounting job started'),
     done: ({ transition, data }) =>

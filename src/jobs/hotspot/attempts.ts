@@ -3,12 +3,18 @@ import type { Bounds, Verdict } from '../../net/in-flight.ts';
 
 export const ATTEMPTS = 3;
 
-/** Works on all rows that were claimed, many at once, and answers each with the attempt that it was. The rest is "left". */
+/** The destinations that a run has given up, with the seconds that they are left alone: its other batches spare them too. */
+const givenUp = new WeakMap<AbortSignal, Map<string, number>>();
+
+/**
+ * Works on all rows that were claimed, many at once, and answers each with the attempt that it was. The rest is "left", and waits
+ * as long as the result says with which its destination was given up.
+ */
 export async function attemptEach<T>(
   claimed: Claimed[],
   { answer, signal }: World,
   { destination, ...bounds }: Omit<Bounds<T>, 'signal'>,
-  work: (sealed: T) => Promise<{ verdict: Verdict; result: Record<string, unknown> }>,
+  work: (sealed: T) => Promise<{ verdict: Verdict; result: Record<string, unknown> & { wait?: number } }>,
 ): Promise<void> {
   const { inFlight } = await import('../../net/in-flight.ts');
   const open = ({ sealed }: Claimed) => sealed.open() as T & { attempt: number; due: string };
@@ -16,13 +22,21 @@ export async function attemptEach<T>(
     const { attempt, due } = open(item);
     answer(item.id, { ...result, attempt, due });
   };
-  const lanes = { ...bounds, signal, destination: (item: Claimed) => destination(open(item)) };
-  const left = await inFlight(claimed, lanes, async (item) => {
+  const spared = givenUp.get(signal) ?? new Map<string, number>();
+  givenUp.set(signal, spared);
+  const to = (item: Claimed) => destination(open(item));
+  const lanes = { ...bounds, signal, destination: to };
+  const [before, toDo] = [
+    claimed.filter((item) => spared.has(to(item))),
+    claimed.filter((item) => !spared.has(to(item))),
+  ];
+  const left = await inFlight(toDo, lanes, async (item) => {
     const { verdict, result } = await work(open(item));
+    if (verdict === 'give up') spared.set(to(item), Math.max(spared.get(to(item)) ?? 0, result.wait ?? 0));
     reply(item, result);
     return verdict;
   });
-  for (const item of left) reply(item, { kind: 'left' });
+  for (const item of [...before, ...left]) reply(item, { kind: 'left', wait: spared.get(to(item)) ?? 0 });
 }
 
 /**

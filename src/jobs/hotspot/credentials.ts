@@ -31,6 +31,7 @@ const giveUp: Rule = {
     sms_error: `case when sms_status = 'sending' then 'the run that sent it did not live to see the answer'
       when sms_attempts >= ${ATTEMPTS} then sms_error else 'the access was over before it could be sent' end`,
     sms_next_attempt_at: 'null',
+    given_up_at: 'case when coalesce(now < expires_at, true) then now end',
     plain_password: 'null',
     updated_at: 'now',
   },
@@ -41,6 +42,26 @@ const giveUp: Rule = {
     data: { phone_number: PHONE, sms_status: 'sms_status', sent_at: 'null' },
     when: `sms_status = '${status}'`,
   })),
+};
+
+/** As long as the access lasts, its customer has no password. */
+const report: Rule = {
+  due: 'given_up_at',
+  where: {
+    'it was given up': 'given_up_at is not null',
+    'that was not in this tick': 'coalesce(given_up_at < now, true)',
+    'the access is not over': 'coalesce(now < expires_at, true)',
+  },
+  fails: () =>
+    `format('the SMS to %s was given up: %s', ${PHONE.replace('phone_number', 'r.phone_number')}, r.sms_error)`,
+  set: { given_up_at: 'null' },
+};
+
+const forget: Rule = {
+  due: 'expires_at',
+  where: { 'it was given up': 'given_up_at is not null' },
+  set: { given_up_at: 'null' },
+  event: { data: { phone_number: PHONE } },
 };
 
 interface Credentials {
@@ -62,17 +83,28 @@ function textOf({ username, password, package: name, until }: Credentials): stri
 // Gateways take a few requests at a time per account, and answer within a second or two.
 const AT_ONCE = 16;
 
+// A gateway that is down or refuses its own customer would use up a try of every SMS there is.
+const FAULTS_IN_A_ROW = 5;
+// Less than a minute, so that the next tick asks again. A run that lingers does not ask each second.
+const LEFT_ALONE_SECONDS = 30;
+
 const perform: Outside['perform'] = async (claimed, world) => {
-  const { sendSms } = await import('./sms/send.ts');
+  const [{ sendSms }, { pausing }] = await Promise.all([import('./sms/send.ts'), import('./sms/pausing.ts')]);
   const gateway = smsGateway(world.values);
   const say = (sentence: string) => world.say(info(sentence));
   const bounds = { most: AT_ONCE, mostEach: AT_ONCE, destination: () => gateway.provider };
+  let faults = 0;
+  const patiently = pausing(world.signal);
   await attemptEach<Credentials>(claimed, world, bounds, async (credentials) => {
     const { phone: to, reference } = credentials;
-    const outcome = await sendSms(gateway, { to, text: textOf(credentials), reference }, world.signal, say);
-    // A gateway that is down or refuses its own customer would use up a try of every SMS there is.
-    const verdict = outcome.kind === 'refused' || outcome.kind === 'unknown' ? 'give up' : 'go on';
-    return { verdict, result: outcome };
+    const outcome = await patiently(() =>
+      sendSms(gateway, { to, text: textOf(credentials), reference }, world.signal, say),
+    );
+    const isFault = outcome.kind === 'unknown' || (outcome.kind === 'refused' && !outcome.ofRecipient);
+    faults = isFault ? faults + 1 : 0;
+    const wait = outcome.kind === 'refused' ? outcome.wait : undefined;
+    if (faults < FAULTS_IN_A_ROW && !wait) return { verdict: 'go on', result: outcome };
+    return { verdict: 'give up', result: { ...outcome, wait: wait ?? LEFT_ALONE_SECONDS } };
   });
 };
 
@@ -80,17 +112,21 @@ const record: Outside['record'] = (t) => `
     read as (
       select a.id, r.*, r.kind in ('sent', 'logged', 'rejected') or (r.kind in ('refused', 'unknown') and r.attempt >= ${ATTEMPTS}) as final
       from answer a
-      cross join lateral jsonb_to_record(a.result) as r (kind text, attempt integer, due timestamptz, "messageId" text, reason text)
+      cross join lateral jsonb_to_record(a.result) as r (kind text, attempt integer, due timestamptz, wait integer, "messageId" text, reason text)
     ),
     settled as (${t.hotspot_credentials.update((it: Row) => ({
       set: {
         sms_status: `case when kind in ('sent', 'logged', 'unknown') then kind when final then 'failed' else 'pending' end`,
         // An SMS that is left for the next run has not been tried.
         sms_attempts: `case kind when 'left' then ${it.sms_attempts} - 1 else ${it.sms_attempts} end`,
-        sms_next_attempt_at: `case when final then null when kind = 'left' then :now::timestamptz else ${it.sms_next_attempt_at} end`,
+        sms_next_attempt_at: `case when final then null else greatest(
+          case when kind <> 'left' then ${it.sms_next_attempt_at} end,
+          :now::timestamptz + make_interval(secs => coalesce(read.wait, 0))
+        ) end`,
         sms_sent_at: `case kind when 'sent' then :now::timestamptz else ${it.sms_sent_at} end`,
         sms_message_id: `coalesce(read."messageId", ${it.sms_message_id})`,
         sms_error: 'read.reason',
+        given_up_at: `case when final and kind not in ('sent', 'logged') then :now::timestamptz end`,
         plain_password: `case when final and kind <> 'logged' then null else ${it.plain_password} end`,
         updated_at: NOW,
       },
@@ -149,7 +185,7 @@ export const job = defineJob({
   order: 70,
   table: HOTSPOT_CREDENTIALS,
   settings: SMS_SETTINGS,
-  rules: { 'give up': giveUp, send },
+  rules: { 'give up': giveUp, send, report, forget },
   log: {
     started: info('Credentials job started'),
     found: (rule, count) => (rule === 'send' ? info('Found credentials to send', { count }) : undefined),
@@ -159,6 +195,7 @@ export const job = defineJob({
         send: info('Credentials are to be sent', which),
         sent: info('Credentials sent', which),
         logged: info('Credentials would have been sent', which),
+        forget: info('The access is over whose credentials were given up', which),
         'try again': warning('Credentials not sent yet; another try follows', which),
       };
       const { sms_status } = data;

@@ -1,4 +1,5 @@
 import {
+  AT_ONCE,
   bounded,
   completed,
   defineJob,
@@ -10,8 +11,17 @@ import {
   type Tables,
 } from '../../job/define.ts';
 import { NOW } from '../../job/expressions.ts';
+import { hasAccess, isBeingDisconnected, newestSession } from './access.ts';
 import { RADACCT, RADCHECK, RADREPLY } from './radius/tables.ts';
-import { HOTSPOT_CREDENTIALS, HOTSPOT_USERS, RADIUS_SESSIONS, SESSION_DISCONNECTIONS, SHUT_OUT } from './tables.ts';
+import {
+  HOTSPOT_CREDENTIALS,
+  HOTSPOT_USERS,
+  RADIUS_SESSIONS,
+  SESSION_DISCONNECTIONS,
+  SHUT_OUT,
+  SPENT,
+  usedUp,
+} from './tables.ts';
 
 const ACTIVE = { 'it is active': "status = 'active'" };
 
@@ -38,7 +48,7 @@ const end = (t: Tables, transition: string, at: string, reason: string) => `
       },
       from: 'ended as of_session',
       where: `${it.id} = of_session.hotspot_user_id
-        and (coalesce(${it.subscription_expires_at} <= :now::timestamptz, true) or coalesce(${it.data_used} >= ${it.data_limit}, false))`,
+        and (coalesce(${it.subscription_expires_at} <= :now::timestamptz, true) or ${usedUp(it.data_used, it.data_limit)})`,
       returning: `${it.id} as id, ${it.username} as username`,
     }))}),
     barred as materialized (
@@ -84,17 +94,91 @@ const expire: Rule = {
   change: (t) => end(t, 'expire', 'todo.due_at', 'time is up'),
 };
 
+const exhausted = (t: Tables) => end(t, 'exhaust', ':now::timestamptz', 'data limit reached');
+
 const exhaust: Rule = {
   due: "coalesce(updated_at, '-infinity'::timestamptz)",
   where: (t) => ({
     ...ACTIVE,
-    'its data is used up': 'total_bytes >= data_limit',
+    'its data is used up': usedUp('total_bytes', 'data_limit'),
     // An operator may have raised the limit of the user, or taken it away.
     "its user's data is used up too": `coalesce((
-      select coalesce(u.data_used >= u.data_limit, false) from ${t.hotspot_users} u where u.id = r.hotspot_user_id
+      select ${usedUp('u.data_used', 'u.data_limit')} from ${t.hotspot_users} u where u.id = r.hotspot_user_id
     ), true)`,
   }),
-  change: (t) => end(t, 'exhaust', ':now::timestamptz', 'data limit reached'),
+  change: exhausted,
+};
+
+/** The application knows no limit of a session that it opens. The index has the few users who are to be cut off. */
+const exhaustUser: Rule = {
+  due: AT_ONCE,
+  row: {
+    from: (t) => `(
+      select s.* from ${t.hotspot_users} u join ${t.radius_sessions} s on s.hotspot_user_id = u.id and s.status = 'active'
+      where ${SPENT('u.')}
+    )`,
+    whole: (t) => `${t.radius_sessions}`,
+    part: 'its user has used up the data',
+  },
+  where: { 'it is active': "r.status = 'active'" },
+  change: exhausted,
+};
+
+/**
+ * A disconnect is due as long as an ended session is online: one that the router forgot to end, or that began after the end.
+ * The sessions that are online are looked at, not all that have ended.
+ */
+const disconnect: Rule = {
+  due: AT_ONCE,
+  row: {
+    from: (t) => `(
+      select s.* from ${t.radius_sessions} s
+      where s.id = any (array(
+        select newest.id from ${t.radacct} a
+        cross join lateral (${newestSession(t, 'a.username', 's.id, s.status, s.hotspot_user_id')}) as newest
+        where a.acctstoptime is null and newest.status = 'expired' and not ${isBeingDisconnected(t, 'a.radacctid')}
+      ))
+    )`,
+    whole: (t) => `${t.radius_sessions}`,
+    part: 'its name is online, in its newest session, and no disconnect is under way',
+  },
+  where: (t) => ({
+    'it has ended': "r.status = 'expired'",
+    // It would be back at once.
+    'RADIUS lets nobody of that name in': `not exists (
+      select from ${t.radcheck} c where c.username = scheduler.radius_name(r.username::text)
+    )`,
+    'its user has no access': `not exists (
+      select from ${t.hotspot_users} u where u.id = r.hotspot_user_id and ${hasAccess('u')}
+    )`,
+  }),
+  change: (t) => `
+    queued as (${t.session_disconnections.insert(() => ({
+      values: {
+        ...{ radius_session_id: 's.id', hotspot_user_id: 's.hotspot_user_id', radacct_id: 'a.radacctid' },
+        ...{ username: 'a.username', acct_session_id: 'a.acctsessionid', nas_ip_address: 'host(a.nasipaddress)' },
+        ...{
+          framed_ip_address: 'host(a.framedipaddress)',
+          disconnect_reason: 's.disconnect_reason',
+          status: "'pending'",
+        },
+        ...{ next_attempt_at: NOW, attempts: 'coalesce(before.attempts, 0)' },
+      },
+      from: `from todo join ${t.radius_sessions} s on s.id = todo.id
+        cross join lateral (
+          select a.* from ${t.radacct} a
+          where a.username = scheduler.radius_name(s.username::text) and a.acctstoptime is null
+            and not ${isBeingDisconnected(t, 'a.radacctid')} offset 0
+        ) as a
+        left join lateral (
+          select max(d.attempts) as attempts from ${t.session_disconnections} d where d.radacct_id = a.radacctid
+        ) as before on true`,
+    }))}),
+    outcome as (
+      select 1 as step, 'disconnect' as transition, null as type, '{}'::text[] as channels, s.id::text as entity_id, todo.due_at,
+        jsonb_build_object('session_id', s.id, 'username', ${bounded('s.username')}, 'reason', s.disconnect_reason) as data
+      from todo join ${t.radius_sessions} s on s.id = todo.id
+    )`,
 };
 
 export const job = defineJob({
@@ -111,12 +195,15 @@ export const job = defineJob({
     radreply: RADREPLY,
     radacct: part(RADACCT, 'radacctid', 'username', 'acctsessionid', 'nasipaddress', 'framedipaddress', 'acctstoptime'),
   },
-  rules: { expire, exhaust },
+  // First, as a user whose access is over is no more looked at.
+  rules: { 'exhaust user': exhaustUser, expire, exhaust, disconnect },
   log: {
     started: info('Hotspot sessions job started'),
     found: (rule, count) => (rule === 'expire' ? info('Found hotspot sessions to expire', { count }) : undefined),
-    done: ({ data: { session_id, username, reason } }) => [
-      info('Hotspot session expired', { session_id, username, reason }),
+    done: ({ transition, data: { session_id, username, reason } }) => [
+      info(transition === 'disconnect' ? 'Hotspot session is still online' : 'Hotspot session expired', {
+        ...{ session_id, username, reason },
+      }),
     ],
     failed: ({ id, rule, error }) => failure(`Failed to ${rule} hotspot session`, { session_id: id, error }),
     finished: completed('Hotspot sessions job completed'),

@@ -1,4 +1,5 @@
 import {
+  AT_ONCE,
   bounded,
   completed,
   defineJob,
@@ -11,12 +12,13 @@ import {
   type Rule,
   type TableName,
   type Tables,
+  warning,
 } from '../../job/define.ts';
 import { NOW } from '../../job/expressions.ts';
 import { RADCHECK, RADREPLY } from './radius/tables.ts';
 import { newPassword, newUsername } from './secrets.ts';
 import { RADIUS_SETTINGS } from './settings.ts';
-import { HOTSPOT_CREDENTIALS, HOTSPOT_USERS, PACKAGES, PAYMENTS, RADIUS_SESSIONS, SHUT_OUT } from './tables.ts';
+import { HOTSPOT_CREDENTIALS, HOTSPOT_USERS, PACKAGES, PAYMENTS, RADIUS_SESSIONS, SHUT_OUT, usedUp } from './tables.ts';
 
 const completedAt = (row = '') => `coalesce(${row}updated_at, ${row}created_at, '-infinity'::timestamptz)`;
 
@@ -110,7 +112,7 @@ const buy = (t: Tables) => `
     bought as materialized (
       select todo.id, todo.due_at, todo.phone_number, todo.mac_address, todo.amount, offers.*,
         u.id as user_id, u.username as known_as, runs.runs, u.package_id = offers.package_id as same_package,
-        u.data_limit as old_limit, coalesce(u.data_used, 0) as old_used,
+        case when u.data_limit > 0 then u.data_limit end as old_limit, coalesce(u.data_used, 0) as old_used,
         u.subscription_starts_at as old_start, u.subscription_expires_at as old_end,
         (
           select array_agg(case c.attribute when 'Cleartext-Password' then c.value end order by c.attribute) from ${t.radcheck} c
@@ -122,7 +124,7 @@ const buy = (t: Tables) => `
       left join ${t.hotspot_users} u on u.phone_number = todo.phone_number
       cross join lateral (
         select coalesce(
-          u.has_active_subscription and coalesce(u.data_used < u.data_limit, true)
+          u.has_active_subscription and not ${usedUp('u.data_used', 'u.data_limit')}
             and u.subscription_expires_at > case when isfinite(todo.due_at) then todo.due_at else :now::timestamptz end,
           false
         ) as runs
@@ -265,18 +267,57 @@ const some = (count: number, make: () => string) => JSON.stringify(Array.from({ 
 // Among a million users every ten thousandth name is taken already.
 const SPARE_NAMES = 20;
 
+const TO_PROVISION = { 'it is completed': "status = 'completed'", 'it was not provisioned': 'provisioned_at is null' };
+
 /**
  * If the user has time and data left, the payment adds its time, and its data unless it is for another package. Otherwise
  * everything starts anew, also the password.
  */
 const provision: Rule = {
   due: completedAt(),
-  where: { 'it is completed': "status = 'completed'", 'it was not provisioned': 'provisioned_at is null' },
+  where: TO_PROVISION,
   fails: wrong,
   together: { key: "coalesce(phone_number::text, 'nobody, ' || id::text)", lock: lockNumbers },
   carry: { phone_number: 'phone_number', mac_address: 'mac_address', package_id: 'package_id', amount: 'amount' },
   make: (rows) => ({ passwords: some(rows, newPassword), usernames: some(rows + SPARE_NAMES, newUsername) }),
   change: (t) => [buy, grant, writeUsers, writeRadius, tell].map((write) => write(t)).join(','),
+};
+
+/** The clock of the application is ahead of the database's. The customer has paid, and does not wait for it. */
+const provisionAhead: Rule = {
+  ...provision,
+  due: AT_ONCE,
+  where: { ...TO_PROVISION, 'its time lies ahead': `${completedAt()} > now` },
+};
+
+/** Somebody has to tell the customer. The payment stays a failure until it is mended. */
+const refuse: Rule = {
+  due: completedAt(),
+  where: (t) => ({
+    ...TO_PROVISION,
+    'that was not told': 'refused_at is null',
+    'it buys nothing as it is': `(${wrong(t)}) is not null`,
+  }),
+  change: (t) => `
+    reasons as materialized (
+      select r.id, todo.due_at, r.amount, r.package_id, scheduler.mask_phone(r.phone_number::text) as masked, (${wrong(t)}) as reason
+      from todo join ${t.payments} r on r.id = todo.id
+    ),
+    marked as (${t.payments.update((it: Row) => ({
+      set: { refused_at: NOW },
+      from: 'reasons',
+      where: `${it.id} = reasons.id and reasons.reason is not null`,
+      returning: `${it.id} as id`,
+    }))}),
+    outcome as (
+      select 1 as step, 'refuse' as transition, 'PaymentRefused' as type, array['dashboard-stats', 'payments'] as channels,
+        id::text as entity_id, due_at,
+        jsonb_build_object(
+          'payment_id', id, 'amount', amount, 'phone_number', masked, 'package_id', package_id, 'status', 'refused',
+          'reason', ${bounded('reason')}
+        ) as data
+      from reasons join marked using (id)
+    )`,
 };
 
 export const job = defineJob({
@@ -298,7 +339,7 @@ export const job = defineJob({
     radreply: RADREPLY,
   },
   settings: { radiusInterim: RADIUS_SETTINGS.radiusInterim, radiusIdle: RADIUS_SETTINGS.radiusIdle },
-  rules: { provision },
+  rules: { provision, 'provision ahead': provisionAhead, refuse },
   log: {
     started: info('Payments job started'),
     found: (_, count) => info('Found payments to provision', { count }),
@@ -309,6 +350,7 @@ export const job = defineJob({
         'create user': info('Hotspot user created', { ...which, user_id, expires_at }),
         extend: info('Payment extended the access of its user', which),
         provision: info('Payment provisioned', which),
+        refuse: warning('Payment buys nothing', { ...which, reason: data.reason }),
       };
       return [said[transition]!];
     },

@@ -91,6 +91,7 @@ export const PAYMENTS: Table = {
     }),
     // Customers who paid before this program came have had their access.
     provisioned_at: instant({ began: "case when status = 'completed' then :now::timestamptz end" }),
+    refused_at: instant({ comment: 'When it was told that this payment buys nothing.' }),
     ...STAMPS,
   },
   once: ['transaction_id', 'mpesa_receipt'],
@@ -98,6 +99,13 @@ export const PAYMENTS: Table = {
 
 /** What an operator writes as the status of a user who shall have no access. */
 export const SHUT_OUT = "'suspended', 'blocked', 'banned', 'disabled'";
+
+/** Many applications write 0 or -1 for a limit that is none. SQL that is never null. */
+export const usedUp = (used: string, limit: string) => `coalesce(${limit} > 0 and ${used} >= ${limit}, false)`;
+
+/** Users who have used up their data, and still have access. */
+export const SPENT = (user = '') =>
+  `${usedUp(`${user}data_used`, `${user}data_limit`)} and (${user}has_active_subscription or ${user}status = 'active')`;
 
 export const HOTSPOT_USERS: Table = {
   name: 'hotspot_users',
@@ -117,6 +125,7 @@ export const HOTSPOT_USERS: Table = {
     ...STAMPS,
   },
   once: ['phone_number', 'username'],
+  indexes: { spent: `(id) where ${SPENT()}` },
 };
 
 export const RADIUS_SESSIONS: Table = {
@@ -165,6 +174,7 @@ export const HOTSPOT_CREDENTIALS: Table = {
     sms_next_attempt_at: instant({ comment: 'When the SMS is due. Null: nothing more is tried.' }),
     sms_reference: starting(text, 'gen_random_uuid()::text'),
     sms_sent_at: instant(),
+    given_up_at: instant({ comment: 'Since when somebody is to know that this SMS will not come. Null: nobody is.' }),
     ...alike(text(), 'sms_message_id', 'sms_error'),
     ...STAMPS,
   },
@@ -186,14 +196,14 @@ export const SESSION_DISCONNECTIONS: Table = {
     radacct_id: whole(),
     username: text({ notNull: true }),
     ...alike(text(), 'acct_session_id', 'nas_ip_address', 'framed_ip_address', 'disconnect_reason'),
-    status: status('pending', 'sending', 'disconnected', 'failed'),
+    status: status('pending', 'sending', 'disconnected', 'cancelled', 'failed'),
     attempts: starting(small, '0'),
     next_attempt_at: instant({ comment: 'When the NAS is to be asked. Null: nothing more is tried.' }),
     answer: text(),
     disconnected_at: instant(),
     ...STAMPS,
   },
-  indexes: { sending: "((id::text)) where status = 'sending'" },
+  indexes: { sending: "((id::text)) where status = 'sending'", of_session: '(radacct_id)' },
 };
 
 export const DATA_USAGE_LOGS: Table = {

@@ -1,7 +1,17 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { database, type TestDatabase } from '../../support/harness.ts';
-import { at, hotspotPackage, NOW, online, passOf, pay, theSession, theUser } from '../../support/hotspot-rows.ts';
+import {
+  at,
+  hotspotPackage,
+  NOW,
+  online,
+  passOf,
+  pay,
+  repliesOf,
+  theSession,
+  theUser,
+} from '../../support/hotspot-rows.ts';
 
 const sync = async (db: TestDatabase, time: string, options = {}) =>
   passOf(await db.tick(time, { only: ['accounting'], by: 'test', ...options }), 'accounting');
@@ -22,6 +32,10 @@ const report = (db: TestDatabase, id: unknown, minutes: number, bytesIn: number,
 
 const stop = (db: TestDatabase, id: unknown, minutes: number) =>
   db.query('update radacct set acctstoptime = $2 where radacctid = $1', [id, at(minutes)]);
+
+/** Somebody else was online at that time: RADIUS hears the routers. */
+const heard = (db: TestDatabase, minutes: number) =>
+  online(db, 'stranger', { acctstarttime: at(minutes), acctupdatetime: at(minutes), acctstoptime: at(minutes) });
 
 /** The bytes of radacct must be found again, in each of the tables they are kept in. */
 async function assertConserved(db: TestDatabase) {
@@ -60,6 +74,29 @@ test('bytes, duration and address of an open session reach the session and its u
   const log = await db.one('select * from data_usage_logs');
   assert.deepEqual([log.bytes_in, log.bytes_out, log.radacct_id], ['1000', '5000000000', radacctid]);
   await assertConserved(db);
+});
+
+test('the data that a router may let through is what is left', async () => {
+  await using db = await database();
+  const { username } = await paid(db, { data_limit: 5_000_000_000 });
+  await db.insert('radreply', { username: 'other', attribute: 'Mikrotik-Total-Limit', op: ':=', value: '7' });
+  const { radacctid } = await online(db, username);
+  const left = async () => {
+    const replies = await repliesOf(db, username);
+    return [replies['Mikrotik-Total-Limit'], replies['Mikrotik-Total-Limit-Gigawords']];
+  };
+  await report(db, radacctid, 5, 1000, 0);
+  await sync(db, at(5));
+  assert.deepEqual(await left(), [String(5_000_000_000 - 1000 - 2 ** 32), '1']);
+  await report(db, radacctid, 10, 4_000_000_000, 500_000_000);
+  await sync(db, at(10));
+  assert.deepEqual(await left(), ['500000000', '0']);
+  // A limit of 0 would be none.
+  await report(db, radacctid, 15, 4_000_000_000, 2_000_000_000);
+  await sync(db, at(15));
+  assert.deepEqual(await left(), ['1', '0']);
+  assert.equal((await repliesOf(db, 'other'))['Mikrotik-Total-Limit'], '7');
+  assert.equal((await repliesOf(db, username))['Mikrotik-Rate-Limit'], '2M/4M');
 });
 
 test('syncing twice changes nothing, not even a row', async () => {
@@ -172,9 +209,10 @@ test('a session whose NAS fell silent for 3 intervals is closed at its last upda
   const open = await online(db, username);
   await report(db, open.radacctid, 10, 100, 0);
   assert.deepEqual((await sync(db, at(12))).changed, { sync: 1 });
+  await heard(db, 24);
   assert.deepEqual((await sync(db, '2026-03-01T10:24:59Z')).changed, {});
-  assert.deepEqual((await sync(db, at(25))).changed, { 'close silent': 1, sync: 1 });
-  const row = await db.one('select * from radacct');
+  assert.deepEqual((await sync(db, at(25))).changed, { 'close silent': 1 });
+  const row = await db.one(`select * from radacct where username <> 'stranger'`);
   assert.equal(row.acctstoptime.toISOString(), at(10));
   assert.equal(row.acctsessiontime, '600');
   assert.equal(row.acctterminatecause, 'Lost-Carrier');
@@ -185,9 +223,10 @@ test('a silent session of before the last outage is closed by the first look', a
   await using db = await database();
   const { username } = await paid(db);
   await online(db, username, { acctupdatetime: at(5), acctinputoctets: 9 });
+  await heard(db, 39);
   const pass = await sync(db, at(40));
   assert.deepEqual(pass.changed, { sync: 2, 'close silent': 1 });
-  assert.equal((await db.one('select * from radacct')).acctstoptime.toISOString(), at(5));
+  assert.equal((await db.one(`select * from radacct where username <> 'stranger'`)).acctstoptime.toISOString(), at(5));
   await assertConserved(db);
 });
 
@@ -195,6 +234,7 @@ test('silent sessions of more than one batch are closed', async () => {
   await using db = await database();
   const { username } = await paid(db);
   for (let n = 0; n < 3; n++) await online(db, username, { acctupdatetime: at(5), acctinputoctets: n });
+  await heard(db, 39);
   const { jobs } = await db.tick(at(40), { only: ['accounting'], batchSize: 1 });
   assert.deepEqual([jobs[0]!.error, jobs[0]!.changed['close silent']], [undefined, 3]);
   await assertConserved(db);
@@ -204,10 +244,11 @@ test('a router that reports less often than asked is waited for three of its own
   await using db = await database();
   const { username } = await paid(db);
   await online(db, username, { acctupdatetime: at(5), acctinterval: 1200 });
+  await heard(db, 64);
   await sync(db, at(64));
-  assert.equal((await db.one('select * from radacct')).acctstoptime, null);
+  assert.equal((await db.one(`select * from radacct where username <> 'stranger'`)).acctstoptime, null);
   await sync(db, at(65));
-  assert.equal((await db.one('select * from radacct')).acctstoptime.toISOString(), at(5));
+  assert.equal((await db.one(`select * from radacct where username <> 'stranger'`)).acctstoptime.toISOString(), at(5));
 });
 
 test('a router whose clock is years off is silent only when we hear nothing from it either', async () => {
@@ -219,9 +260,96 @@ test('a router whose clock is years off is silent only when we hear nothing from
     await db.query(`update radacct set acctsessiontime = $1`, [minutes * 60]);
     await sync(db, at(minutes));
   }
-  assert.equal((await db.one('select * from radacct')).acctstoptime, null);
-  assert.deepEqual((await sync(db, at(35))).changed, { 'close silent': 1, sync: 1 });
+  assert.equal((await db.one(`select * from radacct where username <> 'stranger'`)).acctstoptime, null);
+  await heard(db, 34);
+  assert.deepEqual((await sync(db, at(35))).changed, { 'close silent': 1 });
   assert.ok(open);
+});
+
+test('while no router is heard, RADIUS itself is away, and no session is closed', async () => {
+  await using db = await database();
+  const { username } = await paid(db);
+  const [first, second] = [await online(db, username), await online(db, username)];
+  for (const minutes of [5, 60]) {
+    assert.equal((await sync(db, at(minutes))).changed['close silent'], undefined);
+  }
+  await report(db, first.radacctid, 61, 10, 0);
+  assert.deepEqual((await sync(db, at(61))).changed, { sync: 1, 'close silent': 1 });
+  const { acctstoptime } = await db.one('select * from radacct where radacctid = $1', [second.radacctid]);
+  assert.equal(acctstoptime.toISOString(), at(0));
+});
+
+test('a late report of a session that was closed as silent is counted when it comes', async () => {
+  await using db = await database();
+  const { username } = await paid(db);
+  const { radacctid } = await online(db, username);
+  await report(db, radacctid, 5, 100, 0);
+  await sync(db, at(5));
+  await heard(db, 20);
+  assert.deepEqual((await sync(db, at(20))).changed, { 'close silent': 1 });
+  // Long after, when many other sessions have come and gone.
+  await db.query(`insert into radacct (acctsessionid, acctuniqueid, username, nasipaddress, acctstarttime, acctstoptime)
+    select n, 'other' || n, 'stranger', '10.0.0.1', '${at(25)}', '${at(25)}' from generate_series(1, 500) as n`);
+  await sync(db, at(30));
+  await report(db, radacctid, 35, 700, 0);
+  assert.deepEqual((await sync(db, at(35))).changed, { sync: 1 });
+  await report(db, radacctid, 40, 900, 50);
+  await db.query(`update radacct set acctstoptime = $2, acctterminatecause = 'User-Request' where radacctid = $1`, [
+    radacctid,
+    at(40),
+  ]);
+  assert.deepEqual((await sync(db, at(40))).changed, { sync: 1 });
+  await assertConserved(db);
+  assert.deepEqual((await sync(db, at(45))).changed, {});
+  const { closed } = await db.one('select closed from scheduler.accounted where id = $1', [radacctid]);
+  assert.equal(closed, true);
+});
+
+test('use that a Stop adds to a row that was closed already is counted, too', async () => {
+  await using db = await database();
+  const { username } = await paid(db);
+  const { radacctid } = await online(db, username, { acctstoptime: at(4), acctinputoctets: 10 });
+  await sync(db, at(5));
+  await report(db, radacctid, 4, 30, 0);
+  assert.deepEqual((await sync(db, at(10))).changed, { sync: 1 });
+  await assertConserved(db);
+});
+
+test('a row that was closed as silent is forgotten a day later', async () => {
+  await using db = await database();
+  const { username } = await paid(db);
+  await online(db, username);
+  await sync(db, at(5));
+  await heard(db, 20);
+  await sync(db, at(20));
+  const closed = async () => (await db.one('select closed from scheduler.accounted where id = 1')).closed;
+  await sync(db, at(24 * 60 - 1));
+  assert.equal(await closed(), false);
+  await sync(db, at(24 * 60 + 1));
+  assert.equal(await closed(), true);
+});
+
+test('use from before a renewal belongs to the session before it, though its Stop comes after', async () => {
+  await using db = await database();
+  const user = await paid(db, { data_limit: 1000 });
+  const { radacctid } = await online(db, user.username);
+  await report(db, radacctid, 5, 100, 0);
+  await sync(db, at(5));
+  await db.tick(at(60), { only: ['hotspot-sessions'] });
+  await pay(db, user.package_id, { updated_at: at(62) });
+  await db.tick(at(62), { only: ['payments'] });
+  const next = await online(db, user.username, { acctstarttime: at(63), acctinputoctets: 7 });
+  await report(db, radacctid, 61, 900, 50);
+  await stop(db, radacctid, 61);
+  await sync(db, at(64));
+  const sessions = await db.query('select total_bytes from radius_sessions order by id');
+  assert.deepEqual(
+    sessions.map(({ total_bytes }) => total_bytes),
+    ['950', '7'],
+  );
+  assert.equal((await theUser(db)).data_used, '7', 'the new package starts with nothing used');
+  assert.equal((await db.one('select sum(total_bytes)::text as bytes from data_usage_logs')).bytes, '957');
+  assert.ok(next);
 });
 
 test('sessions of others are neither counted nor closed, and nothing is said of them', async () => {
@@ -240,7 +368,8 @@ test('use from before this program came is not counted', async () => {
     create table radacct (radacctid bigserial primary key, acctsessionid text not null, acctuniqueid text not null unique,
       username text, nasipaddress inet not null, acctstarttime timestamptz, acctupdatetime timestamptz, acctstoptime timestamptz,
       acctinterval bigint, acctsessiontime bigint, acctinputoctets bigint, acctoutputoctets bigint, callingstationid text,
-      acctterminatecause text, framedipaddress inet)`);
+      acctterminatecause text, framedipaddress inet);
+    create table radreply (id serial primary key, username text, attribute text, op varchar(2), value text)`);
   await online(db, 'anna', { acctinputoctets: 1000, acctstoptime: at(-60) });
   const open = await online(db, 'anna', { acctinputoctets: 500 });
   await db.migrate();

@@ -12,8 +12,8 @@ const webhook = (url: string) => ({
   SCHEDULER_SMS_SECRET: 'signing-key',
 });
 
-const send = async (db: TestDatabase, time: string, env: Record<string, string>) =>
-  passOf(await db.tick(time, { only: ['credentials'], env }), 'credentials');
+const send = async (db: TestDatabase, time: string, env: Record<string, string>, options = {}) =>
+  passOf(await db.tick(time, { only: ['credentials'], env, ...options }), 'credentials');
 
 async function paid(db: TestDatabase, phones = ['254712345678']) {
   const { id } = await hotspotPackage(db);
@@ -86,6 +86,25 @@ test('a permanent refusal is not retried', async () => {
   assert.deepEqual([row.sms_status, row.sms_attempts, row.plain_password], ['failed', 1, null]);
 });
 
+test('an SMS that was given up is a failure as long as its access lasts: "status --check" names it', async () => {
+  await using db = await database();
+  await using gateway = await fakeGateway(answer(422, ''));
+  await paid(db);
+  const env = webhook(gateway.url);
+  for (const [minutes, failed] of [0, 1].entries()) assert.equal((await send(db, at(minutes), env)).failed, failed);
+  const [failure, ...others] = await db.query('select * from scheduler.failures');
+  assert.deepEqual(
+    [failure!.rule, failure!.error, others],
+    ['report', 'the SMS to 2547****678 was given up: the webhook answered HTTP 422', []],
+  );
+  for (const minutes of [6, 36]) assert.equal((await send(db, at(minutes), env)).failed, 1);
+  assert.match((await db.cli(['status', '--check'])).out, /credentials has 1 row in quarantine/);
+  assert.equal((await stored(db)).given_up_at.toISOString(), at(0));
+  assert.deepEqual((await send(db, at(60), env)).changed, { forget: 1 });
+  await send(db, at(66), env);
+  assert.deepEqual(await db.query('select * from scheduler.failures'), []);
+});
+
 test('an outcome that is unknown is recorded as such and retried within the 3 tries, with the same reference', async () => {
   await using db = await database();
   await using gateway = await fakeGateway(hangUp);
@@ -115,6 +134,59 @@ test('a gateway that is down uses up a try of a few SMS, not of all that wait', 
     (select count(*) from hotspot_credentials where sms_attempts = 0 and sms_status = 'pending')::integer as untried`);
   assert.equal(tried, gateway.asked.length);
   assert.ok(tried <= 32 && untried === 100 - tried, `${tried} tried`);
+});
+
+const africa = (statusCode: number) =>
+  answer(201, { SMSMessageData: { Recipients: [{ statusCode, status: 'x', messageId: 'ATXid_1' }] } });
+const africasTalking = (url: string) => ({
+  ...{ SCHEDULER_SMS: 'africastalking', SCHEDULER_SMS_URL: url },
+  ...{ SCHEDULER_SMS_USERNAME: 'operator', SCHEDULER_SMS_SECRET: 'key' },
+});
+
+test('1,000 SMS leave in one tick, though each twentieth is refused for its recipient', async () => {
+  await using db = await database();
+  const codes = [403, 407, 409, 406];
+  let asked = 0;
+  await using gateway = await fakeGateway((...to) => {
+    const n = asked++;
+    africa(n % 20 === 0 ? codes[(n / 20) % 4]! : 101)(...to);
+  });
+  await paid(db, phones(1000));
+  const { changed } = await send(db, NOW, africasTalking(gateway.url));
+  assert.deepEqual(changed, { sent: 950, failed: 37, 'try again': 13 });
+  assert.equal(gateway.asked.length, 1000);
+});
+
+test('one fault of the gateway among many answers stops nothing', async () => {
+  await using db = await database();
+  let asked = 0;
+  await using gateway = await fakeGateway((...to) => africa(asked++ % 3 === 0 ? 500 : 101)(...to));
+  await paid(db, phones(60));
+  assert.deepEqual((await send(db, NOW, africasTalking(gateway.url))).changed, { sent: 40, 'try again': 20 });
+});
+
+test('a short Retry-After is waited for at once, a long one by the SMS that are left', async () => {
+  await using db = await database();
+  let asked = 0;
+  await using gateway = await fakeGateway((...to) =>
+    (asked++ < 3 ? answer(429, '', { 'retry-after': '1' }) : answer(200, ''))(...to),
+  );
+  await paid(db, phones(20));
+  assert.deepEqual((await send(db, NOW, webhook(gateway.url))).changed, { sent: 20 });
+  assert.equal(asked, 23);
+});
+
+test('no SMS that waited for a long Retry-After is sent before it is over', async () => {
+  await using db = await database();
+  await using gateway = await fakeGateway(answer(429, '', { 'retry-after': '600' }));
+  await paid(db, phones(100));
+  await send(db, NOW, webhook(gateway.url), { batchSize: 30 });
+  const { length } = gateway.asked;
+  assert.ok(length <= 16, 'later batches of the run are spared too');
+  for (const minutes of [1, 5, 9.9]) await send(db, at(minutes), webhook(gateway.url));
+  assert.equal(gateway.asked.length, length);
+  await send(db, at(10), webhook(gateway.url));
+  assert.ok(gateway.asked.length > length);
 });
 
 test('SMS whose access is over are not sent any more', async () => {

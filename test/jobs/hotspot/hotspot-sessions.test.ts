@@ -80,6 +80,34 @@ test('an operator who raises the limit of a user, or takes it away, keeps the se
   assert.deepEqual((await tick(db, at(11))).changed, {});
 });
 
+test("a user's own data limit ends sessions that the application opened, too", async () => {
+  await using db = await database();
+  const user = { username: 'anna', phone_number: '254700000001', data_limit: 1000, data_used: 999 };
+  const { id } = await db.insert('hotspot_users', { ...user, has_active_subscription: true });
+  await db.insert('radius_sessions', { username: 'anna', hotspot_user_id: id, expected_end: at(600) });
+  await db.insert('radcheck', { username: 'anna', attribute: 'Cleartext-Password', op: ':=', value: 'x' });
+  assert.deepEqual((await tick(db, NOW)).changed, {});
+  await db.query('update hotspot_users set data_used = 1000');
+  assert.deepEqual((await tick(db, NOW)).changed, { exhaust: 1 });
+  assert.deepEqual([(await theUser(db)).status, await checksOf(db, 'anna')], ['expired', {}]);
+});
+
+test('a limit of -1 or 0, as applications write it, is none', async () => {
+  for (const none of [-1, 0]) {
+    await using db = await database();
+    const { bought } = await paid(db, { data_limit: 1000 });
+    await db.query('update radius_sessions set total_bytes = 5000, data_limit = $1', [none]);
+    await db.query('update hotspot_users set data_used = 5000, data_limit = $1', [none]);
+    assert.deepEqual((await tick(db, at(10))).changed, {});
+    await pay(db, bought.id, { updated_at: at(10) });
+    assert.deepEqual(passOf(await db.tick(at(10), { only: ['payments'] }), 'payments').changed, { extend: 1 });
+    assert.equal((await theUser(db)).data_limit, null);
+    assert.deepEqual((await tick(db, at(60))).changed, {});
+    assert.deepEqual((await tick(db, at(120))).changed, { expire: 1 });
+    assert.equal((await theUser(db)).has_active_subscription, false);
+  }
+});
+
 test('a disconnect is queued for every open session of the user, and for no other', async () => {
   await using db = await database();
   const { user } = await paid(db);
@@ -97,6 +125,60 @@ test('a disconnect is queued for every open session of the user, and for no othe
     ],
   );
   for (const row of queued) assert.deepEqual([row.status, row.next_attempt_at.toISOString()], ['pending', at(60)]);
+});
+
+const disconnects = (db: TestDatabase) => db.query('select * from session_disconnections order by id');
+
+test('a session that starts after the end is disconnected too, and one that stays online again and again', async () => {
+  await using db = await database();
+  const { user } = await paid(db);
+  await tick(db, at(60));
+  assert.deepEqual(await disconnects(db), []);
+  // The router let somebody in a moment before, and reports it a moment later.
+  const late = await online(db, user.username, { acctstarttime: at(60) });
+  await online(db, 'somebody');
+  assert.deepEqual((await tick(db, at(61))).changed, { disconnect: 1 });
+  const [first] = await disconnects(db);
+  assert.deepEqual([first!.radacct_id, first!.disconnect_reason], [late.radacctid, 'time is up']);
+  assert.deepEqual((await tick(db, at(62))).changed, {}, 'it waits to be sent');
+  const settle = (time: string) =>
+    db.query(
+      `update session_disconnections set status = 'disconnected', next_attempt_at = null, attempts = attempts + 1, updated_at = $1
+      where next_attempt_at is not null`,
+      [time],
+    );
+  await settle(at(62));
+  assert.deepEqual((await tick(db, at(63))).changed, {}, 'the router has time to report the stop');
+  assert.deepEqual((await tick(db, at(65))).changed, { disconnect: 1 });
+  await settle(at(65));
+  assert.deepEqual((await tick(db, at(67))).changed, {}, 'the pauses grow');
+  assert.deepEqual((await tick(db, at(69))).changed, { disconnect: 1 });
+  await settle(at(69));
+  await db.query('update radacct set acctstoptime = now()');
+  assert.deepEqual((await tick(db, at(300))).changed, {});
+});
+
+test('somebody whom RADIUS lets in is not disconnected, whatever the sessions say', async () => {
+  await using db = await database();
+  const { user } = await paid(db);
+  await db.query(
+    `update radius_sessions set status = 'expired'; update hotspot_users set has_active_subscription = false`,
+  );
+  await online(db, user.username);
+  assert.deepEqual((await tick(db, at(1))).changed, {});
+});
+
+test('a user whose access the application renewed without a session of its own is not disconnected', async () => {
+  await using db = await database();
+  const { user } = await paid(db);
+  await tick(db, at(60));
+  await online(db, user.username);
+  await db.query(
+    `update hotspot_users set has_active_subscription = true, status = 'active', subscription_expires_at = $1`,
+    [at(120)],
+  );
+  assert.deepEqual((await tick(db, at(61))).changed, {});
+  assert.deepEqual((await tick(db, at(120))).changed, { disconnect: 1 });
 });
 
 test('a user who has paid again keeps the access, though the old session is closed and told about', async () => {

@@ -51,13 +51,20 @@ test('payments: one late tick gives what a tick every 5 minutes gives', () =>
           ...{ username: `u${n}`, attribute: 'Cleartext-Password', op: ':=', value: 'kept' },
         })),
         payments: payments.map(({ phone, bought, more, status, when, done }, n) => ({
-          ...{ id: n + 1, phone_number: phone, package_id: bought, status, transaction_id: `T${n}` },
+          ...{ id: n + 1, phone_number: phone, package_id: bought, transaction_id: `T${n}` },
+          status: status === 'completed' && when !== null ? 'pending' : status,
           ...{ created_at: null, updated_at: instant(when), provisioned_at: done ? instant(-DAY) : null },
           amount: (PACKAGES.find(({ id }) => id === bought)?.price ?? 50) + more,
         })),
       });
       await db.query(`select setval(pg_get_serial_sequence('hotspot_users', 'id'), 100)`);
     },
+    steps: ({ payments }) =>
+      payments.flatMap(({ status, when }, n) =>
+        status === 'completed' && when !== null
+          ? [{ at: when, sql: `update payments set status = 'completed' where id = $1`, values: [n + 1] }]
+          : [],
+      ),
     async left(db) {
       const users = await db.query(
         `
@@ -151,18 +158,21 @@ function counted({ devices, sessions }: Accounts) {
       [...rows, { ...STRANGER, n: rows.length }].map((row) => [row.n, row.stops || row.silent ? row.last : null]),
     ),
     sessions: sessions.flatMap(({ older }, user) => {
-      const own = newestFirst.filter((row) => row.user === user);
-      const [bytesIn, bytesOut] = [sum(own.map((row) => row.bytesIn)), sum(own.map((row) => row.bytesOut))];
-      const more = bytesIn + bytesOut;
-      const before = { user, total_bytes: user * 10, data_used: user * 100 + more };
-      const none = { bytes_in: 0, bytes_out: 0, duration_seconds: 0, logged: 0, device: null, ip_address: null };
-      const newest = {
-        ...{ ...before, start: -HOUR, bytes_in: bytesIn, bytes_out: bytesOut },
-        ...{ total_bytes: user * 10 + more, logged: more },
-        duration_seconds: sum(own.map((row) => row.seconds)),
-        ...{ device: own[0] ? String(own[0].n) : null, ip_address: own[0] ? `10.5.0.${own[0].n}` : null },
+      // Use that ended before the newest session was opened belongs to the one before it.
+      const isEarlier = ({ last }: { last: number }) => older && last < -HOUR;
+      const figures = (own: typeof rows) => {
+        const [bytesIn, bytesOut] = [sum(own.map((row) => row.bytesIn)), sum(own.map((row) => row.bytesOut))];
+        return {
+          ...{ bytes_in: bytesIn, bytes_out: bytesOut, logged: bytesIn + bytesOut },
+          ...{ total_bytes: user * 10 + bytesIn + bytesOut, duration_seconds: sum(own.map((row) => row.seconds)) },
+          ...{ device: own[0] ? String(own[0].n) : null, ip_address: own[0] ? `10.5.0.${own[0].n}` : null },
+        };
       };
-      return older ? [newest, { ...before, ...none, start: -DAY }] : [newest];
+      const all = newestFirst.filter((row) => row.user === user);
+      const newest = figures(all.filter((row) => !isEarlier(row)));
+      const before = { user, data_used: user * 100 + newest.logged };
+      const earlier = { ...before, ...figures(all.filter(isEarlier)), start: -DAY };
+      return [{ ...before, ...newest, start: -HOUR }, ...(older ? [earlier] : [])];
     }),
   };
 }
@@ -274,16 +284,18 @@ function ended(world: Evening, ticks: number[]) {
   };
   for (const now of ticks) {
     const active = () => sessions.filter((s) => s.status === 'active');
+    const spent = users.map((user) => isFull(user) && (user.has || user.status === 'active'));
+    for (const s of active()) if (spent[s.name]) close(now, s, 'data limit reached', now);
     for (const s of active()) if (s.end !== null && s.end <= now) close(now, s, 'time is up', s.end);
     for (const s of active())
       if (s.updated <= now && isFull(s) && isFull(users[s.name] ?? s)) close(now, s, 'data limit reached', now);
   }
   return {
-    sessions: sessions.map(({ status, reason, ended, limit, used }) => ({
+    sessions: sessions.map(({ name, status, reason, ended, limit, used }) => ({
       status,
       reason,
       ended,
-      full: isFull({ limit, used }),
+      full: isFull({ limit, used }) || isFull(users[name] ?? { limit, used }),
     })),
     users: users.map(({ status, has }, name) => ({ status, has, password: !barred.has(name) })),
     names: NAMES.map((name) => ({ access: !barred.has(name), disconnected: barred.has(name) ? ['open'] : [] })),
@@ -323,7 +335,9 @@ test('hotspot-sessions: one late tick ends what a tick every 5 minutes ends', ()
     },
     async left(db) {
       const sessions = await db.query(`select status, disconnect_reason as reason, session_end as ended,
-          coalesce(total_bytes >= data_limit, false) as "full" from radius_sessions order by id`);
+          coalesce(total_bytes >= data_limit, false)
+            or exists (select from hotspot_users u where u.id = s.hotspot_user_id and u.data_used >= u.data_limit) as "full"
+        from radius_sessions s order by id`);
       const users =
         await db.query(`select u.status, u.has_active_subscription as has, c.plain_password is not null as password
         from hotspot_users u join hotspot_credentials c on c.hotspot_user_id = u.id order by u.id`);
@@ -341,8 +355,8 @@ test('hotspot-sessions: one late tick ends what a tick every 5 minutes ends', ()
       };
     },
     model: ended,
-    // If a tick finds both data and time used up, it gives the time as the reason. A session whose data is used up ends at the
-    // tick, so a late tick ends it later.
+    // If a tick finds both data and time used up, it gives the time as the reason. A session ends at the tick if its data, or that
+    // of its user, is used up, so a late tick ends it later.
     alike: ({ sessions, ...rest }) => ({
       ...rest,
       sessions: sessions.map(({ full, status, ...row }) => (full ? { status } : { status, ...row })),

@@ -272,6 +272,16 @@ test('a payment that the application holds keeps the later ones of its number wa
   assert.equal((await repliesOf(db, (await theUser(db)).username))['Mikrotik-Rate-Limit'], '8M/8M');
 });
 
+test('a payment is provisioned at once though the clock of the application is ahead', async () => {
+  await using db = await database();
+  const { id } = await hotspotPackage(db);
+  await pay(db, id, { created_at: at(120), updated_at: at(120) });
+  await pay(db, id, { updated_at: at(180) });
+  assert.deepEqual((await tick(db)).changed, { provision: 1, 'create user': 1, extend: 1 });
+  assert.equal(iso((await theUser(db)).subscription_expires_at), at(120));
+  assert.deepEqual((await tick(db, at(240))).changed, {});
+});
+
 test('too small an amount fails that row, naming both amounts, and nobody else', async () => {
   await using db = await database();
   const { id } = await hotspotPackage(db);
@@ -281,6 +291,34 @@ test('too small an amount fails that row, naming both amounts, and nobody else',
   assert.equal(pass.failed, 1);
   assert.deepEqual(await failures(db), [`its amount of 49.99 is less than the price of package ${id}, which is 50.00`]);
   assert.equal((await theUser(db)).phone_number, '254700000001');
+});
+
+test('a payment that buys nothing is told once, with the reason, and provisioned once it is mended', async () => {
+  await using db = await database();
+  const { id } = await hotspotPackage(db);
+  const small = await pay(db, id, { amount: 49.99 });
+  await pay(db, 4711, { phone_number: '254700000001' });
+  await pay(db, id, { phone_number: '254700000002' });
+  assert.deepEqual((await tick(db)).changed, { provision: 1, 'create user': 1, refuse: 2 });
+  const told = async () => (await db.events()).filter(({ type }) => type === 'PaymentRefused');
+  const [first, second] = await told();
+  assert.deepEqual(first!.channels, ['dashboard-stats', 'payments']);
+  assert.deepEqual(first!.data, {
+    ...{
+      payment_id: Number(small.id),
+      amount: 49.99,
+      phone_number: '2547****678',
+      package_id: Number(id),
+      status: 'refused',
+    },
+    reason: `its amount of 49.99 is less than the price of package ${id}, which is 50.00`,
+  });
+  assert.equal(second!.data.reason, 'its package 4711 does not exist');
+  await tick(db, at(10));
+  assert.equal((await told()).length, 2);
+  await db.query('update payments set amount = 50 where id = $1', [small.id]);
+  assert.deepEqual((await tick(db, at(50))).changed, { provision: 1, 'create user': 1 });
+  assert.equal((await told()).length, 2);
 });
 
 test('an amount that is no number buys nothing', async () => {

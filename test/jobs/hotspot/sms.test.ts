@@ -47,6 +47,10 @@ function reasonOf(outcome: Outcome, permanent = false): string {
   return (outcome as { reason: string }).reason;
 }
 
+/** The others may still be served. */
+const isOfRecipient = (outcome: Outcome) =>
+  outcome.kind === 'rejected' || (outcome.kind === 'refused' && outcome.ofRecipient === true);
+
 const africa = (statusCode: number, status: string, messageId = 'ATXid_8f2c') =>
   answer(201, {
     SMSMessageData: {
@@ -99,13 +103,16 @@ for (const [code, name, permanent] of [
   [405, 'InsufficientBalance', false],
   [406, 'UserInBlacklist', true],
   [407, 'CouldNotRoute', false],
+  [409, 'DoNotDisturbRejection', true],
   [500, 'InternalServerError', false],
   [501, 'GatewayError', false],
   [502, 'RejectedByGateway', false],
 ] as const) {
   test(`${name} inside HTTP 201 is a ${permanent ? 'permanent' : 'passing'} refusal`, async () => {
-    const reason = reasonOf((await send('africastalking', africa(code, name, 'None'))).outcome, permanent);
+    const { outcome } = await send('africastalking', africa(code, name, 'None'));
+    const reason = reasonOf(outcome, permanent);
     assert.ok(reason.includes(`${code} (${name})`), reason);
+    assert.equal(isOfRecipient(outcome), permanent || code === 407);
   });
 }
 
@@ -130,7 +137,8 @@ test('a message that a gateway echoes is not repeated', async () => {
   const echo = { SMSMessageData: { Message: 'password', Recipients: [] } };
   assert.ok(!reasonOf((await send('africastalking', answer(201, echo))).outcome).includes('password'));
   assert.deepEqual((await send('africastalking', africa(101, 'Success', '7thx9rkvpn'))).outcome, { kind: 'sent' });
-  assert.deepEqual((await send('twilio', answer(201, { sid: 'x254712345678' }))).outcome, { kind: 'sent' });
+  const sid = 'SM254712345678';
+  assert.deepEqual((await send('twilio', answer(201, { sid, status: 'queued' }))).outcome, { kind: 'sent' });
 });
 
 // ── Twilio
@@ -157,21 +165,40 @@ test('a messaging service of Twilio takes the place of the number', async () => 
   assert.ok(!form.has('From'));
 });
 
-for (const [status, code, permanent] of [
-  [400, 21211, true],
-  [400, 21610, true],
-  [400, 21614, true],
-  [400, 21408, false],
-  [400, 21606, false],
-  [401, 20003, false],
-  [429, 20429, false],
-  [400, 29999, false],
+for (const [status, code, permanent, ofRecipient] of [
+  [400, 21211, true, true],
+  [400, 21610, true, true],
+  [400, 21614, true, true],
+  [400, 21408, false, true],
+  [400, 21608, false, true],
+  [400, 21612, false, true],
+  [400, 21606, false, false],
+  [401, 20003, false, false],
+  [429, 20429, false, false],
+  [400, 29999, false, false],
 ] as const) {
   test(`Twilio's error ${code} is a ${permanent ? 'permanent' : 'passing'} refusal`, async () => {
-    const reason = reasonOf((await send('twilio', twilioError(status, code))).outcome, permanent);
+    const { outcome } = await send('twilio', twilioError(status, code));
+    const reason = reasonOf(outcome, permanent);
     assert.ok(reason.includes(`https://www.twilio.com/docs/api/errors/${code}`));
+    assert.equal(isOfRecipient(outcome), ofRecipient);
   });
 }
+
+test("an answer of success is no SMS unless it is the gateway's own acceptance", async () => {
+  const page = '\n<html><body>Log in to the airport WiFi</body></html>';
+  for (const provider of ['africastalking', 'twilio', 'webhook'] as const) {
+    assert.equal((await send(provider, answer(200, page))).outcome.kind, 'unknown', provider);
+  }
+  for (const body of ['', '{}', 'null', '{"status":"queued"}', '{"sid":"SM01"}', '{"sid":"SM01","status":"lost"}'])
+    assert.equal((await send('twilio', answer(201, body))).outcome.kind, 'unknown', body);
+});
+
+test('a message that Twilio took and could not deliver is not sent', async () => {
+  const failed = (error_code: unknown) => answer(201, { sid: 'SM01', status: 'failed', error_code });
+  assert.ok(isOfRecipient((await send('twilio', failed(30003))).outcome));
+  assert.match(reasonOf((await send('twilio', failed(null))).outcome), /Twilio took it and says "failed"/);
+});
 
 // ── The webhook
 
@@ -231,6 +258,21 @@ for (const provider of ['africastalking', 'twilio', 'webhook'] as const) {
     }
   });
 
+  test(`${provider}: Retry-After is read as seconds or as a date`, async () => {
+    const inAMinute = new Date(Date.now() + 60_000).toUTCString();
+    for (const [header, least, most] of [
+      ['7', 7, 7],
+      [inAMinute, 55, 61],
+      ['999999', 3600, 3600],
+    ] as const) {
+      const { outcome } = await send(provider, answer(429, '', { 'retry-after': header }));
+      const { wait } = outcome as { wait: number };
+      assert.ok(wait >= least && wait <= most, `${header}: ${wait}`);
+    }
+    const { outcome } = await send(provider, answer(429, '', { 'retry-after': 'soon' }));
+    assert.ok(!('wait' in outcome));
+  });
+
   test(`${provider}: when the answer does not come in time, the fate of the SMS is unknown`, async () => {
     const began = performance.now();
     const { outcome } = await send(provider, hang, { timeoutMs: 100 });
@@ -261,7 +303,7 @@ for (const provider of ['africastalking', 'twilio', 'webhook'] as const) {
 
 test('an answer that breaks off after its status still counts as far as it goes', async () => {
   assert.equal((await send('webhook', breakOff(200, '{"id"'))).outcome.kind, 'sent');
-  assert.equal((await send('twilio', breakOff(201, '{"sid"'))).outcome.kind, 'sent');
+  assert.equal((await send('twilio', breakOff(201, '{"sid"'))).outcome.kind, 'unknown');
   assert.equal((await send('africastalking', breakOff(201, '{"SMS'))).outcome.kind, 'unknown');
   assert.equal((await send('twilio', breakOff(500, ''))).outcome.kind, 'refused');
 });

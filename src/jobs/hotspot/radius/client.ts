@@ -1,6 +1,7 @@
 import { createSocket } from 'node:dgram';
 import { lookup } from 'node:dns/promises';
 import { isIP, SocketAddress } from 'node:net';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { CannotSend, decodeAnswer, encodeDisconnect, type Session } from './packet.ts';
 
 export interface Nas {
@@ -53,8 +54,10 @@ export function describeDisconnect(answer: Disconnected): string {
   return `refused with ${answer.nak} (${CAUSES[answer.nak] ?? 'a cause of its own'})`;
 }
 
-// A router answers within milliseconds, over a bad line within a second or two.
-const PATIENCE = { timeoutMs: 3000, tries: 3 };
+// A router answers within milliseconds. A dead one may cost a tick a second in all; the next tick hears a slow one, which by then
+// has ended the session.
+const PATIENCE = { timeoutMs: 300, tries: 3 };
+const RESOLVER_MS = 700;
 
 /** Never rejects for what a NAS or the network does. The signal ends the wait at once, with 'stopped'. */
 export async function disconnect(
@@ -87,7 +90,7 @@ async function ask(nas: Nas, session: Session, timeoutMs: number, tries: number,
   const { host, port, secret } = nas;
   if (!Number.isInteger(port) || port < 1 || port > 65535) throw new CannotSend(`the NAS has no port ${port}`);
   if (!secret) throw new CannotSend('the NAS has no secret');
-  const address = await addressOf(host);
+  const [address] = await addressesOf(host);
   over.throwIfAborted();
   const request = encodeDisconnect(session, secret, requests++ % 256, new Date());
 
@@ -114,15 +117,24 @@ async function ask(nas: Nas, session: Session, timeoutMs: number, tries: number,
   });
 }
 
-const addresses = new Map<string, Promise<string>>();
+const addresses = new Map<string, Promise<[string, ...string[]]>>();
 
 /** A name is looked up once a run, not once a session. */
-function addressOf(host: string): Promise<string> {
-  const found = addresses.get(host) ?? lookup(host).then(({ address }) => canonical(address));
+export function addressesOf(host: string): Promise<[string, ...string[]]> {
+  const found = addresses.get(host) ?? resolved(host);
   addresses.set(host, found);
   return found.catch((error) => {
     throw new CannotSend(`the host name "${host}" of the NAS is not known (${codeOf(error)})`);
   });
+}
+
+async function resolved(host: string): Promise<[string, ...string[]]> {
+  const over = new AbortController();
+  const late = sleep(RESOLVER_MS, undefined, { signal: over.signal }).then(() =>
+    Promise.reject(new Error('no answer')),
+  );
+  const found = await Promise.race([lookup(host, { all: true }), late]).finally(() => over.abort());
+  return found.map(({ address }) => canonical(address)) as [string, ...string[]];
 }
 
 /** Written as the socket writes a sender's address, so that the two compare. */

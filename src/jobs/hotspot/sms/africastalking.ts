@@ -1,4 +1,4 @@
-import { type Dialect, form, refused, type Sms, sent } from './dialect.ts';
+import { type Dialect, form, refused, refusedForRecipient, rejected, type Sms, sent, unknown } from './dialect.ts';
 
 const LIVE = 'https://api.africastalking.com';
 const SANDBOX = 'https://api.sandbox.africastalking.com';
@@ -12,7 +12,9 @@ const PERMANENT = [
   403, // invalid phone number
   404, // unsupported number type
   406, // the user opted out
+  409, // the user wants none of the kind
 ];
+const NO_ROUTE = 407;
 
 export const africasTalking: Dialect = {
   ask({ url, username, secret, from }, sms) {
@@ -26,13 +28,14 @@ export const africasTalking: Dialect = {
     if (status === 401) return refused(`${NAME} refused the username or the API key (HTTP 401)`);
     if (!ok) return refused(`${NAME} answered HTTP ${status}`);
     const { Message, Recipients } = (SMSMessageData ?? {}) as { Message?: unknown; Recipients?: unknown };
-    if (!Array.isArray(Recipients))
-      return { kind: 'unknown', reason: `${NAME} answered HTTP ${status} without a result` };
+    if (!Array.isArray(Recipients)) return unknown(`${NAME} answered HTTP ${status} without a result`);
     const [recipient] = Recipients as { statusCode?: unknown; status?: unknown; messageId?: unknown }[];
     if (!recipient) return refused(`${NAME} rejected the request${word(Message, sms)}`);
     const code = Number(recipient.statusCode);
     if (ACCEPTED.includes(code)) return sent(recipient.messageId, sms);
-    return refused(`${NAME} rejected it with ${code}${word(recipient.status, sms)}`, PERMANENT.includes(code));
+    const reason = `${NAME} rejected it with ${code}${word(recipient.status, sms)}`;
+    if (PERMANENT.includes(code)) return rejected(reason);
+    return code === NO_ROUTE ? refusedForRecipient(reason) : refused(reason);
   },
 };
 

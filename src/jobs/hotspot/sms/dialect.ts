@@ -11,23 +11,24 @@ export interface Sms {
 export type Outcome =
   | { kind: 'sent'; messageId?: string }
   | { kind: 'logged' }
-  /**
-   * Not sent: "rejected" if trying again cannot help, because the number or the message is refused. With "unknown" the
-   * request left and no answer came, so the SMS may be on its way or not.
-   */
-  | { kind: 'refused' | 'rejected' | 'unknown'; reason: string };
+  /** Not sent, and trying again cannot help: the number or the message is refused. */
+  | { kind: 'rejected'; reason: string }
+  /** Not sent. If it is not about this recipient, it is a fault of the account or the gateway. `wait`: as Retry-After says. */
+  | { kind: 'refused'; reason: string; ofRecipient?: true; wait?: number }
+  /** The request left, and no acceptance came back: the SMS may be on its way or not. */
+  | { kind: 'unknown'; reason: string };
 
 /** One provider's request, and how its answers read. */
 export interface Dialect {
   ask(gateway: SmsGateway, sms: Sms): Post;
-  /** `data` is the JSON of the body, or empty. */
-  read(answer: { status: number; ok: boolean; data: Record<string, unknown> }, sms: Sms): Outcome;
+  /** `data` is the JSON of the body, or empty. A page is HTML: of a proxy or a captive portal, not of a gateway. */
+  read(answer: { status: number; ok: boolean; isPage: boolean; data: Record<string, unknown> }, sms: Sms): Outcome;
 }
 
-export const refused = (reason: string, permanent = false): Outcome => ({
-  kind: permanent ? 'rejected' : 'refused',
-  reason,
-});
+export const refused = (reason: string): Outcome => ({ kind: 'refused', reason });
+export const rejected = (reason: string): Outcome => ({ kind: 'rejected', reason });
+export const refusedForRecipient = (reason: string): Outcome => ({ kind: 'refused', reason, ofRecipient: true });
+export const unknown = (reason: string): Outcome => ({ kind: 'unknown', reason });
 
 /** With the id that the gateway gave the message, if it looks like one and is no echo of the message itself. */
 export function sent(id: unknown, { to, text }: Sms): Outcome {

@@ -31,14 +31,27 @@ export async function sendSms(
   const headers = { ...request.headers, 'idempotency-key': encodeURIComponent(reference) };
   const answer = await post({ ...request, headers }, gateway.timeoutMs, signal);
   if (!('status' in answer)) return { kind: answer.left ? 'unknown' : 'refused', reason: answer.reason };
-  const { status, body } = answer;
-  return read({ status, ok: status >= 200 && status <= 299, data: json(body) }, sms);
+  const { status, body, retryAfter } = answer;
+  const isPage = body.trimStart().startsWith('<');
+  const outcome = read({ status, ok: status >= 200 && status <= 299, isPage, data: json(body) }, sms);
+  const wait = secondsOf(retryAfter);
+  return outcome.kind === 'refused' && !outcome.ofRecipient && wait ? { ...outcome, wait } : outcome;
 }
 
 /** M-Pesa writes 254712345678, the gateways want +254712345678. A number in national form stays as it is. */
 function international(phone: string): string {
   const bare = phone.replace(/[\s().-]/g, '').replace(/^00(?=[1-9])/, '+');
   return /^[1-9]\d{7,14}$/.test(bare) ? `+${bare}` : bare;
+}
+
+const LONGEST_WAIT = 3600;
+
+/** Retry-After is a number of seconds or a date. */
+function secondsOf(retryAfter = ''): number {
+  const seconds = /^\d+$/.test(retryAfter)
+    ? Number(retryAfter)
+    : Math.ceil((Date.parse(retryAfter) - Date.now()) / 1000);
+  return Math.min(Math.max(seconds || 0, 0), LONGEST_WAIT);
 }
 
 function json(text: string): Record<string, unknown> {

@@ -1,5 +1,5 @@
 import { createHmac } from 'node:crypto';
-import { type Dialect, refused, sent } from './dialect.ts';
+import { type Dialect, refused, rejected, sent, unknown } from './dialect.ts';
 
 // Client errors that say "later", not "never". The first three are a fault of the operator, who mends it.
 const PASSING = [401, 403, 404, 408, 425, 429];
@@ -18,8 +18,10 @@ export const webhook: Dialect = {
     return { url, headers, body };
   },
 
-  read({ status, ok, data: { id, messageId } }, sms) {
+  read({ status, ok, isPage, data: { id, messageId } }, sms) {
+    if (ok && isPage) return unknown(`the webhook answered HTTP ${status} with a web page`);
     if (ok) return sent(id ?? messageId, sms);
-    return refused(`the webhook answered HTTP ${status}`, status >= 400 && status < 500 && !PASSING.includes(status));
+    const isPermanent = status >= 400 && status < 500 && !PASSING.includes(status);
+    return (isPermanent ? rejected : refused)(`the webhook answered HTTP ${status}`);
   },
 };
