@@ -192,7 +192,7 @@ function byItself(
       ...{ kind: isLater ? 'fails later' : 'fails', at: asOf },
       sentence: `${isLater ? 'will' : 'would'} fail ${when}${again}: ${reason}`,
     };
-  if (isLater) return { kind: 'later', at: asOf, sentence: `will happen ${when}${again}` };
+  if (isLater) return { kind: 'later', at: asOf, sentence: `will ${again ? 'be tried' : 'happen'} ${when}${again}` };
   const since = due === '-infinity' || due === now ? '' : ` (due ${readable(due)}, ${relative(due!, now)})`;
   return { kind: 'now', at: now, sentence: `would happen now${since}` };
 }
