@@ -40,7 +40,7 @@ export function failuresCommand(jobs: Job[]): Command {
       .argument(
         '[job]',
         'only of this job',
-        Object.assign((text: string) => text, { choices: jobs.map(({ name }) => name) }),
+        Object.assign((text: string) => text, { choices: jobs.map(({ name }) => name), after: ACTIONS }),
       )
       .argument('[id]', 'only this row')
       .option('--all', 'every job; retry and drop want a job or this')
