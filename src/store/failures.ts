@@ -129,7 +129,7 @@ export interface Failure {
   quarantinedAt: string | null;
 }
 
-/** Rows that failed alike. Of their times, the last one that was tried and the first next attempt are told. */
+/** Rows that failed alike. It holds the last time at which one was tried, and the first next attempt. */
 export interface Alike extends Omit<Failure, 'entityId' | 'firstFailedAt'> {
   rows: number;
   /** Some of them, lowest first. */

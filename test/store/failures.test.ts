@@ -140,7 +140,7 @@ test('on a terminal, no job hides another one behind the limit, and the rows are
   assert.match(written, /Only the newest group is listed, and there are more: --limit lists them/);
 });
 
-test('of a row that has not failed, it says so, though others of its job have', async () => {
+test('it says that a row has not failed, though others of its job have', async () => {
   await using db = await database();
   await failing(db, 'packages', 1, 'bad');
   const { out, err } = await db.cli(['failures', 'list', 'packages', '--', '-1']);
