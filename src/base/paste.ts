@@ -6,6 +6,9 @@ export const quoted = (text: string): string =>
 
 export const ofTenant = (tenant: string | null | undefined): string[] => (tenant ? [`--tenant ${quoted(tenant)}`] : []);
 
-/** A command of this program in quotes, for the tenant that was named, if any. */
-export const commandFor = (tenant: string | null | undefined, words: string): string =>
-  `"${['scheduler', words, ...ofTenant(tenant)].join(' ')}"`;
+/** A command of this program in quotes, for the tenant that was named, if any. An id such as "--all" must not be read as an option. */
+export function commandFor(tenant: string | null | undefined, words: string, id?: string): string {
+  const row = id === undefined ? [] : [quoted(id)];
+  const rest = id?.startsWith('-') ? [...ofTenant(tenant), '--', ...row] : [...row, ...ofTenant(tenant)];
+  return `"${['scheduler', words, ...rest].join(' ')}"`;
+}

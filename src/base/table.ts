@@ -4,14 +4,16 @@ import { cut, padded, WORDS, widthOf, wrap } from './wrap.ts';
 export type Cell = string | number | null | undefined;
 
 /**
- * A heading, and what becomes of the column where a row does not fit into one line. "cut" shortens its cells, and "below" puts them
- * under their row. A number says which column is left out first: the lowest.
+ * A heading, and what becomes of the column where a row does not fit into one line. "cut" shortens its cells, and puts them under
+ * their row if little would be left; "below" always does. "whole" breaks no cell while another column may give way. A number says
+ * which column is left out first: the lowest.
  */
-export type Column = string | [name: string, narrow: number | 'cut' | 'below'];
+export type Column = string | [name: string, narrow: Narrow];
+type Narrow = number | 'cut' | 'below' | 'whole';
 
 interface Shown {
   name: string;
-  narrow: number | 'cut' | 'below' | undefined;
+  narrow: Narrow | undefined;
   cells: string[];
   isNumeric: boolean;
   width: number;
@@ -38,11 +40,21 @@ export function tableOf(columns: Column[], rows: Cell[][], width: number, wide =
   });
   const fits = total(all) <= width;
   const shown = fits || wide ? all : chosen(all, width);
-  const isBelow = ({ narrow }: Shown) => !fits && (narrow === 'below' || (wide && narrow === 'cut'));
+  const leastBeside = total(
+    shown.filter(({ narrow }) => narrow !== 'below'),
+    least,
+  );
+  const isBelow = ({ narrow }: Shown) =>
+    !fits && (narrow === 'below' || (narrow === 'cut' && (wide || leastBeside > width)));
   const beside = shown.filter((column) => !isBelow(column));
   const below = shown.filter((column) => !beside.includes(column));
   const isCut = !fits && !wide && shorten(beside, width);
   const { widths, gap } = fit(beside, width);
+  const underneath = (cells: string[]) => {
+    const [all, room] = [cells.filter(Boolean), width - GAP];
+    const isOneLine = total(below) <= room;
+    return isOneLine && all.length > 0 ? [all.join(' '.repeat(GAP))] : all.flatMap((cell) => wrap(cell, room));
+  };
   const line = (row: string[]): string[] => {
     const cells = row.map((cell, n) => wrap(cell, widths[n]!));
     return Array.from({ length: Math.max(...cells.map((lines) => lines.length)) }, (_, height) =>
@@ -54,7 +66,7 @@ export function tableOf(columns: Column[], rows: Cell[][], width: number, wide =
   };
   const lines = rows.map((_, n) => [
     ...line(beside.map(({ cells }) => cells[n]!)),
-    ...below.flatMap(({ cells }) => (cells[n] ? wrap(cells[n]!, width - GAP).map((text) => `  ${text}`) : [])),
+    ...underneath(below.map(({ cells }) => cells[n]!)).map((text) => `  ${text}`),
   ]);
   const isLeftOut = all.some((column) => !shown.includes(column) && column.cells.some((cell) => cell !== ''));
   return { lines: [line(beside.map(({ name }) => name)), ...lines], isLess: isLeftOut || isCut };
@@ -62,12 +74,13 @@ export function tableOf(columns: Column[], rows: Cell[][], width: number, wide =
 
 const longest = (texts: string[]) => texts.reduce((most, text) => Math.max(most, widthOf(text)), 1);
 
-const total = (shown: Shown[], least = (column: Shown) => column.width) =>
-  shown.reduce((sum, column) => sum + least(column), GAP * (shown.length - 1));
+const total = (shown: Shown[], widthIn = (column: Shown) => column.width) =>
+  shown.reduce((sum, column) => sum + widthIn(column), GAP * (shown.length - 1));
+
+const least = ({ narrow, width }: Shown) => (narrow === 'cut' ? Math.min(width, LEAST) : width);
 
 /** Those that stay: one after the other is left out until the others fit. */
 function chosen(all: Shown[], width: number): Shown[] {
-  const least = (column: Shown) => (column.narrow === 'cut' ? Math.min(column.width, LEAST) : column.width);
   const rankOf = ({ narrow }: Shown) => (typeof narrow === 'number' ? narrow : Number.POSITIVE_INFINITY);
   let shown = all;
   for (const rank of all.map(rankOf).sort((a, b) => a - b)) {
@@ -92,8 +105,10 @@ function shorten(beside: Shown[], width: number): boolean {
 function fit(shown: Shown[], width: number): { widths: number[]; gap: string } {
   const widths = shown.map((column) => column.width);
   if (total(shown) <= width) return { widths, gap: ' '.repeat(GAP) };
-  const words = shown.map(({ name, cells }) =>
-    longest([name, ...cells].flatMap((cell) => cell.split(WORDS)).map((word) => word.trimEnd())),
+  const words = shown.map(({ name, narrow, cells, width }) =>
+    narrow === 'whole'
+      ? width
+      : longest([name, ...cells].flatMap((cell) => cell.split(WORDS)).map((word) => word.trimEnd())),
   );
   let gap = GAP;
   for (const [least, narrow] of [

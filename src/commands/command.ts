@@ -156,6 +156,10 @@ export function spanOptions(command: Command, limit: number): Command {
     .option('-n, --limit <count>', 'the newest so many', wholeNumber(1, 1_000_000), limit);
 }
 
+/** What is said where a list ends at its limit. */
+export const onlyNewest = (limit: number, [one, many]: [string, string]): string =>
+  `Only the newest ${limit === 1 ? `${one} is` : `${limit} ${many} are`} listed, and there are more: --limit lists them.`;
+
 /** The instant of an option, which says in which zone it was read. */
 export const instantOf = ({ settings, log }: Context, text: string, option: string): Promise<string> =>
   parseInstant(text, option, settings.timezone, log.info);
@@ -168,4 +172,7 @@ export async function resolveSpan(context: Context, options: SpanOptions): Promi
   }
 }
 
-export const span = ({ since, until, limit }: SpanOptions) => ({ since: since ?? null, until: until ?? null, limit });
+/** With one more than is shown, to know whether there is more. */
+export const spanAndMore = ({ since, until, limit }: SpanOptions) => ({
+  ...{ since: since ?? null, until: until ?? null, limit: limit + 1 },
+});

@@ -41,7 +41,11 @@ function option(each: Option): OptionLine {
 }
 
 function argument(each: Argument): ArgumentLine {
-  return { name: each.name(), summary: each.description, variadic: each.variadic, choices: choicesOf(each) };
+  const { after } = (each.parseArg ?? {}) as { after?: string[] };
+  return {
+    ...{ name: each.name(), summary: each.description, variadic: each.variadic, choices: choicesOf(each) },
+    ...(after && { after }),
+  };
 }
 
 function choicesOf({ argChoices, parseArg }: Option | Argument): string[] {

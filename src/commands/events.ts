@@ -8,9 +8,10 @@ import {
   command,
   jobName,
   knownJob,
+  onlyNewest,
   resolveSpan,
   type SpanOptions,
-  span,
+  spanAndMore,
   spanOptions,
   WIDE,
   withSchema,
@@ -36,18 +37,29 @@ export function eventsCommand(jobs: Job[]): Command {
     .option('-j, --json', 'print the result as JSON')
     .action(
       withSchema<Options>(async (context, options, [job, entity]) => {
-        const { db } = context;
+        const { db, log } = context;
+        const { limit } = options;
         await knownJob(context, job, true);
         const filter = { tenant: db.tenant, job: job ?? null, entity: entity ?? null, type: options.type ?? null };
-        const events = await findEvents(db, { ...filter, ...span(options) });
+        const found = await findEvents(db, { ...filter, ...spanAndMore(options) });
+        const events = found.slice(-limit);
         if (options.json) printJson({ events });
         else if (events.length === 0) print('No such event.');
         else printByTenant(COLUMNS, events, eventRow, options.wide);
+        if (found.length > limit) log.warn(onlyNewest(limit, ['event', 'events']));
       }, resolveSpan),
     );
 }
 
-export const COLUMNS: Column[] = ['id', 'at', ['job', 2], 'row', 'event', ['due', 1], ['message', 'below']];
+export const COLUMNS: Column[] = [
+  'id',
+  ['at', 'whole'],
+  'job',
+  'row',
+  ['event', 'cut'],
+  ['due', 1],
+  ['message', 'below'],
+];
 
 export const eventRow = (event: Event) => {
   const { id, occurredAt, job, entityId, type, dueAt } = event;

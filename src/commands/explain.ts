@@ -54,7 +54,7 @@ function tell(job: Job, explanation: Explanation, { at, all, wide }: Asked): voi
     if (transitions.length > 0) print(`With --all: each transition, its conditions, and what happened before.`);
     return;
   }
-  for (const failure of failures) print(`${inProse(failure)}.`);
+  for (const failure of failures) if (!why?.startsWith(failedSoFar(failure))) print(`${inProse(failure)}.`);
   const isOut = ({ verdict }: TransitionExplained) => Number(verdict.kind === 'not');
   for (const each of transitions.toSorted((a, b) => isOut(a) - isOut(b))) tellTransition(job, each, now);
   if (events.length === 0) return;
@@ -102,14 +102,17 @@ function nearest(transitions: TransitionExplained[]): TransitionExplained[] {
   return transitions.filter(({ verdict }) => verdict.sentence === first!.verdict.sentence);
 }
 
-const failedSoFar = ({ rule, attempts, lastFailedAt }: Failure) =>
-  `"${rule}" failed ${attempts === 1 ? 'once' : `${attempts} times`}, the last time at ${readable(lastFailedAt)}`;
+function failedSoFar({ rule, attempts, lastFailedAt }: Failure): string {
+  // To release a row forgets its attempts.
+  if (attempts === 0) return `"${rule}" was released after it failed at ${readable(lastFailedAt)}`;
+  return `"${rule}" failed ${attempts === 1 ? 'once' : `${attempts} times`}, the last time at ${readable(lastFailedAt)}`;
+}
 
 function inProse(failure: Failure): string {
   const { error, quarantinedAt, nextAttemptAt } = failure;
   const prospect = quarantinedAt
     ? `In quarantine since ${readable(quarantinedAt)}`
-    : `Next attempt: ${nextAttemptAt === '-infinity' ? 'with the next tick' : readable(nextAttemptAt)}`;
+    : `Next attempt: ${nextAttemptAt === null ? 'with the next tick' : readable(nextAttemptAt)}`;
   return `${failedSoFar(failure)}: ${plain(error)}. ${prospect}`;
 }
 

@@ -6,8 +6,16 @@ import { someOf } from '../base/plain.ts';
 import type { Column } from '../base/table.ts';
 import type { Context } from '../context.ts';
 import type { Job } from '../job/define.ts';
-import { dropFailures, type Failure, listFailures, MOST, retryFailures } from '../store/failures.ts';
-import { command, jobName, knownJob, type Options, WIDE, wholeNumber, withSchema } from './command.ts';
+import {
+  type Alike,
+  dropFailures,
+  type Failure,
+  listAlike,
+  listFailures,
+  MOST,
+  retryFailures,
+} from '../store/failures.ts';
+import { command, jobName, knownJob, type Options, onlyNewest, WIDE, wholeNumber, withSchema } from './command.ts';
 
 type Choice = Options & { job?: string; id?: string; all?: boolean; limit: number };
 
@@ -32,7 +40,7 @@ export function failuresCommand(jobs: Job[]): Command {
       .argument(
         '[job]',
         'only of this job',
-        Object.assign((text: string) => text, { choices: jobs.map(({ name }) => name) }),
+        Object.assign((text: string) => text, { choices: jobs.map(({ name }) => name), after: ACTIONS }),
       )
       .argument('[id]', 'only this row')
       .option('--all', 'every job; retry and drop want a job or this')
@@ -61,43 +69,43 @@ async function refuseVagueness(_: Context, { all }: Choice, args: string[]): Pro
 }
 
 async function list({ db, log }: Context, options: Choice): Promise<undefined> {
-  const { limit } = options;
-  const found = await listFailures(db, { ...options, tenant: db.tenant, limit: limit + 1 });
+  const { limit, wide, json } = options;
+  const filter = { ...options, tenant: db.tenant };
+  if (!json && !wide && isTerminal()) {
+    const { groups, more } = await listAlike(db, filter);
+    if (groups.length === 0) print(noneOf(options));
+    else tellAlike(groups);
+    if (more) log.warn(onlyNewest(limit, ['group', 'groups']));
+    return;
+  }
+  const found = await listFailures(db, { ...filter, limit: limit + 1 });
   const failures = found.slice(0, limit);
-  if (options.json) printJson({ failures });
-  else if (failures.length === 0) print('No row has failed.');
-  else if (options.wide || !isTerminal()) printByTenant(COLUMNS, failures, row, true);
-  else tellAlike(failures);
-  if (found.length > limit)
-    log.warn(`Only the newest ${limit} rows are listed, and there are more: --limit lists them.`);
+  if (json) printJson({ failures });
+  else if (failures.length === 0) print(noneOf(options));
+  else printByTenant(COLUMNS, failures, row, true);
+  if (found.length > limit) log.warn(onlyNewest(limit, ['row', 'rows']));
 }
+
+const noneOf = ({ job, id }: Choice) =>
+  id === undefined ? 'No row has failed.' : `The row ${id} of ${job} has not failed.`;
 
 const LATER = [['attempts', 1], ['last tried', 2], 'next attempt', ['why', 'below']] satisfies Column[];
 const COLUMNS: Column[] = ['job', 'id', 'rule', ...LATER];
 
 /** On a terminal, rows that failed alike are one line. */
-function tellAlike(failures: Failure[]): void {
-  const alike = new Map<string, Failure[]>();
-  for (const failure of failures) {
-    const { tenant, job, rule, error, quarantinedAt } = failure;
-    const key = JSON.stringify([tenant, job, rule, error, quarantinedAt === null]);
-    alike.set(key, [...(alike.get(key) ?? []), failure]);
-  }
-  const groups = [...alike.values()].map((all) => ({ ...all[0]!, all }));
-  const isLess = printByTenant(['job', 'rule', 'rows', 'ids', ...LATER], groups, ({ all, ...first }) => {
-    const [job, , rule, ...rest] = row(first);
-    return [job, rule, all.length, someOf(inOrder(all.map(({ entityId }) => entityId))), ...rest];
-  });
-  if (groups.length < failures.length && !isLess) print('Each row: --wide.');
+function tellAlike(groups: Alike[]): void {
+  const columns = ['job', 'rule', 'rows', 'ids', ...LATER];
+  const isLess = printByTenant(columns, groups, (group) => [
+    ...[group.job, group.rule, group.rows, someOf(group.ids), ...later(group)],
+  ]);
+  if (groups.some(({ rows }) => rows > 1) && !isLess) print('Each row: --wide.');
 }
 
-const inOrder = (ids: string[]) => ids.toSorted((a, b) => a.localeCompare(b, 'en', { numeric: true }));
+const row = (failure: Failure) => [failure.job, failure.entityId, failure.rule, ...later(failure)];
 
-function row(failure: Failure) {
-  const { job, entityId, rule, attempts, lastFailedAt, nextAttemptAt, quarantinedAt, error } = failure;
-  const attempt = nextAttemptAt === '-infinity' ? 'next tick' : readable(nextAttemptAt);
-  const next = quarantinedAt ? 'quarantined' : attempt;
-  return [job, entityId, rule, attempts, readable(lastFailedAt), next, error];
+function later({ attempts, lastFailedAt, nextAttemptAt, quarantinedAt, error }: Omit<Alike, 'rows' | 'ids'>) {
+  const attempt = nextAttemptAt === null ? 'next tick' : readable(nextAttemptAt);
+  return [attempts, readable(lastFailedAt), quarantinedAt ? 'quarantined' : attempt, error];
 }
 
 async function change({ db }: Context, options: Choice, action: 'retry' | 'drop'): Promise<undefined> {

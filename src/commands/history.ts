@@ -3,19 +3,19 @@ import { inWords, readable } from '../base/calendar.ts';
 import { print, printByTenant, printJson } from '../base/output.ts';
 import type { Column } from '../base/table.ts';
 import type { Job } from '../job/define.ts';
-import { type Entry, readHistory } from '../store/history.ts';
+import { type Entry, type Run, readHistory } from '../store/history.ts';
 import {
   command,
   jobName,
   knownJob,
+  onlyNewest,
   resolveSpan,
   type SpanOptions,
-  span,
+  spanAndMore,
   spanOptions,
   WIDE,
   withSchema,
 } from './command.ts';
-import { whatItDid } from './status.ts';
 
 type Options = SpanOptions & { all?: boolean };
 
@@ -31,13 +31,15 @@ export function historyCommand(jobs: Job[]): Command {
     .option('-j, --json', 'print the result as JSON')
     .action(
       withSchema<Options>(async (context, options, [job = null]) => {
-        const { db } = context;
+        const { db, log } = context;
         await knownJob(context, job ?? undefined, true);
-        const { all = false } = options;
-        const entries = await readHistory(db, { tenant: db.tenant, job, all, ...span(options) });
+        const { all = false, limit } = options;
+        const found = await readHistory(db, { tenant: db.tenant, job, all, ...spanAndMore(options) });
+        const entries = found.slice(-limit);
         if (options.json) printJson({ history: entries });
         else if (entries.length === 0) print('Nothing happened in that time; with --all, idle runs are shown too.');
         else printByTenant(COLUMNS, entries, row, options.wide);
+        if (found.length > limit) log.warn(onlyNewest(limit, ['entry', 'entries']));
       }, resolveSpan),
     );
 }
@@ -54,4 +56,15 @@ function row(entry: Entry) {
   const late = Object.keys(changed).length > 0 ? inWords(lateSeconds) : '';
   const took = finishedAt ? `${((Date.parse(finishedAt) - Date.parse(entry.at)) / 1000).toFixed(1)} s` : '';
   return [number, at, job ?? '(idle)', error ?? whatItDid(entry), late, took, by ?? `tick on ${host}`];
+}
+
+/** A run in a few words. A narrow terminal cuts the last ones, so what went wrong comes first. */
+function whatItDid({ changed, failed, workLeft, finishedAt }: Run): string {
+  const words = [
+    ...(failed > 0 ? [`failed ${failed}`] : []),
+    ...(workLeft ? ['work left'] : []),
+    ...(finishedAt ? [] : ['not finished']),
+    ...Object.entries(changed).map(([transition, count]) => `${transition} ${count}`),
+  ];
+  return words.join(', ') || 'nothing due';
 }

@@ -1,7 +1,7 @@
 import { type Command, Option } from 'commander';
 import { parseSpan, readable, relative } from '../base/calendar.ts';
 import { print, printJson, printTable } from '../base/output.ts';
-import { commandFor, quoted } from '../base/paste.ts';
+import { commandFor } from '../base/paste.ts';
 import type { Column } from '../base/table.ts';
 import { type Coming, type Outlook, readNext } from '../inspect/next.ts';
 import type { Job } from '../job/define.ts';
@@ -79,16 +79,12 @@ function standingStill(held: Outlook['held']): string[] {
 const COLUMNS: Column[] = [['when', 1], '', 'job', 'transition', 'rows', ['row', 2], ['remark', 'below']];
 
 function row(coming: Coming, now: string, tenant: string | undefined) {
-  const { job, transition, at, overdue, rows, orMore, id, wouldFail, retry } = coming;
+  const { job, transition, at, overdue, rows, orMore, id, wouldFail, retry, otherReasons } = coming;
   const remarks = [
-    ...(retry === null ? [] : [`tried again after: ${retry}`]),
+    ...(retry === null ? [] : [`tried again after: ${retry}${otherReasons > 0 ? ', and others' : ''}`]),
     ...(wouldFail === 0
       ? []
-      : [
-          rows === 1
-            ? `would fail: see ${commandFor(tenant, `explain ${job} ${quoted(id)}`)}`
-            : `${wouldFail} would fail`,
-        ]),
+      : [rows === 1 ? `would fail: see ${commandFor(tenant, `explain ${job}`, id)}` : `${wouldFail} would fail`]),
   ];
   return [
     at === '-infinity' ? '' : readable(at),

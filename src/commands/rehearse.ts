@@ -102,7 +102,7 @@ function tell(
   if (stopped) print(`\nStopped at ${readable(stopped.at)}: ${stopped.why}.`);
 }
 
-const COLUMNS: Column[] = ['at', ['job', 1], 'transition', 'row', ['event', 'cut']];
+const COLUMNS: Column[] = [['at', 'whole'], 'job', 'transition', 'row', ['event', 'cut']];
 
 const line = ({ at, job, transition, id, event, error }: Happening) => [
   ...[readable(at), job, transition, id, event?.type ?? error ?? ''],

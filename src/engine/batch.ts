@@ -50,9 +50,10 @@ export interface Row {
 export const placesOf = (rows: Row[]) => ({ places: rows.map((row) => row.place), ids: rows.map((row) => row.id) });
 
 export function sum(counts: Record<string, number>[]): Record<string, number> {
-  const all: Record<string, number> = {};
-  for (const each of counts) for (const [name, count] of Object.entries(each)) all[name] = (all[name] ?? 0) + count;
-  return all;
+  const all = new Map<string, number>();
+  for (const each of counts)
+    for (const [name, count] of Object.entries(each)) all.set(name, (all.get(name) ?? 0) + count);
+  return Object.fromEntries(all);
 }
 
 /** Several batches as one. */

@@ -23,7 +23,7 @@ export async function narrow(db: Database, { job, tables }: Installed, error: un
   const before = tables[table.name]!;
   const { [table.name]: found } = await db.transaction((tx) => readCatalog(tx, [table.name], tables));
   if (!found) return undefined;
-  const gone = Object.keys(table.columns).filter((name) => !(storedName(table, name) in found.columns));
+  const gone = Object.keys(table.columns).filter((name) => !Object.hasOwn(found.columns, storedName(table, name)));
   const missing = Object.entries(job.rules).flatMap(([name, rule]) => {
     const column = gone.find((each) => isNamedIn(rule, each));
     return column === undefined ? [] : [{ name, column: storedName(table, column) }];

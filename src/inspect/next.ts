@@ -42,13 +42,15 @@ export interface Coming {
   wouldFail: number;
   /** Set for rows that failed and are tried again: why the first of them failed. */
   retry: string | null;
+  /** How many other reasons there are among them. */
+  otherReasons: number;
 }
 
 /** The rows that are read at a time: a busy minute is "10000 or more", however many rows it has. */
 const ROWS_READ = 10_000;
 
 /** What one query answers: of the rows read, those that no other transition comes before. */
-interface Minute extends Pick<Coming, 'rows' | 'id' | 'wouldFail' | 'retry'> {
+interface Minute extends Pick<Coming, 'rows' | 'id' | 'wouldFail' | 'retry' | 'otherReasons'> {
   at: string | null;
   read: number;
   over: string;
@@ -163,11 +165,17 @@ function readerOf(tx: Transaction, { job, rules }: Installed, rule: CompiledRule
     isBroken = true;
     return found;
   };
-  const add = ({ at, rows, id, wouldFail, retry, over }: Minute, also: Partial<Coming> = {}) => {
-    if (at === null || rows === 0) return;
+  const add = ({ at, over, ...minute }: Minute, also: Partial<Coming> = {}) => {
+    if (at === null || minute.rows === 0) return;
     soonest.add(over, {
-      ...{ job: job.name, transition: rule.name, at, overdue: false, rows, orMore: false },
-      ...{ id, wouldFail, retry, ...also },
+      ...{ job: job.name, transition: rule.name, at, overdue: false, rows: minute.rows, orMore: false },
+      ...{
+        id: minute.id,
+        wouldFail: minute.wouldFail,
+        retry: minute.retry,
+        otherReasons: minute.otherReasons,
+        ...also,
+      },
     });
   };
   return {

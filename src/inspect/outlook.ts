@@ -105,6 +105,7 @@ const summed = (rows: string, time: string, { everyMinutes }: Paced) => `
   with rows as materialized (${rows})
   select scheduler.iso(min(${time}) ${OWN}) as at, count(*)::integer as read, (count(*) ${OWN})::integer as rows,
     (count(wrong) ${OWN})::integer as "wouldFail", ${first('id')} as id, ${first('reason')} as retry,
+    greatest((count(distinct reason) ${OWN})::integer - 1, 0) as "otherReasons",
     ${everyMinutes === 1 ? `(date_trunc('minute', max(${time}), 'UTC') + interval '1 minute' - interval '1 microsecond')` : 'max(moment)'}::text as over
   from rows`;
 

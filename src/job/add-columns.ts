@@ -84,7 +84,7 @@ export function beginOf(table: Table, found: Found, column: string, dbZone: stri
   const value = (name: string) =>
     there.includes(name) ? physical(table, found, name, dbZone) : `null::${table.columns[name]!.type}`;
   const { began } = table.columns[column]!;
-  return began && substitute(began, (name) => (name in table.columns ? value(name) : undefined));
+  return began && substitute(began, (name) => (Object.hasOwn(table.columns, name) ? value(name) : undefined));
 }
 
 /** The job does nothing again that happened before it came. To the application no row has changed, so its triggers are not asked. */

@@ -53,7 +53,7 @@ function readBy({ set = {}, carry = {}, also = [] }: Rule, events: Event[], colu
     ...[message, ...channels].flatMap(columnsIn).map(quoteName),
   ]);
   const sql = [...Object.values(set), ...texts, ...also.flatMap(({ reads }) => reads.map(quoteName))];
-  return namesIn(sql.join(' , '), columns).filter((column) => column !== 'id' && !(column in carry));
+  return namesIn(sql.join(' , '), columns).filter((column) => column !== 'id' && !Object.hasOwn(carry, column));
 }
 
 /** The statement that changes or deletes the rows of `todo`. */
@@ -106,14 +106,17 @@ function told(event: Event, step: number, rule: string, { carry = {} }: Rule, co
     { due_at: 'changed.due_at' },
   );
   const isInstant = (sql: string) =>
-    sql === 'due_at' || (job.table.columns[sql]?.kind === 'instant' && !(sql in carry));
+    sql === 'due_at' || (job.table.columns[sql]?.kind === 'instant' && !Object.hasOwn(carry, sql));
   const value = (sql: string, otherwise = of(sql)) => {
     if (sql === 'now') return STAMP;
     return isInstant(sql) ? `scheduler.iso(${of(sql)})` : otherwise;
   };
   const isText = (sql: string) => {
     const { reads, type } = job.table.columns[sql] ?? {};
-    return !(sql in carry) && TEXT.test((reads === undefined ? found.columns[storedName(job.table, sql)] : type) ?? '');
+    return (
+      !Object.hasOwn(carry, sql) &&
+      TEXT.test((reads === undefined ? found.columns[storedName(job.table, sql)] : type) ?? '')
+    );
   };
   const inData = (sql: string) => value(sql, isText(sql) ? bounded(of(sql)) : of(sql));
   const data = Object.entries(event.data ?? { id: 'id' }).map(([as, sql]) => `${quoteText(as)}, ${inData(sql)}`);

@@ -23,7 +23,9 @@ export interface Index {
 export function indexesOf(job: Job, table: Table, catalog: Catalog, zones: Zones): Index[] {
   const found = catalog[table.name]!;
   const replacement = (name: string, isQuoted: boolean) =>
-    name in table.columns && (isQuoted || !table.quoted) ? indexed(table, found, name, zones.dbZone) : undefined;
+    Object.hasOwn(table.columns, name) && (isQuoted || !table.quoted)
+      ? indexed(table, found, name, zones.dbZone)
+      : undefined;
   const stored = (sql: string) =>
     substitute(sql, replacement).replaceAll(/:zone(::text)?/g, `${quoteText(zones.zone)}::text`);
   const named = (end: string, definition: string): Index => ({ name: `${found.name}_${end}`, definition });
@@ -54,7 +56,7 @@ function indexed(table: Table, found: Found, name: string, dbZone: string): stri
  */
 const isAlwaysTrue = (condition: string, { notNull }: Found): boolean => {
   const [, column] = /^"?(\w+)"? is not null$/.exec(condition) ?? [];
-  return column !== undefined && column in notNull;
+  return column !== undefined && Object.hasOwn(notNull, column);
 };
 
 /** The rows that wait for a rule, as an index holds them. */

@@ -1,4 +1,5 @@
 import { readable } from '../base/calendar.ts';
+import { entryOf } from '../base/entry.ts';
 import type { Column } from './columns.ts';
 import type { Conditions, Job, Rule, Table, Tables } from './define.ts';
 import { quoteText } from './expressions.ts';
@@ -45,7 +46,7 @@ export function lay(
 /** Rules that leave alone what was due before an instant. To name "now" keeps this out of the index. */
 export function leavingAlone(all: Record<string, Rule>, since: Record<string, string>): Record<string, Rule> {
   const rules = Object.entries(all).map(([name, rule]) => {
-    const instant = since[name];
+    const instant = entryOf(since, name);
     if (instant === undefined) return [name, rule];
     const skipped = `it came due after older rows were left alone (--backlog skip) at ${readable(instant)}`;
     const more = { [skipped]: `least(${rule.due}, now) >= ${quoteText(instant)}::timestamptz` };

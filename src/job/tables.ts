@@ -1,3 +1,4 @@
+import { entryOf } from '../base/entry.ts';
 import type { Transaction } from '../db/client.ts';
 import { named, SCHEMAS } from '../db/search-path.ts';
 import type { Job, Table } from './define.ts';
@@ -66,7 +67,7 @@ export function missingColumns(table: Table, found: Found): string[] {
 }
 
 export const isRecognised = (table: Table, found: Found): boolean =>
-  table.recognisedBy.every((name) => name in found.columns);
+  table.recognisedBy.every((name) => Object.hasOwn(found.columns, name));
 
 const FAMILIES = [
   /^boolean/,
@@ -114,7 +115,7 @@ const ofAlias = (sql: string, alias: string) =>
   `(${substitute(sql, (name, isQuoted) => (isQuoted ? `${alias}${quoteName(name)}` : undefined))})`;
 
 /** The name in the database of a column of the definition. */
-export const storedName = (table: Table, name: string): string => table.columns[name]?.is ?? name;
+export const storedName = (table: Table, name: string): string => entryOf(table.columns, name)?.is ?? name;
 
 /** The name of an index that lets no two rows have the same value. */
 export const onceName = ({ name }: Pick<Found, 'name'>, column: string): string => `${name}_${column}_once`;
@@ -125,7 +126,7 @@ export const storedKey = (table: Table): string => storedName(table, keyOf(table
 export const columnsOf = (table: Table, found: Found): string[] =>
   Object.keys(table.columns).filter((name) => {
     const { reads, absent } = table.columns[name]!;
-    return (absent ?? reads) !== undefined || storedName(table, name) in found.columns;
+    return (absent ?? reads) !== undefined || Object.hasOwn(found.columns, storedName(table, name));
   });
 
 /** A table as its job sees it. The planner writes such a view into the query, so that it costs nothing. */

@@ -94,8 +94,8 @@ function rowOf(table: Table, found: Found, dbZone: string) {
       return physical(table, found, String(name), dbZone, 'it.');
     },
   });
-  const of = (sql: string, changed: Record<string, string> = {}) =>
-    `(${substitute(sql, (name, isQuoted) => (isQuoted ? (changed[name] ?? `it.${quoteName(name)}`) : undefined))})`;
+  const of = (sql: string, changed = new Map<string, string>()) =>
+    `(${substitute(sql, (name, isQuoted) => (isQuoted ? (changed.get(name) ?? `it.${quoteName(name)}`) : undefined))})`;
   const assignments = (set: Record<string, string>) => {
     const ours = Object.entries(set).flatMap(([name, value]) =>
       table.columns[name]?.absent === undefined
@@ -108,7 +108,7 @@ function rowOf(table: Table, found: Found, dbZone: string) {
         : [],
     );
     // An expression of the application is on the row as the change leaves it.
-    const changed = Object.fromEntries(ours.map(([name, value]) => [name, `(${value})::${found.columns[name]}`]));
+    const changed = new Map(ours.map(([name, value]) => [name, `(${value})::${found.columns[name]}`]));
     const theirs = Object.entries(table.set ?? {}).map(([name, value]) => [name, of(value, changed)] as const);
     return [...ours, ...theirs].map(([name, value]) => `${quoteName(name)} = ${value}`).join(', ');
   };
@@ -118,7 +118,7 @@ function rowOf(table: Table, found: Found, dbZone: string) {
 /** A column that the application requires keeps its value, or becomes an empty text, where the job would set it to null. */
 function neverNull(table: Table, found: Found, name: string, value: string, before?: string): string {
   const stored = storedName(table, name);
-  if (table.columns[name]?.notNull || !(stored in found.notNull)) return value;
+  if (table.columns[name]?.notNull || !Object.hasOwn(found.notNull, stored)) return value;
   const other = TEXT.test(found.columns[stored]!) ? "''" : before;
   return other === undefined ? value : `coalesce(${value}, ${other})`;
 }

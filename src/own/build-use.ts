@@ -46,17 +46,18 @@ export async function layTable(own: OwnJob, place: Place, built: Making['built']
   const making = { own, types: seen.columns, table: seen, key, building, built } as Making;
   const laid: Laid = { columns: {} };
   if (said.id !== undefined) {
-    if (said.id in seen.columns) laid.columns[keyOf(table)] = { is: said.id };
+    if (Object.hasOwn(seen.columns, said.id)) laid.columns[keyOf(table)] = { is: said.id };
     else building.fault([...path, 'id'], noColumn(said.id, seen.columns));
   }
   for (const [name, sql] of Object.entries(said.columns)) {
     const here = [...path, 'columns', name];
-    if (name in table.columns) laid.columns[name] = (await layColumn(making, place, name, sql, here)) ?? {};
+    if (Object.hasOwn(table.columns, name))
+      laid.columns[name] = (await layColumn(making, place, name, sql, here)) ?? {};
     else building.fault(here, noColumn(name, table.columns as never).replace('the table', `"${table.name}"`));
   }
   // The application keeps no such times: then nobody does.
   for (const name of TIMES)
-    if (name in table.columns && !(name in said.columns) && !(name in seen.columns))
+    if (Object.hasOwn(table.columns, name) && !Object.hasOwn(said.columns, name) && !Object.hasOwn(seen.columns, name))
       laid.columns[name] = { absent: 'timestamptz' };
   const conditions: string[] = [];
   for (const [name, sql] of Object.entries(said.where)) {
@@ -69,7 +70,8 @@ export async function layTable(own: OwnJob, place: Place, built: Making['built']
   }
   if (conditions.length > 0) laid.where = conditions.join(' and ');
   // A column that "apply" will add is not there yet, so the server cannot read an expression on it.
-  const isYet = (name = '') => name in table.columns && !(name in seen.columns) && !(name in said.columns);
+  const isYet = (name = '') =>
+    Object.hasOwn(table.columns, name) && !Object.hasOwn(seen.columns, name) && !Object.hasOwn(said.columns, name);
   const yet = (message: string) => isYet(/^column "([^"]+)" does not exist/.exec(message)?.[1]);
   const fault: Building['fault'] = (path, message, ...at) =>
     building.fault(path, yet(message) ? `${message} yet, ${ADDED_FIRST}` : message, ...at);
@@ -95,7 +97,8 @@ async function layColumn(
   const isAny = column.like !== undefined || column.isId === true || column.kind === 'key';
   if (sql === null) return { absent: isAny ? (seen.columns.id ?? wanted) : wanted.split(' ')[0]! };
   const is = /^(true|false)$/i.test(sql) ? undefined : columnOf(sql);
-  if (is !== undefined && !(is in seen.columns)) return void building.fault(path, noColumn(is, seen.columns));
+  if (is !== undefined && !Object.hasOwn(seen.columns, is))
+    return void building.fault(path, noColumn(is, seen.columns));
   if (is !== undefined && !(column.kind === 'instant' && seen.columns[is] === 'date')) return { is };
   const reading = await read(making, sql, path);
   if (!reading) return undefined;
@@ -125,12 +128,12 @@ async function valuesOf(making: Making, values: Record<string, string>, path: Pa
   const all: Record<string, string> = {};
   for (const [column, sql] of Object.entries(values)) {
     const here = [...path, column];
-    if (!(column in table.columns)) building.fault(here, noColumn(column, table.columns));
+    if (!Object.hasOwn(table.columns, column)) building.fault(here, noColumn(column, table.columns));
     else if (table.generated.includes(column))
       building.fault(here, `the column "${column}" is generated: nobody can set it`);
     else if (column === making.key)
       building.fault(here, `the column "${column}" names the row: the job sets it itself`);
-    else if (/^null$/i.test(sql) && column in table.notNull)
+    else if (/^null$/i.test(sql) && Object.hasOwn(table.notNull, column))
       building.fault(here, `"${column}" of ${table.schema}.${table.name} is "not null"`);
     else {
       const reading = await read(making, sql, here, { column, words: ['now'] });

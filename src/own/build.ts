@@ -1,3 +1,4 @@
+import { entryOf } from '../base/entry.ts';
 import type { Column } from '../job/columns.ts';
 import type { Also, Conditions, Job, Rule } from '../job/define.ts';
 import { isNamedIn, quoteName, quoteText } from '../job/expressions.ts';
@@ -34,7 +35,7 @@ export async function build(own: OwnJob, table: Seen, building: Building): Promi
   const types: Types = { ...table.columns };
   const key = keyOf(own, table, building);
   const built: Making['built'] = { columns: {}, notes: [], functions: {}, needs: [], makes: [] };
-  if (own.zone !== undefined && !(own.zone in types) && !(await building.knowsZone(own.zone)))
+  if (own.zone !== undefined && !Object.hasOwn(types, own.zone) && !(await building.knowsZone(own.zone)))
     building.fault(
       ['zone'],
       `"${own.zone}" is neither a column of the table nor a time zone that the server knows, such as Europe/Berlin`,
@@ -48,7 +49,7 @@ export async function build(own: OwnJob, table: Seen, building: Building): Promi
   // By now all columns are known that are added.
   for (const [name, { also }] of Object.entries(own.rules).filter(([, rule]) => rule.also.length > 0)) {
     const made = await alsoOf(making, also, ['rules', name, 'also']);
-    for (const rule of [rules[name], rules[`${name} (missed)`]]) if (rule) rule.also = made;
+    for (const rule of [entryOf(rules, name), rules[`${name} (missed)`]]) if (rule) rule.also = made;
   }
   const columns = { ...types, ...built.columns };
   const inner = innerNames(Object.keys(columns), key);
@@ -84,8 +85,9 @@ function keyOf({ id }: OwnJob, table: Seen, { fault }: Building): string {
       ['table'],
       `the primary key of ${place} has ${primaryKey.length} columns: say with "id" which column names a row`,
     );
-  else if (!(key in columns)) fault(['id'], noColumn(key, columns));
-  else if (!(key in table.notNull)) fault(['id'], `"${key}" may be null: the column that names a row is "not null"`);
+  else if (!Object.hasOwn(columns, key)) fault(['id'], noColumn(key, columns));
+  else if (!Object.hasOwn(table.notNull, key))
+    fault(['id'], `"${key}" may be null: the column that names a row is "not null"`);
   else if (!table.isPartitioned && !table.unique.includes(key))
     fault(['id'], `two rows may have the same "${key}": the column that names a row has a unique index of its own`);
   return key ?? 'id';
@@ -118,7 +120,7 @@ async function rulesOf(making: Making, name: string, rule: OwnRule): Promise<Rec
     checkText(telling, sentence, here, [], 'it has no place in a sentence that is logged');
   }
   const usesZone = due.includes(zones.zone) || (rule.repeat ?? rule.late) !== undefined;
-  if (usesZone && making.own.zone !== undefined && making.own.zone in types)
+  if (usesZone && making.own.zone !== undefined && Object.hasOwn(types, making.own.zone))
     fails[`the zone '{${making.own.zone}}' is not known`] = `not scheduler.known_zone(${zones.zone})`;
   if (rule.once !== undefined) keepOnce(making, rule.once, rule, [...path, 'once']);
   const set = await setOf(making, rule, due, words, path);
@@ -182,10 +184,11 @@ const inserting = (sql: string) => [
 ];
 
 function keepOnce({ types, built, building }: Making, column: string, { due, set }: OwnRule, path: Path): void {
-  const type = types[column];
+  const type = entryOf(types, column);
   if (plainColumn(due, types) === column)
     building.fault(path, `"${column}" is the due time itself: name a column that keeps which one was done`);
-  else if (column in set) building.fault(path, `"once" sets "${column}", and so does "set": leave it out there`);
+  else if (Object.hasOwn(set, column))
+    building.fault(path, `"once" sets "${column}", and so does "set": leave it out there`);
   else if (type === undefined) built.columns[column] = 'timestamp with time zone';
   else if (type !== 'timestamp with time zone')
     building.fault(path, `"${column}" is of type ${type}: it must be timestamptz, to keep the time exactly`);
@@ -235,7 +238,7 @@ async function setOf(
   const set: Record<string, string> = {};
   for (const [column, sql] of Object.entries(rule.set)) {
     const here = [...path, 'set', column];
-    if (!(column in types)) building.fault(here, noColumn(column, types));
+    if (!Object.hasOwn(types, column)) building.fault(here, noColumn(column, types));
     else if (column === making.key)
       building.fault(here, `the column "${column}" names the row: a rule does not change it`);
     else if (table.generated.includes(column))
@@ -252,9 +255,10 @@ async function setOf(
     building.fault([...path, 'repeat'], '"repeat" needs a due time that is a column and no more');
     return set;
   }
-  if (column in set) building.fault([...path, 'set', column], `"repeat" sets "${column}": leave it out of "set"`);
+  if (Object.hasOwn(set, column))
+    building.fault([...path, 'set', column], `"repeat" sets "${column}": leave it out of "set"`);
   const first = firstOf(column);
-  if (!(first in types)) built.columns[first] = 'timestamp without time zone';
+  if (!Object.hasOwn(types, first)) built.columns[first] = 'timestamp without time zone';
   const next = `scheduler.repeated(${due}, ${quoteName(first)}, ${quoteText(rule.repeat)}::interval, ${zones.zone}, now)`;
   set[column] = stored(`(${next}).next`, types[column]!, zones);
   set[first] = `(${next}).start`;

@@ -1,4 +1,5 @@
 import { isDeepStrictEqual } from 'node:util';
+import { entryOf } from '../base/entry.ts';
 import type { Job } from '../job/define.ts';
 import { type Catalog, type Found, storedName } from '../job/tables.ts';
 import { catalogOf, type Kept } from '../store/own-jobs.ts';
@@ -14,10 +15,10 @@ export function differences(was: OwnJob, is: OwnJob): string[] {
     .map((key) => `"${key === 'everyMinutes' ? 'every' : key}"`);
   const rules = [...new Set([...Object.keys(was.rules), ...Object.keys(is.rules)])];
   const ofRules = rules
-    .filter((name) => !isDeepStrictEqual(was.rules[name], is.rules[name]))
+    .filter((name) => !isDeepStrictEqual(entryOf(was.rules, name), entryOf(is.rules, name)))
     .map((name) => {
-      if (!(name in was.rules)) return `the rule "${name}" is new`;
-      return name in is.rules ? `the rule "${name}" is another` : `the rule "${name}" is gone`;
+      if (!Object.hasOwn(was.rules, name)) return `the rule "${name}" is new`;
+      return Object.hasOwn(is.rules, name) ? `the rule "${name}" is another` : `the rule "${name}" is gone`;
     });
   return [...ofJob.map((key) => `${key} is another`), ...ofUse(was.uses, is.uses), ...ofRules];
 }
@@ -42,7 +43,7 @@ export function drift(was: Kept, is: Kept, tables: Catalog, indexes: IndexPlan[]
   const names = [...new Set([...Object.keys(was.functions), ...Object.keys(is.functions)])];
   const functions = names.filter((name) => was.functions[name] !== is.functions[name]);
   const others = Object.keys(was.job.rules).filter((name) => {
-    const now = is.job.rules[name];
+    const now = entryOf(is.job.rules, name);
     return now && !isDeepStrictEqual(was.job.rules[name], plain(now));
   });
   // A column that no rule names may be part of "changed.*", and is no difference else.
@@ -50,7 +51,7 @@ export function drift(was: Kept, is: Kept, tables: Catalog, indexes: IndexPlan[]
   const columns = columnsThatDiffer(catalogOf(was), tables, was.uses || others.length > 0 ? () => true : isNamed);
   const rules = columns.length + functions.length > 0 ? [] : others;
   const places = (kept: Kept) => Object.keys(kept.indexes).sort();
-  const lost = indexes.filter(({ isThere, place }) => !isThere && place in was.indexes);
+  const lost = indexes.filter(({ isThere, place }) => !isThere && Object.hasOwn(was.indexes, place));
   const isElse = lost.length === 0 && !isDeepStrictEqual(places(was), places(is));
   return [
     ...columns,
@@ -70,7 +71,7 @@ const plain = (value: unknown) => JSON.parse(JSON.stringify(value));
 
 function columnsThatDiffer(was: Catalog, is: Catalog, matters: (column: string) => boolean): string[] {
   return Object.entries(was).flatMap(([name, found]) => {
-    const now = is[name];
+    const now = entryOf(is, name);
     return now ? columnsOfTable(found!, now, matters) : [`the table "${name}" is gone`];
   });
 }
@@ -78,8 +79,8 @@ function columnsThatDiffer(was: Catalog, is: Catalog, matters: (column: string) 
 function columnsOfTable(was: Found, is: Found, matters: (column: string) => boolean): string[] {
   const names = [...new Set([...Object.keys(was.columns), ...Object.keys(is.columns)])];
   return names.filter(matters).flatMap((name) => {
-    if (!(name in is.columns)) return [`the column "${name}" is gone`];
-    if (!(name in was.columns)) return [`the column "${name}" is new`];
+    if (!Object.hasOwn(is.columns, name)) return [`the column "${name}" is gone`];
+    if (!Object.hasOwn(was.columns, name)) return [`the column "${name}" is new`];
     if (is.columns[name] !== was.columns[name])
       return [`the column "${name}" is of type ${is.columns[name]} now, and was of type ${was.columns[name]}`];
     return [];

@@ -55,7 +55,7 @@ function refuse(due: string): void {
 /** SQL for the zone of a row. */
 export const zoneOf = ({ zone }: Pick<OwnJob, 'zone'>, types: Types): string => {
   if (zone === undefined) return ':zone::text';
-  return zone in types ? `coalesce(${quoteName(zone)}::text, :zone::text)` : quoteText(zone);
+  return Object.hasOwn(types, zone) ? `coalesce(${quoteName(zone)}::text, :zone::text)` : quoteText(zone);
 };
 
 export interface Zones {
@@ -115,7 +115,7 @@ function spanOf({ sign = '+', count, unit, other, otherUnit }: Span, types: Type
 }
 
 function known(column: string, types: Types): string {
-  if (column in types) return column;
+  if (Object.hasOwn(types, column)) return column;
   throw new NotATime(noColumn(column, types));
 }
 
@@ -133,5 +133,5 @@ export const columnOf = (text: string): string | undefined =>
 /** The column of a due time that is a column and no more. */
 export const plainColumn = (due: OwnRule['due'], types: Types): string | undefined => {
   const name = typeof due === 'string' ? columnOf(due.trim()) : undefined;
-  return name !== undefined && name in types ? name : undefined;
+  return name !== undefined && Object.hasOwn(types, name) ? name : undefined;
 };

@@ -26,7 +26,7 @@ export function checkText(telling: Telling, text: string, path: Path, named: str
 }
 
 function checkColumn({ types, fault }: Telling, column: string, path: Path, named: string[], remedy = TELLS): void {
-  if (!(column in types)) fault(path, noColumn(column, types));
+  if (!Object.hasOwn(types, column)) fault(path, noColumn(column, types));
   else if (SECRET.test(column) && !named.includes(column))
     fault(path, `the column "${column}" looks like a secret: ${remedy}`);
 }

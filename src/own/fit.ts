@@ -69,7 +69,7 @@ function checkColumns(
   const awaited = namesIn(dues.join(' , '), Object.keys(table.columns));
   for (const name of columnsNeeded(table)) {
     const { reads, absent, type, kind, like, isId, notNull } = table.columns[name]!;
-    const here = [...path, 'columns', ...(name in said.columns ? [name] : [])];
+    const here = [...path, 'columns', ...(Object.hasOwn(said.columns, name) ? [name] : [])];
     const stored = storedName(table, name);
     const is = seen.columns[stored];
     const mustWrite = writes.has(name) && !TIMES.includes(name);
@@ -79,7 +79,7 @@ function checkColumns(
       refuse(here, `the job writes "${name}": name a column of ${place} for it, or leave it out, and it is added`);
     else if (writes.has(name) && seen.generated.includes(stored))
       refuse(here, `the job writes "${name}", and the column "${stored}" of ${place} is generated`);
-    else if (mustWrite && awaited.includes(name) && !notNull && stored in seen.notNull)
+    else if (mustWrite && awaited.includes(name) && !notNull && Object.hasOwn(seen.notNull, stored))
       refuse(
         here,
         `"${stored}" of ${place} is "not null", and the job sets "${name}" to null when nothing more is to be done`,
@@ -110,7 +110,7 @@ function checkShared(table: Table, { path, said }: Place, writes: Set<string>, r
     if (other === undefined) kept.set(stored, name);
     else if (mayBe !== other && table.columns[other]?.mayBe !== name)
       refuse(
-        [...path, 'columns', ...(name in said.columns ? [name] : [])],
+        [...path, 'columns', ...(Object.hasOwn(said.columns, name) ? [name] : [])],
         `"${stored}" is the column of "${other}" already, and the job writes both: name a column of its own for "${name}", or leave it out, and it is added`,
       );
   }
@@ -127,7 +127,7 @@ function checkReferences(job: Job, table: Table, { path, said, seen }: Place, af
     const wanted = there.columns[storedName(other, like.column)]!;
     if (is === wanted || (familyOf(is) === familyOf(wanted) && familyOf(is) !== -1)) continue;
     refuse(
-      [...path, 'columns', ...(name in said.columns ? [name] : [])],
+      [...path, 'columns', ...(Object.hasOwn(said.columns, name) ? [name] : [])],
       `"${storedName(table, name)}" of ${seen.schema}.${seen.name} is of type ${is}, and "${storedName(other, like.column)}" of ${there.schema}.${there.name}, which it refers to, of type ${wanted}`,
     );
   }
@@ -176,7 +176,7 @@ function checkIndexed(own: OwnJob, job: Job, { places, after }: Using, refuse: R
 
 function checkInsert(table: Table, { seen, path, said }: Place, writes: Set<string>, refuse: Refuse): void {
   for (const column of unfilled(table, seen, writes))
-    if (!(column in said.insert))
+    if (!Object.hasOwn(said.insert, column))
       refuse(
         [...path, 'insert'],
         `a row that the job inserts into ${seen.schema}.${seen.name} has no "${column}", which is not null and has no default: say under "insert" what it is, ${column}: EXPRESSION`,
@@ -208,8 +208,8 @@ export function checkKey(
   refuse: Refuse,
 ): void {
   const key = storedKey(job.table);
-  if (!(key in columns)) return;
-  if (!(key in notNull))
+  if (!Object.hasOwn(columns, key)) return;
+  if (!Object.hasOwn(notNull, key))
     refuse(['id'], `"${key}" of ${schema}.${name} may be null: the column that names a row is "not null"`);
   else if (!isPartitioned && !unique.includes(key))
     refuse(

@@ -191,7 +191,9 @@ export interface Due {
 export function asYetOf({ job, dbZone }: Kept, table: Seen): Installed {
   const nulls = (sql: string) =>
     substitute(sql, (name, isQuoted) =>
-      isQuoted && name in job.table.columns && !(storedName(job.table, name) in table.columns) ? 'null' : undefined,
+      isQuoted && Object.hasOwn(job.table.columns, name) && !Object.hasOwn(table.columns, storedName(job.table, name))
+        ? 'null'
+        : undefined,
     );
   const asYet = Object.entries(job.rules).map(([name, rule]) => [
     name,

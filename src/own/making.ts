@@ -99,7 +99,7 @@ export async function conditions(
     const reading = await read(making, sql, here);
     if (!reading) continue;
     const { fault } = making.building;
-    if (name in making.where && name !== sql)
+    if (Object.hasOwn(making.where, name) && name !== sql)
       fault(here, `the "where" of the job has a condition "${name}": give this one another name`);
     else if (reading.type !== 'boolean') fault(here, noCondition(reading));
     else if (readsClock(reading, sql))

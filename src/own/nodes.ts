@@ -11,6 +11,10 @@ export interface Source {
   text: string;
 }
 
+/** An object of JavaScript keeps no value of this name. */
+export const LOST = '__proto__';
+export const CANNOT_BE_NAME = `"${LOST}" cannot be a name here: give it another`;
+
 export class Nodes {
   readonly #source: Source;
   readonly #faults: Fault[];
@@ -53,6 +57,7 @@ export class Nodes {
     return (map.items as Pair<Node, Node | null>[]).flatMap(({ key, value }) => {
       const name = nameOf(key);
       if (!isScalar(key)) this.fault(key, 'a key is a word');
+      else if (name === LOST) this.fault(key, CANNOT_BE_NAME);
       else if (names.has(name)) this.fault(key, `"${name}" is there twice`);
       else {
         names.add(name);

@@ -1,5 +1,6 @@
 import { isDeepStrictEqual } from 'node:util';
 import type { Settings } from '../base/config.ts';
+import { entryOf } from '../base/entry.ts';
 import { commandFor } from '../base/paste.ts';
 import { someOf } from '../base/plain.ts';
 import type { Database, Transaction } from '../db/client.ts';
@@ -184,7 +185,7 @@ async function compare(tx: Transaction, applying: Applying, comparing: Comparing
   const rules = using?.job.rules ?? job.rules;
   const rulesBefore = compiled?.uses && using ? rules : (compiled?.job.rules ?? {});
   // A skipped backlog is skipped for ever: also if the rule has another due time since.
-  const stays = ([name]: [string, string]) => name in rules;
+  const stays = ([name]: [string, string]) => Object.hasOwn(rules, name);
   const found = { ...table, columns: { ...table.columns, ...built.columns } };
   const { [job.table.name]: main, ...others } = using?.after ?? {};
   const byApply = ({ place, isThere }: IndexPlan) => !isThere || made.some((each) => each.place === place);
@@ -211,7 +212,8 @@ async function compare(tx: Transaction, applying: Applying, comparing: Comparing
     using
       ? !isDeepStrictEqual(compiled?.uses, using.use)
       : ['due', 'where', 'apart'].some(
-          (key) => !isDeepStrictEqual(plainOf(kept.job.rules[name])[key], plainOf(rulesBefore[name])[key]),
+          (key) =>
+            !isDeepStrictEqual(plainOf(entryOf(kept.job.rules, name))[key], plainOf(entryOf(rulesBefore, name))[key]),
         );
   const changed = Object.keys(rules).filter((name) => isAnother(name));
   await tx.query('savepoint looking');

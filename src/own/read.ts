@@ -1,7 +1,7 @@
 import { isMap, isScalar, type Node, type YAMLMap } from 'yaml';
 import type { Fault, Files, OwnJob, OwnRule, Path, UsedTable } from './definition.ts';
 import { ALSO, SPAN } from './definition.ts';
-import { Nodes, type Source } from './nodes.ts';
+import { CANNOT_BE_NAME, LOST, Nodes, type Source } from './nodes.ts';
 import { pairsOf, unquoted } from './sql.ts';
 
 /** Reads files of jobs. */
@@ -187,7 +187,8 @@ class Reader extends Nodes {
     const set: Record<string, string> = {};
     for (const { name, sql: value, offset } of pairsOf(sql)) {
       if (name === undefined) this.fault(node!, `${what} is a list of COLUMN = VALUE`, offset);
-      else if (name in set) this.fault(node!, `${what} names the column "${name}" twice`, offset);
+      else if (name === LOST) this.fault(node!, CANNOT_BE_NAME, offset);
+      else if (Object.hasOwn(set, name)) this.fault(node!, `${what} names the column "${name}" twice`, offset);
       else if (value === '') this.fault(node!, `the column "${name}" is set to nothing`, offset);
       else set[name] = value;
     }

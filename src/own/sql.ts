@@ -23,7 +23,7 @@ export function whatIsWrong(sql: string): { message: string; offset: number } | 
     if (text === '--' || text === '/*')
       return { message: 'a comment does not belong here: write it as a comment of YAML', offset };
     if (text === "'" || text === '"') return { message: `the ${text} that begins here has no end`, offset };
-    if (text in PAIRS) open.push(token);
+    if (Object.hasOwn(PAIRS, text)) open.push(token);
     if (text === ')' || text === ']') {
       const last = open.pop();
       if (!last || PAIRS[last.text] !== text) return { message: `the "${text}" has no beginning`, offset };

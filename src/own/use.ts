@@ -233,7 +233,7 @@ async function indexesOf(tx: Transaction, using: Using, settings: Settings, refu
   for (const [name, { seen, path }] of places) {
     const table = tablesOf(job).find((each) => each.name === name)!;
     const columns = Object.fromEntries(
-      Object.entries(after[name]!.columns).filter(([column]) => !(column in seen.columns)),
+      Object.entries(after[name]!.columns).filter(([column]) => !Object.hasOwn(seen.columns, column)),
     );
     const refused = (what: string, why: string) =>
       refuse([...path, 'columns'], `no index can find the rows of "${what}": ${why}`);

@@ -36,6 +36,8 @@ export interface ArgumentLine {
   summary: string;
   variadic: boolean;
   choices: string[];
+  /** It is one of its choices behind these words only, and an id behind a job. */
+  after?: string[];
 }
 
 export const flagsOf = ({ short, long }: OptionLine): string[] => (short ? [short, long] : [long]);

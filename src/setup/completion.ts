@@ -1,4 +1,4 @@
-import { type CommandEntry, type CommandLine, flagsOf, type OptionLine } from './command-line.ts';
+import { type ArgumentLine, type CommandEntry, type CommandLine, flagsOf, type OptionLine } from './command-line.ts';
 
 /**
  * Scripts that complete in a shell by themselves: pressing Tab must not wait for Node. Names that only the database knows are asked for,
@@ -22,15 +22,16 @@ type Asked = Record<string, string | undefined>;
 /** These say where it is. The word before the cursor may be the job whose ids are wanted. */
 const PLACE = ['--env-file', '--tenant'];
 
-/** The arguments that are one of some names, each with its place; one that may be repeated is in every place. */
+/** The arguments that are files or one of some names, each with its place; one that may be repeated is in every place. */
 const listed = ({ args }: CommandEntry) =>
   args
-    .map(({ name, choices, summary, variadic }, n) => ({
-      ...{ asked: OF_ARGUMENTS[name], summary },
+    .map(({ name, choices, summary, variadic, after }, n) => ({
+      ...{ asked: OF_ARGUMENTS[name], summary, after },
       names: choices.join(' '),
       place: variadic ? undefined : n,
+      isFile: name === 'file',
     }))
-    .filter(({ asked, names }) => asked !== undefined || names !== '');
+    .filter(({ asked, names, isFile }) => asked !== undefined || names !== '' || isFile);
 
 /** For the shell: in quotes that nothing inside can end. */
 const quoted = (text: string) => `'${text.replaceAll("'", `'\\''`)}'`;
@@ -73,8 +74,8 @@ ${commands.map((each) => `      ${each.name}) words=${quoted(words(each.options)
   elif [[ ! $command ]]; then
     words=${quoted(commands.map((each) => each.name).join(' '))}
   else
-    case "$command $place" in
-${commands.flatMap((each) => listed(each).map((arg) => `      ${quoted(`${each.name} `)}${arg.place ?? '*'}) words=${quoted(arg.names)}${bashAsking(line, arg.asked)} ;;`)).join('\n')}
+    case "$command $place $previous" in
+${commands.flatMap((each) => listed(each).flatMap((arg) => bashArgument(line, each.name, arg))).join('\n')}
     esac
   fi
   COMPREPLY=($(compgen -W "$words" -- "$current"))
@@ -82,6 +83,20 @@ ${commands.flatMap((each) => listed(each).map((arg) => `      ${quoted(`${each.n
 complete -F _${name} ${name}
 `;
 }
+
+type Listed = ReturnType<typeof listed>[number];
+
+function bashArgument(line: CommandLine, command: string, { place, names, asked, after, isFile }: Listed): string[] {
+  const at = `${quoted(`${command} `)}${place ?? '*'}' '`;
+  if (isFile) return [`      ${at}*) ${BASH_FILES}COMPREPLY=($(compgen -f -- "$current")); return ;;`];
+  const patterns = after ? after.map((word) => at + word) : [`${at}*`];
+  return [
+    `      ${patterns.join('|')}) words=${quoted(names)}${bashAsking(line, asked)} ;;`,
+    ...(after ? [`      ${at}*) words=${bashAsking(line, 'ids')} ;;`] : []),
+  ];
+}
+
+const BASH_FILES = `IFS=$'\\n'; compopt -o filenames 2>/dev/null; `;
 
 const words = (options: OptionLine[]) => options.flatMap(flagsOf).join(' ');
 
@@ -109,7 +124,7 @@ function bashValue(line: CommandLine, before: string, option: OptionLine): strin
     option.choices.length > 0 ? `-W ${quoted(option.choices.join(' '))}` : asked && `-W "${bashAsked(line, asked)}"`;
   const words = choices ?? { file: '-f', command: '-c', user: '-u' }[option.value!];
   if (words === undefined) return `${pattern})`;
-  const asFiles = words === '-f' ? `IFS=$'\\n'; compopt -o filenames 2>/dev/null; ` : '';
+  const asFiles = words === '-f' ? BASH_FILES : '';
   return `${pattern}) ${asFiles}COMPREPLY=($(compgen ${words} -- "$current"));`;
 }
 
@@ -157,13 +172,16 @@ if [[ $funcstack[1] == _${name} ]]; then _${name} "$@"; else compdef _${name} ${
 function zshCommand(program: string, { name, options, args }: CommandEntry): string {
   const specs = [
     ...options.map((option) => zshOption(program, option)),
-    ...args.map((each) =>
-      quoted(
-        `${each.variadic ? '*' : ''}::${zshText(each.name)}:${zshChoice(program, each.choices, OF_ARGUMENTS[each.name])}`,
-      ),
-    ),
+    ...args.map((each) => quoted(`${each.variadic ? '*' : ''}::${zshText(each.name)}:${zshArgument(program, each)}`)),
   ];
   return `        ${name}) _arguments ${['$everywhere', ...specs].join(' \\\n          ')} ;;`;
+}
+
+function zshArgument(program: string, { name, choices, after }: ArgumentLine): string {
+  if (name === 'file') return '_files';
+  const choice = zshChoice(program, choices, OF_ARGUMENTS[name]);
+  if (!after) return choice;
+  return `{if [[ $words[CURRENT-1] == (${after.join('|')}) ]]; then ${choice.slice(1, -1)}; else _${program}_names ids; fi}`;
 }
 
 /** Inside a description, some characters mean something to _arguments. */
@@ -238,12 +256,16 @@ ${commands
     const at = `__${name}_at ${each.name}`;
     return [
       ...each.options.map((option) => complete(at, `${fishOption(name, option)} ${about(option.summary)}`)),
-      ...listed(each).map(({ asked, names, summary, place }) =>
-        complete(
-          place === undefined ? at : `${at} ${place}`,
-          `-a ${fishQuoted([names, ...fishAsked(name, asked)].join(' ').trim())} ${about(summary)}`,
-        ),
-      ),
+      ...listed(each).flatMap(({ asked, names, summary, place, after, isFile }) => {
+        const here = place === undefined ? at : `${at} ${place}`;
+        if (isFile) return complete(here, `-F ${about(summary)}`);
+        const isAfter = after && `contains -- (commandline -opc)[-1] ${after.join(' ')}`;
+        const offer = (all: string[]) => `-a ${fishQuoted(all.join(' ').trim())} ${about(summary)}`;
+        return [
+          complete(isAfter ? `${here}; and ${isAfter}` : here, offer([names, ...fishAsked(name, asked)])),
+          ...(isAfter ? [complete(`${here}; and not ${isAfter}`, offer(fishAsked(name, 'ids')))] : []),
+        ];
+      }),
     ];
   })
   .join('\n')}

@@ -124,8 +124,16 @@ export interface Failure {
   error: string;
   firstFailedAt: string;
   lastFailedAt: string;
+  /** Null: it waits for nothing, as it was released; or for ever, in quarantine. */
   nextAttemptAt: string | null;
   quarantinedAt: string | null;
+}
+
+/** Rows that failed alike. It holds the last time at which one was tried, and the first next attempt. */
+export interface Alike extends Omit<Failure, 'entityId' | 'firstFailedAt'> {
+  rows: number;
+  /** Some of them, lowest first. */
+  ids: string[];
 }
 
 /** The most that are listed, unless somebody asks for more. */
@@ -145,16 +153,41 @@ const BY_NUMBER = `case when entity_id ~ '^-?\\d{1,18}$' then entity_id::bigint 
 
 const chosen = ({ tenant, job, id }: FailureFilter) => ({ tenant: tenant ?? null, job: job ?? null, id: id ?? null });
 
+/** A row that was released has no time of its own: the next tick tries it. */
+const NEXT = (time: string) =>
+  `scheduler.iso(case when ${time} > '-infinity' and ${time} < 'infinity' then ${time} end)`;
+
 export async function listFailures(db: Pick<Database, 'query'>, filter: FailureFilter): Promise<Failure[]> {
   const failures = await db.query<Failure>(
     `select tenant, job, rule, entity_id as "entityId", attempts, error, scheduler.iso(first_failed_at) as "firstFailedAt",
        scheduler.iso(last_failed_at) as "lastFailedAt", scheduler.iso(quarantined_at) as "quarantinedAt",
-       case when quarantined_at is null then scheduler.iso(next_attempt_at) end as "nextAttemptAt"
+       ${NEXT('next_attempt_at')} as "nextAttemptAt"
      from scheduler.failures where ${CHOSEN}
      order by last_failed_at desc, job, ${BY_NUMBER}, entity_id, rule limit :limit::integer`,
     { ...chosen(filter), limit: filter.limit ?? MOST },
   );
   return failures.map(exceptPublic);
+}
+
+/** Each rule has its newest group before any has its second: no job hides another one behind the limit. */
+export async function listAlike(db: Database, filter: FailureFilter): Promise<{ groups: Alike[]; more: boolean }> {
+  const found = await db.query<Alike & { all: number }>(
+    `select "all", tenant, job, rule, error, rows, attempts, ids, scheduler.iso(tried) as "lastFailedAt", scheduler.iso(since) as "quarantinedAt",
+       ${NEXT('next')} as "nextAttemptAt"
+     from (
+       select tenant, job, rule, error, count(*)::integer as rows, max(attempts) as attempts, max(last_failed_at) as tried,
+         max(quarantined_at) as since, min(next_attempt_at) as next, (array_agg(entity_id order by ${BY_NUMBER}, entity_id))[1:4] as ids,
+         row_number() over (partition by tenant, job, rule order by max(last_failed_at) desc, count(*) desc, error) as place,
+         count(*) over ()::integer as "all"
+       from scheduler.failures where ${CHOSEN}
+       group by tenant, job, rule, error, quarantined_at is null
+       order by place, tried desc, tenant, job, rule limit :limit::integer
+     ) as newest
+     order by tried desc, job, rule, place`,
+    { ...chosen(filter), limit: filter.limit ?? MOST },
+  );
+  const groups = found.map(({ all, ...group }) => exceptPublic(group));
+  return { groups, more: (found[0]?.all ?? 0) > groups.length };
 }
 
 interface Released {

@@ -61,3 +61,11 @@ test('where a row does not fit into one line, what matters least goes first, and
   assert.equal(wide.isLess, false);
   assert.match(wide.lines.flat().join(''), /tick/);
 });
+
+test('a time is broken last, and a text goes below its row where cutting would leave too little of it', () => {
+  const columns: Column[] = [['at', 'whole'], 'job', 'row', ['event', 'cut']];
+  const rows = [['2026-11-29 01:34:41Z', 'special-packages', 'x'.repeat(36), 'package.is.over']];
+  const { lines, isLess } = tableOf(columns, rows, 70);
+  assert.equal(isLess, false);
+  assert.match(lines.flat().join('\n'), /^2026-11-29 01:34:41Z +special- +x{36}\n +packages\n {2}package\.is\.over$/m);
+});

@@ -81,6 +81,8 @@ test('bash completes the names of jobs, actions and shells where one is wanted',
 test('bash completes the names of files where one is wanted, and nothing where a value is free', async () => {
   assert.deepEqual(await offered('scheduler --env-file /etc/os-r'), ['/etc/os-release']);
   assert.deepEqual(await offered('scheduler tick --env-file=/etc/os-r'), ['/etc/os-release']);
+  assert.deepEqual(await offered('scheduler apply /etc/os-r'), ['/etc/os-release']);
+  assert.deepEqual(await offered('scheduler apply /etc/passwd --dry-run /etc/os-r'), ['/etc/os-release']);
   assert.deepEqual(await offered('scheduler tick --at '), []);
   assert.deepEqual(await offered('scheduler events --since '), []);
 });
@@ -100,7 +102,9 @@ test('bash completes what only the database knows, and only what is a word for i
   assert.deepEqual(await offered('scheduler run h', url), ['hotspot-sessions', 'holds']);
   assert.deepEqual(await offered('scheduler failures retry ho', url), ['hotspot-sessions', 'holds']);
   assert.deepEqual(await offered('scheduler jobs show ', url), ['holds']);
-  for (const line of ['explain holds ', 'events holds ', 'failures retry holds ', 'rehearse --until 2d holds '])
+  for (const line of ['explain', 'events', 'failures retry', 'rehearse --until 2d', 'failures', 'failures --wide'].map(
+    (each) => `${each} holds `,
+  ))
     assert.deepEqual(await offered(`scheduler ${line}`, url), ['seven'], line);
   assert.deepEqual(await offered('scheduler explain packages ', url), []);
   assert.deepEqual(await offered('scheduler events --type hold', url), ['hold.over']);

@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { database } from '../support/harness.ts';
+import { applied } from '../support/own.ts';
 
 const HOUR = 3_600_000;
 const at = (hours: number) => new Date(Date.now() + hours * HOUR).toISOString();
@@ -138,4 +139,41 @@ test('two lines say why it did not change, and what happens next', async () => {
     (await lines(2))[1]!,
     /^"activate" cannot happen because packages is paused: .*: prices are wrong; else/,
   );
+});
+
+test('with --all, a failure is told once; a row that was released has not failed 0 times', async () => {
+  await using db = await database();
+  await db.insert('packages', { ...sale, status: 'inactive', scheduled_activation_time: at(-1) });
+  await db.query(`create function refuse() returns trigger language plpgsql as $$ begin raise exception 'not this one'; end $$;
+    create trigger refuse before update on packages for each row execute function refuse()`);
+  await db.tick(undefined, { only: ['packages'] });
+  const all = async () => (await db.cli(['explain', 'packages', '1', '--all'])).out;
+  const failed = await all();
+  assert.match(failed, /^packages 1: "activate" will be tried at .*, which is its attempt 2\.$/m);
+  assert.equal(
+    failed.match(/^"activate" failed once, the last time at .*: not this one\. Next attempt: \d/gm)!.length,
+    1,
+  );
+  await db.cli(['failures', 'retry', 'packages', '1']);
+  const released = await all();
+  assert.match(
+    released,
+    /^"activate" was released after it failed at \S+ \S+Z: not this one\. Next attempt: with the next tick\.$/m,
+  );
+  assert.doesNotMatch(released, /0 times/);
+});
+
+test('a command that it suggests takes an id that begins with "-" for an id', async () => {
+  await using db = await database();
+  await db.query(`create table list (id text primary key, at timestamptz, gone boolean not null default false)`);
+  await applied(
+    db,
+    'jobs: { list: { table: list, rules: { go: { due: at, where: not gone, set: gone = true, fails: { no: "true" } } } } }',
+  );
+  await db.query(`insert into list values ('--all', '2026-03-01')`);
+  assert.match((await db.cli(['next', 'list'])).out, /see "scheduler explain list -- --all"/);
+  for (const time of ['10:00', '10:05', '10:35']) await db.tick(`2026-03-02T${time}:00Z`, { only: ['list'] });
+  const { out, err } = await db.cli(['explain', 'list', '--', '--all']);
+  assert.match(out, /runs "scheduler failures retry list -- --all"/, err);
+  assert.match((await db.cli(['failures', 'retry', 'list', '--', '--all'])).out, /^Released 1 row/);
 });

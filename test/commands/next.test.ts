@@ -25,6 +25,21 @@ test('a row that would fail is named with the command that says why', async () =
   assert.match((await db.cli(['next'])).out, / would fail: see "scheduler explain packages 1"$/m);
 });
 
+test('rows that failed for several reasons are not given the reason of one', async () => {
+  await using db = await database();
+  const row = { name: 'p', enable_schedule: true, scheduled_activation_time: at(-1) };
+  await db.insert('packages', { ...row, validity: 'banana' });
+  await db.tick(undefined, { only: ['packages'] });
+  const remark = async () => /tried again after: (validity 'banana'.*?)(; |$)/m.exec((await db.cli(['next'])).out)![1]!;
+  assert.doesNotMatch(await remark(), /others/);
+  await db.insert('packages', { ...row, validity: 'apple' });
+  await db.tick(undefined, { only: ['packages'] });
+  await db.query(
+    'update scheduler.failures set next_attempt_at = (select max(next_attempt_at) from scheduler.failures)',
+  );
+  assert.match(await remark(), /, and others$/);
+});
+
 test('with --json it is one object', async () => {
   await using db = await database();
   await db.insert('vouchers', { code: 'top-secret', expires_at: at(1) });

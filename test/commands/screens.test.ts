@@ -171,3 +171,22 @@ test('an event has a message on every screen: its own, or some of its fields', a
   const [line] = await screen(db, ['listen', '--since', '0', '--json'], 80);
   assert.equal(JSON.parse(line!).type, 'package.status.changed');
 });
+
+test('events and rehearsals of rows with long ids name the job and the row', async () => {
+  await using db = await database();
+  await db.query(
+    'create table rooms (id uuid primary key default gen_random_uuid(), at timestamptz, gone boolean default false)',
+  );
+  await applied(
+    db,
+    'jobs: { bookings: { table: rooms, rules: { release: { due: at, where: not gone, set: gone = true, event: { type: conference.room.is.free.again, message: "it is free" } } } } }',
+  );
+  await db.query(`insert into rooms (at) values ('2026-03-01')`);
+  await db.cli(['tick']);
+  await db.query(`insert into rooms (at) values (now() + interval '1 hour')`);
+  for (const args of [['events'], ['rehearse', '--until', '2h']]) {
+    const said = (await screen(db, args, 80)).join('\n');
+    assert.match(said, /^.*\d{4}-\d\d-\d\d \d\d:\d\d:\d\dZ +bookings .*[0-9a-f-]{36}$/m, said);
+    assert.match(said, /^ {2}conference\.room\.is\.free\.again/m, said);
+  }
+});

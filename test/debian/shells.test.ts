@@ -71,6 +71,9 @@ test('fish reads its script without complaint and completes commands, options, j
   assert.deepEqual(await fish('scheduler migrate --create=v'), ['--create=vouchers']);
   assert.deepEqual(await fish('scheduler failures re'), ['retry']);
   assert.deepEqual(await fish('scheduler --env-file /etc/os-r'), ['/etc/os-release']);
+  assert.deepEqual(await fish('scheduler apply /etc/os-r'), ['/etc/os-release']);
+  assert.deepEqual((await fish('scheduler failures retry ')).sort(), await sorted());
+  assert.deepEqual(await fish('scheduler failures packages '), []);
   assert.deepEqual(await fish('scheduler tick --at '), []);
 });
 
@@ -88,5 +91,11 @@ test('zsh reads its script without complaint and completes commands, options, jo
   assert.deepEqual(await zsh('scheduler migrate --create=v'), ['vouchers']);
   assert.deepEqual(await zsh('scheduler failures re'), ['retry']);
   assert.deepEqual(await zsh('scheduler --env-file /etc/os-r'), ['os-release']);
+  assert.deepEqual(await zsh('scheduler apply /etc/os-r'), ['os-release']);
+  assert.deepEqual(await zsh('scheduler failures retry '), sorted);
+  assert.deepEqual(
+    (await zsh('scheduler failures packages ')).filter((each) => !each.startsWith('-')),
+    [],
+  );
   assert.deepEqual(await zsh('scheduler tick --at '), []);
 });

@@ -368,7 +368,7 @@ test('a row that failed waits for its next attempt, then for an operator', async
   const waiting = await explained(db, 'packages', 1, { at: minutes(1) });
   const { verdict } = transitionOf(waiting, 'activate');
   assert.equal(verdict.kind, 'later');
-  assert.equal(verdict.sentence, 'will happen at 2026-03-01 12:05:00Z (in 4 min), which is its attempt 2');
+  assert.equal(verdict.sentence, 'will be tried at 2026-03-01 12:05:00Z (in 4 min), which is its attempt 2');
   assert.equal(waiting.failures[0]!.attempts, 1);
   assert.match(waiting.failures[0]!.error, /not this one/);
   assert.equal((await db.tick(minutes(1), only)).jobs[0]!.failed, 0);

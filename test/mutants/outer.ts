@@ -7,7 +7,6 @@ export const OUTER: Mutant[] = [
   ...inFile('src/commands/failures.ts', 'store/failures#act on one row', [
     ["action !== 'list' && !job && !all", "action !== 'list' && !job && all"],
     ["rows.length === 1 ? '1 row'", "rows.length === 0 ? '1 row'"],
-    ['tenant, job, rule, error, quarantinedAt === null', 'tenant, job, rule', 'commands/screens#failed alike'],
     ["ACTIONS.includes(args[0] ?? 'list') ? args", 'args ? args', 'store/failures#retry and drop'],
   ]),
   ...inFile('src/commands/status.ts', 'inspect/status#rows are in quarantine', [

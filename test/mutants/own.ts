@@ -8,7 +8,7 @@ export const OWN: Mutant[] = [
   ]),
   ...inFile('src/engine/narrow.ts', 'own/rules#column that was renamed', [
     ['missing.length === 0 || others.length === 0', 'true'],
-    ['storedName(table, name) in found.columns', 'name in found.columns'],
+    ['Object.hasOwn(found.columns, storedName(table, name))', 'name in found.columns'],
   ]),
   ...inFile('src/own/differences.ts', 'own/doctor#columns that no rule', [
     ['was.uses || others.length > 0 ? () => true : isNamed', '() => true'],
@@ -42,7 +42,7 @@ export const OWN: Mutant[] = [
     ['written.has(column) && ', 'false && '],
   ]),
   ...inFile('src/own/use.ts', 'own/switching#SQL of a plan', [["${began ? fill : ''}", '']]),
-  ...inFile('src/job/writing.ts', 'own/switching#in Laravel', [['(changed[name] ?? ', '(undefined ?? ']]),
+  ...inFile('src/job/writing.ts', 'own/switching#in Laravel', [['(changed.get(name) ?? ', '(undefined ?? ']]),
   ...inFile('src/job/add-columns.ts', 'own/switching#in Laravel', [
     ['return ours ? there.replace', 'return false ? there.replace'],
   ]),

@@ -50,6 +50,7 @@ export const STORE: Mutant[] = [
     ['id > :top::bigint - :reach::bigint', 'id > :top::bigint', 'inspect/listener#already under way'],
   ]),
   ...inFile('src/store/failures.ts', 'engine/bad-rows#is retried after 5 minutes', [
+    ['order by place, tried desc', 'order by tried desc', 'store/failures#no job hides'],
     ["interval '30 minutes'", "interval '3 minutes'"],
     ['f.entity_id = looked.id and not stands)', 'f.entity_id = looked.id and false)', 'own/failures'],
     ['::${rule.idType} and ${family', '::${rule.idType} and not ${family', 'own/failures'],

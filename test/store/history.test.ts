@@ -1,6 +1,8 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { database, type TestDatabase } from '../support/harness.ts';
+import { SCHEMA } from '../support/schema.ts';
+import { screen } from '../support/terminal.ts';
 
 const sale = (name: string, over: object = {}) => ({
   name,
@@ -123,6 +125,31 @@ test('events are found by row, type, job and time; the newest last', async () =>
   assert.equal(event.dueAt, '2026-03-01T10:00:00Z');
   assert.equal(event.data.package_name, 'One');
   assert.deepEqual(event.channels, ['private-packages', 'private-admin-notifications']);
+});
+
+test('history and events say that there is more than they list', async () => {
+  await using db = await database();
+  for (const name of ['One', 'Two']) await db.insert('packages', sale(name));
+  await db.tick('2026-03-01T10:00:00Z', { only: ['packages'] });
+  await db.tick('2026-03-01T10:01:00Z', { only: ['packages'] });
+  for (const [args, noun, nouns] of [
+    [['events'], 'event', 'events'],
+    [['history', '--all'], 'entry', 'entries'],
+  ] as const) {
+    const of = async (limit: string) => {
+      const { out, err } = await db.cli([...args, '--limit', limit]);
+      return [out.trimEnd().split('\n').length - 1, err && JSON.parse(err).msg];
+    };
+    assert.deepEqual(await of('1'), [1, `Only the newest ${noun} is listed, and there are more: --limit lists them.`]);
+    assert.deepEqual(await of('2'), [2, ''], `two ${nouns}`);
+  }
+});
+
+test('on a narrow terminal, history says first what went wrong', async () => {
+  await using db = await database();
+  await db.query(`insert into scheduler.runs (tenant, job, at, started_at, finished_at, changed, failed, late_by, unsent, work_left, host, version)
+    values ('${SCHEMA}', 'packages', '2026-03-01', '2026-03-01', '2026-03-01 00:01', '{"activate":1,"deactivate":1,"miss":1,"repeat":1,"keep":1}', 3, '1 s', 0, true, 'h', '1')`);
+  assert.match((await screen(db, ['history'], 80)).join('\n'), / packages +failed 3, work left, /);
 });
 
 test('--since without an offset is read in SCHEDULER_TIMEZONE', async () => {

@@ -1,7 +1,7 @@
 import { readable } from '../../base/calendar.ts';
 import type { Settings } from '../../base/config.ts';
 import { usageError } from '../../base/errors.ts';
-import { commandFor, quoted } from '../../base/paste.ts';
+import { commandFor } from '../../base/paste.ts';
 import type { Database, Transaction } from '../../db/client.ts';
 import { sqlState } from '../../db/states.ts';
 import type { CompiledRule } from '../../job/compile.ts';
@@ -158,7 +158,7 @@ async function withObstacle(db: Database, read: Read, prospect: Prospect): Promi
 function whyHeld({ view, tenant, state, readOnly }: Read, { rule, failure }: Prospect): string | undefined {
   const { job, id, now } = view;
   if (failure?.quarantinedAt)
-    return `it is in quarantine since ${readable(failure.quarantinedAt)}, after ${failure.attempts} attempts (${failure.error}), until somebody mends it or runs ${commandFor(tenant, `failures retry ${job.name} ${quoted(id)}`)}`;
+    return `it is in quarantine since ${readable(failure.quarantinedAt)}, after ${failure.attempts} attempts (${failure.error}), until somebody mends it or runs ${commandFor(tenant, `failures retry ${job.name}`, id)}`;
   // Here, "not installed" is a job that this role does not run.
   if (!isOn(state)) return `${job.name} is ${state.state.replace('installed', 'run')}: ${state.why}`;
   const unprepared = whyNotPrepared(rule, values(view, rule, now))?.replace(/\.$/, '');

@@ -82,10 +82,10 @@ async function explainRule(view: Look, rule: CompiledRule, transition: string, w
   });
   if (!asked) return prospect(impossible('there is no such row where it looks'));
   // In a batch, the first such condition that is not met decides: a row on which it raises fails.
-  const decisive = explained.conditions.find(({ condition, met }) => condition in rule.apart && !met);
+  const decisive = explained.conditions.find(({ condition, met }) => Object.hasOwn(rule.apart, condition) && !met);
   const raised = decisive?.error ?? null;
   const isJudged = ({ condition, error }: ConditionExplained) =>
-    !(condition in rule.apart) || (raised === null && error === null);
+    !Object.hasOwn(rule.apart, condition) || (raised === null && error === null);
   const why = whyNot(view, { ...explained, conditions: explained.conditions.filter(isJudged) }, due.due.error);
   const wrong = raised === null ? asked.wrong : { error: raised };
   const free = why.length === 0 ? byItself(view, explained, wrong, failure) : impossible(...why);
@@ -93,7 +93,7 @@ async function explainRule(view: Look, rule: CompiledRule, transition: string, w
   const isOfFamily =
     due.family.value === true &&
     explained.beside.length > 0 &&
-    explained.conditions.every(({ condition, met }) => met || !(condition in when));
+    explained.conditions.every(({ condition, met }) => met || !Object.hasOwn(when, condition));
   return prospect(isOfFamily && !isDueItself ? alongWith(view, rule, explained.beside, text(asked.wrong)) : free);
 }
 
@@ -192,7 +192,7 @@ function byItself(
       ...{ kind: isLater ? 'fails later' : 'fails', at: asOf },
       sentence: `${isLater ? 'will' : 'would'} fail ${when}${again}: ${reason}`,
     };
-  if (isLater) return { kind: 'later', at: asOf, sentence: `will happen ${when}${again}` };
+  if (isLater) return { kind: 'later', at: asOf, sentence: `will ${again ? 'be tried' : 'happen'} ${when}${again}` };
   const since = due === '-infinity' || due === now ? '' : ` (due ${readable(due)}, ${relative(due!, now)})`;
   return { kind: 'now', at: now, sentence: `would happen now${since}` };
 }
