@@ -199,16 +199,6 @@ function counted(states: string[]): string {
 const inCounts = (changed: Record<string, number>): string[] =>
   Object.entries(changed).map(([transition, count]) => `${transition} ${count}`);
 
-/** A run in a few words. */
-export function whatItDid(run: NonNullable<JobStatus['lastRun']>): string {
-  const words = inCounts(run.changed);
-  if (run.failed > 0) words.push(`failed ${run.failed}`);
-  if (run.workLeft) words.push('work left');
-  if (run.error) words.push('stopped by an error');
-  if (!run.finishedAt) words.push('not finished');
-  return words.join(', ') || 'nothing due';
-}
-
 function printUnused(jobs: string[], tenant: string | undefined): void {
   if (jobs.length > 0)
     print(
