@@ -162,10 +162,10 @@ test('a receipt that two partitions hold is counted once, whether both wait or o
   await db.insert('payments', payment(3, { status: 'failed' }));
   await db.insert('payments', payment(4, { transaction_id: 'T3' }));
   const both = await db.tick(START, { only: ['payments'], batchSize: 10 });
-  assert.deepEqual([both.jobs[0]!.changed, both.jobs[0]!.failed], [{ provision: 2, 'create user': 2 }, 1]);
+  assert.deepEqual([both.jobs[0]!.changed, both.jobs[0]!.failed], [{ provision: 2, 'create user': 2, refuse: 1 }, 1]);
   await db.insert('payments', payment(6, { transaction_id: 'T1' }));
   const later = await db.tick(END, { only: ['payments'] });
-  assert.deepEqual(later.jobs[0]!.changed, {});
+  assert.deepEqual(later.jobs[0]!.changed, { refuse: 1 });
   const users = await db.query('select phone_number from hotspot_users order by 1');
   assert.deepEqual(
     users.map((user) => user.phone_number),
