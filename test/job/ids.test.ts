@@ -84,7 +84,13 @@ const JOBS = [
 ];
 
 /** Other rows than the first that are told of. */
-const MORE: Record<string, number[]> = { packages: [1, 3], subscriptions: [1, 3], vouchers: [], disconnects: [], payments: [1, 2] };
+const MORE: Record<string, number[]> = {
+  packages: [1, 3],
+  subscriptions: [1, 3],
+  vouchers: [],
+  disconnects: [],
+  payments: [1, 2],
+};
 
 for (const [type, id, before] of TYPES) {
   test(`rows with ids of the type ${type} are done, and found by their ids`, async () => {
