@@ -2,6 +2,7 @@ import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import { total } from '../../src/engine/batch.ts';
 import { loadJobs } from '../../src/jobs/index.ts';
+import type { JobResult } from '../../src/store/runs.ts';
 import { CLEAR, NOW as DUE, DUE_ROWS } from '../support/due-rows.ts';
 import { database, type TestDatabase } from '../support/harness.ts';
 import { NOW as FILLED } from '../support/hotspot-rows.ts';
@@ -63,7 +64,8 @@ describe('a clock that is set back an hour and comes forward again', () => {
         await db.query(CLEAR);
         await db.query(DUE_ROWS[job.name]![name]!.make);
         const { jobs } = await db.tick(DUE, { only: [job.name], env: there.env });
-        assert.ok(total(jobs[0]!.changed) > 0 || rule.outside, `${name}: there was something to do`);
+        const [{ changed, failed }] = jobs as [JobResult];
+        assert.ok(total(changed) + failed > 0 || rule.outside, `${name}: there was something to do`);
         await settle(db, DUE, there.env, [job.name]);
         await backwards(db, there, DUE, [job.name]);
       }
@@ -88,6 +90,11 @@ describe('a clock that is set back an hour and comes forward again', () => {
   });
 });
 
+/** A router reports a stranger's session: else the routers seem to be silent because nobody hears them. */
+const HEARD = `insert into radacct (radacctid, acctsessionid, acctuniqueid, username, nasipaddress, acctstarttime, acctupdatetime)
+  values (999, 'heard', 'heard', 'a stranger', '10.0.0.9', '2026-03-01T08:00:00Z', $1)
+  on conflict (radacctid) do update set acctupdatetime = excluded.acctupdatetime`;
+
 test('after a clock that was an hour ahead, all is as if it had gone on from there', async () => {
   await using db = await database();
   await using there = await outside();
@@ -97,7 +104,10 @@ test('after a clock that was an hour ahead, all is as if it had gone on from the
   const history = async (minutes: number[]) => {
     await restore();
     const before = asked(there);
-    for (const each of minutes) await settle(db, after(FILLED, each), there.env);
+    for (const each of minutes) {
+      await db.query(HEARD, [after(FILLED, each)]);
+      await settle(db, after(FILLED, each), there.env);
+    }
     return { found: await snapshot(db), calls: asked(there).map((count, n) => count - before[n]!) };
   };
   const straight = await history([60, 120]);

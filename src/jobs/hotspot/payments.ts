@@ -287,7 +287,12 @@ const provision: Rule = {
 const provisionAhead: Rule = {
   ...provision,
   due: AT_ONCE,
-  where: { ...TO_PROVISION, 'its time lies ahead': `${completedAt()} > now` },
+  where: (t) => ({
+    ...TO_PROVISION,
+    'its time lies ahead': `${completedAt()} > now`,
+    // Otherwise it fails once more, when its time comes.
+    'it buys something': `(${wrong(t)}) is null`,
+  }),
 };
 
 /** Somebody has to tell the customer. The payment stays a failure until it is mended. */
