@@ -124,7 +124,7 @@ export const HOTSPOT: Mutant[] = [
       'u.data_limit as',
       'jobs/hotspot/hotspot-sessions#of -1 or 0',
     ],
-    ['> now` },', '> now and false` },', 'jobs/hotspot/payments#clock of the application'],
+    ['} > now`,', '} > now and false`,', 'jobs/hotspot/payments#clock of the application'],
     [
       'u.subscription_expires_at > case',
       'u.subscription_expires_at >= case',

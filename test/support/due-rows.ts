@@ -232,6 +232,7 @@ export const DUE_ROWS: Record<string, Record<string, Due>> = {
         'it is completed': set('payments', `status = 'pending'`),
         'it was not provisioned': set('payments', `provisioned_at = ${ago(1)}`),
         'its time lies ahead': set('payments', `updated_at = ${ago(1)}`),
+        'it buys something': set('payments', 'amount = 49'),
       },
     },
   },
