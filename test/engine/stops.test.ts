@@ -52,6 +52,19 @@ test('a deadline that passes during the last batch leaves no work', async () => 
   assert.equal((await db.one('select work_left from scheduler.runs')).work_left, false);
 });
 
+test('a deadline that passes during the batch of one rule leaves the work of the next', async () => {
+  await using db = await database();
+  await due(db, 10);
+  await db.query(`insert into packages (name, status, enable_schedule, scheduled_activation_time, validity, opened_start, opened_end)
+    select 'over', 'active', true, begins, '1 hour', begins, begins + interval '1 hour'
+    from generate_series(1, 10), (select timestamptz '${START}' - interval '3 hours' as begins) as b`);
+  await db.query(SLOW(0.3));
+  const result = await tick(db, START, { batchSize: 10, timeoutSeconds: 2 });
+  assert.deepEqual([result.exitCode, result.stopped], [75, 'deadline']);
+  assert.equal(Object.values(result.jobs[0]!.changed).length, 1, 'one rule had its turn');
+  assert.equal((await db.one('select work_left from scheduler.runs')).work_left, true);
+});
+
 test('a runner killed outright leaves nothing locked: within two seconds another one does the rest', async () => {
   await using db = await database();
   await due(db, 40);

@@ -33,7 +33,7 @@ export const ENGINE: Mutant[] = [
   ]),
   ...inFile('src/engine/records.ts', 'engine/log#would happen', [['dryRun ? {', '!dryRun ? {']]),
   ...inFile('src/engine/pass.ts', 'engine/runs#stopped before it begins', [
-    ['if (this.#run.stop.reason) break;', '', 'engine/stops#during the last batch'],
+    ['if (this.#run.stop.reason) break;', '', 'engine/stops#during the batch of one rule'],
     ['result.workLeft ? [info', 'false ? [info', 'engine/log#had to stop'],
     ['if (stop.reason) this.#leave(due);', ''],
     [
