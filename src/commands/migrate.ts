@@ -75,11 +75,14 @@ async function showStates({ db }: Context, { json }: Options): Promise<ExitCode>
 /** The schema first, then the tables of each tenant in transactions of its own: what is done stays, if a later one fails. */
 async function eachTenant(context: Context, options: MigrateOptions, text: string): Promise<ExitCode> {
   const { db, settings } = context;
-  await telling(options, async (report) => {
+  const schema: object = {};
+  const answer = (part: object) => void Object.assign(schema, part);
+  await telling({ ...options, answer }, async (report) => {
     await migrate({ db, settings, jobs: [], create: [], report });
-    return { tenant: null };
+    return {};
   });
-  return forEachTenant(context, options, await tenantsFor(context, text), (each) => bringUpToDate(context, each));
+  const names = await tenantsFor(context, text);
+  return forEachTenant(context, options, names, (each) => bringUpToDate(context, each), schema);
 }
 
 async function bringUpToDate({ db, settings, jobs }: Context, options: MigrateOptions): Promise<ExitCode> {

@@ -42,19 +42,20 @@ export async function tenantsFor({ db, settings, log }: Context, text: string, j
 }
 
 /**
- * Work for each tenant, one after the other. An error of one is told, and the others go on. In JSON, each has one line with its
- * name.
+ * Work for each tenant, one after the other. An error of one is told, and the others go on. In JSON, each is named in one list.
  */
 export async function forEachTenant<O extends Options>(
   { db, log }: Context,
   options: O,
   names: string[],
   work: (options: O, tenant: string) => Promise<ExitCode>,
+  common: object = {},
 ): Promise<ExitCode> {
   const codes: ExitCode[] = [];
+  const answers: object[] = [];
   for (const tenant of names) {
-    const line: object = { tenant };
-    const answer = (part: object) => void Object.assign(line, part);
+    const ofTenant: object = { tenant };
+    const answer = (part: object) => void Object.assign(ofTenant, part);
     const code = await db
       .as(tenant, () => work({ ...options, answer }, tenant))
       .catch((raw) => {
@@ -64,8 +65,9 @@ export async function forEachTenant<O extends Options>(
         answer({ error: error.message });
         return error.exitCode;
       });
-    if (options.json) printJson(line);
+    answers.push(ofTenant);
     codes.push(code);
   }
+  if (options.json) printJson({ ...common, tenants: answers });
   return codes.sort((a, b) => b - a)[0] ?? EXIT.done;
 }

@@ -10,13 +10,9 @@ import { withTenants } from '../support/tenants.ts';
 const TRIALS = 'id bigint primary key, ends_at timestamptz, state text';
 const file = (name: string, table: string, state = 'open') =>
   `jobs: { ${name}: { table: ${table}, rules: { end: { due: ends_at, where: state = '${state}', set: { state: "'ended'" } } } } }\n`;
-const linesOf = (out: string) =>
-  out
-    .trim()
-    .split('\n')
-    .map((line) => JSON.parse(line));
+const tenantsIn = (out: string) => JSON.parse(out).tenants;
 
-test('apply names an index as dropped only if it drops it, and in JSON each tenant has a line with its name', async () => {
+test('apply names an index as dropped only if it drops it, and in JSON names each tenant in one list', async () => {
   await using db = await database();
   await withTenants(db, ['ts_a', 'ts_b', 'ts_c'], []);
   for (const tenant of ['ts_a', 'ts_b']) await db.query(`create table ${tenant}.trials (${TRIALS})`);
@@ -28,7 +24,7 @@ test('apply names an index as dropped only if it drops it, and in JSON each tena
 
   const all = ['--tenants', 'ts_*'];
   const some = await apply(db, file('trials', 'trials'), ...all, '--json');
-  const [a, b, c] = linesOf(some.out);
+  const [a, b, c] = tenantsIn(some.out);
   assert.equal(some.code, 1);
   assert.deepEqual([a.tenant, b.tenant, c.tenant, a.changes[0].what], ['ts_a', 'ts_b', 'ts_c', 'same']);
   assert.match(c.faults[0].message, /no table trials in the schema ts_c; it is in the schemas ts_a, ts_b: make it/);
@@ -36,7 +32,7 @@ test('apply names an index as dropped only if it drops it, and in JSON each tena
   await db.query(`create table ts_c.trials (${TRIALS}); insert into ts_c.trials values (1, now() - interval '1 day', 'open');
     create schema ts_d; create table ts_d.trials (${TRIALS}); create table ${SCHEMA}.plain (${TRIALS})`);
   const refused = await apply(db, file('trials', 'trials'), ...all, '--json');
-  const lines = linesOf(refused.out);
+  const lines: { tenant: string; error?: string; changes: { what: string }[] }[] = tenantsIn(refused.out);
   assert.equal(refused.code, 2);
   assert.deepEqual(
     lines.map(({ tenant, error }) => [tenant, error?.slice(0, 19)]),
@@ -47,7 +43,7 @@ test('apply names an index as dropped only if it drops it, and in JSON each tena
       ['ts_d', undefined],
     ],
   );
-  assert.equal(lines[2].changes[0].what, 'new');
+  assert.equal(lines[2]!.changes[0]!.what, 'new');
 
   const place = async (tenant: string) =>
     (
@@ -68,14 +64,11 @@ test('apply names an index as dropped only if it drops it, and in JSON each tena
   assert.equal(changed.match(/dropped the index/g)!.length, 1);
 
   const moved = await db.cli(['migrate', '--tenants', 'ts_a,ts_b', '--json']);
-  assert.deepEqual(
-    linesOf(moved.out).map(({ tenant }) => tenant),
-    [null, 'ts_a', 'ts_b'],
-    moved.err,
-  );
+  const { steps, tenants } = JSON.parse(moved.out);
+  assert.deepEqual([steps, tenants.map(({ tenant }: { tenant: string }) => tenant)], [[], ['ts_a', 'ts_b']], moved.err);
   await db.query('create table ts_a.vouchers (code text, status text, expires_at timestamptz)');
   const failed = await db.cli(['migrate', '--tenants', 'ts_a,ts_b', '--json']);
-  const [, first, second] = linesOf(failed.out);
+  const [first, second] = tenantsIn(failed.out);
   assert.deepEqual([failed.code, first.tenant, second.tenant, second.error], [78, 'ts_a', 'ts_b', undefined]);
   assert.match(first.error, /vouchers/);
 });
