@@ -2,10 +2,14 @@ import { withoutPassword } from './connection.ts';
 import { EXIT, type ExitCode, OperatorError } from './errors.ts';
 import { plain } from './plain.ts';
 import { eraseLine } from './status-line.ts';
+import { wrap } from './wrap.ts';
 
 export function complain(text: string): void {
   eraseLine();
-  process.stderr.write(`${plain(text, true)}\n`);
+  const { isTTY, columns } = process.stderr;
+  const width = isTTY ? columns || 80 : Number.POSITIVE_INFINITY;
+  const lines = plain(text, true).split('\n');
+  process.stderr.write(`${lines.flatMap((line) => wrap(line, width)).join('\n')}\n`);
 }
 
 /** The one place where errors become sentences and exit codes. */
