@@ -1,7 +1,7 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Database, Transaction } from '../db/client.ts';
 import type { CompiledRule } from '../job/compile.ts';
-import { info } from '../job/define.ts';
+import { failure, info } from '../job/define.ts';
 import { addUp, type Batch, DETAIL, sum, total } from './batch.ts';
 import { nextBatch } from './next-batch.ts';
 import { workOutside } from './outside.ts';
@@ -111,7 +111,11 @@ function note({ run, rule, record }: Sweep, batch: Batch, done: Batch): void {
   if (found) log.write(found);
   const isMany = batch.claimed > DETAIL;
   for (const line of (done.outcomes ?? []).flatMap(lines.done)) say(run, isMany ? { ...line, level: 'debug' } : line);
-  if (isMany)
-    say(run, info(`${rule.job}: ${rule.name} changed ${total(done.changed)} rows`, { changed: done.changed }));
-  for (const failed of failures) say(run, lines.failed(failed));
+  const changed = total(done.changed);
+  if (isMany && changed > 0)
+    say(run, info(`${rule.job}: ${rule.name} changed ${changed} rows`, { changed: done.changed }));
+  const haveManyFailed = failures.length > DETAIL;
+  for (const failed of failures) say(run, { ...lines.failed(failed), ...(haveManyFailed && { level: 'debug' }) });
+  if (haveManyFailed)
+    say(run, failure(`${rule.job}: ${failures.length} rows failed to ${rule.name}`, { error: failures[0]!.error }));
 }

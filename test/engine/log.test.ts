@@ -44,3 +44,18 @@ test('a dry run says of each change that it would happen', async () => {
   const { out } = await db.cli(['packages', '--at', START, '--dry-run']);
   assert.match(out, /^Dry run: a run would do this now\. Nothing was changed\.\n/);
 });
+
+test('one line gives the count and a reason, if more than a hundred rows of a batch fail', async () => {
+  await using db = await database();
+  await due(db, 150);
+  await db.query(`update packages set validity = 'banana'`);
+  const { err } = await db.cli(['packages', '--at', START]);
+  const [line, ended, ...more] = err
+    .trimEnd()
+    .split('\n')
+    .map((each) => JSON.parse(each));
+  assert.deepEqual([line.level, line.msg, more], ['error', 'packages: 150 rows failed to activate', []]);
+  assert.match(line.error, /banana/);
+  assert.equal(ended.msg, 'ProcessScheduledPackages job ended: 150 rows failed');
+  assert.equal((await db.query('select from scheduler.failures')).length, 150);
+});
