@@ -1,5 +1,5 @@
 import type { Logger } from 'pino';
-import { readable } from './calendar.ts';
+import { readable, readableIn } from './calendar.ts';
 import { LOG_LEVELS, type LogFormat, type LogLevel } from './config.ts';
 import { plain } from './plain.ts';
 import { eraseLine } from './status-line.ts';
@@ -70,5 +70,5 @@ function sentence(json: string): string {
   );
   // A mail or a file is read on another day.
   const at = readable(time.replace(/\.\d+/, ''));
-  return `${process.stderr.isTTY ? at.slice(11, 19) : at} ${level.toUpperCase().padEnd(5)} ${plain(msg + extra.join(''))}\n`;
+  return `${process.stderr.isTTY ? at.slice(11, 19) : at} ${level.toUpperCase().padEnd(5)} ${plain(readableIn(msg) + extra.join(''))}\n`;
 }

@@ -72,7 +72,7 @@ const columnsOfTerminal = (): number => (isTerminal() ? process.stdout.columns |
  */
 export function print(text: string): void {
   const [, before, indent, body, after] = /^(\n*)( *)(.*?)(\n*)$/s.exec(text)!;
-  const lines = wrap(plain(readableIn(body!)), columnsOfTerminal() - indent!.length);
+  const lines = wrap(plain(body!), columnsOfTerminal() - indent!.length);
   write(before + lines.map((line) => indent + line).join('\n') + after);
 }
 

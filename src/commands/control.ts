@@ -1,4 +1,5 @@
 import type { Command } from 'commander';
+import { readableIn } from '../base/calendar.ts';
 import { usageError } from '../base/errors.ts';
 import { print, printJson } from '../base/output.ts';
 import { commandFor } from '../base/paste.ts';
@@ -45,7 +46,7 @@ const controlling = (command: Command, action: Control['action'], jobs: Job[]): 
         await refreshKnown(db, settings, jobs);
         const done = await control(db, action, job ?? null, reason ?? null);
         if (json) return void printJson(done);
-        print(`${done.message}.`);
+        print(`${readableIn(done.message)}.`);
         if (action === 'stop') print(`Start it again with ${commandFor(db.tenant, job ? `start ${job}` : 'start')}.`);
         return undefined;
       }),

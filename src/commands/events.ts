@@ -1,5 +1,5 @@
 import type { Command } from 'commander';
-import { readable } from '../base/calendar.ts';
+import { readable, readableIn } from '../base/calendar.ts';
 import { print, printByTenant, printJson } from '../base/output.ts';
 import type { Column } from '../base/table.ts';
 import type { Job } from '../job/define.ts';
@@ -70,10 +70,10 @@ const FIELDS = 4;
 
 /** Its own, or a few of its fields. */
 export function messageOf({ data, entityId }: Event): string {
-  if (typeof data.message === 'string') return data.message;
+  if (typeof data.message === 'string') return readableIn(data.message);
   const fields = Object.entries(data).filter(([, value]) => value !== null && String(value) !== entityId);
   const shown = fields.slice(0, FIELDS).map(([name, value]) => `${name} = ${asText(value)}`);
-  return [...shown, ...(fields.length > FIELDS ? ['…'] : [])].join(', ');
+  return readableIn([...shown, ...(fields.length > FIELDS ? ['…'] : [])].join(', '));
 }
 
 const asText = (value: unknown) => (typeof value === 'string' ? value : JSON.stringify(value));

@@ -1,5 +1,5 @@
 import type { Command } from 'commander';
-import { readable, relative } from '../base/calendar.ts';
+import { readable, readableIn, relative } from '../base/calendar.ts';
 import { print, printHeading, printJson, printTable } from '../base/output.ts';
 import { plain } from '../base/plain.ts';
 import type { Context } from '../context.ts';
@@ -46,7 +46,7 @@ function tell(job: Job, explanation: Explanation, { at, all, wide }: Asked): voi
   print(`${job.name} ${id}${at === undefined ? '' : `, at ${readable(now)}`}: ${outlookOf(explanation)}.`);
   const why = whyOf(job, explanation);
   if (why) print(`${why}.`);
-  for (const remark of remarks) print(remark);
+  for (const remark of remarks) print(readableIn(remark));
   if (!all) {
     const last = events.at(-1);
     if (last)

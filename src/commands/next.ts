@@ -1,5 +1,5 @@
 import { type Command, Option } from 'commander';
-import { parseSpan, readable, relative } from '../base/calendar.ts';
+import { parseSpan, readable, readableIn, relative } from '../base/calendar.ts';
 import { print, printJson, printTable } from '../base/output.ts';
 import { commandFor } from '../base/paste.ts';
 import type { Column } from '../base/table.ts';
@@ -58,7 +58,7 @@ function tell(
     ...(notRunning ? [`${notRunning}.`] : []),
   ];
   if (notes.length > 0) print('');
-  for (const note of notes) print(note);
+  for (const note of notes) print(readableIn(note));
 }
 
 /** Jobs that stand still for the same reason, in one sentence. */

@@ -1,6 +1,6 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { type Command, Option } from 'commander';
-import { inWords, readable } from '../base/calendar.ts';
+import { inWords, readable, readableIn } from '../base/calendar.ts';
 import { TENANTS } from '../base/config.ts';
 import { EXIT, type ExitCode, usageError } from '../base/errors.ts';
 import { print, printHeading, printJson, printTable, startScreen } from '../base/output.ts';
@@ -109,14 +109,14 @@ async function ofTenants(context: Context, options: StatusOptions, names: string
 }
 
 function tellAttention(attention: string[]): void {
-  if (attention.length > 0) printHeading('A person has to look:');
-  for (const sentence of attention) print(sentence);
+  if (attention.length > 0) printHeading('You have to look:');
+  for (const sentence of attention) print(readableIn(sentence));
 }
 
 function tell({ status, lastChanges }: Screen, { attention, wide, tenant }: Telling): void {
   const { scheduler, message, atWork, jobs } = status;
   const { nextCheck } = scheduler;
-  print(`${message}${nextCheck ? `; the next tick is due at ${readable(nextCheck)}` : ''}.`);
+  print(`${readableIn(message)}${nextCheck ? `; the next tick is due at ${readable(nextCheck)}` : ''}.`);
   const left = jobs.find(({ job }) => job === atWork?.job)?.backlog;
   if (atWork)
     print(

@@ -4,7 +4,7 @@ import { widthOf } from '../../src/base/wrap.ts';
 import { loadJobs } from '../../src/jobs/index.ts';
 import { database, type TestDatabase } from '../support/harness.ts';
 import { applied } from '../support/own.ts';
-import { screen } from '../support/terminal.ts';
+import { onTerminal, screen } from '../support/terminal.ts';
 
 /** What a person sees: every command on a terminal of two widths, with rows as they are and with rows as strangers make them. */
 
@@ -166,7 +166,7 @@ test('an event has a message on every screen: its own, or some of its fields', a
   for (const args of [['events'], ['events', '--wide'], ['listen', '--since', '0']]) {
     const lines = (await screen(db, args, 80)).join('\n');
     assert.match(lines, /Package 'Weekend' status changed from inactive to active/, args.join(' '));
-    assert.match(lines, /at = 2026-03-01[T ]00:00:00Z, gone = true/, args.join(' '));
+    assert.match(lines, /at = 2026-03-01 00:00:00Z, gone = true/, args.join(' '));
   }
   const [line] = await screen(db, ['listen', '--since', '0', '--json'], 80);
   assert.equal(JSON.parse(line!).type, 'package.status.changed');
@@ -189,4 +189,13 @@ test('events and rehearsals of rows with long ids name the job and the row', asy
     assert.match(said, /^.*\d{4}-\d\d-\d\d \d\d:\d\d:\d\dZ +bookings .*[0-9a-f-]{36}$/m, said);
     assert.match(said, /^ {2}conference\.room\.is\.free\.again/m, said);
   }
+});
+
+test('a sentence about an error is broken between words, at the width of the terminal', async () => {
+  await using db = await database();
+  const { written } = await onTerminal(db, ['events', 'nosuch'], { columns: 60 });
+  const lines = written.trimEnd().split('\n');
+  assert.ok(lines.length > 2 && lines.every((line) => line.length <= 60), written);
+  assert.match(written, /"nosuch" is not a job; valid:/);
+  assert.match(lines.join(' '), /session-endings, payments, credentials, accounting/);
 });

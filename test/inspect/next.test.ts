@@ -20,7 +20,7 @@ const brief = ({ job, transition, rows, id, overdue }: Coming) => [job, transiti
 for (const [name, rules] of Object.entries(DUE_ROWS)) {
   test(`${name}: what the next tick does is there as overdue, once`, async () => {
     await using db = await database();
-    for (const [rule, { make }] of Object.entries(rules)) {
+    for (const [rule, { make, fails = false }] of Object.entries(rules)) {
       await db.query(CLEAR);
       // A row that was due months ago has also been over for months: as if it had been written today.
       await db.query(
@@ -31,12 +31,12 @@ for (const [name, rules] of Object.entries(DUE_ROWS)) {
       const { transitions } = await outlook(db, { job: name, within: 60 });
       const said = await explained(db, name, 1);
       const expected = said.transitions
-        // A report is a rule that always fails.
-        .filter(({ verdict }) => ['now', 'fails'].includes(verdict.kind))
+        .filter(({ verdict }) => verdict.kind === (fails ? 'fails' : 'now'))
         .map(({ transition }) => transition);
       assert.deepEqual(expected, [rule]);
-      const overdue = transitions.filter((each) => each.overdue);
-      assert.deepEqual(overdue.map(brief), [[name, rule, 1, '1', true]]);
+      // Beside a report, the row may have something else to come.
+      const listed = fails ? transitions.filter((each) => each.overdue) : transitions;
+      assert.deepEqual(listed.map(brief), [[name, rule, 1, '1', true]]);
     }
   });
 }

@@ -83,7 +83,7 @@ test('--check ends with 1 when no tick comes, and says so', async () => {
   assert.equal(never.code, 1);
   assert.match(
     never.out,
-    /\nA person has to look:\nScheduler is not running: no tick has ever come; check that cron .*\.\n$/,
+    /\nYou have to look:\nScheduler is not running: no tick has ever come; check that cron .*\.\n$/,
   );
   await db.cli(['tick']);
   assert.deepEqual(await check(db), []);
