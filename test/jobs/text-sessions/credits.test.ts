@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { database, type TestDatabase } from '../../support/harness.ts';
+import { TENANT } from '../../support/schema.ts';
 import { at, credits, session } from '../../support/text-session-rows.ts';
 
 const only = ['deductions'];
@@ -112,9 +113,9 @@ test('a quarantined session is not charged along with another one of its patient
   await credits(db, 9);
   await session(db);
   await session(db, { activated_at: at(1) });
-  await db.query(`insert into scheduler.failures (job, rule, entity_id, attempts, error, first_failed_at, last_failed_at,
+  await db.query(`insert into scheduler.failures (tenant, job, rule, entity_id, attempts, error, first_failed_at, last_failed_at,
       next_attempt_at, quarantined_at)
-    values ('deductions', 'deduct', '1', 3, 'the till says no', now(), now(), 'infinity', now())`);
+    values ('${TENANT.tenant ?? 'public'}', 'deductions', 'deduct', '1', 3, 'the till says no', now(), now(), 'infinity', now())`);
   await db.tick(at(15), { only });
   assert.deepEqual(
     (await sessions(db)).map(([processed]) => processed),
