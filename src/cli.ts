@@ -91,7 +91,7 @@ async function buildProgram(only?: string): Promise<Command> {
       `log in "text" or in "json"; else ${LOG_FORMAT.env}, else text on a terminal and json elsewhere`,
       checked('--log-format', LOG_FORMAT),
     )
-    .addOption(new Option('-q, --quiet', 'print nothing but warnings and errors').conflicts('debug'))
+    .addOption(new Option('-q, --quiet', 'print no result; the log says warnings and errors only').conflicts('debug'))
     .option('--debug', 'log every row looked at, and the stack of an error')
     .configureHelp({
       showGlobalOptions: true,

@@ -6,7 +6,7 @@ export function nearest(word: string, words: string[]): string | undefined {
   return near && near.distance <= Math.max(1, Math.floor(word.length / 3)) ? near.each : undefined;
 }
 
-/** For a slip of the pen the word that was meant, else all that are valid. */
+/** Suggests the word that was meant, or lists all that are valid. */
 export function meantOrValid(word: string, valid: string[]): string {
   const near = nearest(word, valid);
   return near === undefined ? `valid: ${valid.join(', ')}.` : `did you mean "${near}"?`;

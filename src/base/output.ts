@@ -15,7 +15,7 @@ export const isTerminal = (): boolean => isatty(1);
 
 let isQuiet = false;
 
-/** From now on only warnings and errors are said, which go elsewhere. */
+/** From now on, nothing goes to standard output. */
 export function beQuiet(): void {
   isQuiet = true;
 }
@@ -30,7 +30,7 @@ export function withoutColor(): void {
 
 const paint = (style: Style, text: string) => (colored ? styleText(style, text) : text);
 
-/** What is copied as it stands: a command, SQL, a file. */
+/** Text to be copied as it stands: a command, SQL, a file. */
 export const printAsIs = (text: string): void => write(plain(text, true));
 
 function write(text: string): void {

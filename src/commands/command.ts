@@ -153,7 +153,7 @@ export function spanOptions(command: Command, limit: number): Command {
   return command
     .option('--since <time>', 'from this time on: 2026-11-20T10:00, or an age such as 2h or 7d')
     .option('--until <time>', 'before this time')
-    .option('-n, --limit <count>', 'the newest so many', wholeNumber(1, 1_000_000), limit);
+    .option('-n, --limit <count>', 'show at most this many, the newest', wholeNumber(1, 1_000_000), limit);
 }
 
 /** What is said where a list ends at its limit. */

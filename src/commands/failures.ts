@@ -43,8 +43,8 @@ export function failuresCommand(jobs: Job[]): Command {
         Object.assign((text: string) => text, { choices: jobs.map(({ name }) => name), after: ACTIONS }),
       )
       .argument('[id]', 'only this row')
-      .option('--all', 'every job; retry and drop want a job or this')
-      .option('-n, --limit <count>', 'list the newest so many', wholeNumber(1, 1_000_000), MOST)
+      .option('--all', 'all jobs; retry and drop need a job or this')
+      .option('-n, --limit <count>', 'show at most this many, the newest', wholeNumber(1, 1_000_000), MOST)
       .option(...WIDE)
       .option('-j, --json', 'print the result as JSON')
       .action(

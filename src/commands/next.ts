@@ -18,11 +18,11 @@ export function nextCommand(jobs: Job[]): Command {
   })
     .argument('[job]', 'only of this job', jobName(jobs))
     .addOption(
-      new Option('--within <span>', 'so far ahead: 90m, 24h, 7d')
+      new Option('--within <span>', 'how far to look ahead: 90m, 24h, 7d')
         .argParser((text) => parseSpan(text, '--within'))
         .default(DAY, '24h'),
     )
-    .option('-n, --limit <count>', 'the soonest so many lines', wholeNumber(1, 10_000), 50)
+    .option('-n, --limit <count>', 'show at most this many lines, the soonest', wholeNumber(1, 10_000), 50)
     .option(...WIDE)
     .option('-j, --json', 'print the result as JSON')
     .action(

@@ -51,7 +51,7 @@ export function rehearseCommand(jobs: Job[]): Command {
       seconds(1, 3600),
       5,
     )
-    .option('-n, --limit <count>', 'stop after so many transitions', wholeNumber(1, 100_000), 1000)
+    .option('-n, --limit <count>', 'stop after this many transitions', wholeNumber(1, 100_000), 1000)
     .option('--expect <file>', 'compare with what --json printed before')
     .option(...WIDE)
     .option('-j, --json', 'print the result as JSON')

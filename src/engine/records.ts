@@ -42,7 +42,7 @@ export interface Run {
   asking?: Transaction | undefined;
 }
 
-/** What a dry run says of a change, it says of a change that is undone. */
+/** A dry run undoes its changes, so its lines say "would". */
 export const say = ({ log, dryRun }: Run, line: Line): void =>
   log.write(dryRun ? { ...line, message: `Would happen: ${line.message}` } : line);
 

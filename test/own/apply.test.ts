@@ -169,7 +169,7 @@ test('a plan speaks the words of the file; of two jobs of one name it says where
   } finally {
     rmSync(folder, { recursive: true });
   }
-  assert.match((await cli(['next', '--help'])).out, /so far ahead: 90m, 24h, 7d \(default: 24h\)\n/);
+  assert.match((await cli(['next', '--help'])).out, /how far to look ahead: 90m, 24h, 7d \(default: 24h\)\n/);
 });
 
 test('apply waits for a tick that is at work, and the next tick does what it says', async () => {

@@ -85,7 +85,7 @@ export function checkFailures({ program }: Exam, { jobs }: Status): Result {
       ),
     ].join('; '),
     [
-      '# Why; and, once the rows are mended, again:',
+      '# To see why; then mend the rows, and retry them:',
       program.command('failures'),
       ...quarantined.map(({ job }) => program.command(`failures retry ${job}`)),
     ],
